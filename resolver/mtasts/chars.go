@@ -1,0 +1,26 @@
+package mtasts
+
+import "strings"
+
+// wsp is WSP of RFC 5234: space and tab.
+const wsp = " \t"
+
+func trimWSP(s string) string { return strings.Trim(s, wsp) }
+
+func trimLeftWSP(s string) string { return strings.TrimLeft(s, wsp) }
+
+// isFieldName implements sts-ext-name and sts-policy-ext-name, which are the same and take in the known names too: a letter or
+// digit, then at most 31 letters, digits, `_`, `-` and `.`.
+func isFieldName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !isAlnum(c) && (i == 0 || c != '_' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= maxFieldName
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
