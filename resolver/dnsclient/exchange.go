@@ -1,0 +1,175 @@
+package dnsclient
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// ednsSize is the UDP payload that we ask for: it passes every path without IP fragments.
+	ednsSize = 1232
+	// udpBuffer has room for servers that send more than was asked for.
+	udpBuffer = 4096
+	headerLen = 12
+)
+
+// exchange has one server answer q, with whatever changes of protocol that needs, within Config.Timeout. The message
+// returned answers q, whatever its Rcode.
+func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg, *Error) {
+	select {
+	case c.sockets <- struct{}{}:
+		defer func() { <-c.sockets }()
+	case <-ctx.Done():
+		return nil, failure(ctx, ctx.Err())
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, failure(ctx, err)
+	}
+	deadline := time.Now().Add(c.timeout)
+	buf := c.buffers.Get().(*[udpBuffer]byte)
+	defer c.buffers.Put(buf)
+	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
+		return roundTrip(ctx, func() (net.Conn, error) { return dialUDP(s) }, query, buf[:], deadline)
+	})
+	if fail == nil && m.Truncated {
+		m, fail = c.stream(ctx, s, q, deadline)
+	}
+	if fail != nil && fail.Kind == Timeout {
+		fail.Waited = c.timeout
+	}
+	return m, fail
+}
+
+// ednsOrPlain sends q with EDNS0, and once more without it to a server that does not know EDNS0 (RFC 6891 section 7).
+func ednsOrPlain(q question, send func(*dns.Msg) (*dns.Msg, *Error)) (*dns.Msg, *Error) {
+	m, fail := send(newQuery(q))
+	if fail == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
+		plain := newQuery(q)
+		plain.Extra = nil
+		return send(plain)
+	}
+	return m, fail
+}
+
+// dialUDP makes a fresh socket, so that its port is as hard to guess as the question's id. It is connected, so that the
+// kernel drops what other addresses send, and reports a closed port at once.
+func dialUDP(s *server) (net.Conn, error) {
+	return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr))
+}
+
+// stream has s answer by TCP what was too long for UDP.
+func (c *Client) stream(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
+	buf := make([]byte, dns.MaxMsgSize)
+	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
+		return roundTrip(ctx, func() (net.Conn, error) {
+			d := net.Dialer{Deadline: deadline}
+			return d.DialContext(ctx, "tcp", s.addr.String())
+		}, query, buf, deadline)
+	})
+	switch {
+	case fail != nil:
+		fail.Detail = "by TCP, as the answer was too long for UDP"
+	case m.Truncated:
+		return nil, &Error{Kind: Malformed, Detail: "truncated over TCP"}
+	}
+	return m, fail
+}
+
+// newQuery makes the message for q. The AD bit asks for the AD bit (RFC 6840 section 5.7).
+func newQuery(q question) *dns.Msg {
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.SetUDPSize(ednsSize)
+	return &dns.Msg{
+		MsgHdr:   dns.MsgHdr{Id: dns.Id(), RecursionDesired: true, AuthenticatedData: true},
+		Question: []dns.Question{{Name: q.name, Qtype: q.qtype, Qclass: dns.ClassINET}},
+		Extra:    []dns.RR{opt},
+	}
+}
+
+// roundTrip sends query and waits for its answer; other packets are ignored, as they may be forged. buf is overwritten.
+func roundTrip(ctx context.Context, dial func() (net.Conn, error), query *dns.Msg, buf []byte, deadline time.Time) (*dns.Msg, *Error) {
+	packed, err := query.PackBuffer(buf)
+	if err != nil {
+		return nil, &Error{Kind: Malformed, Err: err} // cannot be: canonical packed the name before
+	}
+	conn, err := dial()
+	if err != nil {
+		return nil, failure(ctx, err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(deadline) // fails only on a closed socket, as the next call will
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	framed := dns.Conn{Conn: conn}
+	if _, err := framed.Write(packed); err != nil {
+		return nil, failure(ctx, err)
+	}
+	for {
+		n, err := framed.Read(buf)
+		if err != nil {
+			return nil, failure(ctx, err)
+		}
+		if m, fail := parseReply(buf[:n], query); m != nil || fail != nil {
+			return m, fail
+		}
+	}
+}
+
+// parseReply reads a packet that came back for query. Neither a message nor an error: it does not answer the query.
+func parseReply(raw []byte, query *dns.Msg) (*dns.Msg, *Error) {
+	if len(raw) < headerLen || binary.BigEndian.Uint16(raw) != query.Id {
+		return nil, nil
+	}
+	m := new(dns.Msg)
+	err := m.Unpack(raw)
+	if !m.Response || m.Opcode != dns.OpcodeQuery || !answers(m, raw, query.Question[0]) {
+		return nil, nil
+	}
+	switch {
+	case m.Truncated: // perhaps amid a record; nothing but the bit is used
+		return m, nil
+	case err != nil:
+		return nil, &Error{Kind: Malformed, Err: err}
+	case len(m.Answer) != count(raw, 6) || len(m.Ns) != count(raw, 8) || len(m.Extra) != count(raw, 10):
+		return nil, &Error{Kind: Malformed, Detail: "fewer records than announced"}
+	}
+	return m, nil
+}
+
+// answers reports whether m repeats the question. A failure may do without: some servers send a bare header then, and
+// forging one gains nothing but another attempt.
+func answers(m *dns.Msg, raw []byte, q dns.Question) bool {
+	switch count(raw, 4) {
+	case 0:
+		return len(m.Answer) == 0 && m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
+	case 1:
+		return len(m.Question) == 1 && sameName(m.Question[0].Name, q.Name) &&
+			m.Question[0].Qtype == q.Qtype && m.Question[0].Qclass == q.Qclass
+	}
+	return false
+}
+
+// count reads one of the header's four counts.
+func count(raw []byte, off int) int { return int(binary.BigEndian.Uint16(raw[off:])) }
+
+// failure tells the caller's giving up from the server's silence and from trouble of the network.
+func failure(ctx context.Context, err error) *Error {
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return &Error{Kind: Cancelled, Err: ctxErr}
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		return &Error{Kind: Timeout}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err // the rest of it is told by Error's fields
+	}
+	return &Error{Kind: Network, Err: err}
+}

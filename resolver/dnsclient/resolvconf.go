@@ -1,0 +1,114 @@
+package dnsclient
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+const (
+	dnsPort = 53
+	// maxNameservers is how many nameserver lines count, as in libc.
+	maxNameservers = 3
+	// maxIgnored bounds the complaints about one resolv.conf.
+	maxIgnored = 3
+)
+
+// resolvConf is what we use of a resolv.conf(5).
+type resolvConf struct {
+	servers []netip.AddrPort // at most maxNameservers
+	trustAD bool             // "options trust-ad"
+	ignored error            // names the lines that should have said something and did not; nil if there are none
+}
+
+// parseResolvConf reads a resolv.conf(5) as leniently as libc does: unknown lines and options mean nothing, and a bad
+// nameserver line is ignored. Beyond libc, an address may have a port.
+func parseResolvConf(text string) resolvConf {
+	var conf resolvConf
+	var ignored []error
+	line := 0
+	for l := range strings.Lines(text) {
+		line++
+		if i := strings.IndexAny(l, "#;"); i >= 0 {
+			l = l[:i]
+		}
+		fields := strings.Fields(l)
+		if len(fields) == 0 {
+			continue
+		}
+		switch fields[0] {
+		case "nameserver":
+			addr, err := nameserver(fields[1:])
+			switch {
+			case err != nil && len(ignored) < maxIgnored:
+				ignored = append(ignored, fmt.Errorf("line %d ignored: %w", line, err))
+			case err == nil && len(conf.servers) < maxNameservers:
+				conf.servers = append(conf.servers, addr)
+			}
+		case "options":
+			for _, option := range fields[1:] {
+				conf.trustAD = conf.trustAD || option == "trust-ad"
+			}
+		}
+	}
+	conf.ignored = errors.Join(ignored...)
+	return conf
+}
+
+func nameserver(args []string) (netip.AddrPort, error) {
+	if len(args) == 0 {
+		return netip.AddrPort{}, errors.New("nameserver without an address")
+	}
+	return parseServer(args[0])
+}
+
+// parseServer reads a server as people write it: an address, with a port if it is not 53. IPv6 addresses may have a
+// scope id, and have brackets when a port follows. The address of the result is never an IPv4 address mapped into IPv6.
+func parseServer(s string) (netip.AddrPort, error) {
+	host, port := s, uint16(dnsPort)
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		var rest string
+		if host, rest, ok = strings.Cut(inner, "]"); !ok || !strings.Contains(host, ":") {
+			return netip.AddrPort{}, badServer(s)
+		}
+		if rest != "" {
+			if port, ok = parsePort(strings.CutPrefix(rest, ":")); !ok {
+				return netip.AddrPort{}, badServer(s)
+			}
+		}
+	} else if strings.Count(s, ":") == 1 {
+		var after string
+		host, after, _ = strings.Cut(s, ":")
+		if port, ok = parsePort(after, true); !ok {
+			return netip.AddrPort{}, badServer(s)
+		}
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || !isScopeID(addr.Zone()) {
+		return netip.AddrPort{}, badServer(s)
+	}
+	return netip.AddrPortFrom(addr.Unmap(), port), nil
+}
+
+// isScopeID reports whether s may be the name or number of a network interface; "" is none at all.
+func isScopeID(s string) bool {
+	const maxInterfaceName = 15 // of Linux
+	return len(s) <= maxInterfaceName &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("[]%:/", r) })
+}
+
+// parsePort reads what followed a colon; found says that there was one.
+func parsePort(s string, found bool) (uint16, bool) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	return uint16(port), found && err == nil && port != 0
+}
+
+func badServer(s string) error {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return fmt.Errorf("dns server %q: must be an IP address, with a port if it is not %d (192.0.2.53, 192.0.2.53:5353, [2001:db8::1]:5353)", s, dnsPort)
+}
