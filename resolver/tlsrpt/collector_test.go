@@ -1,0 +1,325 @@
+package tlsrpt
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestSend(t *testing.T) {
+	path := socketPath(t)
+	conn := listen(t, path)
+	c, log := collector(t, path, patience)
+	c.Send(sample())
+	var got any
+	if err := json.Unmarshal(receive(t, conn), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"dpv": "1", "d": "example.com", "pr": "v=TLSRPTv1; rua=mailto:tls@example.com",
+		"policies": []any{map[string]any{
+			"policy-type": 2.0, "policy-domain": "example.com",
+			"policy-string":   []any{"version: STSv1", "mode: enforce", "mx: mail.example.com", "mx: *.example.net", "max_age: 604800"},
+			"mx-host":         []any{"mail.example.com", "*.example.net"},
+			"failure-details": []any{map[string]any{"c": 303.0, "a": "the certificate of mta-sts.example.com has expired"}},
+			"t":               1.0, "f": 1.0,
+		}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	c.Close()
+	checkStats(t, c, 1, 0)
+	log.none(t)
+}
+
+// TestLargest: the largest datagram passes through a real socket.
+func TestLargest(t *testing.T) {
+	path := socketPath(t)
+	conn := listen(t, path)
+	c, _ := collector(t, path, patience)
+	r := sample()
+	r.Policy = lines(20000, 10)
+	c.Send(r)
+	if got, want := receive(t, conn), r.Datagram(); string(got) != string(want) || len(want) < maxDatagram-100 {
+		t.Errorf("%d bytes arrived of %d", len(got), len(want))
+	}
+}
+
+// TestAway: whatever is at the path, reports are dropped and counted, and it is logged once.
+func TestAway(t *testing.T) {
+	for _, c := range []struct {
+		why  string
+		make func(t *testing.T, path string)
+		err  error
+	}{
+		{"nothing", func(*testing.T, string) {}, os.ErrNotExist},
+		{"a socket that nobody listens at", func(t *testing.T, path string) {
+			listen(t, path).Close()
+		}, syscall.ECONNREFUSED},
+		{"a stream socket", func(t *testing.T, path string) {
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}, syscall.EPROTOTYPE},
+		{"a file", func(t *testing.T, path string) {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, syscall.ECONNREFUSED},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			path := socketPath(t)
+			c.make(t, path)
+			collector, log := collector(t, path, patience)
+			for n := range 5 {
+				collector.Send(numbered(n))
+			}
+			collector.Close()
+			checkStats(t, collector, 0, 5)
+			attrs := log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
+			if err, _ := attrs["error"].Any().(error); !errors.Is(err, c.err) {
+				t.Errorf("logged %v, want %v", err, c.err)
+			}
+			if got := attrs["socket"].String(); got != path {
+				t.Errorf("logged socket %q, want %q", got, path)
+			}
+			log.none(t)
+		})
+	}
+}
+
+// TestAwayPath: a path that no socket can have is no reason to fail either.
+func TestAwayPath(t *testing.T) {
+	c, log := collector(t, "/"+strings.Repeat("long", 50), patience)
+	c.Send(sample())
+	c.Close()
+	checkStats(t, c, 0, 1)
+	log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
+}
+
+// TestRestart: the collector stops, once with its socket removed and once killed, so that the socket's file stays, and comes
+// back with a new one.
+func TestRestart(t *testing.T) {
+	path := socketPath(t)
+	first := listen(t, path)
+	c, log := collector(t, path, patience)
+	c.Send(numbered(1))
+	if got := domainOf(t, receive(t, first)); got != "d1.example.com" {
+		t.Errorf("the first has %s", got)
+	}
+	first.Close()
+	remove(t, path)
+	c.Send(numbered(2))
+	log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
+	second := listen(t, path)
+	c.Send(numbered(3))
+	if got := domainOf(t, receive(t, second)); got != "d3.example.com" {
+		t.Errorf("the second has %s", got)
+	}
+	attrs := log.next(t, slog.LevelInfo, "tlsrpt_collector_back")
+	if got := attrs["dropped"].Uint64(); got != 1 {
+		t.Errorf("logged %d dropped, want 1", got)
+	}
+	second.Close()
+	c.Send(numbered(4))
+	log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
+	remove(t, path)
+	listen(t, path)
+	c.Send(numbered(5))
+	if got := log.next(t, slog.LevelInfo, "tlsrpt_collector_back")["dropped"].Uint64(); got != 1 {
+		t.Errorf("logged %d dropped the second time, want 1", got)
+	}
+	c.Close()
+	checkStats(t, c, 3, 2)
+	log.none(t)
+}
+
+// TestReplaced: a new collector has taken the path while the old one still has its socket open. The one at the path counts.
+func TestReplaced(t *testing.T) {
+	path := socketPath(t)
+	first := listen(t, path)
+	c, log := collector(t, path, patience)
+	c.Send(numbered(1))
+	receive(t, first)
+	remove(t, path)
+	second := listen(t, path)
+	c.Send(numbered(2))
+	if got := domainOf(t, receive(t, second)); got != "d2.example.com" {
+		t.Errorf("the second has %s", got)
+	}
+	c.Close()
+	checkStats(t, c, 2, 0)
+	log.none(t)
+}
+
+// TestBurst: more reports than a socket's queue holds, while the collector does something else, are not lost.
+func TestBurst(t *testing.T) {
+	path := socketPath(t)
+	conn := listen(t, path)
+	c, log := collector(t, path, time.Hour)
+	for n := range queueLength {
+		c.Send(numbered(n))
+	}
+	for n := range queueLength {
+		if got, want := domainOf(t, receive(t, conn)), fmt.Sprintf("d%d.example.com", n); got != want {
+			t.Fatalf("%s arrived, want %s", got, want)
+		}
+	}
+	c.Close()
+	checkStats(t, c, queueLength, 0)
+	log.none(t)
+}
+
+// overflow sends until one more report is dropped, and returns how many it sent. Nobody reads meanwhile, so both queues, ours
+// and the socket's, fill up.
+func overflow(t *testing.T, c *Collector) uint64 {
+	t.Helper()
+	_, before := c.Stats()
+	for n := range 100000 {
+		c.Send(numbered(n))
+		if _, dropped := c.Stats(); dropped > before {
+			return uint64(n) + 1
+		}
+	}
+	t.Fatal("no report was ever dropped")
+	return 0
+}
+
+// TestFull: the collector reads, but not fast enough. The goroutine waits for room, an hour if need be; that Send returns all the
+// same is the test. The collector gets all reports that were not dropped, each is counted once, and however often the queue
+// overflows until it has been emptied, that is one absence.
+func TestFull(t *testing.T) {
+	path := socketPath(t)
+	conn := listen(t, path)
+	c, log := collector(t, path, time.Hour)
+	total := overflow(t, c)
+	var received uint64
+	for taken, _ := c.Stats(); ; received++ {
+		if now, _ := c.Stats(); now >= taken+10 {
+			break
+		}
+		receive(t, conn)
+	}
+	total += overflow(t, c)
+	_, dropped := c.Stats()
+	for ; received < total-dropped; received++ {
+		receive(t, conn)
+	}
+	attrs := log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
+	if err, _ := attrs["error"].Any().(error); !errors.Is(err, errSlow) {
+		t.Errorf("logged %v, want %v", err, errSlow)
+	}
+	if got := log.next(t, slog.LevelInfo, "tlsrpt_collector_back")["dropped"].Uint64(); got != dropped {
+		t.Errorf("logged %d dropped, want %d", got, dropped)
+	}
+	c.Close()
+	checkStats(t, c, total-dropped, dropped)
+	log.none(t)
+}
+
+// TestStuck: nobody reads, and nobody will. Close does not wait for each report that is in the queue.
+func TestStuck(t *testing.T) {
+	path := socketPath(t)
+	listen(t, path)
+	c, log := collector(t, path, 100*time.Millisecond)
+	var err error
+	for err == nil {
+		err = c.write([]byte("{}"))
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("writing to a full socket: %v", err)
+	}
+	const total = 200
+	for n := range total {
+		c.Send(numbered(n))
+	}
+	attrs := log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
+	if err, _ := attrs["error"].Any().(error); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("logged %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	begun := time.Now()
+	c.Close()
+	if took := time.Since(begun); took > 10*time.Second { // one wait for each would take 20 s
+		t.Errorf("Close took %v", took)
+	}
+	checkStats(t, c, 0, total)
+	log.none(t)
+}
+
+// TestClose: what was handed over before is sent, what comes later is dropped, and closing twice is no error.
+func TestClose(t *testing.T) {
+	path := socketPath(t)
+	conn := listen(t, path)
+	c, log := collector(t, path, time.Hour)
+	for n := range 5 {
+		c.Send(numbered(n))
+	}
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	c.Send(numbered(5))
+	checkStats(t, c, 5, 1)
+	for range 5 {
+		receive(t, conn)
+	}
+	log.none(t)
+}
+
+func TestNotSent(t *testing.T) {
+	path := socketPath(t)
+	listen(t, path)
+	c, log := collector(t, path, patience)
+	c.Send(Report{})
+	c.Close()
+	checkStats(t, c, 0, 1)
+	log.none(t)
+}
+
+// TestConcurrent: many send while one closes; each report is counted once, and what is counted as sent has arrived.
+func TestConcurrent(t *testing.T) {
+	path := socketPath(t)
+	conn := listen(t, path)
+	c := New(path, slog.New(slog.DiscardHandler))
+	const senders, each = 8, 50
+	var all sync.WaitGroup
+	for range senders {
+		all.Go(func() {
+			for n := range each {
+				c.Send(numbered(n))
+			}
+		})
+	}
+	for range senders {
+		receive(t, conn)
+	}
+	const last = "the last one"
+	go func() {
+		c.Close()
+		all.Wait()
+		end := start(path, slog.New(slog.DiscardHandler), time.Hour)
+		end.enqueue([]byte(last))
+		end.Close()
+	}()
+	received := uint64(senders)
+	for string(receive(t, conn)) != last {
+		received++
+	}
+	sent, dropped := c.Stats()
+	if received != sent || sent+dropped != senders*each {
+		t.Errorf("%d received, %d sent and %d dropped of %d", received, sent, dropped, senders*each)
+	}
+}
