@@ -1,0 +1,86 @@
+package tlspolicy
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/socketmap"
+)
+
+// Answerer is what the handler asks; *resolver.Service is one.
+type Answerer interface {
+	Answer(context.Context, resolver.Question) resolver.Verdict
+}
+
+// Handler answers Postfix's lookups from an Answerer. It implements socketmap.Handler.
+type Handler struct {
+	answerer Answerer
+	log      *slog.Logger
+
+	parsed atomic.Pointer[map[string]Features] // map names met so far, copied on write
+	mu     sync.Mutex                          // of writers of parsed
+}
+
+// maxParsed bounds how many map names are remembered: any order of the features is a name.
+const maxParsed = 64
+
+// NewHandler makes a handler.
+func NewHandler(a Answerer, log *slog.Logger) *Handler {
+	h := &Handler{answerer: a, log: log}
+	h.parsed.Store(&map[string]Features{})
+	return h
+}
+
+// ServeSocketmap implements socketmap.Handler.
+func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socketmap.Reply {
+	f, err := h.features(r.Map)
+	if err != nil {
+		return socketmap.Perm(err.Error())
+	}
+	d, ok := ParseNextHop(string(r.Key)).(Domain)
+	if !ok {
+		return socketmap.NotFound()
+	}
+	v := h.answerer.Answer(ctx, resolver.Question{Destination: d.Destination, Strict: f.Strict, DANE: f.DANE})
+	reply := Render(f, v)
+	if h.log.Enabled(ctx, slog.LevelDebug) {
+		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", d.Domain, "outcome", v.Outcome,
+			"reply", reply)
+	}
+	if f.Shadow && v.Outcome != resolver.Closing {
+		return h.shadow(d, v, reply)
+	}
+	return reply
+}
+
+// shadow tells what would have been answered, where Postfix would have acted on it.
+func (h *Handler) shadow(d Domain, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
+	if would.Status() != socketmap.StatusNotFound {
+		h.log.Info("shadow: answered NOTFOUND in place of this", "event", "shadow", "domain", d.Domain, "outcome", v.Outcome,
+			"would_answer", would)
+	}
+	return socketmap.NotFound()
+}
+
+// features parses a map name, or remembers it.
+func (h *Handler) features(name []byte) (Features, error) {
+	if f, ok := (*h.parsed.Load())[string(name)]; ok {
+		return f, nil
+	}
+	f, err := ParseMapName(string(name))
+	if err != nil {
+		return f, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old := *h.parsed.Load(); len(old) < maxParsed {
+		names := maps.Clone(old)
+		names[string(name)] = f
+		h.parsed.Store(&names)
+	}
+	return f, nil
+}

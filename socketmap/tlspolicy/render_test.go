@@ -1,0 +1,125 @@
+package tlspolicy
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/socketmap"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func held(t testing.TB, body string) *resolver.Held {
+	t.Helper()
+	p, err := mtasts.ParsePolicy([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &resolver.Held{Entry: resolver.Entry{Domain: dnsname.MustParse("example.com"), ID: "1", Policy: p, Fetched: time.Now()}}
+}
+
+const (
+	plainPolicy = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmx: *.example.net\nmax_age: 604800\n"
+	oddPolicy   = "version: STSv1\r\nmode: enforce\r\nmx: MX1.Example.COM  \r\n\r\nmx: mx1.example.com\r\nmx: *.Example.net.\r\n" +
+		"max_age: 604800\r\nx-note: contact {postmaster}\r\nx-ok: a, b=c; d\r\nmx: bücher.example"
+)
+
+// TestGolden pins every form of reply, byte for byte, as Postfix reads it.
+func TestGolden(t *testing.T) {
+	why := errors.New("look up the MTA-STS record of example.com: SERVFAIL")
+	enforce := func(body string) resolver.Verdict {
+		return resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, body)}
+	}
+	for _, c := range []struct {
+		file string
+		maps string
+		v    resolver.Verdict
+	}{
+		{"enforce-sts", "sts", enforce(plainPolicy)},
+		{"enforce-nosni", "sts+nosni", enforce(plainPolicy)},
+		{"enforce-tlsrpt", "sts+tlsrpt", enforce(plainPolicy)},
+		{"enforce-tlsrpt-nosni", "sts+tlsrpt+nosni", enforce(plainPolicy)},
+		{"odd-sts", "sts", enforce(oddPolicy)},
+		{"odd-tlsrpt", "sts+tlsrpt", enforce(oddPolicy)},
+		{"testing", "sts", resolver.Verdict{Outcome: resolver.Testing, Held: held(t, plainPolicy)}},
+		{"none", "sts+tlsrpt", resolver.Verdict{Outcome: resolver.Waived, Held: held(t, plainPolicy)}},
+		{"absent", "sts+defer", resolver.Verdict{Outcome: resolver.Absent}},
+		{"unfetched", "sts+defer", resolver.Verdict{Outcome: resolver.Unfetched, Reason: why}},
+		{"unknown", "sts", resolver.Verdict{Outcome: resolver.Unknown, Reason: why}},
+		{"unknown-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unknown, Reason: why}},
+		{"overloaded", "sts", resolver.Verdict{Outcome: resolver.Overloaded, Reason: errors.New("at its limit of lookups under way")}},
+		{"dane-only", "sts+dane", resolver.Verdict{Outcome: resolver.DANEOnly, Held: held(t, plainPolicy)}},
+		{"dane", "sts+dane+tlsrpt", resolver.Verdict{Outcome: resolver.DANESome, Held: held(t, plainPolicy)}},
+		{"dane-unknown", "sts+dane", resolver.Verdict{Outcome: resolver.DANEUnknown, Held: held(t, plainPolicy), Reason: errors.New("TLSA _25._tcp.mx1.example.com: SERVFAIL")}},
+		{"no-outcome", "sts", resolver.Verdict{}},
+	} {
+		f, err := ParseMapName(c.maps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, c.file, Render(f, c.v).AppendTo(nil))
+	}
+	if got := Render(Features{}, resolver.Verdict{Outcome: resolver.Closing}); got.Status() != socketmap.StatusHangup {
+		t.Errorf("a closing service answers %v, must hang up", got)
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s:\ngot  %q\nwant %q", name, got, want)
+	}
+}
+
+// TestLongPolicies: 64 KiB of shortest MX patterns never make a broken frame.
+func TestLongPolicies(t *testing.T) {
+	many := func(n int) string {
+		var b strings.Builder
+		b.WriteString("version: STSv1\nmode: enforce\nmax_age: 86400\n")
+		for i := range n {
+			fmt.Fprintf(&b, "mx: %x.b.c\n", i)
+		}
+		return b.String()
+	}
+	for _, c := range []struct {
+		why      string
+		patterns int
+		maps     string
+		status   socketmap.Status
+		lines    bool // policy_string attributes are there
+	}{
+		{"as many as fit in 64 KiB", 5000, "sts", socketmap.StatusOK, false},
+		{"few: everything fits", 100, "sts+tlsrpt", socketmap.StatusOK, true},
+		{"the policy's lines go first", 2000, "sts+tlsrpt", socketmap.StatusOK, false},
+		{"still too long: the mail waits, with a reason", 5000, "sts+tlsrpt", socketmap.StatusTemp, false},
+	} {
+		f, err := ParseMapName(c.maps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := Render(f, resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, many(c.patterns))})
+		frame := got.AppendTo(nil)
+		if got.Status() != c.status || strings.Contains(got.Data(), "policy_string") != c.lines || len(frame) > 100_000 || len(got.Data()) == 0 {
+			t.Errorf("%s: status %v, %d bytes, policy_string %v", c.why, got.Status(), len(frame), strings.Contains(got.Data(), "policy_string"))
+		}
+	}
+}
