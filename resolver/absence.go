@@ -1,0 +1,85 @@
+package resolver
+
+import "time"
+
+// Absence is why nothing is held for a domain: NoPolicy, *LookupFailed or *FetchFailed. It is an STSFinding.
+type Absence interface {
+	STSFinding
+	// Fresh reports whether the absence may be answered at now without looking again.
+	Fresh(now time.Time) bool
+	// Expires is when the absence stops being worth keeping; until then it also remembers how often something failed.
+	Expires() time.Time
+}
+
+// NoPolicy: the DNS says that the domain has no MTA-STS policy (RFC 8461 section 3.1). Deliver as usual.
+type NoPolicy struct {
+	until int64 // Unix seconds; small, since there are a million of these
+}
+
+// Bounds on how long a negative answer of the DNS is remembered.
+const (
+	minNegative = time.Minute
+	maxNegative = time.Hour
+)
+
+func noPolicy(now time.Time, ttl time.Duration) NoPolicy {
+	return NoPolicy{until: now.Add(min(max(ttl, minNegative), maxNegative)).Unix()}
+}
+
+// Fresh implements Absence. An end that lies too far ahead was set by a clock that ran ahead, and does not count.
+func (a NoPolicy) Fresh(now time.Time) bool {
+	left := a.until - now.Unix()
+	return left > 0 && left <= int64(maxNegative/time.Second)
+}
+
+// Expires implements Absence.
+func (a NoPolicy) Expires() time.Time { return time.Unix(a.until, 0).UTC() }
+
+// LookupFailed: the DNS gave no answer and no policy is remembered. Whether there is one is unknown.
+type LookupFailed struct {
+	Failures int // in a row
+	At       time.Time
+	RetryAt  time.Time
+	Err      error
+}
+
+func lookupFailed(now time.Time, before Absence, err error) *LookupFailed {
+	failures := 1
+	if b, ok := before.(*LookupFailed); ok && now.Before(b.Expires()) && !now.Before(b.At) {
+		failures += b.Failures
+	}
+	wait := backoff(failures, lookupBackoffMin, lookupBackoffMax)
+	return &LookupFailed{Failures: failures, At: now, RetryAt: now.Add(wait), Err: err}
+}
+
+// Fresh implements Absence.
+func (a *LookupFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.RetryAt) }
+
+// Expires implements Absence.
+func (a *LookupFailed) Expires() time.Time { return a.RetryAt.Add(lookupBackoffMax) }
+
+// FetchFailed: the TXT record announces a policy, but it could not be fetched or is invalid, and none is remembered.
+// Deliver as usual (RFC 8461 section 3.3).
+type FetchFailed struct {
+	Trouble Trouble
+	At      time.Time // of the last look at the TXT record
+	CheckAt time.Time // next look at the TXT record: a new id is tried at once
+	Err     error
+}
+
+// Fresh implements Absence.
+func (a *FetchFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.CheckAt) }
+
+// Expires implements Absence.
+func (a *FetchFailed) Expires() time.Time { return a.Trouble.RetryAt.Add(fetchBackoffMax) }
+
+// Bounds of the time between two looks at a TXT record that is in use.
+const (
+	minCheck = 5 * time.Second
+	maxCheck = 5 * time.Minute
+	// recheckFailed is when the id of a live policy is looked at again after a lookup that failed.
+	recheckFailed = time.Minute
+)
+
+// checkAfter is how long a look at the TXT record holds: its TTL, between 5 seconds and 5 minutes.
+func checkAfter(ttl time.Duration) time.Duration { return min(max(ttl, minCheck), maxCheck) }

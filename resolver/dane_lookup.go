@@ -1,0 +1,109 @@
+package resolver
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"sync"
+)
+
+// gather looks up all that judgeDANE needs. The MX hosts are looked up at once, each by itself: a slow or broken one takes
+// no time from the others, and is unknown when ctx ends.
+func (j *daneJudge) gather(ctx context.Context, to Destination) daneFacts {
+	dns := j.dns()
+	names, ttl := []string{to.Domain.String()}, maxDANETTL
+	if !to.Direct {
+		mx, err := dns.MX(ctx, to.Domain.String())
+		if err != nil {
+			return daneFacts{err: err}
+		}
+		names, ttl = mxHosts(to.Domain, mx), mx.TTL
+	}
+	f := daneFacts{hosts: make([]mxHost, len(names)), ttl: ttl}
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			defer func() {
+				if r := recover(); r != nil {
+					f.hosts[i] = mxHost{err: j.fault(name, r)}
+				}
+			}()
+			f.hosts[i] = lookUpHost(ctx, dns, to.port(), name)
+		})
+	}
+	all.Wait()
+	for _, h := range f.hosts {
+		if h.state != hostUnknown {
+			f.ttl = min(f.ttl, h.ttl)
+		}
+	}
+	return f
+}
+
+// lookUpHost finds out the state of one MX host as Postfix does (RFC 7672 section 2.2.2, RFC 7671 section 7): the TLSA
+// records of a host whose addresses are not secure are not even looked up, for there are servers that fail at it. A host
+// that is an alias may have them at the end of its CNAMEs, which goes before, or at its own name.
+func lookUpHost(ctx context.Context, dns DNS, port uint16, host string) mxHost {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return mxHost{state: hostPlain, ttl: maxDANETTL} // against RFC 5321 section 5.1, but Postfix delivers there
+	}
+	addr := lookUpAddresses(ctx, dns, host)
+	switch {
+	case addr.err != nil:
+		return mxHost{err: addr.err}
+	case !addr.exist:
+		return mxHost{state: hostAway, ttl: addr.ttl}
+	}
+	h := mxHost{state: hostPlain, ttl: addr.ttl}
+	switch {
+	case addr.secure && addr.target == "":
+		return lookUpTLSA(ctx, dns, tlsaName(port, host), h)
+	case addr.secure:
+		if h = lookUpTLSA(ctx, dns, tlsaName(port, addr.target), h); h.state != hostPlain {
+			return h
+		}
+	case addr.target == "":
+		return h
+	default:
+		if signed, err := signedAlias(ctx, dns, tlsaName(port, host)); err != nil {
+			return mxHost{err: err}
+		} else if !signed {
+			return h
+		}
+	}
+	return lookUpTLSA(ctx, dns, tlsaName(port, host), h)
+}
+
+func lookUpAddresses(ctx context.Context, dns DNS, host string) hostAddresses {
+	var v4, v6 looked
+	v4done := make(chan struct{})
+	go func() {
+		defer close(v4done)
+		v4.answer, v4.err = dns.A(ctx, host)
+	}()
+	v6.answer, v6.err = dns.AAAA(ctx, host)
+	<-v4done
+	return addressesOf(v4, v6)
+}
+
+// signedAlias reports whether the zone of an alias is signed, when the end of its CNAMEs is not: TLSA records at its own
+// name count then. A question for the alias is answered for its end; so the question is for the name of its TLSA records,
+// and for a type that is not there, whose absence is proven where that zone is signed.
+func signedAlias(ctx context.Context, dns DNS, tlsa string) (bool, error) {
+	a, err := dns.A(ctx, tlsa)
+	return a.Authentic, err
+}
+
+// lookUpTLSA returns h with what the TLSA records at a name add to it.
+func lookUpTLSA(ctx context.Context, dns DNS, name string, h mxHost) mxHost {
+	a, err := dns.TLSA(ctx, name)
+	if err != nil {
+		return mxHost{err: err}
+	}
+	return mxHost{state: judgeTLSA(a), ttl: min(h.ttl, a.TTL)}
+}
+
+// tlsaName is where the TLSA records of a host's port are (RFC 6698 section 3).
+func tlsaName(port uint16, host string) string {
+	return "_" + strconv.Itoa(int(port)) + "._tcp." + host
+}

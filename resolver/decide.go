@@ -1,0 +1,103 @@
+package resolver
+
+import (
+	"errors"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// STSFinding is what was found of a domain's MTA-STS policy: *Held, NoPolicy, *LookupFailed, *FetchFailed, Overruled,
+// Busy or Closed.
+type STSFinding interface{ stsFinding() }
+
+// Busy: the limits on lookups under way were reached, or a lookup took too long for Postfix to wait.
+type Busy struct{ Err error }
+
+// Closed: the service was closed before anything was found.
+type Closed struct{}
+
+func (*Held) stsFinding()         {}
+func (NoPolicy) stsFinding()      {}
+func (*LookupFailed) stsFinding() {}
+func (*FetchFailed) stsFinding()  {}
+func (Busy) stsFinding()          {}
+func (Closed) stsFinding()        {}
+
+// DANEStatus is what was found of the TLSA records of a domain's MX hosts.
+type DANEStatus uint8
+
+// The DANE findings. The zero DANEStatus is DANEUnasked.
+const (
+	DANEUnasked DANEStatus = iota // nobody wants to know
+	DANENone                      // none, denied securely or not signed
+	DANEPartly                    // some hosts have usable ones, or some exist but none is usable
+	DANEFully                     // every MX host has secure, usable ones
+	DANEFailed                    // a lookup failed and nothing is remembered
+)
+
+// DANEFinding is a DANEStatus and, for DANEFailed, why.
+type DANEFinding struct {
+	Status DANEStatus
+	Err    error
+}
+
+// Decide turns what was found into the one answer. It is total: every pair of findings has a verdict.
+//
+// MTA-STS decides unless it would bind the delivery and the asking Postfix does DANE: then DANE, where a domain has it,
+// goes before (RFC 8461 section 2), and is not guessed at where it could not be looked up.
+func Decide(now time.Time, q Question, d DANEFinding, s STSFinding) Verdict {
+	v := decideSTS(now, q, s)
+	if v.Outcome != Enforce || !q.DANE {
+		return v
+	}
+	switch d.Status {
+	case DANEFully:
+		v.Outcome = DANEOnly
+	case DANEPartly:
+		v.Outcome = DANESome
+	case DANEFailed:
+		v.Outcome, v.Reason = DANEUnknown, d.Err
+		if errors.Is(d.Err, errDANEClosed) {
+			return Verdict{Outcome: Closing}
+		}
+	}
+	return v
+}
+
+func decideSTS(now time.Time, q Question, s STSFinding) Verdict {
+	switch s := s.(type) {
+	case *Held:
+		if !s.Entry.Live(now) {
+			return Verdict{Outcome: Absent}
+		}
+		return Verdict{Outcome: binding(s.Entry.Policy.Mode, q), Held: s}
+	case *LookupFailed:
+		return Verdict{Outcome: Unknown, Reason: s.Err}
+	case *FetchFailed:
+		return Verdict{Outcome: Unfetched, Reason: s.Err}
+	case Overruled:
+		if s.By.Action == ActionEnforce {
+			return Verdict{Outcome: Enforce, Held: s.By.held, Override: s.By}
+		}
+		return Verdict{Outcome: Ignored, Override: s.By}
+	case Busy:
+		return Verdict{Outcome: Overloaded, Reason: s.Err}
+	case Closed:
+		return Verdict{Outcome: Closing}
+	default:
+		return Verdict{Outcome: Absent}
+	}
+}
+
+// binding is the outcome of a live policy in that mode.
+func binding(m mtasts.Mode, q Question) Outcome {
+	switch {
+	case m == mtasts.ModeEnforce, m == mtasts.ModeTesting && q.Strict:
+		return Enforce
+	case m == mtasts.ModeTesting:
+		return Testing
+	default:
+		return Waived
+	}
+}

@@ -1,0 +1,105 @@
+package resolver
+
+import (
+	"hash/fnv"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// Entry is all that is remembered of a domain's policy, in memory and in stores. All times are UTC wall clock without a
+// monotonic reading, at least of second precision; a zero time means never.
+type Entry struct {
+	Domain  dnsname.Name
+	ID      string        // of the TXT record that the policy was last fetched under; "" when there never was one
+	Policy  mtasts.Policy // always valid
+	Fetched time.Time     // last successful fetch of the policy file: expiry counts from here and from nothing else (RFC 8461 section 3.2)
+	Checked time.Time     // last time that this knowledge was written or the id was compared: never later than the writer's clock
+	Used    time.Time     // last question, as far as it was worth a write
+	Trouble Trouble       // zero while fetches succeed
+}
+
+// Trouble describes fetches that keep failing since the last one that succeeded.
+type Trouble struct {
+	Failures int       // in a row; 0: no trouble
+	ID       string    // of the TXT record that the last failed fetch was for; "" when there was none
+	Since    time.Time // first failure
+	RetryAt  time.Time // not before this for the same id
+	Alerted  time.Time // last log line about it
+	Reason   string    // of the last failure, for people
+}
+
+// Expires is when the policy ends: the last successful fetch + max_age (RFC 8461 section 3.2).
+func (e Entry) Expires() time.Time { return e.Fetched.Add(e.Policy.MaxAge) }
+
+// Live reports whether the policy still binds at now. The very second of the fetch counts, so that a policy with
+// max_age 0 binds the deliveries that waited for it.
+func (e Entry) Live(now time.Time) bool { return !now.After(e.Expires()) }
+
+// Clock-safe limits of the proactive refresh.
+const (
+	// minRefreshAge keeps a tiny max_age from becoming a loop of fetches: such a policy is fetched when asked for.
+	minRefreshAge = 5 * time.Minute
+	// refreshSpread is how far, as a part of the age, a domain's refresh is moved: -1/10 to +1/10.
+	refreshSpread = 10
+)
+
+// NextCheck is when the policy should be fetched again whatever its id: when its age passes min(interval, max_age/2),
+// moved by up to 10 % either way, always the same way for one domain; later while fetches fail (Trouble.RetryAt). It
+// may lie after Expires: then the policy is too short-lived to be refreshed ahead of questions.
+func (e Entry) NextCheck(interval time.Duration) time.Time {
+	age := max(min(interval, e.Policy.MaxAge/2), minRefreshAge)
+	due := e.Fetched.Add(age + spread(e.Domain, age))
+	if e.Trouble.RetryAt.After(due) {
+		return e.Trouble.RetryAt
+	}
+	return due
+}
+
+// spread draws a domain's own part of ±age/10. It must survive restarts, so it comes from the name, not from chance.
+func spread(domain dnsname.Name, age time.Duration) time.Duration {
+	h := fnv.New64a()
+	h.Write([]byte(domain.String()))
+	const steps = 1 << 16
+	part := time.Duration(h.Sum64() % (2*steps + 1)) // 0 to 2*steps
+	return age / refreshSpread * (part - steps) / steps
+}
+
+// held back at now: the id was tried, failed, and its time has not come.
+func (t Trouble) holdsBack(id string, now time.Time) bool {
+	return t.Failures > 0 && t.ID == id && now.Before(t.RetryAt)
+}
+
+// Backoff after failures (DESIGN: 5 minutes for the same id, doubling to 1 hour; RFC 8461 section 3.3 asks for 5 minutes).
+const (
+	fetchBackoffMin  = 5 * time.Minute
+	fetchBackoffMax  = time.Hour
+	lookupBackoffMin = time.Minute
+	lookupBackoffMax = 15 * time.Minute
+)
+
+// backoff is how long to wait after so many failures in a row (1 or more): first, doubling to last.
+func backoff(failures int, first, last time.Duration) time.Duration {
+	d := first
+	for range failures - 1 {
+		if d *= 2; d >= last {
+			return last
+		}
+	}
+	return d
+}
+
+// after is the trouble that one more failed fetch at now makes of t.
+func (t Trouble) after(now time.Time, id, reason string) Trouble {
+	next := Trouble{Failures: t.Failures + 1, ID: id, Since: t.Since, Alerted: t.Alerted, Reason: reason}
+	if t.Failures == 0 {
+		next.Since = now
+	}
+	tries := next.Failures
+	if id != t.ID {
+		tries = 1 // the backoff is per id
+	}
+	next.RetryAt = now.Add(backoff(tries, fetchBackoffMin, fetchBackoffMax))
+	return next
+}

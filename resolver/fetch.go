@@ -1,0 +1,228 @@
+package resolver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// PolicyHost is the name that serves a domain's policy (RFC 8461 section 3.3).
+func PolicyHost(domain dnsname.Name) string { return "mta-sts." + domain.String() }
+
+// PolicyURL is where a domain's policy is (RFC 8461 section 3.3).
+func PolicyURL(domain dnsname.Name) string {
+	return "https://" + PolicyHost(domain) + "/.well-known/mta-sts.txt"
+}
+
+const (
+	// maxPolicy is the size that RFC 8461 section 3.3 suggests as the limit of a policy body, in bytes.
+	maxPolicy = 64 << 10
+	// maxHead bounds the head of a response, and of a proxy's, 1xx responses before it included, in bytes.
+	maxHead = 32 << 10
+)
+
+// FetchConfig is how policies are fetched.
+type FetchConfig struct {
+	Timeout      time.Duration  // of one fetch in all, DNS and body included; 0 = 30 s
+	AllowPrivate bool           // connect to loopback, private and other special addresses too
+	Roots        *x509.CertPool // trusted; nil or empty: every fetch fails with ErrNoRoots, without asking anyone
+	UserAgent    string
+}
+
+// HTTPFetcher fetches policies by HTTPS, by every rule of RFC 8461 section 3.3. It is safe for concurrent use and keeps no
+// connection, cookie or cache between fetches.
+type HTTPFetcher struct {
+	cfg    FetchConfig
+	dialer *dialer
+	proxy  func(*url.URL) (*url.URL, error)
+}
+
+// NewHTTPFetcher makes a fetcher. HTTPS_PROXY and NO_PROXY are read now.
+func NewHTTPFetcher(dns DNS, cfg FetchConfig) *HTTPFetcher {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.Roots != nil && cfg.Roots.Equal(x509.NewCertPool()) {
+		cfg.Roots = nil
+	}
+	connect := func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", to.String())
+	}
+	return &HTTPFetcher{
+		cfg:    cfg,
+		dialer: &dialer{dns: dns, filter: newAddressFilter(), allowPrivate: cfg.AllowPrivate, connect: connect},
+		proxy:  proxyFunc(httpproxy.FromEnvironment()),
+	}
+}
+
+// proxyFunc tells the proxy for a URL. httpproxy takes an HTTPS_PROXY that it cannot read for none: then nothing is fetched
+// instead, for who set it does not want what would go past it.
+func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
+	if _, err := url.Parse(env.HTTPSProxy); err != nil {
+		if _, err := url.Parse("http://" + env.HTTPSProxy); err != nil {
+			// No more of it than this: there may be a password in it.
+			return func(*url.URL) (*url.URL, error) { return nil, errors.New("the value of HTTPS_PROXY is no URL") }
+		}
+	}
+	return env.ProxyFunc()
+}
+
+// Fetch gets and parses a domain's policy. Every error is a *FetchError; when ctx ended first, it wraps ctx's error.
+func (f *HTTPFetcher) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+	var at progress
+	body, kind, err := f.get(ctx, domain, &at)
+	if err != nil {
+		return mtasts.Policy{}, &FetchError{Domain: domain, Kind: kind, Err: err, at: at.where()}
+	}
+	p, err := mtasts.ParsePolicy(body)
+	if err != nil {
+		return mtasts.Policy{}, &FetchError{Domain: domain, Kind: FetchInvalid, Err: err}
+	}
+	return p, nil
+}
+
+// get gets the policy file. The kind is that of the error.
+func (f *HTTPFetcher) get(caller context.Context, domain dnsname.Name, at *progress) ([]byte, FetchKind, error) {
+	if f.cfg.Roots == nil {
+		return nil, FetchUnreachable, ErrNoRoots
+	}
+	ctx, cancel := context.WithTimeoutCause(caller, f.cfg.Timeout, fmt.Errorf("not finished within %v", f.cfg.Timeout))
+	defer cancel()
+	req, err := http.NewRequestWithContext(at.trace(ctx), http.MethodGet, PolicyURL(domain), nil)
+	if err != nil {
+		return nil, FetchUnreachable, err
+	}
+	req.Header.Set("User-Agent", f.cfg.UserAgent)
+	req.Header.Set("Accept", "text/plain")
+	proxy, err := f.proxy(req.URL)
+	if err != nil {
+		return nil, FetchUnreachable, err
+	}
+	at.reach("connect")
+	resp, err := f.transport(ctx, proxy, at).RoundTrip(req)
+	if err != nil {
+		return nil, transferKind(err), stopped(caller, ctx, err)
+	}
+	defer resp.Body.Close()
+	if kind, err := checkHead(resp); err != nil {
+		return nil, kind, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPolicy+1))
+	switch {
+	case err != nil:
+		return nil, transferKind(err), stopped(caller, ctx, err)
+	case len(body) > maxPolicy:
+		return nil, FetchTooLarge, errTooLarge
+	}
+	return body, 0, nil
+}
+
+var errTooLarge = fmt.Errorf("the policy is larger than %d bytes", maxPolicy)
+
+// transport serves one fetch. It speaks HTTP/1.1 only: one small GET needs no more, and there is less to attack. RoundTrip
+// follows no redirect and keeps no cookie and no cache. Its connections end with ctx; http.Transport would have let them
+// outlive the request, so what it gives as a context is not used.
+func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progress) *http.Transport {
+	dial, via := f.dialer.DialContext, " with "
+	if proxy != nil {
+		// The proxy is the administrator's: the system's resolver finds it, and it may have any address. It finds the
+		// policy host itself.
+		dial, via = new(net.Dialer).DialContext, " through the proxy "
+		at.goVia(via + proxy.Host)
+	}
+	return &http.Transport{
+		Proxy: http.ProxyURL(proxy),
+		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			at.goVia(via + c.RemoteAddr().String())
+			return hold(ctx, c), nil
+		},
+		OnProxyConnectResponse: checkConnect,
+		TLSClientConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12, // RFC 8461 section 7.2
+			RootCAs:    f.cfg.Roots,
+			NextProtos: []string{"http/1.1"},
+		},
+		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHead,
+	}
+}
+
+func checkConnect(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the proxy (HTTPS_PROXY) refuses to connect: HTTP status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// transferKind tells a bad certificate of the policy host from all else that can stop a transfer, a bad one of a proxy included.
+func transferKind(err error) FetchKind {
+	var (
+		cert *tls.CertificateVerificationError
+		op   *net.OpError
+	)
+	if errors.As(err, &cert) && !(errors.As(err, &op) && op.Op == "proxyconnect") {
+		return FetchCertificate
+	}
+	return FetchUnreachable
+}
+
+// stopped is the reason why ctx, or the caller's context that it comes from, ended; if neither has, err. When a context ends,
+// http.Transport says any of several things.
+func stopped(caller, ctx context.Context, err error) error {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &cert): // this is no consequence of a context's end
+		return err
+	case caller.Err() != nil && context.Cause(caller) != caller.Err():
+		return fmt.Errorf("%w: %w", caller.Err(), context.Cause(caller))
+	case caller.Err() != nil:
+		return caller.Err()
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// checkHead holds the head of a response to RFC 8461 sections 3.2 (media type) and 3.3 (status, size).
+func checkHead(resp *http.Response) (FetchKind, error) {
+	switch {
+	case resp.StatusCode/100 == 3:
+		return FetchRefused, fmt.Errorf("HTTP status %d, not 200 (RFC 8461 section 3.3 forbids to follow redirects)", resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return FetchRefused, fmt.Errorf("HTTP status %d, not 200", resp.StatusCode)
+	}
+	for _, encoding := range resp.Header.Values("Content-Encoding") {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return FetchMediaType, fmt.Errorf("content encoding %.40q, though none was asked for", encoding)
+		}
+	}
+	// The parameters say nothing that matters, so they may be malformed.
+	given := resp.Header.Get("Content-Type")
+	if media, _, _ := strings.Cut(given, ";"); !strings.EqualFold(strings.TrimSpace(media), "text/plain") {
+		return FetchMediaType, fmt.Errorf("media type %.40q, not text/plain", given)
+	}
+	if resp.ContentLength > maxPolicy {
+		return FetchTooLarge, errTooLarge
+	}
+	return 0, nil
+}

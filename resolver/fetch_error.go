@@ -1,0 +1,84 @@
+package resolver
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// FetchKind is what went wrong with a fetch, as far as anyone treats it differently.
+type FetchKind uint8
+
+// The kinds of failed fetches, with the failure type of RFC 8460 section 4.3.2.2 that each is reported as.
+const (
+	FetchUnreachable FetchKind = iota + 1 // DNS, connection, timeout, broken TLS or HTTP: sts-policy-fetch-error
+	FetchCertificate                      // the policy host's certificate: sts-webpki-invalid
+	FetchRefused                          // a status other than 200, redirects included: sts-policy-fetch-error
+	FetchMediaType                        // not text/plain, or encoded: sts-policy-fetch-error
+	FetchTooLarge                         // over 64 KiB: sts-policy-fetch-error
+	FetchInvalid                          // it breaks the grammar of RFC 8461 section 3.2: sts-policy-invalid
+	fetchKindCount
+)
+
+// String returns a stable word for logs and metrics.
+func (k FetchKind) String() string {
+	if k == 0 || k >= fetchKindCount {
+		return "invalid_kind"
+	}
+	return [...]string{"", "unreachable", "certificate", "status", "media_type", "too_large", "invalid_policy"}[k]
+}
+
+// FetchError: a policy was not to be had. A live policy that is remembered still binds; without one the mail goes as if
+// there were no policy (RFC 8461 section 3.3).
+type FetchError struct {
+	Domain dnsname.Name
+	Kind   FetchKind
+	Err    error  // no address in its text but for FetchUnreachable; it may be long and hold what a stranger sent: show Error's
+	at     string // where it happened, "TLS handshake with 192.0.2.1:443"; "" if that says nothing
+}
+
+// Error implements error. The text is one line of printable characters, cut to a bounded length: what the policy host sent
+// (a status line, the names in a certificate) may be in it.
+func (e *FetchError) Error() string {
+	what := e.Err.Error()
+	if e.at != "" {
+		what = e.at + ": " + what
+	}
+	return fmt.Sprintf("fetch %s: %s", PolicyURL(e.Domain), printable(what))
+}
+
+// Unwrap returns the cause.
+func (e *FetchError) Unwrap() error { return e.Err }
+
+// printable makes one bounded line of a text that may come from a stranger.
+func printable(s string) string {
+	const limit = 600 // bytes
+	rest := ""
+	if len(s) > limit {
+		s, rest = strings.ToValidUTF8(s[:limit], ""), "…"
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s) + rest
+}
+
+// causes is several errors in one line; errors.Join would take a line for each.
+type causes []error
+
+func (c causes) Error() string {
+	texts := make([]string, len(c))
+	for i, err := range c {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (c causes) Unwrap() []error { return c }

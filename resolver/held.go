@@ -1,0 +1,85 @@
+package resolver
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Held is a policy in memory: the entry, which never changes, and the marks that questions and looks at the TXT record
+// leave beside it. It is an STSFinding.
+type Held struct {
+	Entry Entry
+
+	// Rendered keeps what a caller made of Entry, so that it is made once. Its content belongs to that caller.
+	Rendered Rendered
+
+	used    atomic.Int64 // Unix seconds of the last question, to useGrain
+	checkAt atomic.Int64 // Unix seconds: the TXT record should be looked at after this
+}
+
+const (
+	// useGrain keeps questions from writing to shared memory each time.
+	useGrain = 60
+	// useWrite is how old the stored time of last use may grow before it is worth a write.
+	useWrite = 24 * time.Hour
+)
+
+// newHeld takes an entry into memory; its TXT record should be looked at after checkAt.
+func newHeld(e Entry, checkAt time.Time) *Held {
+	h := &Held{Entry: e}
+	h.used.Store(unix(e.Used))
+	h.checkAt.Store(checkAt.Unix())
+	return h
+}
+
+// use marks a question at now.
+func (h *Held) use(now time.Time) {
+	if n := now.Unix(); n-h.used.Load() >= useGrain || n < h.used.Load() {
+		h.used.Store(n)
+	}
+}
+
+// Used is when the policy was last asked for, within a minute; zero when never.
+func (h *Held) Used() time.Time {
+	if s := h.used.Load(); s != 0 {
+		return time.Unix(s, 0).UTC()
+	}
+	return h.Entry.Used
+}
+
+// claimCheck reports to one caller that the TXT record should be looked at again; the look itself sets the next time. A
+// time of checkAt that lies too far ahead was set by a clock that ran ahead, and does not count.
+func (h *Held) claimCheck(now time.Time) bool {
+	at, n := h.checkAt.Load(), now.Unix()
+	const longest = int64(maxCheck / time.Second)
+	if n < at && at-n <= longest {
+		return false
+	}
+	return h.checkAt.CompareAndSwap(at, n+longest)
+}
+
+// unix is t as Unix seconds, 0 for the zero time.
+func unix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+// Slots is how many texts a Rendered holds.
+const Slots = 4
+
+// Rendered holds the texts made from one Entry. Callers share out the slots, 0 to Slots-1.
+type Rendered struct {
+	slots [Slots]atomic.Pointer[string]
+}
+
+// Text returns what the slot holds, made on the first call; two first calls at once may both make it.
+func (r *Rendered) Text(slot int, render func() string) string {
+	if p := r.slots[slot].Load(); p != nil {
+		return *p
+	}
+	s := render()
+	r.slots[slot].Store(&s)
+	return s
+}

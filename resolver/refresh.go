@@ -1,0 +1,120 @@
+package resolver
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+const (
+	// scanInterval is the time between two walks over the store, which find the refreshes of the time until the next one.
+	scanInterval = time.Hour
+	// refreshPace is the least time between the starts of two refreshes: 50 a second at most, 100,000 in 34 minutes.
+	refreshPace = 20 * time.Millisecond
+	// clockPatience is how long the loop sleeps at most: the wall clock may be set while it does.
+	clockPatience = time.Minute
+)
+
+// Run refreshes policies before they expire and looks after the store, until ctx ends.
+func (s *Service) Run(ctx context.Context) {
+	scans := make(chan struct{})
+	go func() {
+		defer close(scans)
+		s.scanLoop(ctx)
+	}()
+	saves := make(chan struct{})
+	go func() {
+		defer close(saves)
+		every(ctx, saveRetry, func() { s.saver.retry(ctx) })
+	}()
+	s.refreshLoop(ctx)
+	<-scans
+	<-saves
+}
+
+// every calls f each time that so long has passed, until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refreshLoop starts a refresh when its time comes, at a bounded rate and with half of the fetches at most, so that a
+// week's arrears neither burst nor hold up questions.
+func (s *Service) refreshLoop(ctx context.Context) {
+	slots := max(s.config.Load().FetchConcurrency/2, 1)
+	workers := semaphore.NewWeighted(int64(slots))
+	for ctx.Err() == nil {
+		domain, wait := s.agenda.take(s.now(), clockPatience)
+		if domain.IsZero() {
+			s.sleep(ctx, wait)
+			continue
+		}
+		if workers.Acquire(ctx, 1) != nil {
+			break
+		}
+		go func() {
+			defer workers.Release(1)
+			s.refresh(domain)
+		}()
+		pause(ctx, refreshPace)
+	}
+	_ = workers.Acquire(context.WithoutCancel(ctx), int64(slots)) // until the last is done
+}
+
+// sleep waits, but not past something sooner on the agenda.
+func (s *Service) sleep(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.agenda.wake:
+	case <-ctx.Done():
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// refresh advances a domain by the same path as a question. The first step may only take the policy from the store into
+// memory; then the second one looks at the network.
+func (s *Service) refresh(domain dnsname.Name) {
+	defer s.agenda.done(domain)
+	for range 2 {
+		r := <-s.advance(domain)
+		h, ok := r.Val.(*Held)
+		if !ok || h.Entry.NextCheck(s.config.Load().RefreshInterval).After(s.now()) {
+			return
+		}
+	}
+}
+
+// schedule puts a policy's refresh on the agenda, unless nobody has asked for it for long or it expires before.
+func (s *Service) schedule(h *Held) {
+	cfg := s.config.Load()
+	if at, ok := refreshAt(cfg, h.Entry, h.Used()); ok {
+		s.agenda.put(h.Entry.Domain, at)
+	}
+}
+
+// refreshAt is when an entry last asked for at used should be refreshed, and whether it should be at all.
+func refreshAt(cfg *config, e Entry, used time.Time) (time.Time, bool) {
+	at := e.NextCheck(cfg.RefreshInterval)
+	return at, !at.After(e.Expires()) && at.Sub(used) < cfg.UnusedAfter
+}

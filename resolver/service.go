@@ -1,0 +1,269 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// Fetcher gets policies; *HTTPFetcher is one. Every error is a *FetchError.
+type Fetcher interface {
+	Fetch(context.Context, dnsname.Name) (mtasts.Policy, error)
+}
+
+// Settings is what a reload may change.
+type Settings struct {
+	DNS              DNS
+	Fetcher          Fetcher
+	FetchConcurrency int           // fetches under way at once; refreshes have half of them. 0 = 64
+	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
+	Overrides        *Overrides
+	Reporter         Reporter      // of failed policy fetches; nil: nobody wants to know
+	MaxPolicies      int           // in the store, about: the longest unused go; 0 = 1,000,000
+	UnusedAfter      time.Duration // policies not asked for so long are not refreshed; 0 = 2160 h (90 days)
+}
+
+// Options is what a Service is made of.
+type Options struct {
+	Settings Settings
+	Store    Store
+	Memory   Memory
+	Logger   *slog.Logger
+}
+
+// Limits that keep an answer within the 100 s that Postfix waits, however much is going on.
+const (
+	maxLookups    = 1024             // domains that are looked up at once, for questions and in the background
+	maxChecks     = 256              // of them, background checks of an id
+	queueLimit    = 20 * time.Second // for one of the lookups, and again for one of the fetches
+	updateLimit   = 80 * time.Second // one domain's lookup and fetch, waiting included
+	questionLimit = 85 * time.Second // a question, before DANE has its 10 s
+)
+
+// Service answers questions: from memory, else the store, else the DNS and HTTPS. It is safe for concurrent use.
+type Service struct {
+	store  Store
+	memory Memory
+	log    *slog.Logger
+	now    func() time.Time
+	config atomic.Pointer[config]
+
+	flight  singleflight.Group  // one lookup for a domain at a time: it alone writes
+	lookups *semaphore.Weighted // maxLookups
+	checks  *semaphore.Weighted // maxChecks
+	dane    *daneJudge
+	agenda  *agenda
+	saver   *saver
+	clock   *clockWatch   // of the scans alone
+	learnt  atomic.Int64  // new policies since the last scan
+	crowded chan struct{} // calls for a scan
+
+	ctx     context.Context // of all lookups; ends with Close
+	cancel  context.CancelFunc
+	mu      sync.RWMutex // guards closed against running
+	closed  bool
+	running sync.WaitGroup
+}
+
+// config is Settings with defaults, and what hangs on them.
+type config struct {
+	Settings
+	fetches *semaphore.Weighted
+}
+
+// NewService makes a service. Run must be called for the proactive refresh, and Close at the end.
+func NewService(o Options) *Service {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Service{
+		store: o.Store, memory: o.Memory, log: o.Logger, now: wallClock,
+		lookups: semaphore.NewWeighted(maxLookups), checks: semaphore.NewWeighted(maxChecks),
+		agenda: newAgenda(), saver: newSaver(o.Store, o.Logger), crowded: make(chan struct{}, 1),
+		clock: newClockWatch(wallClock()),
+		ctx:   ctx, cancel: cancel,
+	}
+	s.dane = newDANEJudge(func() DNS { return s.config.Load().DNS }, func() time.Time { return s.now() }, o.Logger)
+	s.Reconfigure(o.Settings)
+	return s
+}
+
+// wallClock is UTC without a monotonic reading: what is persisted must compare with what is not.
+func wallClock() time.Time { return time.Now().UTC().Round(0) }
+
+// Reconfigure puts new settings in force; lookups under way end with the old ones.
+func (s *Service) Reconfigure(set Settings) {
+	if set.FetchConcurrency <= 0 {
+		set.FetchConcurrency = 64
+	}
+	if set.RefreshInterval <= 0 {
+		set.RefreshInterval = 24 * time.Hour
+	}
+	if set.MaxPolicies <= 0 {
+		set.MaxPolicies = 1_000_000
+	}
+	if set.UnusedAfter <= 0 {
+		set.UnusedAfter = 90 * 24 * time.Hour
+	}
+	s.config.Store(&config{Settings: set, fetches: semaphore.NewWeighted(int64(set.FetchConcurrency))})
+}
+
+// Close ends all lookups and waits for them. Questions that wait, and those that come after, are told Closing unless
+// memory knows the answer.
+func (s *Service) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.dane.close()
+	s.running.Wait()
+}
+
+// Answer answers a question: at once where memory knows, else after looking. It takes no longer than 95 s.
+func (s *Service) Answer(ctx context.Context, q Question) Verdict {
+	now := s.now()
+	var found STSFinding
+	switch o := s.config.Load().Overrides.For(q.Domain, now); {
+	case o == nil:
+		found = s.find(ctx, now, q.Domain)
+	case o.Action == ActionStrict:
+		q.Strict = true
+		found = s.find(ctx, now, q.Domain)
+	default:
+		s.glance(now, q.Domain)
+		found = Overruled{o}
+	}
+	v := Decide(now, q, DANEFinding{}, found)
+	if v.Outcome != Enforce || !q.DANE {
+		return v // DANE would not change it
+	}
+	return Decide(now, q, s.dane.find(ctx, q.Destination), found)
+}
+
+// glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes effect
+// at once. Nobody waits for it.
+func (s *Service) glance(now time.Time, domain dnsname.Name) {
+	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
+		s.serve(now, h)
+		return
+	}
+	if a, ok := s.memory.Absence(domain); ok && a.Fresh(now) {
+		return
+	}
+	s.background(domain)
+}
+
+func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) STSFinding {
+	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
+		return s.serve(now, h)
+	}
+	if a, ok := s.memory.Absence(domain); ok && a.Fresh(now) {
+		return a
+	}
+	f := s.wait(ctx, domain)
+	if h, ok := f.(*Held); ok {
+		return s.serve(s.now(), h)
+	}
+	return f
+}
+
+// serve marks the use of a live policy and sees to its id in the background.
+func (s *Service) serve(now time.Time, h *Held) *Held {
+	h.use(now)
+	if h.claimCheck(now) && !s.background(h.Entry.Domain) {
+		h.checkAt.Store(now.Unix()) // too much is under way: a later question will see to it
+	}
+	return h
+}
+
+// background advances a domain while nobody waits, unless too many are being advanced so: then a later question will.
+func (s *Service) background(domain dnsname.Name) bool {
+	if !s.checks.TryAcquire(1) {
+		return false
+	}
+	go func() {
+		defer s.checks.Release(1)
+		<-s.advance(domain)
+	}()
+	return true
+}
+
+// wait advances the domain together with all who ask for it, as long as Postfix would wait.
+func (s *Service) wait(ctx context.Context, domain dnsname.Name) STSFinding {
+	limit := time.NewTimer(questionLimit)
+	defer limit.Stop()
+	for {
+		select {
+		case r := <-s.advance(domain):
+			if found, ok := r.Val.(STSFinding); ok {
+				return found
+			}
+		case <-limit.C:
+			return Busy{fmt.Errorf("looking up %s takes longer than %v", domain, questionLimit)}
+		case <-ctx.Done():
+			return Closed{}
+		}
+	}
+}
+
+// nothingFound is what a flight that did not look brings those who joined it: they look again.
+type nothingFound struct{}
+
+// advance does the next thing that a domain needs, once for all who call it meanwhile: it takes a policy that only the
+// store holds into memory, and looks at the network for every other domain.
+func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
+	return s.flight.DoChan(domain.String(), func() (val any, _ error) {
+		if !s.begin() {
+			return STSFinding(Closed{}), nil
+		}
+		defer s.running.Done()
+		defer func() {
+			if r := recover(); r != nil {
+				s.log.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event", "panic",
+					"domain", domain, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+				val = STSFinding(Busy{errors.New("internal fault, see stsmapd's log")})
+			}
+		}()
+		return s.step(domain), nil
+	})
+}
+
+// asideLimit bounds what is done aside.
+const asideLimit = 30 * time.Second
+
+// aside does what no answer waits for, unless too much is being done so already: it is not missed.
+func (s *Service) aside(work func(context.Context)) {
+	if !s.checks.TryAcquire(1) {
+		return
+	}
+	if !s.begin() {
+		s.checks.Release(1)
+		return
+	}
+	go func() {
+		defer s.running.Done()
+		defer s.checks.Release(1)
+		ctx, cancel := context.WithTimeout(s.ctx, asideLimit)
+		defer cancel()
+		work(ctx)
+	}()
+}
+
+func (s *Service) begin() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}

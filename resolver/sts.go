@@ -1,0 +1,130 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// discovery is what a look at a domain's `_mta-sts` TXT record brought: announced, unannounced or undiscovered.
+type discovery interface{ discovery() }
+
+// announced: there is exactly one valid record.
+type announced struct {
+	id  string
+	ttl time.Duration
+}
+
+// unannounced: the DNS answered, and there is no valid record (RFC 8461 section 3.1: no policy available).
+type unannounced struct {
+	ttl time.Duration
+	why error // mtasts.ErrNoRecord, mtasts.ErrMultipleRecords or *mtasts.SyntaxError
+}
+
+// undiscovered: the DNS did not answer.
+type undiscovered struct{ err error }
+
+func (announced) discovery()    {}
+func (unannounced) discovery()  {}
+func (undiscovered) discovery() {}
+
+// TXTName is where a domain announces its policy (RFC 8461 section 3.1).
+func TXTName(domain dnsname.Name) string { return "_mta-sts." + domain.String() }
+
+func discover(ctx context.Context, dns DNS, domain dnsname.Name) discovery {
+	answer, err := dns.TXT(ctx, TXTName(domain))
+	if err != nil {
+		return undiscovered{fmt.Errorf("look up the MTA-STS record of %s: %w", domain, err)}
+	}
+	record, err := mtasts.ParseRecord(answer.Records)
+	if err != nil {
+		return unannounced{ttl: answer.TTL, why: err}
+	}
+	return announced{id: record.ID, ttl: answer.TTL}
+}
+
+// broken reports whether somebody tried to announce a policy and failed: worth a log line.
+func (u unannounced) broken() bool { return !errors.Is(u.why, mtasts.ErrNoRecord) }
+
+// step is what a domain needs after a look at its TXT record: note, fetch, forget or accept.
+type step interface{ step() }
+
+// note: what is held stands; look at the TXT record again at checkAt.
+type note struct{ checkAt time.Time }
+
+// fetch: get the policy file, under the id ("" where there is no TXT record).
+type fetch struct {
+	id      string
+	checkAt time.Time // next look at the TXT record, whatever the fetch brings
+}
+
+// forget: the policy of mode none that is held has served its purpose (RFC 8461 section 8.3); what is left is absence.
+type forget struct{ absence Absence }
+
+// accept: nothing live is held, and nothing is to be had.
+type accept struct{ absence Absence }
+
+func (note) step()   {}
+func (fetch) step()  {}
+func (forget) step() {}
+func (accept) step() {}
+
+// plan says what to do about a domain of which known is held (nil: nothing live) or before is remembered (nil: nothing),
+// now that d was found. due: what is held should be fetched again whatever its id. It is all of a policy's life that needs
+// no I/O.
+func plan(now time.Time, due bool, known *Held, before Absence, d discovery) step {
+	if known != nil {
+		return planLive(now, due, known.Entry, d)
+	}
+	switch d := d.(type) {
+	case announced:
+		checkAt := now.Add(checkAfter(d.ttl))
+		if b, ok := before.(*FetchFailed); ok && b.Trouble.holdsBack(d.id, now) {
+			return accept{&FetchFailed{Trouble: b.Trouble, At: now, CheckAt: earlier(checkAt, b.Trouble.RetryAt), Err: b.Err}}
+		}
+		return fetch{id: d.id, checkAt: checkAt}
+	case unannounced:
+		return accept{noPolicy(now, d.ttl)}
+	default:
+		return accept{lookupFailed(now, before, d.(undiscovered).err)}
+	}
+}
+
+// planLive never ends a live policy, but for mode none: a failure of the DNS must not (RFC 8461 sections 3.1, 3.3).
+func planLive(now time.Time, due bool, e Entry, d discovery) step {
+	switch d := d.(type) {
+	case announced:
+		checkAt := now.Add(checkAfter(d.ttl))
+		changed := d.id != e.ID && !e.Trouble.holdsBack(d.id, now)
+		if changed || due {
+			return fetch{id: d.id, checkAt: checkAt}
+		}
+		return note{checkAt}
+	case unannounced:
+		if e.Policy.Mode == mtasts.ModeNone {
+			return forget{noPolicy(now, d.ttl)}
+		}
+		checkAt := now.Add(min(max(d.ttl, minNegative), maxCheck))
+		if due {
+			return fetch{id: e.ID, checkAt: checkAt}
+		}
+		return note{checkAt}
+	default:
+		checkAt := now.Add(recheckFailed)
+		if due {
+			return fetch{id: e.ID, checkAt: checkAt}
+		}
+		return note{checkAt}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,209 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// step runs inside the domain's flight, and only there: nothing else writes what is known of a domain.
+func (s *Service) step(domain dnsname.Name) STSFinding {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, updateLimit, fmt.Errorf("not finished within %v", updateLimit))
+	defer cancel()
+	known, inMemory := s.memory.Policy(domain)
+	if !inMemory {
+		known = s.recall(ctx, domain)
+	}
+	if known != nil {
+		known = s.settle(ctx, known, inMemory)
+	}
+	if known != nil && !inMemory {
+		return known // who asked need not wait for the network; a check follows in the background
+	}
+	return s.update(ctx, domain, known)
+}
+
+// recall looks for the domain in the store; nil: there is nothing.
+func (s *Service) recall(ctx context.Context, domain dnsname.Name) *Held {
+	if h := s.saver.unsaved(domain); h != nil {
+		return h
+	}
+	e, err := s.store.Get(ctx, domain)
+	switch {
+	case err == nil:
+		return newHeld(e, e.Checked)
+	case !errors.Is(err, ErrNotCached) && ctx.Err() == nil:
+		s.log.Error("cannot read the policy store: stsmapd looks the domain up anew; check the disk and the state directory",
+			"event", "store_read_failed", "domain", domain, "error", err)
+	}
+	return nil
+}
+
+// settle makes what was known fit to be used now: nil when it has expired; its fetch time no later than now. A later one
+// was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here.
+func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
+	now := s.now()
+	switch {
+	case h.Entry.Fetched.After(now):
+		e := h.Entry
+		e.Fetched, e.Checked, e.Used = now, now, now
+		if e.Trouble.RetryAt.After(now.Add(fetchBackoffMax)) {
+			e.Trouble = Trouble{}
+		}
+		return s.keep(ctx, e, now)
+	case !h.Entry.Live(now):
+		if inMemory {
+			s.log.Info("policy expired: the domain is looked up anew", "event", "policy_expired", "domain", h.Entry.Domain,
+				"mode", h.Entry.Policy.Mode, "fetched", h.Entry.Fetched, "expired", h.Entry.Expires())
+			s.memory.ForgetPolicy(h.Entry.Domain)
+		}
+		return nil
+	case !inMemory:
+		s.memory.PutPolicy(h)
+	}
+	return h
+}
+
+// update looks at the network for a domain of which known is held (nil: nothing live) and does what plan says.
+func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) STSFinding {
+	if err := acquire(ctx, s.lookups, "lookups"); err != nil {
+		return s.busy(known, err)
+	}
+	defer s.lookups.Release(1)
+	cfg := s.config.Load()
+	before, _ := s.memory.Absence(domain)
+	d := discover(ctx, cfg.DNS, domain)
+	if s.ctx.Err() != nil {
+		return s.busy(known, s.ctx.Err())
+	}
+	now := s.now()
+	due := known != nil && s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval))
+	switch p := plan(now, due, known, before, d).(type) {
+	case note:
+		return s.noted(ctx, now, known, p)
+	case fetch:
+		return s.fetch(ctx, cfg, domain, known, before, p)
+	case forget:
+		return s.forget(ctx, now, known, p)
+	default:
+		a := p.(accept).absence
+		s.logAbsence(domain, d, before, a)
+		s.memory.PutAbsence(now, domain, a)
+		return a
+	}
+}
+
+// acquire takes one of the slots, waiting in order, but not longer than queueLimit.
+func acquire(ctx context.Context, slots interface {
+	Acquire(context.Context, int64) error
+}, what string) error {
+	ctx, cancel := context.WithTimeout(ctx, queueLimit)
+	defer cancel()
+	if err := slots.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("stsmapd is at its limit of %s under way: %w", what, err)
+	}
+	return nil
+}
+
+// busy is the finding when nothing could be learnt for a reason of our own: what is held still binds.
+func (s *Service) busy(known *Held, err error) STSFinding {
+	switch {
+	case known != nil:
+		known.checkAt.Store(s.now().Add(recheckFailed).Unix())
+		return known
+	case s.ctx.Err() != nil:
+		return Closed{}
+	default:
+		return Busy{err}
+	}
+}
+
+// noted keeps a live policy as it is. It is written only where the time of last use has grown too old.
+func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note) STSFinding {
+	known.checkAt.Store(p.checkAt.Unix())
+	if used := known.Used(); used.Sub(known.Entry.Used) > useWrite {
+		e := known.Entry
+		e.Used, e.Checked = used, now
+		return s.keep(ctx, e, p.checkAt)
+	}
+	s.schedule(known)
+	return known
+}
+
+func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence, p fetch) STSFinding {
+	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
+		return s.busy(known, err)
+	}
+	policy, err := cfg.Fetcher.Fetch(ctx, domain)
+	cfg.fetches.Release(1)
+	if err != nil && s.ctx.Err() != nil {
+		return s.busy(known, err)
+	}
+	now := s.now()
+	if err != nil {
+		s.report(domain, known, err)
+		return s.fetchFailed(ctx, now, domain, known, before, p, err)
+	}
+	return s.fetched(ctx, now, domain, known, policy, p)
+}
+
+func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, policy mtasts.Policy, p fetch) STSFinding {
+	e := Entry{Domain: domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
+	if known != nil {
+		e.Used = known.Used()
+	}
+	h := s.keep(ctx, e, p.checkAt)
+	s.logFetched(known, h)
+	if known == nil {
+		s.noteLearnt()
+	}
+	if known == nil || known.Entry.Policy.Text != policy.Text {
+		s.lint(e)
+	}
+	return h
+}
+
+// fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that there is none to be had.
+func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, before Absence, p fetch, err error) STSFinding {
+	if known == nil {
+		var t Trouble
+		if b, ok := before.(*FetchFailed); ok && now.Before(b.Expires()) {
+			t = b.Trouble
+		}
+		a := &FetchFailed{Trouble: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
+		s.logUnfetched(domain, a)
+		s.memory.PutAbsence(now, domain, a)
+		return a
+	}
+	e := known.Entry
+	e.Trouble = e.Trouble.after(now, p.id, err.Error())
+	e.Checked, e.Used = now, known.Used()
+	s.logRefreshFailed(now, &e)
+	return s.keep(ctx, e, p.checkAt)
+}
+
+func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forget) STSFinding {
+	domain := known.Entry.Domain
+	if err := s.saver.delete(ctx, domain); err != nil {
+		// It stays until its max_age ends, which is safe: mode none asks for nothing.
+		known.checkAt.Store(now.Add(maxCheck).Unix())
+		return known
+	}
+	s.memory.ForgetPolicy(domain)
+	s.memory.PutAbsence(now, domain, p.absence)
+	s.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten", "domain", domain)
+	return p.absence
+}
+
+// keep writes an entry to the store, then to memory, then sees to its next refresh. When it returns, Postfix may be told.
+func (s *Service) keep(ctx context.Context, e Entry, checkAt time.Time) *Held {
+	h := newHeld(e, checkAt)
+	s.saver.save(ctx, h)
+	s.memory.PutPolicy(h)
+	s.schedule(h)
+	return h
+}

@@ -1,0 +1,173 @@
+package resolver
+
+import (
+	"container/heap"
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+const (
+	// removalsAtOnce lets removals share the store's commits, and be few enough to hold up no question's write.
+	removalsAtOnce = 16
+	// maxSurplus bounds how many policies over the limit go in one scan.
+	maxSurplus = 20_000
+)
+
+// scanLoop walks over the store at once, then every scanInterval, and sooner when many policies have been learnt.
+func (s *Service) scanLoop(ctx context.Context) {
+	ticker := time.NewTicker(scanInterval)
+	defer ticker.Stop()
+	for {
+		s.scan(ctx, s.clock.steady(s.now()))
+		select {
+		case <-ticker.C:
+		case <-s.crowded:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// scan puts on the agenda what is due before the next scan, and removes what has expired and what is over the limit;
+// nothing is removed while the clock is not to be believed.
+func (s *Service) scan(ctx context.Context, steady bool) {
+	cfg := s.config.Load()
+	s.learnt.Store(0)
+	s.agenda.extend(s.now().Add(scanInterval + scanInterval/4))
+	removals, rctx := errgroup.WithContext(ctx)
+	removals.SetLimit(removalsAtOnce)
+	count := 0
+	for e, err := range s.store.All(ctx) {
+		if err != nil {
+			s.log.Warn("cannot read an entry of the policy store; its domain is looked up anew when asked for",
+				"event", "store_read_failed", "domain", e.Domain, "error", err)
+			continue
+		}
+		if steady && !e.Live(s.now()) {
+			removals.Go(func() error { s.remove(rctx, e.Domain, expired); return nil })
+			continue
+		}
+		count++
+		if at, ok := refreshAt(cfg, e, s.lastUsed(e)); ok {
+			s.agenda.put(e.Domain, at)
+		}
+	}
+	_ = removals.Wait() // no removal returns an error: what fails is tried again by the next scan
+	if surplus := count - cfg.MaxPolicies; surplus > 0 && steady && ctx.Err() == nil {
+		s.thin(ctx, min(surplus, maxSurplus), cfg.MaxPolicies)
+	}
+}
+
+// lastUsed is the later of what the store and memory know.
+func (s *Service) lastUsed(e Entry) time.Time {
+	if h, ok := s.memory.Policy(e.Domain); ok && h.Used().After(e.Used) {
+		return h.Used()
+	}
+	return e.Used
+}
+
+// expired accepts an entry that binds nobody any more.
+func expired(e Entry, now time.Time) bool { return !e.Live(now) }
+
+// remove deletes a domain's policy from store and memory, if it still is as which says: a fetch may have come between.
+func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(Entry, time.Time) bool) {
+	result := s.flight.DoChan(domain.String(), func() (any, error) {
+		if e, err := s.store.Get(ctx, domain); err == nil && which(e, s.now()) && s.saver.delete(ctx, domain) == nil {
+			s.memory.ForgetPolicy(domain)
+		}
+		return nothingFound{}, nil
+	})
+	<-result
+}
+
+// thin removes the n policies that were asked for the longest time ago.
+func (s *Service) thin(ctx context.Context, n, limit int) {
+	idlest := &idleQueue{}
+	for e, err := range s.store.All(ctx) {
+		if err != nil {
+			continue
+		}
+		heap.Push(idlest, idleItem{e.Domain, s.lastUsed(e)})
+		if idlest.Len() > n {
+			heap.Pop(idlest)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	s.log.Warn("the policy store is full: the policies that were asked for the longest time ago are removed; "+
+		"raise cache.max_policies if that is not wanted", "event", "store_full", "max_policies", limit, "removed", idlest.Len())
+	for _, item := range *idlest {
+		if err := s.saver.delete(ctx, item.domain); err != nil {
+			return
+		}
+		s.memory.ForgetPolicy(item.domain)
+	}
+}
+
+// noteLearnt counts a new policy, and calls for a scan when so many are new that the store may be over its limit.
+func (s *Service) noteLearnt() {
+	if s.learnt.Add(1) == int64(max(s.config.Load().MaxPolicies/100, 1000)) {
+		select {
+		case s.crowded <- struct{}{}:
+		default:
+		}
+	}
+}
+
+type idleItem struct {
+	domain dnsname.Name
+	used   time.Time
+}
+
+// idleQueue is a heap of idleItem, the last used first: so that this one goes when there are enough.
+type idleQueue []idleItem
+
+func (q idleQueue) Len() int           { return len(q) }
+func (q idleQueue) Less(i, j int) bool { return q[i].used.After(q[j].used) }
+func (q idleQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+
+// Push implements heap.Interface.
+func (q *idleQueue) Push(x any) { *q = append(*q, x.(idleItem)) }
+
+// Pop implements heap.Interface.
+func (q *idleQueue) Pop() any {
+	last := len(*q) - 1
+	x := (*q)[last]
+	*q = (*q)[:last]
+	return x
+}
+
+// clockWatch compares the wall clock with the monotonic one: an administrator, or a time server's first answer, may have
+// set it. What has expired by a clock that jumped may live by the right one.
+type clockWatch struct {
+	wall, steadySince time.Time
+	mono              time.Time // with its monotonic reading
+}
+
+const (
+	clockSlack = 10 * time.Minute // a jump is more than this
+	// clockTrust is how long the clock must have run steadily after a jump before it may end anything.
+	clockTrust = 24 * time.Hour
+	// startTrust is the same after the daemon's start: the host may just have booted, with its clock still to be set.
+	startTrust = 2 * time.Hour
+)
+
+func newClockWatch(wall time.Time) *clockWatch {
+	now := time.Now()
+	return &clockWatch{wall: wall, mono: now, steadySince: now.Add(startTrust - clockTrust)}
+}
+
+// steady reports whether the wall clock may be believed.
+func (c *clockWatch) steady(wall time.Time) bool {
+	now := time.Now()
+	if drift := wall.Sub(c.wall) - now.Sub(c.mono); drift.Abs() > clockSlack {
+		c.steadySince = now
+	}
+	c.wall, c.mono = wall, now
+	return now.Sub(c.steadySince) >= clockTrust
+}
