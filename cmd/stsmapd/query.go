@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stsmapd/stsmapd/socketmap"
+)
+
+// queryLimit is longer than the daemon lets a question wait, as Postfix's own is.
+const queryLimit = 100 * time.Second
+
+func newQuery() *cobra.Command {
+	var file, connect, mapName string
+	cmd := &cobra.Command{
+		Use:   "query [-m MAP] DOMAIN",
+		Short: "Ask the running daemon what Postfix would be told",
+		Long: "Ask the running daemon what Postfix would be told about a next hop. " +
+			"Exit code 0: a policy, printed; 1: none, Postfix does as its own configuration says; 2: an error.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if connect == "" {
+				c, err := loadConfig(file)
+				if err != nil {
+					return &exitCode{exitError, err}
+				}
+				connect = c.Listen[0]
+			}
+			reply, err := ask(cmd.Context(), connect, mapName, args[0])
+			if err != nil {
+				return &exitCode{exitError, err}
+			}
+			switch reply.Status() {
+			case socketmap.StatusOK:
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), reply.Data())
+				return err
+			case socketmap.StatusNotFound:
+				return &exitCode{exitNotFound, nil}
+			default:
+				return &exitCode{exitError, fmt.Errorf("%s %s", reply.Status(), reply.Data())}
+			}
+		},
+	}
+	cmd.Flags().StringVarP(&mapName, "map", "m", "sts", "map name, as at the end of the socketmap in main.cf")
+	cmd.Flags().StringVar(&connect, "connect", "", "the daemon's listener (default: the first of the configuration)")
+	cmd.Flags().StringVar(&file, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
+	return cmd
+}
+
+func ask(ctx context.Context, spec, mapName, key string) (socketmap.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryLimit)
+	defer cancel()
+	client, err := socketmap.Dial(ctx, spec)
+	if err != nil {
+		return socketmap.Reply{}, fmt.Errorf("ask the daemon: %w", err)
+	}
+	defer client.Close()
+	return client.Ask(ctx, mapName, key)
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
+	"github.com/stsmapd/stsmapd/socketmap"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+)
+
+// grace is how long questions in flight may take once the daemon is told to end; the whole end takes less than 10 s.
+const grace = 5 * time.Second
+
+// maxInMemory is how many policies are held in memory; the others are read from the store when they are asked for.
+const maxInMemory = 250_000
+
+// serveFlags are the flags of serve; those that are set win over the configuration file.
+type serveFlags struct {
+	config   string
+	listen   []string
+	stateDir string
+	logLevel string
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon",
+		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
+			"SIGHUP reads the configuration and the CA roots again; listeners and the store stay as they are.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d := &daemon{flags: f, level: new(slog.LevelVar)}
+			d.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: d.level}))
+			if err := d.run(cmd.Context()); err != nil {
+				return &exitCode{exitFailure, err}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
+	cmd.Flags().StringSliceVar(&f.listen, "listen", nil, "where Postfix asks: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
+	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default info)")
+	return cmd
+}
+
+// daemon is what serve runs.
+type daemon struct {
+	flags serveFlags
+	level *slog.LevelVar
+	log   *slog.Logger
+
+	reports *reports // nil while the configuration names no collector
+}
+
+// reports is the connection to the TLSRPT collector at path.
+type reports struct {
+	path      string
+	collector *tlsrpt.Collector
+}
+
+// load reads the configuration and lays the flags over it.
+func (d *daemon) load() (config, error) {
+	c, err := loadConfig(d.flags.config)
+	if err != nil {
+		return c, err
+	}
+	if d.flags.listen != nil {
+		c.Listen = d.flags.listen
+	}
+	if d.flags.stateDir != "" {
+		c.StateDir = d.flags.stateDir
+	}
+	if d.flags.logLevel != "" {
+		if err := c.LogLevel.UnmarshalText([]byte(d.flags.logLevel)); err != nil {
+			return c, fmt.Errorf("--log-level: %w", err)
+		}
+	}
+	c.StateDir, err = stateDir(c.StateDir, os.Getenv, os.Getuid())
+	return c, err
+}
+
+func (d *daemon) run(ctx context.Context) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	c, err := d.load()
+	if err != nil {
+		return err
+	}
+	d.level.Set(c.LogLevel)
+	settings, err := d.settings(c)
+	if err != nil {
+		return err
+	}
+	defer d.reporter("") // closes it
+	store, err := cache.OpenBolt(filepath.Join(c.StateDir, "policies.db"), cache.BoltOptions{Logger: d.log})
+	if err != nil {
+		return err
+	}
+	defer d.closeStore(store)
+	service := resolver.NewService(resolver.Options{
+		Settings: settings,
+		Store:    store,
+		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: min(c.Cache.MaxPolicies, maxInMemory)}),
+		Logger:   d.log,
+	})
+	defer service.Close()
+	server := &socketmap.Server{Handler: tlspolicy.NewHandler(service, d.log), Logger: d.log}
+	return d.serve(ctx, c, service, server, signals)
+}
+
+// serve listens, answers, and obeys signals until one of them or a failing listener ends it.
+func (d *daemon) serve(ctx context.Context, c config, service *resolver.Service, server *socketmap.Server, signals <-chan os.Signal) error {
+	listeners, err := listen(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	upkeep := make(chan struct{})
+	go func() {
+		defer close(upkeep)
+		service.Run(ctx)
+	}()
+	defer func() { cancel(); service.Close(); <-upkeep }()
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- server.Serve(l) }()
+	}
+	d.log.Info("stsmapd is ready", "event", "ready", "version", version(), "listen", c.Listen, "state_dir", c.StateDir)
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				d.reload(service)
+				continue
+			}
+			d.log.Info("stsmapd is ending", "event", "ending", "signal", s.String())
+		case <-ctx.Done():
+		case err = <-failed:
+		}
+		end, stop := context.WithTimeout(context.Background(), grace)
+		defer stop()
+		if serr := server.Shutdown(end); serr != nil && !errors.Is(serr, context.DeadlineExceeded) {
+			err = errors.Join(err, serr)
+		}
+		return err
+	}
+}
+
+func listen(c config) ([]net.Listener, error) {
+	var open []net.Listener
+	for _, spec := range c.Listen {
+		l, err := socketmap.Listen(spec, socketmap.ListenOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup})
+		if err != nil {
+			for _, l := range open {
+				l.Close()
+			}
+			return nil, err
+		}
+		open = append(open, l)
+	}
+	return open, nil
+}
+
+// settings makes what a reload may change out of the configuration.
+func (d *daemon) settings(c config) (resolver.Settings, error) {
+	dns, err := dnsclient.New(dnsclient.Config{
+		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
+	})
+	if err != nil {
+		return resolver.Settings{}, fmt.Errorf("dns.servers: %w", err)
+	}
+	roots, err := resolver.LoadRoots(c.Fetch.CAFile)
+	switch {
+	case errors.Is(err, resolver.ErrNoRoots):
+		d.log.Error("no policy can be fetched; live ones are served until they expire", "event", "no_roots", "error", err)
+	case err != nil:
+		return resolver.Settings{}, fmt.Errorf("fetch.ca_file: %w", err)
+	}
+	set, err := overrides(c.Override)
+	if err != nil {
+		return resolver.Settings{}, err
+	}
+	reportOverrides(set, time.Now(), d.log)
+	if !dns.AuthenticServers() {
+		d.log.Warn("DANE cannot be judged: the AD bit of the DNS resolver is not to be believed, so that map names with +dane "+
+			"(or QUERY) are answered by MTA-STS alone; run a validating resolver on this host, or set dns.servers and "+
+			"dns.trust_ad, or options trust-ad in resolv.conf", "event", "dane_blind", "servers", dns.Servers())
+	}
+	return resolver.Settings{
+		DNS: dns,
+		Fetcher: resolver.NewHTTPFetcher(dns, resolver.FetchConfig{
+			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots, UserAgent: "stsmapd/" + version(),
+		}),
+		FetchConcurrency: c.Fetch.Concurrency,
+		RefreshInterval:  time.Duration(c.Refresh.Interval),
+		UnusedAfter:      time.Duration(c.Refresh.UnusedAfter),
+		MaxPolicies:      c.Cache.MaxPolicies,
+		Overrides:        set,
+		Reporter:         d.reporter(c.TLSRPT),
+	}, nil
+}
+
+// reporter connects to the TLSRPT collector of the configuration, or keeps the connection that there is.
+func (d *daemon) reporter(path string) resolver.Reporter {
+	if d.reports != nil && d.reports.path != path {
+		d.reports.collector.Close()
+		d.reports = nil
+	}
+	if path == "" {
+		return nil
+	}
+	if d.reports == nil {
+		d.reports = &reports{path, tlsrpt.New(path, d.log)}
+	}
+	return d.reports.collector
+}
+
+// reload puts the configuration file and the CA roots in force again, or keeps what was.
+func (d *daemon) reload(service *resolver.Service) {
+	c, err := d.load()
+	var settings resolver.Settings
+	if err == nil {
+		settings, err = d.settings(c)
+	}
+	if err != nil {
+		d.log.Error("configuration not reloaded: the old settings stay in force", "event", "reload_failed", "error", err)
+		return
+	}
+	d.level.Set(c.LogLevel)
+	service.Reconfigure(settings)
+	d.log.Info("configuration and CA roots reloaded; listeners and store stay as they were", "event", "reloaded")
+}
+
+func (d *daemon) closeStore(store *cache.Bolt) {
+	if err := store.Close(); err != nil {
+		d.log.Error("cannot close the policy store", "event", "store_close_failed", "error", err)
+	}
+}
