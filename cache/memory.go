@@ -1,0 +1,125 @@
+package cache
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// DefaultMax is how many policies, and how many absences, a Memory holds unless told otherwise.
+const DefaultMax = 1_000_000
+
+// share is how many entries a shard holds at most: few, so that its lock is never held for long, and just as many as Go's map and
+// slice of that size have room for. (A map of 1,000 would take twice as much as one of 850.)
+const share = 848
+
+// Memory is a resolver.Memory: go-cache in shards, with bounds. Policies and absences have tables and bounds of their own, so
+// neither can push out the other. A table that is full drops, of a few entries drawn at random, the one that matters least:
+// the absence that expires first, the policy that was longest unused. An absence costs about 120 bytes.
+type Memory struct {
+	seed     maphash.Seed
+	policies []table[*resolver.Held]
+	absences []table[resolver.Absence]
+}
+
+var _ resolver.Memory = (*Memory)(nil)
+
+// MemoryOptions are the bounds of a Memory; zero means DefaultMax.
+type MemoryOptions struct {
+	MaxNegative int // absences
+	MaxPolicies int
+}
+
+// NewMemory returns an empty memory.
+func NewMemory(opt MemoryOptions) *Memory {
+	m := &Memory{seed: maphash.MakeSeed()}
+	m.policies = newTables(opt.MaxPolicies, policyKind())
+	m.absences = newTables(opt.MaxNegative, absenceKind())
+	return m
+}
+
+// policyKind: a policy has no end in memory. It serves until it expires, and as a fallback for comparing ids after.
+func policyKind() kind[*resolver.Held] {
+	return kind[*resolver.Held]{
+		dead: func(*resolver.Held, time.Time) bool { return false },
+		rank: func(h *resolver.Held) time.Time {
+			if used := h.Used(); used.After(h.Entry.Fetched) {
+				return used
+			}
+			return h.Entry.Fetched
+		},
+	}
+}
+
+func absenceKind() kind[resolver.Absence] {
+	return kind[resolver.Absence]{
+		dead: func(a resolver.Absence, now time.Time) bool { return !now.Before(a.Expires()) },
+		rank: resolver.Absence.Expires,
+	}
+}
+
+// newTables shares out a bound over shards.
+func newTables[V any](bound int, k kind[V]) []table[V] {
+	if bound <= 0 {
+		bound = DefaultMax
+	}
+	tables := make([]table[V], (bound+share-1)/share)
+	for i := range tables {
+		tables[i].init((bound+i)/len(tables), k)
+	}
+	return tables
+}
+
+// shard returns the table of a name.
+func shard[V any](m *Memory, tables []table[V], name string) *table[V] {
+	i, _ := bits.Mul64(maphash.String(m.seed, name), uint64(len(tables)))
+	return &tables[i]
+}
+
+// Policy implements resolver.Memory.
+func (m *Memory) Policy(domain dnsname.Name) (*resolver.Held, bool) {
+	name := domain.String()
+	return shard(m, m.policies, name).get(name)
+}
+
+// PutPolicy implements resolver.Memory.
+func (m *Memory) PutPolicy(h *resolver.Held) {
+	name := h.Entry.Domain.String()
+	shard(m, m.policies, name).put(time.Time{}, name, h)
+	shard(m, m.absences, name).forget(name)
+}
+
+// ForgetPolicy implements resolver.Memory.
+func (m *Memory) ForgetPolicy(domain dnsname.Name) {
+	name := domain.String()
+	shard(m, m.policies, name).forget(name)
+}
+
+// Absence implements resolver.Memory.
+func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
+	name := domain.String()
+	return shard(m, m.absences, name).get(name)
+}
+
+// PutAbsence implements resolver.Memory.
+func (m *Memory) PutAbsence(now time.Time, domain dnsname.Name, a resolver.Absence) {
+	name := domain.String()
+	shard(m, m.absences, name).put(now, name, a)
+}
+
+// Policies is how many policies are held.
+func (m *Memory) Policies() int { return total(m.policies) }
+
+// Absences is how many absences are held, those that have expired and were not swept yet included.
+func (m *Memory) Absences() int { return total(m.absences) }
+
+func total[V any](tables []table[V]) int {
+	n := 0
+	for i := range tables {
+		n += tables[i].cache.ItemCount()
+	}
+	return n
+}

@@ -1,0 +1,263 @@
+package cache
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// absent is an absence with an end of the test's choice.
+type absent struct {
+	resolver.NoPolicy
+	until int64
+}
+
+func (a absent) Expires() time.Time { return time.Unix(a.until, 0) }
+
+func until(t time.Time) resolver.Absence { return absent{until: t.Unix()} }
+
+func held(i int, fetched time.Time) *resolver.Held {
+	return &resolver.Held{Entry: storetest.Entry(i, fetched)}
+}
+
+func TestMemoryHolds(t *testing.T) {
+	now := storetest.Clock()
+	m := NewMemory(MemoryOptions{})
+	a, b := storetest.Domain(1), storetest.Domain(2)
+	expect := func(why string, domain dnsname.Name, policy *resolver.Held, absence resolver.Absence) {
+		t.Helper()
+		if h, ok := m.Policy(domain); h != policy || ok != (policy != nil) {
+			t.Errorf("%s: Policy(%s) = %v %v", why, domain, h, ok)
+		}
+		if x, ok := m.Absence(domain); x != absence || ok != (absence != nil) {
+			t.Errorf("%s: Absence(%s) = %v %v", why, domain, x, ok)
+		}
+	}
+	expect("empty", a, nil, nil)
+	gone := until(now.Add(time.Minute))
+	m.PutAbsence(now, a, gone)
+	expect("absence put", a, nil, gone)
+	expect("another domain", b, nil, nil)
+	failed := &resolver.LookupFailed{Failures: 1, RetryAt: now}
+	m.PutAbsence(now, a, failed)
+	expect("another absence put", a, nil, failed)
+	h := held(1, now)
+	m.PutPolicy(h)
+	expect("a policy takes its absence away", a, h, nil)
+	m.PutAbsence(now, a, gone)
+	expect("an absence leaves the policy", a, h, gone)
+	h2 := held(1, now.Add(time.Hour))
+	m.PutPolicy(h2)
+	expect("another policy", a, h2, nil)
+	m.ForgetPolicy(a)
+	expect("forgotten", a, nil, nil)
+	m.ForgetPolicy(a)
+	m.ForgetPolicy(b)
+	old := until(now.Add(-time.Hour))
+	m.PutAbsence(now, b, old)
+	expect("expired: it still tells how often something failed", b, nil, old)
+	if m.Policies() != 0 || m.Absences() != 1 {
+		t.Errorf("%d policies, %d absences", m.Policies(), m.Absences())
+	}
+}
+
+// TestMemoryIsBounded: whatever is put, no table outgrows its bound, nor does what it keeps beside go-cache.
+func TestMemoryIsBounded(t *testing.T) {
+	now := storetest.Clock()
+	for _, bound := range []int{1, 2, 63, 848, 849, 1000, 5000} {
+		m := NewMemory(MemoryOptions{MaxNegative: bound, MaxPolicies: bound})
+		for i := range 3 * bound {
+			m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Minute)))
+			m.PutPolicy(held(3*bound+i, now))
+			if m.Absences() > bound || m.Policies() > bound {
+				t.Fatalf("bound %d: %d absences, %d policies", bound, m.Absences(), m.Policies())
+			}
+		}
+		if least := bound * 9 / 10; m.Absences() < least || m.Policies() < least {
+			t.Errorf("bound %d: only %d absences, %d policies", bound, m.Absences(), m.Policies())
+		}
+		if _, ok := m.Absence(storetest.Domain(3*bound - 1)); !ok {
+			t.Errorf("bound %d: the last one put is gone", bound)
+		}
+		checkKeys(t, m)
+	}
+}
+
+// checkKeys: each table's keys are those of its go-cache, each once.
+func checkKeys(t *testing.T, m *Memory) {
+	t.Helper()
+	for i := range m.absences {
+		checkTable(t, &m.absences[i])
+	}
+	for i := range m.policies {
+		checkTable(t, &m.policies[i])
+	}
+}
+
+func checkTable[V any](t *testing.T, table *table[V]) {
+	t.Helper()
+	items := table.cache.Items()
+	for _, key := range table.keys {
+		if _, ok := items[key]; !ok {
+			t.Errorf("%s stands among the keys, once too often or gone", key)
+		}
+		delete(items, key)
+	}
+	if len(items) > 0 {
+		t.Errorf("%d keys are missing", len(items))
+	}
+}
+
+// TestMemoryForgetsAndTakesAgain: the keys do not pile up when the same domains come and go.
+func TestMemoryForgetsAndTakesAgain(t *testing.T) {
+	now := storetest.Clock()
+	m := NewMemory(MemoryOptions{MaxNegative: 100, MaxPolicies: 100})
+	for i := range 5000 {
+		m.PutAbsence(now, storetest.Domain(i%7), until(now.Add(time.Hour)))
+		m.PutPolicy(held(i%7, now))
+		m.ForgetPolicy(storetest.Domain(i % 7))
+	}
+	m.PutPolicy(held(1, now))
+	checkKeys(t, m)
+	if m.Policies() != 1 || m.Absences() != 0 {
+		t.Errorf("%d policies, %d absences", m.Policies(), m.Absences())
+	}
+}
+
+// TestMemoryDropsTheExpiredFirst: with enough that has expired, nothing that lives is dropped.
+func TestMemoryDropsTheExpiredFirst(t *testing.T) {
+	now := storetest.Clock()
+	m := NewMemory(MemoryOptions{MaxNegative: 10_000})
+	for i := range 8000 {
+		m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Minute)))
+	}
+	later := now.Add(time.Hour)
+	for i := range 5000 {
+		m.PutAbsence(later, storetest.Domain(10_000+i), until(later.Add(time.Minute)))
+	}
+	for i := range 5000 {
+		if _, ok := m.Absence(storetest.Domain(10_000 + i)); !ok {
+			t.Fatalf("the %d-th live absence was dropped though thousands have expired", i)
+		}
+	}
+	if n := m.Absences(); n > 8000 {
+		t.Errorf("%d are left of 8000 expired and 5000 live ones: the sweep does not keep up", n)
+	}
+}
+
+// TestMemoryPrefersVictims: at the bound, what matters less goes more often than what matters more.
+func TestMemoryPrefersVictims(t *testing.T) {
+	now := storetest.Clock()
+	const n = 4096
+	m := NewMemory(MemoryOptions{MaxNegative: n, MaxPolicies: n})
+	for i := range n {
+		age := time.Duration(i%2) * 24 * time.Hour // every other one is old, or ends soon
+		m.PutAbsence(now, storetest.Domain(i), until(now.Add(48*time.Hour-age)))
+		m.PutPolicy(held(n+i, now.Add(-age)))
+	}
+	for i := range n / 4 {
+		m.PutAbsence(now, storetest.Domain(2*n+i), until(now.Add(48*time.Hour)))
+		m.PutPolicy(held(3*n+i, now))
+	}
+	var policies, absences [2]int
+	for i := range n {
+		if _, ok := m.Absence(storetest.Domain(i)); ok {
+			absences[i%2]++
+		}
+		if _, ok := m.Policy(storetest.Domain(n + i)); ok {
+			policies[i%2]++
+		}
+	}
+	t.Logf("left of %d each: absences %d long %d short, policies %d new %d old", n/2, absences[0], absences[1], policies[0], policies[1])
+	for _, left := range [][2]int{absences, policies} {
+		if left[0] < n/2*9/10 || left[1] > left[0]*3/4 {
+			t.Errorf("of those that matter %d are left, of the others %d", left[0], left[1])
+		}
+	}
+}
+
+func TestMemoryTakesItsOwnCopyOfNames(t *testing.T) {
+	m := NewMemory(MemoryOptions{MaxNegative: 64})
+	large := strings.Repeat("x", 1<<20) + ".d000001.example"
+	domain := dnsname.MustParse(large[1<<20+1:])
+	for range 2 {
+		m.PutAbsence(storetest.Clock(), domain, until(storetest.Clock()))
+	}
+	for i := range m.absences {
+		for key := range m.absences[i].cache.Items() {
+			if key != domain.String() || unsafe.StringData(key) == unsafe.StringData(domain.String()) {
+				t.Errorf("%s is still a part of what the caller had", key)
+			}
+		}
+	}
+}
+
+func TestMemoryConcurrently(t *testing.T) {
+	now := storetest.Clock()
+	m := NewMemory(MemoryOptions{MaxNegative: 300, MaxPolicies: 300})
+	var group sync.WaitGroup
+	for w := range 8 {
+		group.Go(func() {
+			for i := range 3000 {
+				n := (i*7 + w) % 500
+				domain := storetest.Domain(n)
+				switch i % 5 {
+				case 0:
+					m.PutPolicy(held(n, now))
+				case 1:
+					m.ForgetPolicy(domain)
+				case 2, 3:
+					m.PutAbsence(now.Add(time.Duration(i)*time.Second), domain, until(now.Add(time.Duration(i)*time.Second+time.Minute)))
+				}
+				if h, ok := m.Policy(domain); ok && h.Entry.Domain != domain {
+					t.Errorf("the policy of %s for %s", h.Entry.Domain, domain)
+				}
+				m.Absence(domain)
+			}
+		})
+	}
+	group.Wait()
+	checkKeys(t, m)
+	if m.Absences() > 300 || m.Policies() > 300 {
+		t.Errorf("%d absences, %d policies", m.Absences(), m.Policies())
+	}
+}
+
+// TestMemoryOfAMillion measures what an absence costs.
+func TestMemoryOfAMillion(t *testing.T) {
+	const n, most = 1_000_000, 160
+	now := storetest.Clock()
+	before := heap()
+	m := NewMemory(MemoryOptions{MaxNegative: n})
+	empty := heap() - before
+	for round, step := range []int{1, 10} { // the second time those put are known
+		for i := 0; i < n; i += step {
+			m.PutAbsence(now, million(i), until(now.Add(time.Duration(1+round)*time.Hour)))
+		}
+		each := float64(heap()-before) / float64(m.Absences())
+		t.Logf("round %d: %d absences, %.0f bytes each; an empty memory takes %d bytes", round, m.Absences(), each, empty)
+		if each > most || m.Absences() < n*95/100 {
+			t.Errorf("%.0f bytes for each of %d absences, want %d at most", each, m.Absences(), most)
+		}
+	}
+	runtime.KeepAlive(m)
+}
+
+func million(i int) dnsname.Name { return dnsname.MustParse(fmt.Sprintf("mail-%06d.example.com", i)) }
+
+// heap is how many bytes are in use after a collection.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc)
+}

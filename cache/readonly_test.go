@@ -1,0 +1,110 @@
+package cache
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/resolver"
+)
+
+// smallDisk mounts a file system of a MiB, where this process may, and returns its directory and a function that mounts it anew
+// with other flags and options.
+func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options string)) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("may not mount a small file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir, func(flags uintptr, options string) {
+		t.Helper()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flags, options); err != nil {
+			t.Fatalf("remount with flags %#x and options %q: %v", flags, options, err)
+		}
+	}
+}
+
+// TestReadOnlyDisk: the system makes a file system read-only when its disk fails. What the store holds can be read as before; a Put
+// says that the disk cannot be written; and when it can again, all goes on.
+func TestReadOnlyDisk(t *testing.T) {
+	dir, remount := smallDisk(t)
+	l := &logged{}
+	b := openBolt(t, filepath.Join(dir, "policies.db"), l)
+	put := fill(t, b, 20, noExtra)
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("ballast: %v", err)
+	}
+	late := storetest.Entry(100, storetest.Clock())
+	late.Policy = storetest.Policy(5000)
+	if err := b.Put(t.Context(), late); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Put on a full disk: %v", err)
+	}
+	remount(syscall.MS_RDONLY, "")
+	check := func(when string) {
+		t.Helper()
+		for _, e := range put {
+			if got, err := b.Get(t.Context(), e.Domain); err != nil || !storetest.Equal(e, got) {
+				t.Fatalf("%s: %s: %+v %v", when, e.Domain, got, err)
+			}
+		}
+		if _, err := b.Get(t.Context(), late.Domain); !errors.Is(err, resolver.ErrNotCached) {
+			t.Errorf("%s: what is not there: %v", when, err)
+		}
+		n := 0
+		for _, err := range b.All(t.Context()) {
+			if err != nil {
+				t.Errorf("%s: All: %v", when, err)
+			}
+			n++
+		}
+		if n != len(put) || b.Len() != n {
+			t.Errorf("%s: All yields %d and Len is %d, want %d", when, n, b.Len(), len(put))
+		}
+	}
+	check("read-only")
+	for range 3 {
+		if err, io := b.Put(t.Context(), late), (*IOError)(nil); !errors.As(err, &io) || !errors.Is(err, syscall.EROFS) {
+			t.Errorf("Put: %v", err)
+		}
+		if err := b.Delete(t.Context(), storetest.Domain(1)); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("Delete: %v", err)
+		}
+		check("after a failed Put")
+	}
+	remount(0, "size=64m")
+	if err := b.Put(t.Context(), late); err != nil {
+		t.Fatalf("Put with the disk writable again: %v", err)
+	}
+	closeBolt(t, b)
+	b = openBolt(t, filepath.Join(dir, "policies.db"), l)
+	if got, err := b.Get(t.Context(), late.Domain); err != nil || !storetest.Equal(late, got) {
+		t.Errorf("after a restart: %+v %v", got, err)
+	}
+	if len(l.lines) > 0 {
+		t.Errorf("log: %q", l.lines)
+	}
+	closeBolt(t, b)
+}
+
+// TestOpenOnReadOnlyDisk: a store that cannot be written is refused at the start, whether it is there or not.
+func TestOpenOnReadOnlyDisk(t *testing.T) {
+	dir, remount := smallDisk(t)
+	there := filepath.Join(dir, "there.db")
+	closeBolt(t, openBolt(t, there, &logged{}))
+	remount(syscall.MS_RDONLY, "")
+	for _, path := range []string{there, filepath.Join(dir, "policies.db"), filepath.Join(dir, "new", "policies.db")} {
+		_, err := OpenBolt(path, BoltOptions{})
+		if io := (*IOError)(nil); !errors.As(err, &io) || io.Op != "open" || !errors.Is(err, syscall.EROFS) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

@@ -1,0 +1,21 @@
+package cache
+
+import (
+	"iter"
+
+	"github.com/stsmapd/stsmapd/resolver"
+)
+
+// Held yields every policy that is in memory throughout the walk; others may or may not appear. The policies of one shard are
+// copied at a time, so that nothing is locked between two yields.
+func (m *Memory) Held() iter.Seq[*resolver.Held] {
+	return func(yield func(*resolver.Held) bool) {
+		for i := range m.policies {
+			for _, item := range m.policies[i].cache.Items() {
+				if !yield(item.Object.(*resolver.Held)) {
+					return
+				}
+			}
+		}
+	}
+}
