@@ -1,0 +1,40 @@
+# What a developer runs. CI runs `make test` and nothing else (.ci/run).
+
+GO ?= go
+FUZZTIME ?= 30s
+# Root by su has no sbin in its PATH; Postfix and dpkg live there.
+export PATH := $(PATH):/usr/sbin:/sbin
+export GO FUZZTIME
+
+.PHONY: build test lint e2e bench fuzz deps
+
+# The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o build/stsmapd ./cmd/stsmapd
+
+# Everything: what the tests need, formatting, vet, staticcheck, unit tests with the race detector, the end-to-end world.
+# Its last lines say what was left out on this machine and why; with CI=true nothing may be.
+test:
+	packaging/tools/test.sh
+
+# gofmt, go vet, staticcheck
+lint:
+	packaging/tools/lint.sh
+
+# A real Postfix against the real daemon, in namespaces of its own: as root on Linux, with Debian's postfix.
+e2e: deps
+	packaging/tools/e2e.sh
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Every fuzz target of the module, FUZZTIME each.
+fuzz:
+	packaging/tools/fuzz.sh
+
+# As root on Debian: installs what the tests need.
+deps:
+	packaging/tools/deps.sh
+
+# Tests need no version, and a clone that belongs to another user has none to give.
+test lint e2e bench fuzz: export GOFLAGS := $(GOFLAGS) -buildvcs=false

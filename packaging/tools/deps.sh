@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs what the tests need and this machine lacks: as root on Debian (or a child of it) from the machine's own apt
+# sources. Anywhere else it only says what is missing; the tests then leave out what they cannot do, and say so.
+set -eu
+
+# postfix: the end-to-end tests deliver mail with it. gcc, libc6-dev: go test -race. ca-certificates: fetching modules.
+wanted='postfix gcc libc6-dev ca-certificates'
+
+installed() {
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) && [ "$status" = installed ]
+}
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	echo "deps: not a Debian system; install these by hand: $wanted" >&2
+	exit 0
+fi
+
+missing=
+for package in $wanted; do
+	installed "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "deps: not root; missing, and not installed:$missing" >&2
+	exit 0
+fi
+
+# No service may start on this machine because its tests were run.
+policy=/usr/sbin/policy-rc.d
+scratch=$(mktemp -d)
+restore() {
+	if [ -e "$scratch/policy-rc.d" ]; then
+		cp -p "$scratch/policy-rc.d" "$policy"
+	else
+		rm -f "$policy"
+	fi
+	rm -rf "$scratch"
+}
+[ ! -e "$policy" ] || cp -p "$policy" "$scratch/policy-rc.d"
+trap restore EXIT
+trap 'exit 1' HUP INT TERM
+printf '#!/bin/sh\nexit 101\n' >"$policy"
+chmod 755 "$policy"
+
+export DEBIAN_FRONTEND=noninteractive
+echo "deps: installing$missing"
+# Postfix comes without a configuration of its own: there is no mail server to start, now or after a reboot.
+echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+# The package lists may be missing or too old to fetch from. A failing update is not the end: the lists may do.
+apt-get -qq update || echo 'deps: apt-get update failed; trying with the package lists as they are' >&2
+# --no-remove: another mail server of this machine stays where it is; then this fails and says so.
+# shellcheck disable=SC2086
+apt-get -qq -y --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 install $missing </dev/null >"$scratch/log" 2>&1 || {
+	cat "$scratch/log" >&2
+	echo "deps: apt-get could not install:$missing" >&2
+	exit 1
+}

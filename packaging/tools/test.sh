@@ -1,0 +1,31 @@
+#!/bin/sh
+# `make test`. Ends with go test's own lines, and after them with what was left out, if anything was.
+set -eu
+cd "$(dirname "$0")/../.."
+go=${GO:-go}
+
+packaging/tools/deps.sh
+packaging/tools/lint.sh
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+STSMAPD_TEST_LEFT_OUT=$scratch/left-out
+export STSMAPD_TEST_LEFT_OUT
+
+race=$(packaging/tools/race.sh)
+packages=$("$go" list ./...)
+units=$(echo "$packages" | grep -v -e '/packaging/e2e' -e '/packaging/load')
+failed=
+# shellcheck disable=SC2086
+"$go" test $race $units || failed=1
+# Without the race detector: these measure memory and time.
+"$go" test -count=1 -v ./packaging/load || failed=1
+packaging/tools/e2e.sh || failed=1
+
+if [ -s "$STSMAPD_TEST_LEFT_OUT" ]; then
+	sort -u "$STSMAPD_TEST_LEFT_OUT" | sed 's/^/NOT TESTED: /'
+	# Where the tests gate something, a part left out is no success.
+	[ "${CI:-}" != true ] || failed=1
+fi
+[ -z "$failed" ]
