@@ -53,11 +53,12 @@ type handle struct {
 // boltOptions makes bbolt use a file that is open, locked and checked.
 //
 // The list of free pages is kept in the file: each commit writes some bytes more, but opening need not read the whole file to
-// find the free pages. In memory it is a map, which stays fast when a million policies have come and gone.
+// find the free pages. In memory it is an array, which gives out the first pages of the file that fit; bbolt's map gives out
+// any, and cuts up the free room until long records, and the list itself, fit only at the end of a file that grows for ever.
 func boltOptions(f *os.File) *bbolt.Options {
 	return &bbolt.Options{
 		Timeout:      lockPatience,
-		FreelistType: bbolt.FreelistMapType,
+		FreelistType: bbolt.FreelistArrayType,
 		NoStatistics: true,
 		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return f, nil },
 	}

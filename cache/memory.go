@@ -18,12 +18,17 @@ const share = 848
 
 // Memory is a resolver.Memory: go-cache in shards, with bounds. Policies and absences have tables and bounds of their own, so
 // neither can push out the other. A table that is full drops, of a few entries drawn at random, the one that matters least:
-// the absence that expires first, the policy that was longest unused. An absence costs about 120 bytes.
+// the absence that expires first, the policy that was longest unused. That a domain has no policy costs about 120 bytes; that
+// something failed is remembered with its reason, which takes ten times as much, and so has a table and a smaller bound too.
 type Memory struct {
 	seed     maphash.Seed
 	policies []table[*resolver.Held]
-	absences []table[resolver.Absence]
+	absences []table[resolver.Absence] // resolver.NoPolicy
+	failures []table[resolver.Absence] // *resolver.LookupFailed and *resolver.FetchFailed
 }
+
+// maxFailures bounds how many failures are remembered. What is dropped is looked up again when it is asked for.
+const maxFailures = 100_000
 
 var _ resolver.Memory = (*Memory)(nil)
 
@@ -35,9 +40,16 @@ type MemoryOptions struct {
 
 // NewMemory returns an empty memory.
 func NewMemory(opt MemoryOptions) *Memory {
+	if opt.MaxNegative <= 0 {
+		opt.MaxNegative = DefaultMax
+	}
+	if opt.MaxPolicies <= 0 {
+		opt.MaxPolicies = DefaultMax
+	}
 	m := &Memory{seed: maphash.MakeSeed()}
 	m.policies = newTables(opt.MaxPolicies, policyKind())
 	m.absences = newTables(opt.MaxNegative, absenceKind())
+	m.failures = newTables(min(opt.MaxNegative, maxFailures), absenceKind())
 	return m
 }
 
@@ -63,9 +75,6 @@ func absenceKind() kind[resolver.Absence] {
 
 // newTables shares out a bound over shards.
 func newTables[V any](bound int, k kind[V]) []table[V] {
-	if bound <= 0 {
-		bound = DefaultMax
-	}
 	tables := make([]table[V], (bound+share-1)/share)
 	for i := range tables {
 		tables[i].init((bound+i)/len(tables), k)
@@ -90,6 +99,7 @@ func (m *Memory) PutPolicy(h *resolver.Held) {
 	name := h.Entry.Domain.String()
 	shard(m, m.policies, name).put(time.Time{}, name, h)
 	shard(m, m.absences, name).forget(name)
+	shard(m, m.failures, name).forget(name)
 }
 
 // ForgetPolicy implements resolver.Memory.
@@ -101,20 +111,29 @@ func (m *Memory) ForgetPolicy(domain dnsname.Name) {
 // Absence implements resolver.Memory.
 func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
 	name := domain.String()
-	return shard(m, m.absences, name).get(name)
+	if a, ok := shard(m, m.absences, name).get(name); ok {
+		return a, true
+	}
+	return shard(m, m.failures, name).get(name)
 }
 
 // PutAbsence implements resolver.Memory.
 func (m *Memory) PutAbsence(now time.Time, domain dnsname.Name, a resolver.Absence) {
 	name := domain.String()
-	shard(m, m.absences, name).put(now, name, a)
+	to, from := m.absences, m.failures
+	switch a.(type) {
+	case *resolver.LookupFailed, *resolver.FetchFailed:
+		to, from = from, to
+	}
+	shard(m, to, name).put(now, name, a)
+	shard(m, from, name).forget(name)
 }
 
 // Policies is how many policies are held.
 func (m *Memory) Policies() int { return total(m.policies) }
 
 // Absences is how many absences are held, those that have expired and were not swept yet included.
-func (m *Memory) Absences() int { return total(m.absences) }
+func (m *Memory) Absences() int { return total(m.absences) + total(m.failures) }
 
 func total[V any](tables []table[V]) int {
 	n := 0

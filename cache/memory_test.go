@@ -261,3 +261,23 @@ func heap() int64 {
 	runtime.ReadMemStats(&s)
 	return int64(s.HeapAlloc)
 }
+
+// TestFailuresHaveTheirOwnBound: they are remembered with their reasons, and a dead DNS fails for every domain.
+func TestFailuresHaveTheirOwnBound(t *testing.T) {
+	now := storetest.Clock()
+	m := NewMemory(MemoryOptions{MaxNegative: 300_000})
+	for i := range 1000 {
+		m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Hour)))
+	}
+	for i := range 250_000 {
+		m.PutAbsence(now, storetest.Domain(1000+i), &resolver.LookupFailed{Failures: 1, At: now, RetryAt: now.Add(time.Minute)})
+	}
+	for i := range 1000 {
+		if _, ok := m.Absence(storetest.Domain(i)); !ok {
+			t.Fatalf("failures pushed out a domain without a policy, number %d", i)
+		}
+	}
+	if n := m.Absences() - 1000; n > maxFailures || n < maxFailures*9/10 {
+		t.Errorf("%d failures are remembered, want at most %d and not much less", n, maxFailures)
+	}
+}
