@@ -73,6 +73,23 @@ func (a *FetchFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && no
 // Expires implements Absence.
 func (a *FetchFailed) Expires() time.Time { return a.Trouble.RetryAt.Add(fetchBackoffMax) }
 
+// brief is an absence that is held to for a minute only: the store, which may know better, could not be read.
+func brief(now time.Time, a Absence) Absence {
+	soon := now.Add(minNegative)
+	switch a := a.(type) {
+	case *LookupFailed:
+		b := *a
+		b.RetryAt = earlier(b.RetryAt, soon)
+		return &b
+	case *FetchFailed:
+		b := *a
+		b.CheckAt = earlier(b.CheckAt, soon)
+		return &b
+	default:
+		return noPolicy(now, minNegative)
+	}
+}
+
 // Bounds of the time between two looks at a TXT record that is in use.
 const (
 	minCheck = 5 * time.Second

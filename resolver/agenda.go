@@ -54,6 +54,13 @@ func (a *agenda) put(domain dnsname.Name, at time.Time) {
 	}
 }
 
+// drop takes a domain off the agenda.
+func (a *agenda) drop(domain dnsname.Name) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.due, domain)
+}
+
 // grants reports whether the domain's refresh has been taken and is not done. Only then may a policy be fetched because it
 // is due: so the rate of refreshes is one bound, whoever notices that they are due.
 func (a *agenda) grants(domain dnsname.Name) bool {

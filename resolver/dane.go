@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -49,16 +50,21 @@ type daneJudge struct {
 	mu      sync.RWMutex // guards closed against running
 	closed  bool
 	running sync.WaitGroup
+
+	waited histogram                     // of questions
+	counts [DANEFailed + 1]atomic.Uint64 // lookups by status
 }
 
 // newDANEJudge makes a judge. dns gives the DNS client that is in force; it is asked for one at each lookup.
 func newDANEJudge(dns func() DNS, now func() time.Time, log *slog.Logger) *daneJudge {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &daneJudge{
+	j := &daneJudge{
 		dns: dns, now: now, log: log, memory: newDANEMemory(maxDANEEntries),
 		lookups: semaphore.NewWeighted(maxDANELookups), renewals: semaphore.NewWeighted(maxDANERenewals),
 		ctx: ctx, cancel: cancel,
 	}
+	j.waited.bounds = waitBounds()
+	return j
 }
 
 // close ends all lookups and waits for them. A question that waits, and one that comes later and finds nothing
@@ -99,6 +105,7 @@ func (j *daneJudge) find(ctx context.Context, domain Destination) DANEFinding {
 func (j *daneJudge) wait(ctx context.Context, domain Destination) DANEFinding {
 	limit := time.NewTimer(daneQuestionLimit)
 	defer limit.Stop()
+	defer func(begin time.Time) { j.waited.observe(time.Since(begin)) }(time.Now())
 	select {
 	case r := <-j.advance(domain):
 		return r.Val.(DANEFinding)
@@ -162,6 +169,7 @@ func (j *daneJudge) step(domain Destination) DANEFinding {
 		return daneFailed(errDANEClosed) // the facts may be worse than the truth
 	}
 	status, err := judgeDANE(facts)
+	j.counts[status].Add(1)
 	now := j.now()
 	after := before.next(now, status, err, facts.ttl)
 	f, _ := after.read(now)

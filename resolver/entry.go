@@ -68,7 +68,17 @@ func spread(domain dnsname.Name, age time.Duration) time.Duration {
 
 // held back at now: the id was tried, failed, and its time has not come.
 func (t Trouble) holdsBack(id string, now time.Time) bool {
-	return t.Failures > 0 && t.ID == id && now.Before(t.RetryAt)
+	return t.Failures > 0 && t.ID == id && now.Before(t.at(now).RetryAt)
+}
+
+// at is the trouble as it counts at now. Times that lie ahead of now, and for RetryAt further than any backoff, were written
+// by a clock that ran ahead: they count as now, or no fetch would be tried until that time comes once more.
+func (t Trouble) at(now time.Time) Trouble {
+	if t.RetryAt.Sub(now) > fetchBackoffMax {
+		t.RetryAt = now
+	}
+	t.Since, t.Alerted = earlier(t.Since, now), earlier(t.Alerted, now)
+	return t
 }
 
 // Backoff after failures (DESIGN: 5 minutes for the same id, doubling to 1 hour; RFC 8461 section 3.3 asks for 5 minutes).

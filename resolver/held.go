@@ -28,9 +28,12 @@ const (
 func newHeld(e Entry, checkAt time.Time) *Held {
 	h := &Held{Entry: e}
 	h.used.Store(unix(e.Used))
-	h.checkAt.Store(checkAt.Unix())
+	h.checkFrom(checkAt)
 	return h
 }
+
+// checkFrom sets when the TXT record should be looked at again: no sooner, so the second is rounded up.
+func (h *Held) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Second - 1).Unix()) }
 
 // use marks a question at now.
 func (h *Held) use(now time.Time) {
@@ -51,7 +54,7 @@ func (h *Held) Used() time.Time {
 // time of checkAt that lies too far ahead was set by a clock that ran ahead, and does not count.
 func (h *Held) claimCheck(now time.Time) bool {
 	at, n := h.checkAt.Load(), now.Unix()
-	const longest = int64(maxCheck / time.Second)
+	const longest = int64(maxCheck/time.Second) + 1 // checkFrom rounds up
 	if n < at && at-n <= longest {
 		return false
 	}

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -90,21 +91,33 @@ func (s *Overrides) For(domain dnsname.Name, now time.Time) *Override {
 	return nil
 }
 
+// on is what the override, nil for none, makes of a question: a stricter one, or the finding that takes the place of the
+// domain's policy, nil for none.
+func (o *Override) on(q Question) (Question, STSFinding) {
+	switch {
+	case o == nil:
+		return q, nil
+	case o.Action == ActionStrict:
+		q.Strict = true
+		return q, nil
+	default:
+		return q, Overruled{o}
+	}
+}
+
 // Expired returns the overrides whose time is over at now, by name.
 func (s *Overrides) Expired(now time.Time) []*Override {
+	return slices.DeleteFunc(s.All(), func(o *Override) bool { return !o.Expired(now) })
+}
+
+// All returns all overrides, those whose time is over included, by name.
+func (s *Overrides) All() []*Override {
 	if s == nil {
 		return nil
 	}
-	var over []*Override
-	for _, set := range []map[dnsname.Name]*Override{s.exact, s.below} {
-		for _, o := range set {
-			if o.Expired(now) {
-				over = append(over, o)
-			}
-		}
-	}
-	slices.SortFunc(over, func(a, b *Override) int { return strings.Compare(a.String(), b.String()) })
-	return over
+	all := slices.AppendSeq(slices.Collect(maps.Values(s.exact)), maps.Values(s.below))
+	slices.SortFunc(all, func(a, b *Override) int { return strings.Compare(a.String(), b.String()) })
+	return all
 }
 
 // Overruled is the finding where an override takes the place of the domain's policy: ActionIgnore or ActionEnforce.

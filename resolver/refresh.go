@@ -28,7 +28,7 @@ func (s *Service) Run(ctx context.Context) {
 	saves := make(chan struct{})
 	go func() {
 		defer close(saves)
-		every(ctx, saveRetry, func() { s.saver.retry(ctx) })
+		every(ctx, saveRetry, func() { s.saver.retry(ctx, s.alone) })
 	}()
 	s.refreshLoop(ctx)
 	<-scans
@@ -103,6 +103,8 @@ func (s *Service) refresh(domain dnsname.Name) {
 			return
 		}
 	}
+	// Too much was under way, or memory dropped the policy between the two steps.
+	s.agenda.put(domain, s.now().Add(recheckFailed))
 }
 
 // schedule puts a policy's refresh on the agenda, unless nobody has asked for it for long or it expires before.

@@ -3,8 +3,12 @@ package resolver
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -16,6 +20,10 @@ const (
 	saveRetry = 30 * time.Second
 	// maxUnsaved bounds what waits for a disk.
 	maxUnsaved = 100_000
+	// retriesAtOnce is how many of them are written at once.
+	retriesAtOnce = 256
+	// lastSaveLimit is how long the daemon's end waits for the disk to take what still waits for it.
+	lastSaveLimit = 2 * time.Second
 )
 
 // saver writes entries to the store, and holds on to those that a failing disk did not take. Mail goes on meanwhile.
@@ -25,6 +33,7 @@ type saver struct {
 
 	mu      sync.Mutex
 	waiting map[dnsname.Name]*Held
+	missed  int // writes that failed and found no room in waiting
 	failing bool
 }
 
@@ -32,37 +41,50 @@ func newSaver(store Store, log *slog.Logger) *saver {
 	return &saver{store: store, log: log, waiting: map[dnsname.Name]*Held{}}
 }
 
-// save writes an entry; when it returns, the entry is durable or waits for the disk.
+// save writes an entry; when it returns, the entry is durable or waits for the disk. Like delete it belongs inside the
+// domain's flight, so that what is written last is what is known last.
 func (s *saver) save(ctx context.Context, h *Held) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
-	defer cancel()
-	s.settle(h, s.store.Put(ctx, h.Entry))
-}
-
-// settle notes what came of a write, with one line when the store begins to fail and one when it works again.
-func (s *saver) settle(h *Held, err error) {
+	err := s.write(ctx, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	domain := h.Entry.Domain
-	if err != nil {
-		if _, known := s.waiting[domain]; known || len(s.waiting) < maxUnsaved {
-			s.waiting[domain] = h
-		}
-		if !s.failing {
-			s.failing = true
-			s.log.Error("cannot write the policy store: policies are served from memory and the write is retried every 30 s, "+
-				"but a restart would forget them; check the disk space and the state directory",
-				"event", "store_write_failed", "domain", domain, "error", err)
-		}
+	if err == nil {
+		s.written(domain)
 		return
 	}
-	if w := s.waiting[domain]; w != nil && !w.Entry.Fetched.After(h.Entry.Fetched) {
-		delete(s.waiting, domain)
+	if _, known := s.waiting[domain]; known || len(s.waiting) < maxUnsaved {
+		s.waiting[domain] = h
+	} else {
+		s.missed++
 	}
-	if s.failing && len(s.waiting) == 0 {
-		s.failing = false
+	if !s.failing {
+		s.failing = true
+		s.log.Error("cannot write the policy store: policies are served from memory and the write is retried every 30 s, "+
+			"but a restart would forget them; check the disk space and the state directory",
+			"event", "store_write_failed", "domain", domain, "error", err)
+	}
+}
+
+func (s *saver) write(ctx context.Context, h *Held) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+	defer cancel()
+	return s.store.Put(ctx, h.Entry)
+}
+
+// written notes that nothing of a domain waits any more, and logs a line when that was the last. Call it with mu held.
+func (s *saver) written(domain dnsname.Name) {
+	delete(s.waiting, domain)
+	if !s.failing || len(s.waiting) > 0 {
+		return
+	}
+	s.failing = false
+	if s.missed == 0 {
 		s.log.Info("the policy store can be written again, nothing was lost", "event", "store_recovered")
+		return
 	}
+	s.log.Warn("the policy store can be written again, but more failed to be written than could wait for it: that is in "+
+		"memory until it is refreshed, and a restart before would forget it", "event", "store_recovered", "unwritten", s.missed)
+	s.missed = 0
 }
 
 // unsaved returns what waits for the disk of a domain, nil where nothing does.
@@ -85,22 +107,54 @@ func (s *saver) delete(ctx context.Context, domain dnsname.Name) error {
 	return nil
 }
 
-// retry tries once more to write all that waits, and stops at the first failure.
-func (s *saver) retry(ctx context.Context) {
+// retry tries once more to write all that waits, each inside its domain's flight, many at once so that they share the store's
+// commits, and stops at the first failure.
+func (s *saver) retry(ctx context.Context, alone func(dnsname.Name, func())) {
 	s.mu.Lock()
-	waiting := make([]*Held, 0, len(s.waiting))
-	for _, h := range s.waiting {
-		waiting = append(waiting, h)
-	}
+	domains := slices.Collect(maps.Keys(s.waiting))
 	s.mu.Unlock()
-	for _, h := range waiting {
+	writes, ctx := errgroup.WithContext(ctx)
+	writes.SetLimit(retriesAtOnce)
+	for _, domain := range domains {
 		if ctx.Err() != nil {
-			return
+			break
 		}
-		err := s.store.Put(ctx, h.Entry)
-		s.settle(h, err)
-		if err != nil {
-			return
-		}
+		writes.Go(func() (err error) {
+			alone(domain, func() { err = s.again(ctx, domain) })
+			return err
+		})
+	}
+	_ = writes.Wait() // what failed waits for the next time
+}
+
+// again tries once more to write what waits of a domain.
+func (s *saver) again(ctx context.Context, domain dnsname.Name) error {
+	h := s.unsaved(domain)
+	if h == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, saveLimit)
+	defer cancel()
+	if err := s.store.Put(ctx, h.Entry); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting[domain] == h {
+		s.written(domain)
+	}
+	return nil
+}
+
+// last is the retry at the end. What the disk does not take now is lost.
+func (s *saver) last(alone func(dnsname.Name, func())) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastSaveLimit)
+	defer cancel()
+	s.retry(ctx, alone)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.waiting); n > 0 {
+		s.log.Error("what was learnt of these policies could not be written to the store and is forgotten now: it is looked up anew "+
+			"when mail for their domains comes; check the disk space and the state directory", "event", "store_lost", "policies", n)
 	}
 }

@@ -59,15 +59,20 @@ type Service struct {
 	now    func() time.Time
 	config atomic.Pointer[config]
 
-	flight  singleflight.Group  // one lookup for a domain at a time: it alone writes
-	lookups *semaphore.Weighted // maxLookups
-	checks  *semaphore.Weighted // maxChecks
-	dane    *daneJudge
-	agenda  *agenda
-	saver   *saver
-	clock   *clockWatch   // of the scans alone
-	learnt  atomic.Int64  // new policies since the last scan
-	crowded chan struct{} // calls for a scan
+	flight      singleflight.Group  // one lookup for a domain at a time: it alone writes
+	lookups     *semaphore.Weighted // maxLookups
+	checks      *semaphore.Weighted // maxChecks
+	dane        *daneJudge
+	agenda      *agenda
+	demands     demands // of administrators
+	saver       *saver
+	clock       *clockWatch // of the scans alone
+	metrics     metrics
+	lookingUp   atomic.Int64  // domains in update
+	fetching    atomic.Int64  // of them, those in a fetch
+	learnt      atomic.Int64  // new policies since the last scan
+	unreadAlert atomic.Int64  // Unix seconds of the last line about a store that cannot be read
+	crowded     chan struct{} // calls for a scan
 
 	ctx     context.Context // of all lookups; ends with Close
 	cancel  context.CancelFunc
@@ -92,6 +97,7 @@ func NewService(o Options) *Service {
 		clock: newClockWatch(wallClock()),
 		ctx:   ctx, cancel: cancel,
 	}
+	s.metrics.remembered.bounds, s.metrics.waited.bounds = memoryBounds(), waitBounds()
 	s.dane = newDANEJudge(func() DNS { return s.config.Load().DNS }, func() time.Time { return s.now() }, o.Logger)
 	s.Reconfigure(o.Settings)
 	return s
@@ -117,30 +123,29 @@ func (s *Service) Reconfigure(set Settings) {
 	s.config.Store(&config{Settings: set, fetches: semaphore.NewWeighted(int64(set.FetchConcurrency))})
 }
 
-// Close ends all lookups and waits for them. Questions that wait, and those that come after, are told Closing unless
-// memory knows the answer.
+// Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and those
+// that come after, are told Closing unless memory knows the answer.
 func (s *Service) Close() {
 	s.mu.Lock()
+	again := s.closed
 	s.closed = true
 	s.mu.Unlock()
 	s.cancel()
 	s.dane.close()
 	s.running.Wait()
+	if !again {
+		s.saver.last(s.alone)
+	}
 }
 
 // Answer answers a question: at once where memory knows, else after looking. It takes no longer than 95 s.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	now := s.now()
-	var found STSFinding
-	switch o := s.config.Load().Overrides.For(q.Domain, now); {
-	case o == nil:
+	q, found := s.config.Load().Overrides.For(q.Domain, now).on(q)
+	if found == nil {
 		found = s.find(ctx, now, q.Domain)
-	case o.Action == ActionStrict:
-		q.Strict = true
-		found = s.find(ctx, now, q.Domain)
-	default:
+	} else {
 		s.glance(now, q.Domain)
-		found = Overruled{o}
 	}
 	v := Decide(now, q, DANEFinding{}, found)
 	if v.Outcome != Enforce || !q.DANE {
@@ -163,13 +168,40 @@ func (s *Service) glance(now time.Time, domain dnsname.Name) {
 }
 
 func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) STSFinding {
+	if sampled() {
+		return s.findMeasured(ctx, now, domain)
+	}
+	if f := s.remembered(now, domain); f != nil {
+		return f
+	}
+	return s.findWaiting(ctx, domain)
+}
+
+// findMeasured is find with an eye on the clock.
+func (s *Service) findMeasured(ctx context.Context, now time.Time, domain dnsname.Name) STSFinding {
+	begin := time.Now()
+	if f := s.remembered(now, domain); f != nil {
+		s.metrics.remembered.observe(time.Since(begin))
+		return f
+	}
+	return s.findWaiting(ctx, domain)
+}
+
+// remembered is what memory knows; nil: nothing that may be answered.
+func (s *Service) remembered(now time.Time, domain dnsname.Name) STSFinding {
 	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
 		return s.serve(now, h)
 	}
 	if a, ok := s.memory.Absence(domain); ok && a.Fresh(now) {
 		return a
 	}
+	return nil
+}
+
+func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) STSFinding {
+	begin := time.Now()
 	f := s.wait(ctx, domain)
+	s.metrics.waited.observe(time.Since(begin))
 	if h, ok := f.(*Held); ok {
 		return s.serve(s.now(), h)
 	}
@@ -218,6 +250,14 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) STSFinding {
 // nothingFound is what a flight that did not look brings those who joined it: they look again.
 type nothingFound struct{}
 
+// alone runs f inside the domain's flight, unless somebody else is in it: then f is not run.
+func (s *Service) alone(domain dnsname.Name, f func()) {
+	<-s.flight.DoChan(domain.String(), func() (any, error) {
+		f()
+		return nothingFound{}, nil
+	})
+}
+
 // advance does the next thing that a domain needs, once for all who call it meanwhile: it takes a policy that only the
 // store holds into memory, and looks at the network for every other domain.
 func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
@@ -252,6 +292,12 @@ func (s *Service) aside(work func(context.Context)) {
 	go func() {
 		defer s.running.Done()
 		defer s.checks.Release(1)
+		defer func() {
+			if r := recover(); r != nil {
+				s.log.Error("a look at the DNS that no mail waits for failed by a fault in stsmapd; please report it", "event", "panic",
+					"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			}
+		}()
 		ctx, cancel := context.WithTimeout(s.ctx, asideLimit)
 		defer cancel()
 		work(ctx)

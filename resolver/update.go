@@ -15,8 +15,9 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, updateLimit, fmt.Errorf("not finished within %v", updateLimit))
 	defer cancel()
 	known, inMemory := s.memory.Policy(domain)
+	var unread error
 	if !inMemory {
-		known = s.recall(ctx, domain)
+		known, unread = s.recall(ctx, domain)
 	}
 	if known != nil {
 		known = s.settle(ctx, known, inMemory)
@@ -24,36 +25,51 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 	if known != nil && !inMemory {
 		return known // who asked need not wait for the network; a check follows in the background
 	}
-	return s.update(ctx, domain, known)
+	found := s.update(ctx, domain, known)
+	if a, ok := found.(Absence); ok && unread != nil {
+		now := s.now()
+		s.memory.PutAbsence(now, domain, brief(now, a)) // there may be a policy after all
+	}
+	return found
 }
 
-// recall looks for the domain in the store; nil: there is nothing.
-func (s *Service) recall(ctx context.Context, domain dnsname.Name) *Held {
+// recall looks for the domain in the store; nil: there is nothing, or, with an error, the store could not be read.
+func (s *Service) recall(ctx context.Context, domain dnsname.Name) (*Held, error) {
 	if h := s.saver.unsaved(domain); h != nil {
-		return h
+		return h, nil
 	}
 	e, err := s.store.Get(ctx, domain)
 	switch {
 	case err == nil:
-		return newHeld(e, e.Checked)
-	case !errors.Is(err, ErrNotCached) && ctx.Err() == nil:
-		s.log.Error("cannot read the policy store: stsmapd looks the domain up anew; check the disk and the state directory",
-			"event", "store_read_failed", "domain", domain, "error", err)
+		return newHeld(e, e.Checked), nil
+	case errors.Is(err, ErrNotCached):
+		return nil, nil
+	case ctx.Err() == nil:
+		s.alertUnread(domain, err)
 	}
-	return nil
+	return nil, err
+}
+
+// alertUnread tells that the store cannot be read, once an hour.
+func (s *Service) alertUnread(domain dnsname.Name, err error) {
+	last, now := s.unreadAlert.Load(), s.now().Unix()
+	const interval = int64(time.Hour / time.Second)
+	if (now < last || now-last >= interval) && s.unreadAlert.CompareAndSwap(last, now) {
+		s.log.Error("cannot read the policy store: domains whose policies are not in memory are looked up anew, as if stsmapd "+
+			"had never known them; check the disk and the state directory", "event", "store_read_failed", "domain", domain, "error", err)
+	}
 }
 
 // settle makes what was known fit to be used now: nil when it has expired; its fetch time no later than now. A later one
-// was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here.
+// was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here, nor must a
+// backoff of that clock hold.
 func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 	now := s.now()
 	switch {
 	case h.Entry.Fetched.After(now):
 		e := h.Entry
 		e.Fetched, e.Checked, e.Used = now, now, now
-		if e.Trouble.RetryAt.After(now.Add(fetchBackoffMax)) {
-			e.Trouble = Trouble{}
-		}
+		e.Trouble = e.Trouble.at(now)
 		return s.keep(ctx, e, now)
 	case !h.Entry.Live(now):
 		if inMemory {
@@ -62,6 +78,10 @@ func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 			s.memory.ForgetPolicy(h.Entry.Domain)
 		}
 		return nil
+	case h.Entry.Trouble != h.Entry.Trouble.at(now):
+		e := h.Entry
+		e.Trouble, e.Checked, e.Used = e.Trouble.at(now), now, h.Used()
+		return s.keep(ctx, e, now)
 	case !inMemory:
 		s.memory.PutPolicy(h)
 	}
@@ -69,7 +89,11 @@ func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 }
 
 // update looks at the network for a domain of which known is held (nil: nothing live) and does what plan says.
-func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) STSFinding {
+func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) (found STSFinding) {
+	demanded := s.demands.take(s.now(), domain)
+	defer func() { demanded.meet(found) }()
+	s.lookingUp.Add(1)
+	defer s.lookingUp.Add(-1)
 	if err := acquire(ctx, s.lookups, "lookups"); err != nil {
 		return s.busy(known, err)
 	}
@@ -80,8 +104,9 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	if s.ctx.Err() != nil {
 		return s.busy(known, s.ctx.Err())
 	}
+	s.metrics.discovered(d)
 	now := s.now()
-	due := known != nil && s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval))
+	due := len(demanded) > 0 || known != nil && s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval))
 	switch p := plan(now, due, known, before, d).(type) {
 	case note:
 		return s.noted(ctx, now, known, p)
@@ -113,7 +138,7 @@ func acquire(ctx context.Context, slots interface {
 func (s *Service) busy(known *Held, err error) STSFinding {
 	switch {
 	case known != nil:
-		known.checkAt.Store(s.now().Add(recheckFailed).Unix())
+		known.checkFrom(s.now().Add(recheckFailed))
 		return known
 	case s.ctx.Err() != nil:
 		return Closed{}
@@ -124,7 +149,7 @@ func (s *Service) busy(known *Held, err error) STSFinding {
 
 // noted keeps a live policy as it is. It is written only where the time of last use has grown too old.
 func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note) STSFinding {
-	known.checkAt.Store(p.checkAt.Unix())
+	known.checkFrom(p.checkAt)
 	if used := known.Used(); used.Sub(known.Entry.Used) > useWrite {
 		e := known.Entry
 		e.Used, e.Checked = used, now
@@ -138,11 +163,16 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
 		return s.busy(known, err)
 	}
-	policy, err := cfg.Fetcher.Fetch(ctx, domain)
-	cfg.fetches.Release(1)
+	policy, err := func() (mtasts.Policy, error) {
+		defer cfg.fetches.Release(1) // also after a panic
+		s.fetching.Add(1)
+		defer s.fetching.Add(-1)
+		return cfg.Fetcher.Fetch(ctx, domain)
+	}()
 	if err != nil && s.ctx.Err() != nil {
 		return s.busy(known, err)
 	}
+	s.metrics.fetched(err)
 	now := s.now()
 	if err != nil {
 		s.report(domain, known, err)
@@ -172,7 +202,7 @@ func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname
 	if known == nil {
 		var t Trouble
 		if b, ok := before.(*FetchFailed); ok && now.Before(b.Expires()) {
-			t = b.Trouble
+			t = b.Trouble.at(now)
 		}
 		a := &FetchFailed{Trouble: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
 		s.logUnfetched(domain, a)
@@ -190,10 +220,10 @@ func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forg
 	domain := known.Entry.Domain
 	if err := s.saver.delete(ctx, domain); err != nil {
 		// It stays until its max_age ends, which is safe: mode none asks for nothing.
-		known.checkAt.Store(now.Add(maxCheck).Unix())
+		known.checkFrom(now.Add(maxCheck))
 		return known
 	}
-	s.memory.ForgetPolicy(domain)
+	s.forgetPolicy(domain)
 	s.memory.PutAbsence(now, domain, p.absence)
 	s.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten", "domain", domain)
 	return p.absence

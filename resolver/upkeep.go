@@ -22,7 +22,8 @@ func (s *Service) scanLoop(ctx context.Context) {
 	ticker := time.NewTicker(scanInterval)
 	defer ticker.Stop()
 	for {
-		s.scan(ctx, s.clock.steady(s.now()))
+		now := s.now()
+		s.scan(ctx, now, s.clock.steady(now))
 		select {
 		case <-ticker.C:
 		case <-s.crowded:
@@ -32,31 +33,36 @@ func (s *Service) scanLoop(ctx context.Context) {
 	}
 }
 
-// scan puts on the agenda what is due before the next scan, and removes what has expired and what is over the limit;
-// nothing is removed while the clock is not to be believed.
-func (s *Service) scan(ctx context.Context, steady bool) {
+// scan puts on the agenda what is due before the next scan, and removes what has expired at now and what is over the limit;
+// nothing is removed while the clock, which said now, is not to be believed.
+func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 	cfg := s.config.Load()
 	s.learnt.Store(0)
-	s.agenda.extend(s.now().Add(scanInterval + scanInterval/4))
+	s.agenda.extend(now.Add(scanInterval + scanInterval/4))
+	expired := func(e Entry) bool { return !e.Live(now) }
 	removals, rctx := errgroup.WithContext(ctx)
 	removals.SetLimit(removalsAtOnce)
 	count := 0
 	for e, err := range s.store.All(ctx) {
+		if ctx.Err() != nil {
+			break
+		}
 		if err != nil {
 			s.log.Warn("cannot read an entry of the policy store; its domain is looked up anew when asked for",
 				"event", "store_read_failed", "domain", e.Domain, "error", err)
 			continue
 		}
-		if steady && !e.Live(s.now()) {
-			removals.Go(func() error { s.remove(rctx, e.Domain, expired); return nil })
+		if steady && expired(e) {
+			removals.Go(func() error { _ = s.remove(rctx, e.Domain, expired); return nil })
 			continue
 		}
 		count++
+		e.Trouble = e.Trouble.at(now)
 		if at, ok := refreshAt(cfg, e, s.lastUsed(e)); ok {
 			s.agenda.put(e.Domain, at)
 		}
 	}
-	_ = removals.Wait() // no removal returns an error: what fails is tried again by the next scan
+	_ = removals.Wait() // what fails is tried again by the next scan
 	if surplus := count - cfg.MaxPolicies; surplus > 0 && steady && ctx.Err() == nil {
 		s.thin(ctx, min(surplus, maxSurplus), cfg.MaxPolicies)
 	}
@@ -70,18 +76,32 @@ func (s *Service) lastUsed(e Entry) time.Time {
 	return e.Used
 }
 
-// expired accepts an entry that binds nobody any more.
-func expired(e Entry, now time.Time) bool { return !e.Live(now) }
-
-// remove deletes a domain's policy from store and memory, if it still is as which says: a fetch may have come between.
-func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(Entry, time.Time) bool) {
-	result := s.flight.DoChan(domain.String(), func() (any, error) {
-		if e, err := s.store.Get(ctx, domain); err == nil && which(e, s.now()) && s.saver.delete(ctx, domain) == nil {
-			s.memory.ForgetPolicy(domain)
+// remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come between, or
+// have brought what still waits for the disk. The errors are the store's.
+func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) (err error) {
+	s.alone(domain, func() {
+		held, inMemory := s.memory.Policy(domain)
+		if inMemory && !which(held.Entry) {
+			return
 		}
-		return nothingFound{}, nil
+		if h := s.saver.unsaved(domain); h != nil && !which(h.Entry) {
+			return
+		}
+		e, getErr := s.store.Get(ctx, domain)
+		if getErr != nil || !which(e) {
+			return
+		}
+		if err = s.saver.delete(ctx, domain); err == nil {
+			s.forgetPolicy(domain)
+		}
 	})
-	<-result
+	return err
+}
+
+// forgetPolicy ends what is known of a policy outside the store.
+func (s *Service) forgetPolicy(domain dnsname.Name) {
+	s.memory.ForgetPolicy(domain)
+	s.agenda.drop(domain)
 }
 
 // thin removes the n policies that were asked for the longest time ago.
@@ -102,10 +122,10 @@ func (s *Service) thin(ctx context.Context, n, limit int) {
 	s.log.Warn("the policy store is full: the policies that were asked for the longest time ago are removed; "+
 		"raise cache.max_policies if that is not wanted", "event", "store_full", "max_policies", limit, "removed", idlest.Len())
 	for _, item := range *idlest {
-		if err := s.saver.delete(ctx, item.domain); err != nil {
-			return
+		idle := func(e Entry) bool { return !s.lastUsed(e).After(item.used) }
+		if s.remove(ctx, item.domain, idle) != nil {
+			return // the next scan tries again
 		}
-		s.memory.ForgetPolicy(item.domain)
 	}
 }
 

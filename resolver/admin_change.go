@@ -1,0 +1,180 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// Errors of Refresh and Forget that say something of stsmapd, not of the domain.
+var (
+	// ErrNotTried: too much is under way. Try again in a minute.
+	ErrNotTried = errors.New("stsmapd has too much to do at the moment, and did not try")
+	// ErrClosed: the service is closed, or was closed meanwhile. Ask the next stsmapd.
+	ErrClosed = errors.New("stsmapd is ending")
+)
+
+// demand is an administrator's wish that a domain's policy be fetched now. The flight that takes it says what was found.
+type demand struct {
+	taken time.Time     // by the service's clock
+	found STSFinding    // nil after a fault
+	done  chan struct{} // closed when taken and found are set
+}
+
+// demands are those that no flight has taken yet. The zero demands has none.
+type demands struct {
+	mu      sync.Mutex
+	waiting map[dnsname.Name][]*demand
+}
+
+func (d *demands) add(domain dnsname.Name) *demand {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting == nil {
+		d.waiting = map[dnsname.Name][]*demand{}
+	}
+	one := &demand{done: make(chan struct{})}
+	d.waiting[domain] = append(d.waiting[domain], one)
+	return one
+}
+
+// withdraw takes back a demand that nobody waits for any more.
+func (d *demands) withdraw(domain dnsname.Name, one *demand) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rest := slices.DeleteFunc(d.waiting[domain], func(other *demand) bool { return other == one })
+	if len(rest) == 0 {
+		delete(d.waiting, domain)
+		return
+	}
+	d.waiting[domain] = rest
+}
+
+// take gives a domain's demands to a flight at now, which must call meet at its end.
+func (d *demands) take(now time.Time, domain dnsname.Name) demanded {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := demanded(d.waiting[domain])
+	delete(d.waiting, domain)
+	for _, one := range all {
+		one.taken = now
+	}
+	return all
+}
+
+// demanded are the demands that a flight has taken; an empty one demands nothing.
+type demanded []*demand
+
+func (d demanded) meet(found STSFinding) {
+	for _, one := range d {
+		one.found = found
+		close(one.done)
+	}
+}
+
+// maxDemandSteps is how many steps Refresh sets off at most: one that was under way already, one that takes the policy into
+// memory, one that fetches; and some more, for memory may drop the policy between two of them.
+const maxDemandSteps = 8
+
+// Refresh fetches a domain's policy now, whatever its id, its backoff and the time when it is due, by the same path as all
+// other fetches. It returns what is known afterwards: *Held, NoPolicy, *LookupFailed or *FetchFailed. The error is nil when
+// the fetch succeeded, and when the DNS says that there is no policy; ErrNotTried, ErrClosed or ctx's; else it says what is
+// wrong with the domain's DNS or policy host, and a live policy stays in force as ever.
+func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (STSFinding, error) {
+	d := s.demands.add(domain)
+	defer s.demands.withdraw(domain, d)
+	for range maxDemandSteps {
+		select {
+		case r := <-s.advance(domain):
+			if _, closed := r.Val.(Closed); closed {
+				return Closed{}, ErrClosed
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		select {
+		case <-d.done:
+			return d.outcome()
+		default:
+		}
+	}
+	return nil, ErrNotTried
+}
+
+// outcome is what came of a demand that has been met.
+func (d *demand) outcome() (STSFinding, error) {
+	switch f := d.found.(type) {
+	case *Held:
+		switch e := f.Entry; {
+		case e.Checked.Before(d.taken):
+			return f, ErrNotTried
+		case e.Trouble.Failures > 0:
+			return f, errors.New(e.Trouble.Reason)
+		}
+		return f, nil
+	case *LookupFailed:
+		return f, f.Err
+	case *FetchFailed:
+		return f, f.Err
+	case NoPolicy:
+		return f, nil
+	case Closed:
+		return f, ErrClosed
+	case Busy:
+		return f, fmt.Errorf("%w: %w", ErrNotTried, f.Err)
+	default:
+		return nil, fmt.Errorf("%w: internal fault, see stsmapd's log", ErrNotTried)
+	}
+}
+
+// forgotten is what a flight that Forget began brings those who joined it; questions among them look again.
+type forgotten struct {
+	something bool // there was something to forget
+	err       error
+}
+
+// Forget removes all that is known of a domain, from memory and store, and reports whether that was anything. The next
+// question finds the domain as if for the first time, and until then nobody defends its mail. The error is ErrClosed, ctx's,
+// or the store's: then nothing is forgotten.
+func (s *Service) Forget(ctx context.Context, domain dnsname.Name) (bool, error) {
+	for {
+		select {
+		case r := <-s.flight.DoChan(domain.String(), func() (any, error) { return s.forgetAll(domain), nil }):
+			if f, ok := r.Val.(forgotten); ok {
+				return f.something, f.err
+			}
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// forgetAll runs inside the domain's flight.
+func (s *Service) forgetAll(domain dnsname.Name) forgotten {
+	if !s.begin() {
+		return forgotten{err: ErrClosed}
+	}
+	defer s.running.Done()
+	k, err := s.Known(s.ctx, domain)
+	if err != nil {
+		return forgotten{err: err}
+	}
+	if k.Entry != nil {
+		if err := s.saver.delete(s.ctx, domain); err != nil {
+			return forgotten{err: err}
+		}
+		s.forgetPolicy(domain)
+		s.log.Info("policy forgotten: an administrator said so", "event", "policy_forgotten", "domain", domain,
+			"mode", k.Entry.Policy.Mode)
+	}
+	a, absent := s.memory.Absence(domain)
+	if absent {
+		s.memory.PutAbsence(k.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
+	}
+	return forgotten{something: k.Entry != nil || absent && k.now.Before(a.Expires())}
+}

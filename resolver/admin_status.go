@@ -1,0 +1,96 @@
+package resolver
+
+import (
+	"iter"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// Status is how the service does, for administrators.
+type Status struct {
+	Stored int      // policies in the store, expired ones included; -1: the store does not count them
+	Held   Holdings // policies in memory
+	Absent int      // domains without a policy in memory, those that are to be looked at again included; -1: unknown
+
+	Refreshes int  // proactive refreshes that are due before the next scan of the store
+	Overdue   int  // of them, those whose time has come
+	Unsaved   int  // policies that wait for the disk
+	Unwritten int  // and those for which there was no room to wait: in memory alone
+	Failing   bool // the last write to the store failed
+
+	Lookups int // domains that are being looked up now
+	Fetches int // policies that are being fetched now
+}
+
+// Holdings counts policies.
+type Holdings struct {
+	Enforce, Testing, None int // live ones, by mode
+	Expired                int
+	Troubled               int // live ones whose last fetch failed, but for mode none
+}
+
+// counter is a Store that knows how many entries it has.
+type counter interface{ Len() int }
+
+// census is a Memory that can be counted.
+type census interface {
+	Held() iter.Seq[*Held]
+	Absences() int
+}
+
+// Status counts. It takes some milliseconds for a hundred thousand policies in memory, and holds up no question.
+func (s *Service) Status() Status {
+	now := s.now()
+	st := Status{Stored: -1, Absent: -1, Lookups: int(s.lookingUp.Load()), Fetches: int(s.fetching.Load())}
+	if c, ok := s.store.(counter); ok {
+		st.Stored = c.Len()
+	}
+	if c, ok := s.memory.(census); ok {
+		st.Absent = c.Absences()
+		for h := range c.Held() {
+			st.Held.add(now, &h.Entry)
+		}
+	}
+	st.Refreshes, st.Overdue = s.agenda.count(now)
+	st.Unsaved, st.Unwritten, st.Failing = s.saver.state()
+	return st
+}
+
+func (c *Holdings) add(now time.Time, e *Entry) {
+	if !e.Live(now) {
+		c.Expired++
+		return
+	}
+	switch e.Policy.Mode {
+	case mtasts.ModeEnforce:
+		c.Enforce++
+	case mtasts.ModeTesting:
+		c.Testing++
+	case mtasts.ModeNone:
+		c.None++
+		return
+	}
+	if e.Trouble.Failures > 0 {
+		c.Troubled++
+	}
+}
+
+// count returns how many refreshes are on the agenda, and how many of them are due at now.
+func (a *agenda) count(now time.Time) (all, due int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, at := range a.due {
+		if !at.After(now) {
+			due++
+		}
+	}
+	return len(a.due), due
+}
+
+// state tells how the store's writes do.
+func (s *saver) state() (waiting, unwritten int, failing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting), s.missed, s.failing
+}
