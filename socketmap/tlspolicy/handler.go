@@ -23,6 +23,7 @@ type Handler struct {
 
 	parsed atomic.Pointer[map[string]Features] // map names met so far, copied on write
 	mu     sync.Mutex                          // of writers of parsed
+	counts counts
 }
 
 // maxParsed bounds how many map names are remembered: any order of the features is a name.
@@ -39,13 +40,16 @@ func NewHandler(a Answerer, log *slog.Logger) *Handler {
 func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socketmap.Reply {
 	f, err := h.features(r.Map)
 	if err != nil {
+		h.counts.unknown.Add(1)
 		return socketmap.Perm(err.Error())
 	}
 	d, ok := ParseNextHop(string(r.Key)).(Domain)
 	if !ok {
+		h.counts.add(f, 0)
 		return socketmap.NotFound()
 	}
 	v := h.answerer.Answer(ctx, resolver.Question{Destination: d.Destination, Strict: f.Strict, DANE: f.DANE})
+	h.counts.add(f, v.Outcome)
 	reply := Render(f, v)
 	if h.log.Enabled(ctx, slog.LevelDebug) {
 		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", d.Domain, "outcome", v.Outcome,
