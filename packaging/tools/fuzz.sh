@@ -13,5 +13,5 @@ if [ -z "$targets" ]; then
 fi
 echo "$targets" | while read -r package name; do
 	echo "fuzz: $name of $package"
-	"$go" test -run '^$' -fuzz "^$name\$" -fuzztime "${FUZZTIME:-30s}" "$package" </dev/null
+	"$go" test -run '^$' -fuzz "^$name\$" -fuzzminimizetime 10x -fuzztime "${FUZZTIME:-30s}" "$package" </dev/null
 done

@@ -1,0 +1,228 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stsmapd/stsmapd/socketmap"
+)
+
+const (
+	// StopLimit is how long stsmapd may take to end after SIGTERM.
+	StopLimit = 10 * time.Second
+	// readyLimit is how long it may take to be ready; a busy machine and the race detector are in it.
+	readyLimit = 20 * time.Second
+	// askLimit is more than Postfix's own patience.
+	askLimit = 110 * time.Second
+)
+
+// DaemonConfig is what a test says about a stsmapd. The zero DaemonConfig is a daemon that trusts the world's CA and may use
+// loopback addresses, on port 8461 of a host of its own and with a new state directory.
+type DaemonConfig struct {
+	Inet         netip.AddrPort
+	Unix         string        // the path of a socket to listen on as well; "": none
+	StateDir     string        // "": a new one
+	FetchTimeout time.Duration // 0: stsmapd's default
+	Resolver     netip.Addr    // to ask on port 53; the zero Addr: that of /etc/resolv.conf
+	Collector    string        // the socket of the TLSRPT collector; "": none
+}
+
+// Daemon is a running stsmapd.
+type Daemon struct {
+	Inet     netip.AddrPort
+	Unix     string
+	StateDir string
+	Log      *Log // its stderr
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when it has ended and cmd.ProcessState is set
+}
+
+// StartDaemon starts a stsmapd with a configuration file and waits until it is ready. It is ended with the test if the test
+// has not done so; then, too, it must end well.
+func (w *World) StartDaemon(t testing.TB, config DaemonConfig) *Daemon {
+	t.Helper()
+	if !config.Inet.IsValid() {
+		config.Inet = netip.AddrPortFrom(w.Host(), 8461)
+	}
+	if config.StateDir == "" {
+		config.StateDir = t.TempDir()
+	}
+	file := filepath.Join(t.TempDir(), "stsmapd.toml")
+	if err := os.WriteFile(file, []byte(w.toml(config)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"serve", "--config", file, "--log-level", "debug", "--state-dir", config.StateDir,
+		"--listen", "inet:" + config.Inet.String()}
+	if config.Unix != "" {
+		args = append(args, "--listen", "unix:"+config.Unix)
+	}
+	d := w.StartProcess(t, nil, args...)
+	d.Inet, d.Unix, d.StateDir = config.Inet, config.Unix, config.StateDir
+	return d
+}
+
+func (w *World) toml(config DaemonConfig) string {
+	text := fmt.Sprintf("control = \"\"\ntlsrpt_socket = %q\n", config.Collector)
+	if config.Resolver.IsValid() {
+		text += fmt.Sprintf("[dns]\nservers = [%q]\n", config.Resolver)
+	}
+	text += fmt.Sprintf("[fetch]\nca_file = %q\nallow_private_addresses = true\n", w.CAFile)
+	if config.FetchTimeout != 0 {
+		text += fmt.Sprintf("timeout = %q\n", config.FetchTimeout)
+	}
+	return text
+}
+
+// StartProcess starts stsmapd with exactly these arguments, in this environment (nil: that of the test), and waits until it
+// is ready.
+func (w *World) StartProcess(t testing.TB, env []string, args ...string) *Daemon {
+	t.Helper()
+	d := &Daemon{Log: newLog(t), exited: make(chan struct{})}
+	d.cmd = exec.Command(w.Binary, args...)
+	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = quickExit(env), d.Log.file, d.Log.file
+	if err := d.cmd.Start(); err != nil {
+		t.Fatalf("starting stsmapd: %v", err)
+	}
+	go func() {
+		_ = d.cmd.Wait() // how it ended is in ProcessState
+		close(d.exited)
+	}()
+	t.Cleanup(func() { d.finish(t) })
+	Poll(readyLimit, func() bool { return d.ended() || len(d.Log.Lines("event=ready")) > 0 })
+	if d.ended() || len(d.Log.Lines("event=ready")) == 0 {
+		t.Fatalf("stsmapd %s is not ready; its log:\n%s", strings.Join(args, " "), d.Log)
+	}
+	return d
+}
+
+// Listeners are where the daemon listens, as socketmap.Dial wants to be told.
+func (d *Daemon) Listeners() []string {
+	specs := []string{"inet:" + d.Inet.String()}
+	if d.Unix != "" {
+		specs = append(specs, "unix:"+d.Unix)
+	}
+	return specs
+}
+
+// Ask asks the daemon what Postfix would ask and returns the reply, such as "OK secure match=…" or "NOTFOUND ".
+func (d *Daemon) Ask(t testing.TB, mapName, key string) string {
+	t.Helper()
+	reply, err := d.TryAsk(mapName, key)
+	if err != nil {
+		t.Fatalf("asking stsmapd for %s: %v", key, err)
+	}
+	return reply
+}
+
+// TryAsk is Ask where it is no failure that the daemon gives no reply.
+func (d *Daemon) TryAsk(mapName, key string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+	defer cancel()
+	client, err := socketmap.Dial(ctx, d.Listeners()[0])
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	reply, err := client.Ask(ctx, mapName, key)
+	return reply.String(), err
+}
+
+// Asker returns a function that is Ask over one connection to this listener, as each of Postfix's SMTP clients has one.
+func (d *Daemon) Asker(t testing.TB, listener string) func(mapName, key string) string {
+	t.Helper()
+	client, err := socketmap.Dial(t.Context(), listener)
+	if err != nil {
+		t.Fatalf("connecting to stsmapd on %s: %v", listener, err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return func(mapName, key string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		defer cancel()
+		reply, err := client.Ask(ctx, mapName, key)
+		if err != nil {
+			t.Fatalf("asking stsmapd for %s: %v", key, err)
+		}
+		return reply.String()
+	}
+}
+
+// Pid is the number of its process.
+func (d *Daemon) Pid() int { return d.cmd.Process.Pid }
+
+// Signal sends a signal.
+func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(sig); err != nil {
+		t.Fatalf("%v to stsmapd: %v; its log:\n%s", sig, err, d.Log)
+	}
+}
+
+// Wait waits, after a signal that should end it, for the end and returns the exit code, -1 after SIGKILL.
+func (d *Daemon) Wait(t testing.TB) int {
+	t.Helper()
+	limit := time.NewTimer(StopLimit)
+	defer limit.Stop()
+	select {
+	case <-d.exited:
+		return d.cmd.ProcessState.ExitCode()
+	case <-limit.C:
+		d.Signal(t, syscall.SIGKILL)
+		<-d.exited
+		t.Fatalf("stsmapd did not end within %v; its log:\n%s", StopLimit, d.Log)
+		return 0
+	}
+}
+
+// finish is the end of every daemon: it is stopped if the test has not done so, and it must not have crashed or raced.
+func (d *Daemon) finish(t testing.TB) {
+	if !d.ended() {
+		d.Signal(t, syscall.SIGTERM)
+		if code := d.Wait(t); code != 0 {
+			t.Errorf("stsmapd ended with code %d after SIGTERM", code)
+		}
+		if t.Failed() {
+			t.Logf("log of stsmapd on %v:\n%s", d.Inet, d.Log)
+		}
+	}
+	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:"} {
+		if d.Log.Lines(sign) != nil {
+			t.Errorf("stsmapd on %v crashed or raced:\n%s", d.Inet, d.Log)
+		}
+	}
+}
+
+func (d *Daemon) ended() bool {
+	select {
+	case <-d.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Command runs a stsmapd command that ends by itself, in this environment (nil: that of the test).
+func (w *World) Command(t testing.TB, env []string, args ...string) Result {
+	t.Helper()
+	cmd := exec.Command(w.Binary, args...)
+	cmd.Env = quickExit(env)
+	return complete(t, cmd)
+}
+
+// quickExit spares a stsmapd with the race detector the second that such programs wait before they exit.
+func quickExit(env []string) []string {
+	if env == nil {
+		env = os.Environ()
+	}
+	return append(slices.Clone(env), "GORACE=atexit_sleep_ms=10")
+}

@@ -1,0 +1,256 @@
+package world
+
+import (
+	"bufio"
+	_ "embed"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/smtp"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+)
+
+//go:embed main.cf.tmpl
+var mainCF string
+
+//go:embed master.cf.tmpl
+var masterCF string
+
+// Postfix is a running Postfix of Debian's with a queue and a configuration of its own. It has two SMTP clients, chosen by
+// the sender's domain ([Route]): one asks the policy map through TCP; the other runs in a chroot, as Debian sets Postfix
+// up, and asks through a UNIX socket in there.
+type Postfix struct {
+	Config string // the configuration directory, for postmap -c
+	Queue  string // the queue directory, which is the chroot
+
+	smtpd netip.AddrPort
+	log   string
+	tree  *Tree
+}
+
+// Route is the way that a message takes to stsmapd.
+type Route string
+
+// The routes.
+const (
+	ByInet Route = "inet" // socketmap:inet:
+	ByUnix Route = "unix" // socketmap:unix:, from the chroot
+)
+
+// Routes are all routes; whatever holds for mail must hold for each.
+func Routes() []Route { return []Route{ByInet, ByUnix} }
+
+// PostfixConfig is what a test says about a Postfix.
+type PostfixConfig struct {
+	Inet      netip.AddrPort // where stsmapd listens
+	Map       string         // the map name to ask, such as "postfix"
+	RelayHost string         // the next hop of all mail whose sender is relayed@<route>.sender.test, such as "[mail.example.test]:2525"
+	Tree      *Tree          // which Postfix, and which resolver it asks; nil: the machine's own, the world's
+	DANE      bool           // with smtp_tls_security_level = dane, not may
+	Collector bool           // with TLSRPT, if it is built with that; see [Postfix.CollectorSocket]
+}
+
+// SocketName is the path within a queue directory where the chrooted SMTP client looks for stsmapd.
+const SocketName = "stsmapd.sock"
+
+// NewPostfix lays out a Postfix that [Postfix.Start] can start.
+func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
+	t.Helper()
+	dir := publicDir(t)
+	p := &Postfix{
+		Config: filepath.Join(dir, "config"),
+		Queue:  filepath.Join(dir, "queue"),
+		smtpd:  netip.AddrPortFrom(w.Host(), 25),
+		log:    filepath.Join(dir, "log", "maillog"),
+		tree:   config.Tree,
+	}
+	data := filepath.Join(dir, "data")
+	for _, d := range []string{p.Config, p.Queue, data, filepath.Dir(p.log), filepath.Join(p.Queue, "etc")} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(data, p.tree.uid(t, "postfix"), -1); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"resolv.conf", "services", "nsswitch.conf"} { // what the C library reads in the chroot
+		text, err := os.ReadFile(p.tree.etc(name))
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		p.write(t, filepath.Join(p.Queue, "etc", name), string(text))
+	}
+	values := map[string]any{
+		"Dir": dir, "Config": p.Config, "Queue": p.Queue, "Data": data, "Log": p.log, "LogDir": filepath.Dir(p.log),
+		"SMTPD": p.smtpd, "Inet": config.Inet, "Map": config.Map, "Socket": SocketName, "RelayHost": config.RelayHost,
+		"CAFile": w.CAFile, "DANE": config.DANE, "SignedZone": signedZone, "Collector": "",
+	}
+	if config.Collector {
+		values["Collector"] = collectorName
+	}
+	for name, text := range map[string]string{"main.cf": mainCF, "master.cf": masterCF} {
+		var out strings.Builder
+		if err := template.Must(template.New(name).Parse(text)).Execute(&out, values); err != nil {
+			t.Fatal(err)
+		}
+		p.write(t, filepath.Join(p.Config, name), out.String())
+	}
+	return p
+}
+
+// Start starts Postfix; it stops with the test, and its log is shown if the test failed.
+func (p *Postfix) Start(t testing.TB) {
+	t.Helper()
+	if r := complete(t, p.tree.command("postfix", "-c", p.Config, "start")); r.Code != 0 {
+		t.Fatalf("postfix start: exit code %d\n%s%s\n%s", r.Code, r.Stdout, r.Stderr, p.Log(t))
+	}
+	t.Cleanup(func() {
+		if r := complete(t, p.tree.command("postfix", "-c", p.Config, "stop")); r.Code != 0 {
+			t.Errorf("postfix stop: exit code %d\n%s", r.Code, r.Stderr)
+		}
+		if t.Failed() {
+			t.Logf("Postfix's log:\n%s", p.Log(t))
+		}
+	})
+}
+
+// Version is what Postfix says of itself, such as "3.7.11".
+func (p *Postfix) Version(t testing.TB) string {
+	t.Helper()
+	return strings.TrimSpace(complete(t, p.tree.command("postconf", "-c", p.Config, "-h", "mail_version")).Stdout)
+}
+
+// Postmap runs `postmap -q` with this key on a map such as "socketmap:inet:…".
+func (p *Postfix) Postmap(t testing.TB, mapSpec, key string) Result {
+	t.Helper()
+	return complete(t, p.tree.command("postmap", "-c", p.Config, "-q", key, mapSpec))
+}
+
+// PostmapAll runs `postmap -q -` with these keys on a map and returns the values of those that it knows.
+func (p *Postfix) PostmapAll(t testing.TB, mapSpec string, keys []string) (map[string]string, Result) {
+	t.Helper()
+	cmd := p.tree.command("postmap", "-c", p.Config, "-q", "-", mapSpec)
+	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n") + "\n")
+	result := complete(t, cmd)
+	values := make(map[string]string, len(keys))
+	for line := range strings.Lines(result.Stdout) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		values[key] = value
+	}
+	return values, result
+}
+
+// Log returns Postfix's log so far.
+func (p *Postfix) Log(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(p.log)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// LogLines returns those lines of the log that contain all of these texts.
+func (p *Postfix) LogLines(t testing.TB, texts ...string) []string {
+	t.Helper()
+	return linesWith(p.Log(t), texts)
+}
+
+// Send hands Postfix a mail from user@<route>.sender.test and returns its queue id.
+func (p *Postfix) Send(t testing.TB, route Route, user, to string) string {
+	t.Helper()
+	id, err := p.send(user+"@"+string(route)+".sender.test", to)
+	if err != nil {
+		t.Fatalf("handing Postfix a mail for %s: %v", to, err)
+	}
+	return id
+}
+
+// SendAll hands Postfix one mail from user@<route>.sender.test for many recipients, at most 1000, and returns its queue id.
+func (p *Postfix) SendAll(t testing.TB, route Route, user string, to []string) string {
+	t.Helper()
+	id, err := p.send(user+"@"+string(route)+".sender.test", to...)
+	if err != nil {
+		t.Fatalf("handing Postfix a mail for %d recipients: %v", len(to), err)
+	}
+	return id
+}
+
+func (p *Postfix) send(from string, to ...string) (string, error) {
+	conn, err := net.DialTimeout("tcp", p.smtpd.String(), 10*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return "", err
+	}
+	client, err := smtp.NewClient(conn, p.smtpd.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	if err := client.Mail(from); err != nil {
+		return "", err
+	}
+	for _, to := range to {
+		if err := client.Rcpt(to); err != nil {
+			return "", err
+		}
+	}
+	// By hand, because net/smtp does not show the reply, which has the queue id.
+	id, err := client.Text.Cmd("DATA")
+	if err != nil {
+		return "", err
+	}
+	client.Text.StartResponse(id)
+	_, _, err = client.Text.ReadResponse(354)
+	client.Text.EndResponse(id)
+	if err != nil {
+		return "", err
+	}
+	body := client.Text.DotWriter()
+	message := bufio.NewWriter(body)
+	fmt.Fprintf(message, "From: <%s>\r\nTo: <%s>\r\nSubject: test\r\n\r\nA test.\r\n", from, to[0])
+	if err := message.Flush(); err != nil {
+		return "", err
+	}
+	if err := body.Close(); err != nil {
+		return "", err
+	}
+	_, text, err := client.Text.ReadResponse(250)
+	if err != nil {
+		return "", err
+	}
+	_, queueID, found := strings.Cut(text, "queued as ")
+	if !found {
+		return "", fmt.Errorf("no queue id in %q", text)
+	}
+	return queueID, client.Quit()
+}
+
+func (p *Postfix) write(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their names, and
+// Postfix's user gets to its queue.
+func publicDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what is left ends with the world
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

@@ -1,0 +1,87 @@
+package world
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Log is the file to which a process writes. What it had written before it answered a question can be read after the answer.
+type Log struct {
+	file *os.File
+}
+
+func newLog(t testing.TB) *Log {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return &Log{file: file}
+}
+
+// String returns everything written so far.
+func (l *Log) String() string {
+	text, err := os.ReadFile(l.file.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Lines returns the lines that contain all of these texts.
+func (l *Log) Lines(texts ...string) []string { return linesWith(l.String(), texts) }
+
+func linesWith(log string, texts []string) []string {
+	var lines []string
+line:
+	for line := range strings.Lines(log) {
+		for _, text := range texts {
+			if !strings.Contains(line, text) {
+				continue line
+			}
+		}
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines
+}
+
+// Result is what became of a command.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// commandLimit is far more than any command of a test takes.
+const commandLimit = 30 * time.Second
+
+// complete runs a command to its end, which must come soon. What becomes of its output is in the Result.
+func complete(t testing.TB, cmd *exec.Cmd) Result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
+	}
+	var late atomic.Bool
+	limit := time.AfterFunc(commandLimit, func() {
+		late.Store(true)
+		_ = cmd.Process.Kill() // it may just have ended
+	})
+	defer limit.Stop()
+	err := cmd.Wait()
+	if late.Load() {
+		t.Fatalf("%s: did not end within %v\n%s%s", strings.Join(cmd.Args, " "), commandLimit, &stdout, &stderr)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
+	}
+	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+}

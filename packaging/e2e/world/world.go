@@ -1,0 +1,90 @@
+package world
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+)
+
+// dnsAddress is where the world's DNS server answers, on port 53, and what its /etc/resolv.conf names.
+const dnsAddress = "127.0.0.1"
+
+// World is what all tests of the process share. It has no end of its own: it ends with the namespaces.
+type World struct {
+	DNS       *dnstest.Server
+	CA        *CA    // trusted by Postfix, and by stsmapd for policy hosts
+	CAFile    string // its certificate in PEM
+	Untrusted *CA    // trusted by nobody
+	Binary    string // the stsmapd under test
+
+	hosts   atomic.Uint32
+	domains atomic.Uint32
+
+	mu    sync.Mutex
+	trees map[treeKey]*Tree
+
+	validator validator
+}
+
+var open = sync.OnceValues(begin)
+
+// Open returns the world. Where there is none the test is skipped, with the reason; [Main] has made sure that this is
+// allowed here and has told `make test`.
+func Open(t testing.TB) *World {
+	t.Helper()
+	if !inside() {
+		t.Skipf("no end-to-end world: %v", obstacle())
+	}
+	w, err := open()
+	if err != nil {
+		t.Fatalf("making the end-to-end world: %v", err)
+	}
+	return w
+}
+
+// begin makes the world.
+func begin() (*World, error) {
+	w := &World{Binary: os.Getenv(envBinary), CAFile: filepath.Join(os.Getenv(envDir), "ca.pem")}
+	var err error
+	if w.CA, err = NewCA("Trusted Test CA"); err != nil {
+		return nil, err
+	}
+	if w.Untrusted, err = NewCA("Untrusted Test CA"); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(w.CAFile, w.CA.PEM(), 0o644); err != nil {
+		return nil, err
+	}
+	if w.DNS, err = dnstest.Start(dnstest.Config{Addr: net.JoinHostPort(dnsAddress, "53")}); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Host returns a loopback address that nothing else in the world has; whatever listens on it is another host.
+func (w *World) Host() netip.Addr {
+	n := w.hosts.Add(1)
+	if n >= 1<<16 {
+		panic("the world has no more hosts")
+	}
+	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)})
+}
+
+// name returns a domain name that nothing else in the world has.
+func (w *World) name(label string) string {
+	return fmt.Sprintf("%s-%d.example.test", label, w.domains.Add(1))
+}
+
+// setAddress makes the address of a host its only one in the DNS.
+func (w *World) setAddress(name string, address netip.Addr) {
+	w.DNS.Set(name, dns.TypeA, fmt.Sprintf("%s. 300 IN A %s", name, address))
+}
