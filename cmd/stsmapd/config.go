@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/stsmapd/stsmapd/socketmap"
 )
 
 // defaultConfig is read when it exists and --config names no other file.
@@ -19,13 +21,19 @@ const defaultConfig = "/etc/stsmapd/stsmapd.toml"
 
 // config is the configuration file (stsmapd.toml); every setting is optional.
 type config struct {
-	Listen      []string   `toml:"listen"`
-	SocketMode  fileMode   `toml:"socket_mode"`
-	SocketGroup string     `toml:"socket_group"`
-	StateDir    string     `toml:"state_dir"`
-	TLSRPT      string     `toml:"tlsrpt_socket"`
-	LogLevel    slog.Level `toml:"log_level"`
-	DNS         struct {
+	file string // where it was read from; "" where there was none
+
+	Listen       []string   `toml:"listen"`
+	SocketMode   fileMode   `toml:"socket_mode"`
+	SocketGroup  string     `toml:"socket_group"`
+	StateDir     string     `toml:"state_dir"`
+	Control      *string    `toml:"control"` // nil: controlSocket chooses; "": none
+	ControlGroup string     `toml:"control_group"`
+	TLSRPT       string     `toml:"tlsrpt_socket"`
+	Metrics      string     `toml:"metrics"`
+	LogLevel     slog.Level `toml:"log_level"`
+	LogFormat    logFormat  `toml:"log_format"`
+	DNS          struct {
 		Servers  []string `toml:"servers"`
 		Timeout  duration `toml:"timeout"`
 		Attempts int      `toml:"attempts"`
@@ -104,14 +112,23 @@ func loadConfig(file string) (config, error) {
 	if err != nil {
 		return c, fmt.Errorf("read the configuration: %w", err)
 	}
+	c.file = name
 	d := toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
 		return c, fmt.Errorf("%s:%w", name, explain(err))
 	}
 	if err := c.check(); err != nil {
-		return c, fmt.Errorf("%s: %w", name, err)
+		return c, c.blame(err)
 	}
 	return c, nil
+}
+
+// blame names the file in an error about what it says.
+func (c *config) blame(err error) error {
+	if err == nil || c.file == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", c.file, err)
 }
 
 // explain turns the TOML decoder's errors into `line: key: what`.
@@ -156,6 +173,15 @@ func (c *config) check() error {
 	}
 	if len(c.Listen) == 0 {
 		return errors.New("listen must name at least one address")
+	}
+	if err := checkMetrics(c.Metrics); err != nil {
+		return err
+	}
+	if c.Control == nil || *c.Control == "" {
+		return nil
+	}
+	if network, _, err := socketmap.ParseSpec(*c.Control); err != nil || network != "unix" {
+		return fmt.Errorf("control is %.120q, must be unix:/path, or empty for none", *c.Control)
 	}
 	return nil
 }

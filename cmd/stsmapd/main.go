@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		exit = &exitCode{exitError, err} // cobra's own: a wrong flag or command
 	}
 	if exit.err != nil {
-		fmt.Fprintln(stderr, "stsmapd:", exit.err)
+		fmt.Fprintln(stderr, journalPrefix(stderr)+"stsmapd:", exit.err)
 	}
 	return exit.code
 }

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
@@ -22,7 +25,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the commands as an administrator would: testdata/*.txtar. A script has $DNS, a resolver that knows no
-// policy, $LISTEN, a free listener address, and the command `await`.
+// policy (but one of announced.example, whose policy host has no address) and fails for mute.example, $LISTEN, a free listener
+// address, $RUNTIME_DIRECTORY, where control sockets are, and the commands below.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -33,6 +37,8 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(func() { srv.Close() })
+			srv.Add("_mta-sts.announced.example. 300 IN TXT \"v=STSv1; id=7\"\n")
+			srv.On("_mta-sts.mute.example", dns.TypeTXT, dnstest.ServFail)
 			listen, err := freeAddress()
 			if err != nil {
 				return err
@@ -40,9 +46,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DNS", srv.Addr())
 			env.Setenv("LISTEN", "inet:"+listen)
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "run"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "env_subst": envSubst, "signal": sendSignal},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await": await, "env_subst": envSubst, "signal": sendSignal, "awaitlog": awaitLog, "seed": seed,
+		},
 	})
 }
 
@@ -74,22 +83,42 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// awaitLog waits until a file holds a text.
+func awaitLog(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: awaitlog FILE TEXT")
+	}
+	poll(ts, func(context.Context) error {
+		if text := ts.ReadFile(args[0]); !strings.Contains(text, args[1]) {
+			return fmt.Errorf("%q is not in %s:\n%s", args[1], args[0], text)
+		}
+		return nil
+	})
+}
+
 // await waits until a socketmap server listens at the address given or, with a key and a word, answers the key so.
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || (len(args) != 1 && len(args) != 3) {
 		ts.Fatalf("usage: await LISTENER [KEY STATUS]")
 	}
+	poll(ts, func(ctx context.Context) error { return reached(ctx, args) })
+}
+
+// poll tries again until it succeeds, or fails the script after 20 s.
+func poll(ts *testscript.TestScript, try func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for tick := time.NewTicker(20 * time.Millisecond); ; {
-		err := reached(ctx, args)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try(ctx)
 		if err == nil {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			ts.Fatalf("%s", fmt.Errorf("waiting for %v: %w", args, err))
+			ts.Fatalf("waited in vain: %v", err)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newServe(), newQuery(), newVersion())
+	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newStatus(), newPostfix(), newVersion())
 	return root
 }
 

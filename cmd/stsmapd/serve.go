@@ -46,14 +46,15 @@ func newServe() *cobra.Command {
 			"SIGHUP reads the configuration and the CA roots again; listeners and the store stay as they are.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &daemon{flags: f, level: new(slog.LevelVar)}
-			d.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: d.level}))
+			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(), toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
+			d.log = d.out.logger()
 			if err := d.run(cmd.Context()); err != nil {
 				return &exitCode{exitFailure, err}
 			}
 			return nil
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitCode{exitFailure, err} })
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
 	cmd.Flags().StringSliceVar(&f.listen, "listen", nil, "where Postfix asks: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
@@ -64,8 +65,10 @@ func newServe() *cobra.Command {
 // daemon is what serve runs.
 type daemon struct {
 	flags serveFlags
-	level *slog.LevelVar
+	out   *logOutput
 	log   *slog.Logger
+
+	reloads reloads
 
 	reports *reports // nil while the configuration names no collector
 }
@@ -105,11 +108,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.level.Set(c.LogLevel)
+	d.out.set(c.LogLevel, c.LogFormat)
 	settings, err := d.settings(c)
 	if err != nil {
-		return err
+		return c.blame(err)
 	}
+	d.reloads.done(nil)
 	defer d.reporter("") // closes it
 	store, err := cache.OpenBolt(filepath.Join(c.StateDir, "policies.db"), cache.BoltOptions{Logger: d.log})
 	if err != nil {
@@ -123,16 +127,30 @@ func (d *daemon) run(ctx context.Context) error {
 		Logger:   d.log,
 	})
 	defer service.Close()
-	server := &socketmap.Server{Handler: tlspolicy.NewHandler(service, d.log), Logger: d.log}
-	return d.serve(ctx, c, service, server, signals)
+	handler := tlspolicy.NewHandler(service, d.log)
+	server := &socketmap.Server{Handler: handler, Logger: d.log}
+	return d.serve(ctx, c, served{store, service, handler, server}, signals)
 }
 
 // serve listens, answers, and obeys signals until one of them or a failing listener ends it.
-func (d *daemon) serve(ctx context.Context, c config, service *resolver.Service, server *socketmap.Server, signals <-chan os.Signal) error {
+func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan os.Signal) error {
+	service, server := s.service, s.server
 	listeners, err := listen(c)
 	if err != nil {
 		return err
 	}
+	control, err := d.openControl(c, service)
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
+	defer control.close()
+	metrics, err := d.openMetrics(c, s, listeners[0].Addr())
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
+	defer metrics.close()
 	ctx, cancel := context.WithCancel(ctx)
 	upkeep := make(chan struct{})
 	go func() {
@@ -144,6 +162,7 @@ func (d *daemon) serve(ctx context.Context, c config, service *resolver.Service,
 	for _, l := range listeners {
 		go func() { failed <- server.Serve(l) }()
 	}
+	metrics.ready(true)
 	d.log.Info("stsmapd is ready", "event", "ready", "version", version(), "listen", c.Listen, "state_dir", c.StateDir)
 	for {
 		select {
@@ -156,6 +175,7 @@ func (d *daemon) serve(ctx context.Context, c config, service *resolver.Service,
 		case <-ctx.Done():
 		case err = <-failed:
 		}
+		metrics.ready(false)
 		end, stop := context.WithTimeout(context.Background(), grace)
 		defer stop()
 		if serr := server.Shutdown(end); serr != nil && !errors.Is(serr, context.DeadlineExceeded) {
@@ -170,14 +190,18 @@ func listen(c config) ([]net.Listener, error) {
 	for _, spec := range c.Listen {
 		l, err := socketmap.Listen(spec, socketmap.ListenOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup})
 		if err != nil {
-			for _, l := range open {
-				l.Close()
-			}
+			closeAll(open)
 			return nil, err
 		}
 		open = append(open, l)
 	}
 	return open, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
 }
 
 // settings makes what a reload may change out of the configuration.
@@ -240,12 +264,14 @@ func (d *daemon) reload(service *resolver.Service) {
 	var settings resolver.Settings
 	if err == nil {
 		settings, err = d.settings(c)
+		err = c.blame(err)
 	}
+	d.reloads.done(err)
 	if err != nil {
 		d.log.Error("configuration not reloaded: the old settings stay in force", "event", "reload_failed", "error", err)
 		return
 	}
-	d.level.Set(c.LogLevel)
+	d.out.set(c.LogLevel, c.LogFormat)
 	service.Reconfigure(settings)
 	d.log.Info("configuration and CA roots reloaded; listeners and store stay as they were", "event", "reloaded")
 }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+func newCacheRefresh(flags *controlFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "refresh DOMAIN...",
+		Short: "Fetch policies now",
+		Long: "Fetch policies now, whatever their ids, and however lately a fetch failed. A live policy that cannot be fetched stays in " +
+			"force. Exit code 0: all fetched; 1: some domain has no policy, or its policy could not be fetched; 2: an error.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachDomain(cmd, flags, args, func(ctx context.Context, client *control.Client, domain dnsname.Name) (bool, error) {
+				r, err := client.Refresh(ctx, domain)
+				if err != nil {
+					return false, err
+				}
+				fetched := r.Error == "" && r.Policy != nil
+				if asJSON {
+					return fetched, newJSONLines(cmd.OutOrStdout()).Encode(r)
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", r.Domain, clean(refreshText(time.Now(), r)))
+				return fetched, err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "JSON lines: one object for each domain")
+	return cmd
+}
+
+func refreshText(now time.Time, r control.Refreshed) string {
+	switch p := r.Policy; {
+	case p != nil && r.Error != "" && p.Live:
+		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error, moment(now, p.Fetched),
+			p.Mode, when(now, p.Expires))
+	case r.Error != "":
+		return "no policy to be had: " + r.Error
+	case p == nil:
+		return "no policy: the DNS says that there is none"
+	default:
+		return fmt.Sprintf("fetched: mode %s, id %s, expires %s", p.Mode, p.ID, when(now, p.Expires))
+	}
+}
+
+func newCacheForget(flags *controlFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "forget DOMAIN...",
+		Short: "Forget all that is known of domains",
+		Long: "Forget all that is known of domains. The next mail for such a domain goes by what its DNS and policy host say then: an " +
+			"attacker who hides them from this host goes unnoticed. Where a policy is wrong for you, use an override instead. " +
+			"Exit code 0: forgotten; 1: nothing was known of some; 2: an error.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachDomain(cmd, flags, args, func(ctx context.Context, client *control.Client, domain dnsname.Name) (bool, error) {
+				if err := client.Forget(ctx, domain); err != nil {
+					return false, err
+				}
+				if asJSON {
+					return true, newJSONLines(cmd.OutOrStdout()).Encode(control.Forgotten{Domain: domain.String(), Forgotten: true})
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: forgotten\n", domain)
+				return true, err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "JSON lines: one object for each domain")
+	return cmd
+}

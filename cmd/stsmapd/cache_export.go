@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+)
+
+func newCacheExport(flags *controlFlags) *cobra.Command {
+	var postfix bool
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Print all policies, as JSON lines or as a table for Postfix",
+		Long: "Print all policies that the daemon remembers, as JSON lines, with their text. With --postfix, print those that bind " +
+			"deliveries now as a policy table for Postfix, with the overrides of the configuration applied: a way out when stsmapd " +
+			"must stay down for long. It follows no change, and a policy in it does not expire:\n\n" +
+			"    stsmapd cache export --postfix >/etc/postfix/mta-sts\n" +
+			"    postconf smtp_tls_policy_maps=texthash:/etc/postfix/mta-sts\n\n" +
+			"Exit code 0: all printed; 1: one could not be read; 2: an error.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := flags.client()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			if !postfix {
+				return listJSON(cmd, client, control.List{})
+			}
+			return exportPostfix(cmd, client, time.Now())
+		},
+	}
+	cmd.Flags().BoolVar(&postfix, "postfix", false, "a policy table for Postfix (texthash:)")
+	return cmd
+}
+
+// exportPostfix writes what the map name sts answers, in the form of a Postfix table.
+func exportPostfix(cmd *cobra.Command, client *control.Client, now time.Time) error {
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	fmt.Fprintf(out, "# MTA-STS policies as stsmapd answered them on %s. This table follows no change.\n", now.UTC().Format("2006-01-02 15:04:05 UTC"))
+	written := map[string]bool{}
+	err := exportOverrides(cmd, client, out, written)
+	if err == nil {
+		err = eachPolicy(cmd, client, control.List{}, func(p control.Policy) error {
+			if p.Answer == nil || p.Answer.Status != "OK" || written[p.Domain] {
+				return nil
+			}
+			_, err := fmt.Fprintln(out, p.Domain, p.Answer.Data)
+			return err
+		})
+	}
+	return errors.Join(out.Flush(), err)
+}
+
+// exportOverrides writes those that enforce; Postfix knows `.example.org` as every name below. What a table cannot say is said in
+// a comment.
+func exportOverrides(cmd *cobra.Command, client *control.Client, out io.Writer, written map[string]bool) error {
+	for o, err := range client.Overrides(cmd.Context()) {
+		if err != nil {
+			return &exitCode{exitError, err}
+		}
+		if o.Answer != nil {
+			written[o.Domain] = true
+			fmt.Fprintf(out, "%s %s\n", o.Domain, o.Answer.Data)
+			continue
+		}
+		fmt.Fprintf(out, "# override of the configuration: %s %s\n", o.Domain, o.Action)
+	}
+	return nil
+}

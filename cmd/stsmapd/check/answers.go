@@ -1,0 +1,96 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+)
+
+// maps are the map names that a check answers for: a Postfix without DANE, one with it, and one from 3.10 on.
+func maps() []string { return []string{"sts", "sts+dane", "sts+dane+tlsrpt"} }
+
+// decision is what the daemon would go by.
+type decision struct {
+	at       time.Time
+	to       resolver.Destination
+	finding  resolver.STSFinding
+	override *resolver.Override // nil: none counts
+	policy   *mtasts.Policy     // by which MX hosts are judged, whether it binds or not; nil: none
+}
+
+// decide turns what was seen into what the daemon would find with nothing remembered.
+func decide(l *looking, overrides *resolver.Overrides, record looked[string], file *fetched) decision {
+	d := decision{at: l.at, to: l.to, override: overrides.For(l.to.Domain, l.at)}
+	parsed, err := mtasts.ParseRecord(record.answer.Records)
+	switch {
+	case record.err != nil:
+		d.finding = &resolver.LookupFailed{At: l.at, Err: fmt.Errorf("look up the MTA-STS record of %s: %w", l.to.Domain, record.err)}
+	case err != nil || file == nil:
+		d.finding = resolver.NoPolicy{}
+	case file.inspection.Err != nil:
+		d.finding = &resolver.FetchFailed{At: l.at, Err: file.inspection.Err}
+	default:
+		held := &resolver.Held{Entry: resolver.Entry{Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
+		d.finding = held
+		d.policy = bindable(held)
+	}
+	if d.override != nil && d.override.Action != resolver.ActionStrict {
+		d.finding = resolver.Overruled{By: d.override}
+		if v := d.verdict(tlspolicy.Features{}, resolver.DANEFinding{}); v.Held != nil {
+			d.policy = bindable(v.Held)
+		}
+	}
+	return d
+}
+
+// bindable is the policy if hosts can be judged by it: mode none names none that count.
+func bindable(h *resolver.Held) *mtasts.Policy {
+	if h.Entry.Policy.Mode == mtasts.ModeNone {
+		return nil
+	}
+	return &h.Entry.Policy
+}
+
+// verdict is the daemon's for a Postfix of these features.
+func (d decision) verdict(f tlspolicy.Features, dane resolver.DANEFinding) resolver.Verdict {
+	strict := f.Strict || d.override != nil && d.override.Action == resolver.ActionStrict
+	return resolver.Decide(d.at, resolver.Question{Destination: d.to, Strict: strict, DANE: f.DANE}, dane, d.finding)
+}
+
+// answers are the replies for each map.
+func (d decision) answers(dane resolver.DANEFinding) []Answer {
+	var answers []Answer
+	for _, name := range maps() {
+		f, err := tlspolicy.ParseMapName(name)
+		if err != nil {
+			panic(err) // maps and tlspolicy disagree
+		}
+		v := d.verdict(f, dane)
+		answers = append(answers, Answer{Map: name, Outcome: v.Outcome.String(), Reply: strings.TrimSpace(tlspolicy.Render(f, v).String())})
+	}
+	return answers
+}
+
+// describeOverride is nil for nil.
+func describeOverride(o *resolver.Override) *Override {
+	if o == nil {
+		return nil
+	}
+	out := &Override{Domain: o.String(), MX: []string{}, Reason: o.Reason}
+	switch o.Action {
+	case resolver.ActionIgnore:
+		out.Action = "ignore"
+	case resolver.ActionStrict:
+		out.Action = "strict"
+	case resolver.ActionEnforce:
+		out.Action = "enforce"
+	}
+	for _, p := range o.MX {
+		out.MX = append(out.MX, p.String())
+	}
+	return out
+}

@@ -1,0 +1,218 @@
+package check
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// judgeRecord is what the TXT records of the name came to (RFC 8461 section 3.1).
+func judgeRecord(name string, found looked[string]) Record {
+	r := Record{Name: name, Status: Found, Texts: some(found.answer.Records), Alias: found.answer.Target, TTL: seconds(found.answer.TTL)}
+	if found.err != nil {
+		r.Status, r.Error = NoAnswer, found.err.Error()
+		return r
+	}
+	record, err := mtasts.ParseRecord(found.answer.Records)
+	switch {
+	case err == nil:
+		r.ID = record.ID
+		return r
+	case errors.Is(err, mtasts.ErrNoRecord):
+		r.Status = NotThere
+	case errors.Is(err, mtasts.ErrMultipleRecords):
+		r.Status = Several
+	default:
+		r.Status = Malformed
+	}
+	r.Error = err.Error()
+	return r
+}
+
+// judgePolicy describes what was fetched; nil where nothing was to be.
+func judgePolicy(now time.Time, domain dnsname.Name, f *fetched) *Policy {
+	if f == nil {
+		return nil
+	}
+	in := f.inspection
+	p := &Policy{
+		URL: resolver.PolicyURL(domain), Host: resolver.PolicyHost(domain), Addresses: addressTexts(f.addresses), Via: in.Via,
+		TLS: describeTLS(in.TLS, in.Chain), Status: "ok", Text: string(in.Body), Lines: []Line{}, MX: []string{},
+	}
+	if in.Body != nil {
+		p.Lines = describeLines(in.Body)
+	}
+	if in.Err != nil {
+		p.Status, p.Error = "unreachable", in.Err.Error()
+		var fail *resolver.FetchError
+		if errors.As(in.Err, &fail) {
+			p.Status = fail.Kind.String()
+		}
+		var leaf *x509.Certificate
+		if len(in.Chain) > 0 {
+			leaf = in.Chain[0]
+		}
+		p.reason = plainFetch(p, in.Err, leaf, now)
+		return p
+	}
+	p.Mode, p.MaxAge = in.Policy.Mode.String(), seconds(in.Policy.MaxAge)
+	for _, pattern := range in.Policy.MX {
+		p.MX = append(p.MX, pattern.String())
+	}
+	return p
+}
+
+func describeLines(body []byte) []Line {
+	explained, _ := mtasts.Explain(body)
+	lines := make([]Line, len(explained))
+	for i, l := range explained {
+		lines[i] = Line{Number: l.Number, Text: l.Text, Verdict: l.Verdict.String(), Error: l.Msg}
+	}
+	return lines
+}
+
+// describeTLS is nil where there were no certificates.
+func describeTLS(state tls.ConnectionState, chain []*x509.Certificate) *TLS {
+	if len(chain) == 0 {
+		return nil
+	}
+	t := &TLS{Certificates: make([]Certificate, len(chain))}
+	if state.HandshakeComplete {
+		t.Version, t.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	}
+	for i, c := range chain {
+		sum := sha256.Sum256(c.Raw)
+		t.Certificates[i] = Certificate{
+			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: some(c.DNSNames),
+			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), SHA256: hex.EncodeToString(sum[:]),
+		}
+	}
+	return t
+}
+
+// hostJudge judges MX hosts.
+type hostJudge struct {
+	now    time.Time
+	roots  *x509.CertPool
+	policy *mtasts.Policy // nil: none
+}
+
+// judge is what a host came to.
+func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
+	h := Host{
+		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), LookedAt: p.lookedAt, Failed: some(p.failed),
+		Greeting: p.greeting, StartTLS: p.starttls, Problems: []Problem{},
+	}
+	if p.address.IsValid() {
+		h.Address = p.address.String()
+	}
+	if j.policy != nil && len(j.policy.MX) > 0 {
+		pattern, in := matching(*j.policy, m.Host)
+		h.Pattern, h.InPolicy = pattern, &in
+		if !in {
+			h.Problems = append(h.Problems, Problem{ProblemNotInPolicy, "is not in the policy"})
+		}
+	}
+	if p.tls != nil {
+		h.TLS = describeTLS(*p.tls, p.tls.PeerCertificates)
+		h.Problems = append(h.Problems, j.tlsProblems(m.Host, *p.tls)...)
+	}
+	if p.fault != nil {
+		h.Problems = append(h.Problems, *p.fault)
+	}
+	h.Passes = h.LookedAt && len(h.Problems) == 0
+	h.PassesMatch = p.tls != nil && j.policy != nil && onlyNames(h.Problems) && matchesAsPostfix(p.tls.PeerCertificates[0].DNSNames, j.policy.MX)
+	return h
+}
+
+// matching returns the first pattern of the policy that names the host (RFC 8461 section 4.1), and whether there is one.
+func matching(policy mtasts.Policy, host string) (string, bool) {
+	name, err := dnsname.Parse(host)
+	if err != nil {
+		return "", false
+	}
+	for _, p := range policy.MX {
+		if p.Matches(name) {
+			return p.String(), true
+		}
+	}
+	return "", false
+}
+
+// tlsProblems is what keeps a finished handshake from being good enough.
+func (j hostJudge) tlsProblems(host string, state tls.ConnectionState) []Problem {
+	var problems []Problem
+	if state.Version < tls.VersionTLS12 {
+		problems = append(problems, Problem{ProblemTLSVersion, "speaks " + tls.VersionName(state.Version) + ", and TLS 1.2 is the least"})
+	}
+	chain := state.PeerCertificates
+	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: j.roots, Intermediates: pool(chain[1:]), CurrentTime: j.now}); err != nil {
+		problems = append(problems, plainCertificate(err, chain[0], j.now))
+	}
+	if err := chain[0].VerifyHostname(host); err != nil {
+		problems = append(problems, plainCertificate(err, chain[0], j.now))
+	}
+	return problems
+}
+
+func pool(certs []*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range certs {
+		p.AddCert(c)
+	}
+	return p
+}
+
+// onlyNames reports whether there are problems, and all of them are that names do not match.
+func onlyNames(problems []Problem) bool {
+	for _, p := range problems {
+		if p.Code != ProblemNotInPolicy && p.Code != ProblemWrongName {
+			return false
+		}
+	}
+	return len(problems) > 0
+}
+
+// matchesAsPostfix reports whether `match=` takes a certificate with these names: one of them is a pattern, or below one that
+// began with an asterisk, at any depth; or begins with an asterisk, for one label, and stands for a pattern.
+func matchesAsPostfix(names []string, patterns []mtasts.Pattern) bool {
+	for _, name := range names {
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		for _, p := range patterns {
+			host := p.Host.String()
+			_, parent, _ := strings.Cut(host, ".")
+			if p.Wildcard && strings.HasSuffix(name, "."+host) || !p.Wildcard && (name == host || name == "*."+parent) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func addressTexts(addrs []netip.Addr) []string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return texts
+}
+
+// some is the list, never nil.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func seconds(d time.Duration) int { return int(d / time.Second) }

@@ -1,0 +1,163 @@
+package check
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+)
+
+// clean makes a text of a stranger fit for a terminal: what does not print, escape sequences above all, is replaced.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case r == '\t':
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+// cut shortens a text to about so many bytes, never inside of a character, and cleans it.
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		for limit > 0 && !utf8.RuneStart(s[limit]) {
+			limit--
+		}
+		s = s[:limit] + "…"
+	}
+	return clean(s)
+}
+
+// quoted is the beginning of what a server said, in quotation marks.
+func quoted(s string) string { return strconv.Quote(cut(s, 100)) }
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &n) && n.Timeout()
+}
+
+// plainConn says what is wrong with a connection, without the addresses that Go's errors have.
+func plainConn(err error) string {
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed"
+	case isTimeout(err):
+		return "no answer in time"
+	}
+	return err.Error()
+}
+
+// plainDNS says why the DNS did not answer; the words go on after "the DNS".
+func plainDNS(err error) string {
+	var fail *dnsclient.Error
+	if !errors.As(err, &fail) {
+		return "did not answer: " + cut(err.Error(), 160)
+	}
+	switch fail.Kind {
+	case dnsclient.Timeout, dnsclient.Cancelled:
+		return "did not answer in time"
+	case dnsclient.ServerFailure:
+		if name, ok := dns.RcodeToString[fail.Rcode]; ok {
+			return "answered " + name
+		}
+		return fmt.Sprintf("answered error %d", fail.Rcode)
+	case dnsclient.Network:
+		return "could not be reached"
+	case dnsclient.CNAMELoop:
+		return "has a CNAME loop there"
+	}
+	return "gave no usable answer"
+}
+
+// plainFetch says why a policy could not be had; the words go on after "its policy".
+func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) string {
+	var fail *resolver.FetchError
+	if !errors.As(err, &fail) {
+		return "cannot be fetched: " + cut(err.Error(), 200)
+	}
+	switch fail.Kind {
+	case resolver.FetchInvalid:
+		return "is invalid: " + cut(fail.Err.Error(), 200)
+	case resolver.FetchCertificate:
+		return "cannot be fetched: " + p.Host + " " + plainCertificate(fail.Err, leaf, now).Text
+	case resolver.FetchUnreachable:
+		var errno syscall.Errno
+		if errors.As(fail.Err, &errno) {
+			return "cannot be fetched: " + p.Host + " cannot be reached: " + errno.Error()
+		}
+	}
+	return "cannot be fetched: " + cut(fail.Err.Error(), 200)
+}
+
+// plainCertificate says what is wrong with a server's certificate, by the error of its verification.
+func plainCertificate(err error, leaf *x509.Certificate, now time.Time) Problem {
+	var (
+		name    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &name):
+		return Problem{ProblemWrongName, "has a certificate for " + namesText(leaf)}
+	case errors.As(err, &unknown):
+		return Problem{ProblemUntrusted, "has a certificate of no trusted authority" + issuedBy(leaf)}
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		whose := "has a certificate that"
+		bad := invalid.Cert
+		if bad == nil {
+			bad = leaf
+		}
+		if leaf != nil && !bad.Equal(leaf) {
+			whose = "has a certificate of an authority whose own"
+		}
+		if now.Before(bad.NotBefore) {
+			return Problem{ProblemExpired, whose + " is valid only from " + day(bad.NotBefore)}
+		}
+		return Problem{ProblemExpired, whose + " expired on " + day(bad.NotAfter)}
+	}
+	return Problem{ProblemUntrusted, "has a certificate that is not accepted: " + cut(strings.TrimPrefix(err.Error(), "x509: "), 160)}
+}
+
+func issuedBy(leaf *x509.Certificate) string {
+	switch {
+	case leaf == nil:
+		return ""
+	case leaf.CheckSignatureFrom(leaf) == nil || leaf.Issuer.String() == leaf.Subject.String():
+		return ": it is self-signed"
+	}
+	return ": it is from " + cut(leaf.Issuer.String(), 80)
+}
+
+// namesText lists the names of a certificate, the first few.
+func namesText(leaf *x509.Certificate) string {
+	if leaf == nil || len(leaf.DNSNames) == 0 {
+		return "no DNS name"
+	}
+	const most = 3
+	if more := len(leaf.DNSNames) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more names, not its own", cut(strings.Join(leaf.DNSNames[:most], ", "), 200), more)
+	}
+	return cut(strings.Join(leaf.DNSNames, ", "), 200) + ", not its own name"
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

@@ -1,0 +1,32 @@
+package check
+
+import (
+	"fmt"
+	"io"
+)
+
+// Progress is one line at the end of a terminal that says what is waited for. The nil Progress shows nothing.
+type Progress struct {
+	w     io.Writer
+	shown bool
+}
+
+// NewProgress makes a Progress on a terminal, which w must be.
+func NewProgress(w io.Writer) *Progress { return &Progress{w: w} }
+
+// Show replaces the line. Whether it can be written does not matter.
+func (p *Progress) Show(text string) {
+	if p == nil {
+		return
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s …", cut(text, width-4))
+	p.shown = true
+}
+
+// Clear erases the line.
+func (p *Progress) Clear() {
+	if p != nil && p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
+	}
+}

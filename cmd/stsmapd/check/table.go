@@ -1,0 +1,93 @@
+package check
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Table prints many reports, a row of each, in the order in which they are added. A row ends with the same words as the last
+// line of Text.
+type Table struct {
+	page
+	first         int // width of the first column
+	total, passed int
+}
+
+const (
+	maxFirst  = 30 // columns for names; a longer one has a line of its own
+	tableRest = 23 // columns of mark, policy and MX hosts
+)
+
+// NewTable makes a Table for these next hops and prints its head.
+func NewTable(w io.Writer, style Style, nextHops []string) *Table {
+	t := &Table{page: page{w: w, style: style}, first: len("DOMAIN")}
+	for _, n := range nextHops {
+		t.first = max(t.first, min(len(n), maxFirst))
+	}
+	t.print(fmt.Sprintf("%-*s  %-5s %-8s %-5s %s\n", t.first, "DOMAIN", "", "POLICY", "MX", "A MAIL WOULD BE"))
+	return t
+}
+
+// Err returns the first error of writing.
+func (t *Table) Err() error { return t.err }
+
+// Add prints a report's row.
+func (t *Table) Add(r *Report) {
+	t.total++
+	verdict := bad
+	switch {
+	case r.Result.OK:
+		t.passed++
+		verdict = good
+	case r.Record.Status == NotThere:
+		verdict = mind
+	}
+	name := clean(r.NextHop)
+	if len(name) > t.first {
+		t.print(name + "\n")
+		name = ""
+	}
+	words := strings.TrimPrefix(r.Result.Summary, "mail to "+r.NextHop+" would be ")
+	indent := t.first + tableRest
+	for i, line := range wrap(clean(words), max(width-indent, 24)) {
+		if i > 0 {
+			t.print(strings.Repeat(" ", indent) + line + "\n")
+			continue
+		}
+		t.print(fmt.Sprintf("%-*s  %s %-8s %-5s %s\n", t.first, name, t.style.paint(verdict), policyWord(r), hostsWord(r), line))
+	}
+}
+
+// Close prints the sum.
+func (t *Table) Close() {
+	t.print(fmt.Sprintf("\n%d of %d domains pass\n", t.passed, t.total))
+}
+
+func policyWord(r *Report) string {
+	switch {
+	case r.Override != nil && r.Override.Action != "strict":
+		return "override"
+	case r.Policy == nil && r.Record.Status == NotThere:
+		return "-"
+	case r.Policy == nil:
+		return "?"
+	case r.Policy.Mode == "":
+		return "broken"
+	}
+	return r.Policy.Mode
+}
+
+// hostsWord is how many of the MX hosts pass.
+func hostsWord(r *Report) string {
+	if !lookedAt(r.MX.Hosts) {
+		return "-"
+	}
+	passing := 0
+	for _, h := range r.MX.Hosts {
+		if h.Passes {
+			passing++
+		}
+	}
+	return fmt.Sprintf("%d/%d", passing, len(r.MX.Hosts)+r.MX.LeftOut)
+}

@@ -1,0 +1,226 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/goleak"
+
+	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/socketmap"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// daemon is a service with a real DNS server, store and control socket. Only its policy hosts are fakes: they would need port 443.
+type daemon struct {
+	t       *testing.T
+	dns     *dnstest.Server
+	hosts   *hosts
+	service *resolver.Service
+	server  *Server
+	client  *Client
+	spec    string
+	log     *lockedBuffer
+}
+
+// hosts are policy hosts: files by domain; another domain's fetch fails.
+type hosts struct {
+	mu    sync.Mutex
+	files map[string]string
+	mute  map[string]bool // these hang until the fetch's context ends
+}
+
+func (h *hosts) serve(domain, file string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.files[domain] = file
+}
+
+func (h *hosts) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+	h.mu.Lock()
+	file, ok := h.files[domain.String()]
+	mute := h.mute[domain.String()]
+	h.mu.Unlock()
+	if mute {
+		<-ctx.Done()
+		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: ctx.Err()}
+	}
+	if !ok {
+		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
+	}
+	p, err := mtasts.ParsePolicy([]byte(file))
+	if err != nil {
+		return p, &resolver.FetchError{Domain: domain, Kind: resolver.FetchInvalid, Err: err}
+	}
+	return p, nil
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start starts a daemon over a store that holds these entries.
+func start(t *testing.T, stored ...resolver.Entry) *daemon {
+	t.Helper()
+	return startOn(t, func(s resolver.Store) resolver.Store { return s }, stored...)
+}
+
+// startOn is start with something between the service and its store.
+func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored ...resolver.Entry) *daemon {
+	t.Helper()
+	d := &daemon{
+		t: t, dns: dnstest.New(t, dnstest.Config{}), hosts: &hosts{files: map[string]string{}, mute: map[string]bool{}},
+		spec: "unix:" + filepath.Join(t.TempDir(), "control.sock"), log: &lockedBuffer{},
+	}
+	log := slog.New(slog.NewTextHandler(d.log, nil))
+	store, err := cache.OpenBolt(filepath.Join(t.TempDir(), "policies.db"), cache.BoltOptions{Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range stored {
+		if err := store.Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client, err := dnsclient.New(dnsclient.Config{Servers: []string{d.dns.Addr()}, Timeout: 2 * time.Second, Attempts: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.service = resolver.NewService(resolver.Options{
+		Settings: resolver.Settings{DNS: client, Fetcher: d.hosts, Overrides: overrides(t)}, Store: between(store),
+		Memory: cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}), Logger: log,
+	})
+	d.server = New(d.service, Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}}, log)
+	l, err := socketmap.Listen(d.spec, socketmap.ListenOptions{Mode: 0o660})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.server.Serve(l) }()
+	if d.client, err = NewClient(d.spec); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		d.client.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		d.server.Shutdown(ctx)
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		d.service.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(d.log.String(), "panic") {
+			t.Errorf("a panic:\n%s", d.log)
+		}
+	})
+	return d
+}
+
+// overrides are those of every daemon here.
+func overrides(t *testing.T) *resolver.Overrides {
+	t.Helper()
+	mail, err := mtasts.ParsePattern("mail.partner.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := resolver.NewOverrides([]resolver.Override{
+		{Domain: dnsname.MustParse("ignored.example"), Action: resolver.ActionIgnore, Reason: "ticket 1"},
+		{Domain: dnsname.MustParse("partner.example"), Below: true, Action: resolver.ActionEnforce, MX: []mtasts.Pattern{mail},
+			Until: time.Now().Add(48 * time.Hour)},
+		{Domain: dnsname.MustParse("over.example"), Action: resolver.ActionIgnore, Until: time.Now().Add(-time.Hour)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// publish makes a domain announce and serve a policy.
+func (d *daemon) publish(domain, id, file string) {
+	name := "_mta-sts." + domain
+	d.dns.Set(name, dns.TypeTXT, fmt.Sprintf("%s. 300 IN TXT \"v=STSv1; id=%s\"", name, id))
+	d.hosts.serve(domain, file)
+}
+
+// mute makes a domain announce a policy whose host never answers.
+func (d *daemon) mute(domain string) {
+	d.publish(domain, "1", "")
+	d.hosts.mu.Lock()
+	defer d.hosts.mu.Unlock()
+	d.hosts.mute[domain] = true
+}
+
+func file(mode, mx string, maxAge time.Duration) string {
+	text := fmt.Sprintf("version: STSv1\nmode: %s\nmax_age: %d\n", mode, maxAge/time.Second)
+	if mx != "" {
+		text += "mx: " + mx + "\n"
+	}
+	return text
+}
+
+// entry is a policy that was fetched so long ago.
+func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolver.Entry {
+	t.Helper()
+	p, err := mtasts.ParsePolicy([]byte(file(mode, "mx."+domain, maxAge)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UTC().Truncate(time.Second).Add(-age)
+	return resolver.Entry{Domain: dnsname.MustParse(domain), ID: "1", Policy: p, Fetched: at, Checked: at, Used: at}
+}
+
+// troubled is the entry with a failed refresh.
+func troubled(e resolver.Entry) resolver.Entry {
+	now := e.Fetched
+	e.Trouble = resolver.Trouble{Failures: 3, ID: "1", Since: now, RetryAt: now.Add(time.Hour), Reason: "connection refused"}
+	return e
+}
+
+// raw sends a request as it is and returns the answer's status and body.
+func (d *daemon) raw(request string) string {
+	d.t.Helper()
+	conn, err := net.Dial("unix", strings.TrimPrefix(d.spec, "unix:"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(request)) // the server may have heard enough before its end
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		d.t.Fatal(err)
+	}
+	var answer bytes.Buffer
+	_, _ = answer.ReadFrom(conn) // the server closes
+	return answer.String()
+}

@@ -1,0 +1,262 @@
+package doctor
+
+import (
+	"maps"
+	"slices"
+	"testing"
+)
+
+const (
+	ask  = "socketmap:inet:127.0.0.1:8461:"
+	jail = "/var/spool/postfix"
+)
+
+// lines are a report's changes.
+type lines map[string]string
+
+// diagnosisCase is a host, what there is to say of it, and the lines that main.cf should have.
+type diagnosisCase struct {
+	why   string
+	host  *host
+	ids   []string
+	lines lines
+}
+
+func (c diagnosisCase) run(t *testing.T) {
+	r := Diagnose(c.host.Facts)
+	if got := ids(r); !slices.Equal(got, c.ids) {
+		t.Errorf("findings\n got %q\nwant %q", got, c.ids)
+	}
+	if got := changed(r); !maps.Equal(got, c.lines) {
+		t.Errorf("lines for main.cf\n got %q\nwant %q", got, c.lines)
+	}
+	todo := slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity != Note })
+	if r.OK == todo {
+		t.Errorf("OK is %v", r.OK)
+	}
+	for _, f := range r.Findings {
+		if f.Severity != Note && f.Cure == "" {
+			t.Errorf("%s has no cure", f.ID)
+		}
+		if len(f.Services) == 0 && f.ID != "no-tls" && f.ID != "too-old" && f.ID != "no-client" {
+			t.Errorf("%s names no service", f.ID)
+		}
+	}
+}
+
+func TestDiagnoseFeatures(t *testing.T) {
+	dane := func(version string) *host { return sound(version).set(securityLevel, "dane").set(dnsSupport, "dnssec") }
+	for _, c := range []diagnosisCase{
+		{"3.3, as it should be", sound("3.3.22"), nil, nil},
+		{"3.7, as it should be", sound("3.7.11"), nil, nil},
+		{"3.10 before the MX patterns, as it should be", sound("3.10.4"), nil, nil},
+		{"3.11, as it should be", sound("3.11.7"), nil, nil},
+		{"a snapshot of 3.11", sound("3.11-20250823"), nil, nil},
+		{"a release candidate of 3.4 knows servername", sound("3.4.0-RC1"), nil, nil},
+		{"a version in words is taken for a current one", sound("3.11.7").set("mail_version", "experimental"), nil, nil},
+
+		{"3.3 does not know servername", sound("3.3.22").maps(ask + "sts"),
+			[]string{"error unknown-attributes"}, lines{policyMaps: ask + "sts+nosni"}},
+		{"3.3 knows neither servername nor the policy attributes", sound("3.3.22").maps(ask + "QUERYwithTLSRPT"),
+			[]string{"error unknown-attributes", "error unknown-attributes", "error dane-not-done"}, lines{policyMaps: ask + "sts+nosni"}},
+		{"3.9 does not know the policy attributes", sound("3.9.1").maps(ask + "sts+tlsrpt+strict"),
+			[]string{"error unknown-attributes"}, lines{policyMaps: ask + "sts+strict"}},
+		{"3.10 does", sound("3.10.0").maps(ask + "sts"), []string{"warning no-tlsrpt"}, lines{policyMaps: ask + "sts+tlsrpt"}},
+		{"so does 3.11, which is better off with them", sound("3.11.7").maps(ask + "sts+defer"),
+			[]string{"warning no-tlsrpt"}, lines{policyMaps: ask + "sts+tlsrpt+defer"}},
+		{"3.11 can do SNI", sound("3.11.7").maps(ask + "sts+tlsrpt+nosni"), []string{"warning nosni-needless"}, lines{policyMaps: ask + "sts+tlsrpt"}},
+		{"3.11 told to ignore the MX patterns", sound("3.11.7").set(mxPatterns, "no"), []string{"warning mx-patterns-off"}, lines{mxPatterns: "yes"}},
+		{"a first week", sound("3.7.11").maps(ask + "sts+shadow"), []string{"note shadow"}, nil},
+		{"another daemon's map name is as good", sound("3.7.11").maps(ask + "postfix"), nil, nil},
+		{"another's, in its own capitals", dane("3.7.11").maps(ask + "query"), nil, nil},
+		{"the same, asking for attributes", dane("3.11.7").maps(ask + "QUERYwithTLSRPT"), nil, nil},
+		{"a misspelt name",
+			sound("3.11.7").maps(ask + "sts+tlsrtp+strict"), []string{"error unknown-map-name"}, lines{policyMaps: ask + "sts+tlsrpt+strict"}},
+		{"a name that stsmapd refuses, whatever we think", sound("3.7.11").maps(ask+"sts+defer").answer(usual, UnknownMap, "sts+defer"),
+			[]string{"error unknown-map-name"}, nil},
+
+		{"DANE, as it should be", dane("3.7.11").maps(ask + "sts+dane"), nil, nil},
+		{"mandatory DANE, as it should be", dane("3.11.7").set(securityLevel, "dane-only").maps(ask + "sts+dane+tlsrpt"), nil, nil},
+		{"DANE that stsmapd is not told of", dane("3.7.11"), []string{"error dane-not-told"}, lines{policyMaps: ask + "sts+dane"}},
+		{"in capitals", dane("3.7.11").set(securityLevel, "DANE"), []string{"error dane-not-told"}, lines{policyMaps: ask + "sts+dane"}},
+		{"DANE without DNSSEC", dane("3.7.11").maps(ask+"sts+dane").set(dnsSupport, "enabled"),
+			[]string{"error dane-without-dnssec"}, lines{dnsSupport: "dnssec"}},
+		{"DANE without DNSSEC, and stsmapd not told", sound("3.7.11").set(securityLevel, "dane"),
+			[]string{"error dane-not-told", "error dane-without-dnssec"}, lines{policyMaps: ask + "sts+dane", dnsSupport: "dnssec"}},
+		{"DANE, but hosts looked up elsewhere", dane("3.7.11").maps(ask+"sts+dane").set(hostLookup, "native"),
+			[]string{"error dane-without-dns"}, lines{hostLookup: "dns, native"}},
+		{"DANE, but failing MX lookups ignored", dane("3.7.11").maps(ask+"sts+dane").set(ignoreMX, "yes"),
+			[]string{"error dane-without-mx-errors"}, lines{ignoreMX: "no"}},
+		{"told of DANE, which Postfix cannot do",
+			sound("3.7.11").maps(ask + "sts+dane"), []string{"error dane-not-done"}, lines{policyMaps: ask + "sts"}},
+		{"told of DANE, which Postfix could do", sound("3.7.11").maps(ask+"sts+dane").set(dnsSupport, "dnssec"),
+			[]string{"warning level-not-dane"}, lines{securityLevel: "dane"}},
+		{"told of DANE, which comes by policy only, above a stronger level",
+			sound("3.7.11").maps(ask+"sts+dane").set(dnsSupport, "dnssec").set(securityLevel, "encrypt"), nil, nil},
+	} {
+		t.Run(c.why, c.run)
+	}
+}
+
+func TestDiagnoseTables(t *testing.T) {
+	const rivalMap = "socketmap:inet:127.0.0.1:8642:QUERY"
+	mine := ask + "sts"
+	for _, c := range []diagnosisCase{
+		{"nothing yet", sound("3.7.11").maps(""), []string{"error no-map"}, lines{policyMaps: mine}},
+		{"nothing yet, 3.3", sound("3.3.1").maps(""), []string{"error no-map"}, lines{policyMaps: mine + "+nosni"}},
+		{"nothing yet, 3.11 with DANE", sound("3.11.7").maps("").set(securityLevel, "dane").set(dnsSupport, "dnssec"),
+			[]string{"error no-map"}, lines{policyMaps: mine + "+dane+tlsrpt"}},
+		{"a table of the administrator's comes first, and stays there", sound("3.7.11").maps("hash:/etc/postfix/tls"),
+			[]string{"error no-map"}, lines{policyMaps: "hash:/etc/postfix/tls, " + mine}},
+		{"a table with exceptions before ours",
+			sound("3.7.11").maps("inline:{ {example.com = may}, {example.net = none} } " + mine), []string{"note table-before"}, nil},
+		{"another after ours", sound("3.7.11").maps(mine + ", hash:/etc/postfix/tls"), nil, nil},
+		{"a default for the others after ours", sound("3.7.11").maps(mine + ", static:encrypt"), nil, nil},
+		{"a default before ours", sound("3.7.11").maps("hash:/etc/postfix/tls, static:encrypt, " + mine),
+			[]string{"error map-hidden", "note table-before"}, lines{policyMaps: "hash:/etc/postfix/tls, " + mine + ", static:encrypt"}},
+		{"a pattern for everything before ours",
+			sound("3.7.11").maps("regexp:/etc/postfix/tls.re "+mine).table("regexp:/etc/postfix/tls.re", TableMatchesAll),
+			[]string{"error map-hidden"}, lines{policyMaps: mine + ", regexp:/etc/postfix/tls.re"}},
+		{"a default, and nothing of ours", sound("3.7.11").maps("static:may"), []string{"error no-map"}, lines{policyMaps: mine + ", static:may"}},
+		{"a table that cannot be opened",
+			sound("3.7.11").maps(mine+", hash:/gone").table("hash:/gone", TableBroken), []string{"error table-broken"}, nil},
+		{"a socketmap that is none of ours, without a name",
+			sound("3.7.11").maps(mine + ", socketmap:unix:/run/other"), []string{"error table-broken"}, nil},
+		{"asked twice", sound("3.7.11").maps(mine + " " + ask + "sts+strict"), []string{"warning two-maps"}, lines{policyMaps: mine}},
+		{"another daemon that is there, first", sound("3.7.11").maps(rivalMap+", "+mine).answer("inet:127.0.0.1:8642", OtherMap, "QUERY"),
+			[]string{"warning other-daemon"}, lines{policyMaps: mine}},
+		{"another daemon that is gone, last", sound("3.7.11").maps(mine+", "+rivalMap).answer("inet:127.0.0.1:8642", Nobody, "QUERY"),
+			[]string{"error other-daemon"}, lines{policyMaps: mine}},
+		{"another daemon alone: ours takes its place",
+			sound("3.7.11").maps("hash:/a, "+rivalMap+", hash:/b").answer("inet:127.0.0.1:8642", OtherMap, "QUERY"),
+			[]string{"error no-map", "warning other-daemon"}, lines{policyMaps: "hash:/a, " + mine + ", hash:/b"}},
+		{"another daemon at our port, its zone of another name", sound("3.7.11").maps(ask+"strictzone").answer(usual, OtherMap, "strictzone", "sts"),
+			[]string{"error no-map", "warning other-daemon"}, lines{policyMaps: mine}},
+		{"a socketmap of the administrator's own",
+			sound("3.7.11").maps("socketmap:inet:10.0.0.1:99:tls, "+mine).answer("inet:10.0.0.1:99", OtherMap, "tls"),
+			[]string{"note table-before"}, nil},
+		{"ours through proxymap", sound("3.7.11").maps("proxy:" + mine), nil, nil},
+		{"ours through proxymap, which may ask it",
+			sound("3.7.11").maps("proxy:"+mine).set("proxy_read_maps", "proxy:unix:passwd.byname proxy:"+mine), nil, nil},
+		{"ours through proxymap, which may not ask it",
+			sound("3.7.11").maps("proxy:"+mine).set("proxy_read_maps", mine), []string{"error proxy-unapproved"}, nil},
+		{"ours through proxymap, with a feature too many",
+			sound("3.7.11").maps("proxy:" + mine + "+tlsrpt"), []string{"error unknown-attributes"}, lines{policyMaps: "proxy:" + mine}},
+		{"ours in a pipemap", sound("3.7.11").maps("pipemap:{" + mine + ",static:may}"), []string{"error map-wrapped"}, nil},
+		{"the port forgotten", sound("3.7.11").maps("socketmap:inet:127.0.0.1:sts"), []string{"error map-malformed"}, lines{policyMaps: mine}},
+		{"the name forgotten", sound("3.7.11").maps("socketmap:inet:127.0.0.1:8461"), []string{"error map-malformed"}, lines{policyMaps: mine}},
+		{"inet: forgotten",
+			sound("3.7.11").maps("socketmap:127.0.0.1:8461:sts+strict"), []string{"error map-malformed"}, lines{policyMaps: mine + "+strict"}},
+		{"socketmap: forgotten", sound("3.7.11").maps("inet:127.0.0.1:8461:sts"), []string{"error map-malformed"}, lines{policyMaps: mine}},
+		{"the wrong protocol", sound("3.7.11").maps("tcp:127.0.0.1:8461"), []string{"error map-malformed"}, lines{policyMaps: mine}},
+		{"wrong, and then right", sound("3.7.11").maps("tcp:127.0.0.1:8461 " + mine), []string{"error map-malformed"}, lines{policyMaps: mine}},
+	} {
+		t.Run(c.why, c.run)
+	}
+}
+
+func TestDiagnoseConnection(t *testing.T) {
+	const socket = "/run/stsmapd/sts.sock"
+	ourSocket := func() *host { return sound("3.7.11").maps("socketmap:unix:" + socket + ":sts") }
+	for _, c := range []diagnosisCase{
+		{"stsmapd is down", sound("3.7.11").answer(usual, Nobody, "sts"), []string{"error nobody-answers"}, nil},
+		{"somebody else took its port", sound("3.7.11").answer(usual, NoSocketmap, "sts"), []string{"error wrong-listener"}, nil},
+		{"stsmapd has moved", sound("3.7.11").maps("socketmap:inet:127.0.0.1:9999:sts+strict").answer("inet:127.0.0.1:9999", Nobody, "sts+strict"),
+			[]string{"error nobody-answers"}, lines{policyMaps: ask + "sts+strict"}},
+		{"stsmapd runs on another host",
+			sound("3.7.11").maps("socketmap:inet:192.0.2.1:8461:sts").answer("inet:192.0.2.1:8461", Stsmapd, "sts"), nil, nil},
+		{"a name to look up in the chroot, which it can",
+			sound("3.7.11").maps("socketmap:inet:localhost:8461:sts").file(jail+"/etc/hosts", FileGood), nil, nil},
+		{"a name to look up in the chroot, which it cannot",
+			sound("3.7.11").maps("socketmap:inet:localhost:8461:sts").file(jail+"/etc/hosts", FileMissing),
+			[]string{"warning name-in-chroot"}, nil},
+
+		{"a socket outside of the chroot", ourSocket().socket(jail+socket, jail, SocketMissing).socket(socket, "/", SocketOpen),
+			[]string{"error socket-outside-chroot"}, lines{policyMaps: ask + "sts"}},
+		{"a socket without a chroot", ourSocket().chroot("n").socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), nil, nil},
+		{"the default of the chroot column", ourSocket().chroot("-").socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), nil, nil},
+		{"its default for those who have not looked since 2.x", ourSocket().chroot("-").set("compatibility_level", "0").
+			socket(jail+socket, jail, SocketMissing).socket(socket, "/", SocketOpen),
+			[]string{"error socket-outside-chroot"}, lines{policyMaps: ask + "sts"}},
+		{"a socket within the chroot", ourSocket().socket(jail+socket, jail, SocketOpen).answer("unix:"+jail+socket, Stsmapd, "sts"), nil, nil},
+		{"no socket anywhere", ourSocket().socket(jail+socket, jail, SocketMissing).socket(socket, "/", SocketMissing),
+			[]string{"error nobody-answers"}, lines{policyMaps: ask + "sts"}},
+		{"a socket that Postfix may not use", ourSocket().socket(jail+socket, jail, SocketClosed).answer("unix:"+jail+socket, Stsmapd, "sts"),
+			[]string{"error socket-permission"}, lines{policyMaps: ask + "sts"}},
+		{"a file that is no socket", ourSocket().socket(jail+socket, jail, SocketOther).answer("unix:"+jail+socket, Nobody, "sts"),
+			[]string{"error nobody-answers"}, lines{policyMaps: ask + "sts"}},
+		{"a socket that only root may look at", ourSocket().answer("unix:"+jail+socket, Forbidden, "sts"), []string{"note not-checked"}, nil},
+		{"a socket asked by proxymap, which is not chrooted", sound("3.7.11").maps("proxy:socketmap:unix:"+socket+":sts").
+			socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), nil, nil},
+		{"a relative path is the same to all", sound("3.7.11").maps("socketmap:unix:sts.sock:sts").socket(jail+"/sts.sock", jail, SocketOpen).
+			answer("unix:"+jail+"/sts.sock", Stsmapd, "sts"), nil, nil},
+		{"a socket that root may use, whatever its permissions",
+			rooted(ourSocket()).socket(jail+socket, jail, SocketClosed).answer("unix:"+jail+socket, Stsmapd, "sts"), nil, nil},
+	} {
+		t.Run(c.why, c.run)
+	}
+}
+
+func rooted(h *host) *host {
+	h.service("smtp/unix").Root, h.service("relay/unix").Root = true, true
+	return h
+}
+
+func TestDiagnoseSettings(t *testing.T) {
+	for _, c := range []diagnosisCase{
+		{"no TLS for the others", sound("3.7.11").set(securityLevel, ""), []string{"warning level-none"}, lines{securityLevel: "may"}},
+		{"no TLS, said so", sound("3.7.11").set(securityLevel, "none"), []string{"warning level-none"}, lines{securityLevel: "may"}},
+		{"the old switch",
+			sound("3.7.11").set(securityLevel, "").set("smtp_use_tls", "yes"), []string{"warning level-legacy"}, lines{securityLevel: "may"}},
+		{"the old strict switch",
+			sound("3.7.11").set(securityLevel, "").set("smtp_enforce_tls", "yes"), []string{"warning level-legacy"}, lines{securityLevel: "verify"}},
+		{"the old strict switch without names",
+			sound("3.7.11").set(securityLevel, "").set("smtp_enforce_tls", "yes").set("smtp_tls_enforce_peername", "no"),
+			[]string{"warning level-legacy"}, lines{securityLevel: "encrypt"}},
+		{"the old switch beside the new one", sound("3.7.11").set("smtp_use_tls", "yes"), []string{"note legacy-ignored"}, nil},
+		{"a level that does not exist",
+			sound("3.7.11").set(securityLevel, "opportunistic"), []string{"error level-invalid"}, lines{securityLevel: "may"}},
+		{"a stricter level", sound("3.7.11").set(securityLevel, "encrypt"), nil, nil},
+		{"tables of 2.2", sound("3.7.11").set("smtp_tls_per_site", "hash:/etc/postfix/per_site"), []string{"warning per-site-ignored"}, nil},
+
+		{"no CA certificates", sound("3.7.11").set(caFile, ""), []string{"error no-ca"}, lines{caFile: bundleFile}},
+		{"no CA certificates, with a setting that does not help",
+			sound("3.7.11").set(caFile, "").set("tls_append_default_CA", "yes"), []string{"error no-ca"}, lines{caFile: bundleFile}},
+		{"a CA file that is gone",
+			sound("3.7.11").set(caFile, "/etc/ca.pem").file("/etc/ca.pem", FileMissing), []string{"error ca-unusable"}, lines{caFile: bundleFile}},
+		{"a CA file without a certificate",
+			sound("3.7.11").set(caFile, "ca.pem").file(jail+"/ca.pem", FileEmpty), []string{"error ca-unusable"}, lines{caFile: bundleFile}},
+		{"a CA file that only root may read", sound("3.7.11").set(caFile, "/root/ca.pem"), nil, nil},
+		{"CA directory, copied into the chroot",
+			sound("3.7.11").set(caFile, "").set("smtp_tls_CApath", "/etc/ssl/certs").file(jail+"/etc/ssl/certs", FileGood), nil, nil},
+		{"CA directory outside of the chroot",
+			sound("3.7.11").set(caFile, "").set("smtp_tls_CApath", "/etc/ssl/certs").file(jail+"/etc/ssl/certs", FileMissing).
+				file("/etc/ssl/certs", FileGood), []string{"error capath-unusable"}, lines{caFile: bundleFile}},
+		{"CA directory without a chroot",
+			sound("3.7.11").chroot("n").set(caFile, "").set("smtp_tls_CApath", "/etc/ssl/certs").file("/etc/ssl/certs", FileGood), nil, nil},
+		{"CA directory that nobody hashed",
+			sound("3.7.11").chroot("n").set(caFile, "").set("smtp_tls_CApath", "/etc/certs").file("/etc/certs", FileEmpty),
+			[]string{"error capath-unusable"}, lines{caFile: bundleFile}},
+		{"trust anchors in place of CAs",
+			sound("3.7.11").set("smtp_tls_trust_anchor_file", "/etc/anchor.pem"), []string{"warning trust-anchors"}, nil},
+
+		{"a relay host", sound("3.7.11").set("relayhost", "[smtp.example.com]:587"), []string{"note relayhost"}, nil},
+		{"no DNS", sound("3.7.11").set(dnsSupport, "disabled"), []string{"warning dns-off"}, nil},
+		{"no DNS, the old way", sound("3.7.11").set("disable_dns_lookups", "yes"), []string{"warning dns-off"}, nil},
+		{"no DNS, none needed", sound("3.7.11").set("disable_dns_lookups", "yes").set("relayhost", "[192.0.2.1]"), []string{"note relayhost"}, nil},
+		{"a silent log", sound("3.7.11").set("smtp_tls_loglevel", "0"), []string{"note log-silent"}, nil},
+
+		{"too old to ask", sound("2.9.6").maps(""), []string{"error too-old"}, nil},
+		{"built without TLS", without(sound("3.7.11"), policyMaps), []string{"error no-tls"}, nil},
+		{"a null client",
+			&host{Facts{Parameters: sound("3.7.11").Parameters, Services: []Service{service("smtp/inet", "smtpd", "n")}}}, []string{"warning no-client"}, nil},
+	} {
+		t.Run(c.why, c.run)
+	}
+}
+
+func without(h *host, parameter string) *host {
+	delete(h.Parameters, parameter)
+	delete(h.Written, parameter)
+	return h
+}

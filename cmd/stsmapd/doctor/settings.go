@@ -1,0 +1,270 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// able judges whether this Postfix could ask stsmapd at all.
+func (d *diagnosis) able(views []view) bool {
+	nobody := view{facts: d.facts}
+	switch version := nobody.version(); {
+	case !nobody.knows(policyMaps):
+		d.add(nobody, Finding{
+			ID: "no-tls", Severity: Error,
+			Problem: "this Postfix has no " + policyMaps + ": it was built without TLS, or before 2.3",
+			Cure:    "install another Postfix",
+		})
+		return false
+	case !version.atLeast(2, 10, 0):
+		d.add(nobody, Finding{
+			ID: "too-old", Severity: Error,
+			Problem: fmt.Sprintf("Postfix %s cannot ask a socketmap server, which came with 2.10", nobody.value("mail_version")),
+			Cure:    "install a newer Postfix",
+		})
+		return false
+	case len(views) == 0:
+		d.add(nobody, Finding{
+			ID: "no-client", Severity: Warning,
+			Problem: "master.cf has no service that runs smtp(8): this Postfix sends no mail to other hosts",
+			Cure:    "add the service smtp",
+		})
+		return false
+	}
+	return true
+}
+
+// levels are the security levels that Postfix has.
+func levels() []string {
+	return []string{"none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure"}
+}
+
+func isDANE(level string) bool { return level == "dane" || level == "dane-only" }
+
+// level is the security level in force where no table knows the destination, and whether parameters of Postfix 2.2 made it.
+func (v view) level() (level string, legacy bool) {
+	switch level := v.word(securityLevel); {
+	case level != "":
+		return level, false
+	case v.yes("smtp_enforce_tls") && v.word("smtp_tls_enforce_peername") != "no":
+		return "verify", true
+	case v.yes("smtp_enforce_tls"):
+		return "encrypt", true
+	case v.yes("smtp_use_tls"):
+		return "may", true
+	}
+	return "none", false
+}
+
+// wantedLevel is the security level that there should be.
+func (v view) wantedLevel() string {
+	level, _ := v.level()
+	switch {
+	case !slices.Contains(levels(), level):
+		return "may"
+	case (level == "none" || level == "may") && v.told().DANE && v.daneReady():
+		return "dane"
+	case level == "none":
+		return "may"
+	}
+	return level
+}
+
+// level judges smtp_tls_security_level.
+func (d *diagnosis) level(v view) {
+	level, legacy := v.level()
+	wanted := v.wantedLevel()
+	f := Finding{Severity: Warning, Fixes: []Fix{v.fix(securityLevel, wanted)}}
+	switch {
+	case !slices.Contains(levels(), level):
+		f.ID, f.Severity = "level-invalid", Error
+		f.Problem = fmt.Sprintf("%s = %s is no security level: the SMTP client does not even start", securityLevel, v.value(securityLevel))
+		f.Cure = "set it to " + wanted
+	case legacy:
+		f.ID = "level-legacy"
+		f.Problem = fmt.Sprintf("%s is empty, so that the obsolete smtp_use_tls and smtp_enforce_tls decide (as %s would)", securityLevel, level)
+		f.Cure = fmt.Sprintf("set %s = %s, and remove the others (postconf -X smtp_use_tls smtp_enforce_tls)", securityLevel, wanted)
+	case level == "none":
+		f.ID = "level-none"
+		f.Problem = fmt.Sprintf("%s is %s: mail for domains without a policy is never encrypted", securityLevel, given(v.value(securityLevel)))
+		f.Cure = fmt.Sprintf("set it to %s: TLS wherever it is offered", wanted)
+	case level == "may" && wanted == "dane":
+		f.ID = "level-not-dane"
+		f.Problem = "the map name says +dane, and " + securityLevel + " = may: DANE serves only domains that have an MTA-STS policy as well"
+		f.Cure = "set it to dane"
+	default:
+		return
+	}
+	d.add(v, f)
+}
+
+// given names a value that may be empty.
+func given(value string) string {
+	if value == "" {
+		return "empty"
+	}
+	return value
+}
+
+// daneReady reports whether Postfix could do DANE, if the security level asked for it.
+func (v view) daneReady() bool { return len(v.daneLacks()) == 0 }
+
+// daneLacks are the settings that keep Postfix from doing DANE.
+func (v view) daneLacks() []string {
+	var lacks []string
+	for _, p := range []string{dnsSupport, hostLookup, ignoreMX} {
+		if v.daneSetting(p) != v.value(p) {
+			lacks = append(lacks, fmt.Sprintf("%s is %s", p, given(v.value(p))))
+		}
+	}
+	return lacks
+}
+
+// daneSetting is the value that a parameter needs for DANE, the present one where that will do.
+func (v view) daneSetting(parameter string) string {
+	value := v.value(parameter)
+	switch parameter {
+	case dnsSupport:
+		if v.word(parameter) != "dnssec" {
+			return "dnssec"
+		}
+	case hostLookup:
+		words := strings.FieldsFunc(v.word(parameter), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' })
+		if v.knows(parameter) && !slices.Contains(words, "dns") {
+			return strings.TrimSuffix("dns, "+value, ", ")
+		}
+	case ignoreMX:
+		if v.yes(parameter) {
+			return "no"
+		}
+	}
+	return value
+}
+
+// dane judges what the security levels dane and dane-only need.
+func (d *diagnosis) dane(v view) {
+	level, _ := v.level()
+	if !isDANE(level) {
+		return
+	}
+	effect := "Postfix does no DANE, and delivers as if the level were may"
+	if level == "dane-only" {
+		effect = "all mail waits"
+	}
+	for _, p := range []string{dnsSupport, hostLookup, ignoreMX} {
+		if right := v.daneSetting(p); right != v.value(p) {
+			cure := fmt.Sprintf("set %s = %s", p, right)
+			if p == dnsSupport {
+				cure += ", and let this host ask a validating resolver of its own (on a loopback address)"
+			}
+			d.add(v, Finding{ID: "dane-without-" + daneNeeds(p), Severity: Error, Fixes: []Fix{v.fix(p, right)},
+				Problem: fmt.Sprintf("%s = %s, and %s is %s: %s", securityLevel, level, p, given(v.value(p)), effect), Cure: cure})
+		}
+	}
+}
+
+func daneNeeds(parameter string) string {
+	switch parameter {
+	case dnsSupport:
+		return "dnssec"
+	case hostLookup:
+		return "dns"
+	}
+	return "mx-errors"
+}
+
+// authorities judges the CA certificates.
+func (d *diagnosis) authorities(v view) {
+	file, dir := v.value(caFile), v.value("smtp_tls_CApath")
+	f := Finding{Severity: Error}
+	const waits = "every certificate is \"Untrusted\", and mail for domains with a policy waits"
+	if bundle := d.facts.Bundle; bundle != "" {
+		f.Fixes = []Fix{v.fix(caFile, bundle)}
+		f.Cure = fmt.Sprintf("set %s = %s", caFile, bundle)
+	} else {
+		f.Cure = fmt.Sprintf("install the system's CA certificates (Debian: ca-certificates) and set %s to their file", caFile)
+	}
+	state := d.facts.Files[v.pre(file)]
+	jail := d.facts.Files[v.within(v.service, dir)]
+	switch {
+	case v.value("smtp_tls_trust_anchor_file") != "":
+		f = Finding{
+			ID: "trust-anchors", Severity: Warning,
+			Problem: "smtp_tls_trust_anchor_file takes the place of the CA certificates: of the domains with a policy, only those " +
+				"whose certificates these anchors signed get mail",
+			Cure: "remove it, and give tafile= in a policy table to the destinations that need it",
+		}
+	case file == "" && dir == "":
+		f.ID, f.Problem = "no-ca", fmt.Sprintf("%s and smtp_tls_CApath are empty: %s", caFile, waits)
+		if v.yes("tls_append_default_CA") {
+			f.Problem += "; tls_append_default_CA = yes alone adds nothing"
+		}
+	case file != "" && (state == FileMissing || state == FileEmpty):
+		what := "does not exist"
+		if state == FileEmpty {
+			what = "holds no certificate"
+		}
+		f.ID = "ca-unusable"
+		f.Problem = fmt.Sprintf("%s = %s %s: Postfix then does no TLS at all, mail for domains with a policy waits, and other mail goes "+
+			"in the clear", caFile, file, what)
+	case file == "" && (jail == FileMissing || jail == FileEmpty) && !v.yes("tls_append_default_CA"):
+		f.ID = "capath-unusable"
+		f.Problem = fmt.Sprintf("smtp_tls_CApath = %s: where the SMTP client looks, in %s, are no certificates (named by c_rehash): %s",
+			dir, v.within(v.service, dir), waits)
+	default:
+		return
+	}
+	if d.fresh && f.Severity == Error && f.Fixes == nil {
+		d.blocked = include(d.blocked, "there are no CA certificates: mail for domains with a policy would wait")
+	}
+	d.add(v, f)
+}
+
+// outdated judges settings that something newer has replaced, or that switch something newer off.
+func (d *diagnosis) outdated(v view) {
+	if v.value("smtp_tls_per_site") != "" {
+		if v.value(policyMaps) == "" {
+			d.blocked = include(d.blocked, "the entries of smtp_tls_per_site would be ignored from then on, and some may demand TLS")
+		}
+		d.add(v, Finding{
+			ID: "per-site-ignored", Severity: Warning,
+			Problem: "smtp_tls_per_site has no effect where " + policyMaps + " is set",
+			Cure:    "move its entries to a table before stsmapd in " + policyMaps + ", and remove it",
+		})
+	}
+	if v.word(mxPatterns) == "no" {
+		d.add(v, Finding{
+			ID: "mx-patterns-off", Severity: Warning, Fixes: []Fix{v.fix(mxPatterns, "yes")},
+			Problem: mxPatterns + " = no: " + inexact, Cure: "set it to yes",
+		})
+	}
+	if v.value(securityLevel) != "" && (v.yes("smtp_use_tls") || v.yes("smtp_enforce_tls")) {
+		d.add(v, Finding{ID: "legacy-ignored", Severity: Note,
+			Problem: "smtp_use_tls and smtp_enforce_tls have no effect where " + securityLevel + " is set; postconf -X removes them"})
+	}
+}
+
+// remarks are what an administrator should know.
+func (d *diagnosis) remarks(v view) {
+	support := v.word(dnsSupport)
+	off := support == "disabled" || support == "" && v.yes("disable_dns_lookups")
+	relay := v.value("relayhost")
+	if off && relay == "" {
+		d.add(v, Finding{
+			ID: "dns-off", Severity: Warning,
+			Problem: "DNS lookups are switched off: mail goes to no MX host, and only those are named in policies",
+			Cure:    "set " + dnsSupport + " = enabled and disable_dns_lookups = no",
+		})
+	}
+	if relay != "" {
+		d.add(v, Finding{
+			ID: "relayhost", Severity: Note,
+			Problem: fmt.Sprintf("mail goes to the relay host %s: its policy is kept; those of the recipients' domains are its business", relay),
+		})
+	}
+	if v.value("smtp_tls_loglevel") == "0" {
+		d.add(v, Finding{ID: "log-silent", Severity: Note,
+			Problem: "smtp_tls_loglevel = 0: the log does not say which connections were verified; 1 does"})
+	}
+}

@@ -1,0 +1,166 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Style is how a Report is written for people.
+type Style struct {
+	Flags   string              // for the commands that it names, such as "-c /etc/postfix-out "
+	Colours map[Severity]string // the escape sequence that begins a colour; nil: none
+}
+
+// Coloured are the colours for a terminal.
+func Coloured() map[Severity]string {
+	return map[Severity]string{Error: "\x1b[1;31m", Warning: "\x1b[1;33m", Note: "\x1b[1;36m"}
+}
+
+// width is that of lines of prose.
+const width = 100
+
+// Write writes what was found, as text with a final newline.
+func (r Report) Write(w io.Writer, style Style) error {
+	var b strings.Builder
+	r.head(&b)
+	for _, f := range r.Findings {
+		b.WriteByte('\n')
+		f.write(&b, r, style)
+	}
+	if r.OK {
+		b.WriteString("\nAll right: nothing to do.\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteLines writes the lines that main.cf should have, and how they get there; nothing where it has them.
+func (r Report) WriteLines(w io.Writer, style Style) error {
+	if len(r.Changes) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nLines for %s/main.cf:\n\n", r.Directory)
+	for _, c := range r.Changes {
+		fmt.Fprintf(&b, "    %s = %s\n", c.Parameter, c.New)
+	}
+	fmt.Fprintf(&b, "\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.\n", style.Flags, style.Flags)
+	r.blocked(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteChanges writes what is to become of main.cf, old lines and new ones; nothing where it stays as it is.
+func (r Report) WriteChanges(w io.Writer) error {
+	if len(r.Changes) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s/main.cf:\n\n", r.Directory)
+	for _, c := range r.Changes {
+		fmt.Fprintf(&b, "  - %s = %s\n  + %s = %s\n", c.Parameter, c.Old, c.Parameter, c.New)
+	}
+	r.blocked(&b)
+	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), " = \n", " =\n"))
+	return err
+}
+
+func (r Report) blocked(b *strings.Builder) {
+	for _, why := range r.Blocked {
+		b.WriteByte('\n')
+		wrap(b, "Not yet: ", "", why+".")
+	}
+}
+
+// head is the first line.
+func (r Report) head(b *strings.Builder) {
+	var clients []string
+	for _, c := range r.Clients {
+		name := c.Name
+		if c.Chroot {
+			name += " (chroot)"
+		}
+		clients = append(clients, name)
+	}
+	prefix := fmt.Sprintf("Postfix %s, %s", r.Version, r.Directory)
+	if clients != nil {
+		prefix += "; SMTP clients: " + strings.Join(clients, ", ")
+	}
+	wrap(b, "", "", prefix)
+}
+
+func (f Finding) write(b *strings.Builder, r Report, style Style) {
+	label := fmt.Sprintf("%s %s:", f.Severity, f.ID)
+	if begin := style.Colours[f.Severity]; begin != "" {
+		label = begin + label + "\x1b[0m"
+	}
+	text := f.Problem
+	if len(f.Services) > 0 && len(f.Services) < len(r.Clients) {
+		text += fmt.Sprintf(" [%s]", strings.Join(f.Services, ", "))
+	}
+	wrap(b, label+" ", "", text)
+	if f.Cure != "" {
+		wrap(b, "  cure: ", "  ", f.Cure)
+	}
+	for _, command := range f.commands(style.Flags) {
+		fmt.Fprintf(b, "    %s\n", command)
+	}
+}
+
+// commands set in master.cf what --apply does not touch.
+func (f Finding) commands(flags string) []string {
+	var commands []string
+	for _, fix := range f.Fixes {
+		if fix.Service != "" {
+			setting := fmt.Sprintf("%s/%s=%s", fix.Service, fix.Parameter, fix.Value)
+			commands = append(commands, fmt.Sprintf("postconf %s-P %s", flags, quote(setting)))
+		}
+	}
+	slices.Sort(commands)
+	return commands
+}
+
+// quote makes one word for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// Quote makes one word for a shell, as it is where that is safe.
+func Quote(s string) string {
+	safe := func(c rune) bool {
+		return c < 0x80 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("/._-+:@%,=", c))
+	}
+	if s != "" && strings.IndexFunc(s, func(c rune) bool { return !safe(c) }) < 0 {
+		return s
+	}
+	return quote(s)
+}
+
+// wrap writes prose in lines of at most width columns, where words allow.
+func wrap(b *strings.Builder, first, indent, text string) {
+	column := len(stripColour(first))
+	b.WriteString(first)
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case column+1+len(word) > width:
+			b.WriteString("\n" + indent + "    ")
+			column = len(indent) + 4
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	b.WriteByte('\n')
+}
+
+// stripColour is the text as it shows.
+func stripColour(s string) string {
+	if _, rest, found := strings.Cut(s, "m"); found && strings.HasPrefix(s, "\x1b") {
+		s, _, _ = strings.Cut(rest, "\x1b")
+		return s + " "
+	}
+	return s
+}

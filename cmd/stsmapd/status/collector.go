@@ -1,0 +1,142 @@
+package status
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// register puts what is counted into a registry. No label holds a domain, or anything else that a stranger could choose.
+func register(r *prometheus.Registry, o Options, s *surveyor) {
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		&collector{o, s, descs()},
+	)
+}
+
+// collector reads the counts when it is asked for them.
+type collector struct {
+	opt      Options
+	surveyor *surveyor
+	descs    map[string]*prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range c.descs {
+		ch <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	out := sink{ch, c.descs}
+	out.gauge("build_info", 1, c.opt.Info.Version, runtime.Version())
+	for _, q := range c.opt.Questions() {
+		out.counter("questions_total", float64(q.N), q.Map, q.Outcome)
+	}
+	out.gauge("connections", float64(c.opt.Conns()))
+	out.gauge("connections_limit", float64(c.opt.MaxConns))
+	reload := c.opt.Reload()
+	out.gauge("config_last_reload_successful", truth(!reload.Failed))
+	out.gauge("config_last_reload_timestamp_seconds", seconds(reload.At))
+	out.service(c.opt.Service.Metrics())
+	c.store(out)
+	if s := c.surveyor.forScrape(); s != nil {
+		out.survey(s)
+	}
+}
+
+func (c *collector) store(out sink) {
+	s := c.opt.Store()
+	out.gauge("store_policies", float64(s.Policies))
+	for name, n := range map[string]uint64{
+		"store_commits_total": s.Commits, "store_commit_errors_total": s.CommitErrors, "store_puts_total": s.Puts,
+		"store_deletes_total": s.Deletes, "store_write_errors_total": s.WriteErrors, "store_corrupt_records_total": s.CorruptRecords,
+		"store_heals_total": s.Heals, "store_lost_records_total": s.Lost,
+	} {
+		out.counter(name, float64(n))
+	}
+}
+
+// sink takes metrics by name.
+type sink struct {
+	ch    chan<- prometheus.Metric
+	descs map[string]*prometheus.Desc
+}
+
+func (s sink) counter(name string, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(s.descs[name], prometheus.CounterValue, v, labels...)
+}
+
+func (s sink) gauge(name string, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) histogram(name string, h resolver.Histogram, labels ...string) {
+	buckets := make(map[float64]uint64, len(h.Bounds))
+	var below uint64
+	for i, bound := range h.Bounds {
+		below += h.Counts[i]
+		buckets[bound.Seconds()] = below
+	}
+	s.ch <- prometheus.MustNewConstHistogram(s.descs[name], below+h.Over, h.Sum.Seconds(), buckets, labels...)
+}
+
+func (s sink) service(m resolver.Metrics) {
+	for name, counts := range map[string][]resolver.Count{
+		"discoveries_total": m.Discoveries, "fetches_total": m.Fetches, "dane_lookups_total": m.DANE,
+	} {
+		for _, c := range counts {
+			s.counter(name, float64(c.N), c.Result)
+		}
+	}
+	s.histogram("answer_memory_seconds", m.Remembered)
+	s.histogram("answer_wait_seconds", m.Waited, "policy")
+	s.histogram("answer_wait_seconds", m.WaitedDANE, "dane")
+	s.gauge("lookups_in_flight", float64(m.Lookups))
+	s.gauge("fetches_in_flight", float64(m.Fetching))
+	if m.Absences >= 0 {
+		s.gauge("negative_entries", float64(m.Absences))
+	}
+	s.gauge("policies_unsaved", float64(m.Unsaved))
+	s.gauge("store_failing", truth(m.Failing))
+	s.gauge("ca_roots_loaded", truth(!m.NoRoots))
+	s.gauge("dns_ad_trusted", truth(m.TrustedAD))
+	s.counter("tlsrpt_reports_total", float64(m.Reported), "sent")
+	s.counter("tlsrpt_reports_total", float64(m.Dropped), "dropped")
+}
+
+func (s sink) survey(v *survey) {
+	for _, mode := range []mtasts.Mode{mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
+		s.gauge("policies", float64(v.live[mode]), mode.String())
+	}
+	for name, n := range map[string]int{
+		"policies_expired": v.expired, "policies_failing": v.failing, "policies_expiring": v.expiring,
+		"policies_expiring_failing": v.expiringFailing, "policies_unreadable": v.unreadable, "refreshes_waiting": v.status.Refreshes,
+		"refreshes_overdue": v.status.Overdue, "overrides": v.overrides,
+	} {
+		s.gauge(name, float64(n))
+	}
+	s.gauge("policies_counted_timestamp_seconds", seconds(v.at))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

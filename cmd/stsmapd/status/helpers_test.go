@@ -1,0 +1,197 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/socketmap"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// nowhere is a DNS and an internet: domains below .new.test announce a policy that cannot be fetched, names below .mute.test
+// are not answered, and no other has a policy.
+type nowhere struct{}
+
+func (nowhere) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {
+	switch {
+	case strings.HasSuffix(name, ".new.test"):
+		return dnsclient.Answer[string]{Records: []string{"v=STSv1; id=1"}, TTL: time.Hour}, nil
+	case strings.HasSuffix(name, ".mute.test"):
+		return a, &dnsclient.Error{Name: name, Type: "TXT", Kind: dnsclient.Timeout}
+	}
+	return dnsclient.Answer[string]{Denial: dnsclient.NXDomain, TTL: time.Hour}, nil
+}
+
+func (nowhere) MX(context.Context, string) (a dnsclient.Answer[dnsclient.MX], err error) {
+	return a, nil
+}
+
+func (nowhere) A(context.Context, string) (a dnsclient.Answer[netip.Addr], err error) { return a, nil }
+
+func (nowhere) AAAA(context.Context, string) (a dnsclient.Answer[netip.Addr], err error) {
+	return a, nil
+}
+
+func (nowhere) TLSA(context.Context, string) (a dnsclient.Answer[dnsclient.TLSA], err error) {
+	return a, nil
+}
+
+func (nowhere) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+	return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchRefused, Err: errors.New(`status "404 <b>Not Found</b>"`)}
+}
+
+// fixture is a daemon in one process, with its HTTP side.
+type fixture struct {
+	t       *testing.T
+	server  *Server
+	service *resolver.Service
+	store   *cache.Bolt
+	url     string
+	spec    string // of the socketmap listener
+	mail    *socketmap.Server
+	reload  Reload
+}
+
+// start makes a fixture whose store has these entries.
+func start(t *testing.T, overrides []resolver.Override, entries ...resolver.Entry) *fixture {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	f := &fixture{t: t}
+	var err error
+	if f.store, err = cache.OpenBolt(filepath.Join(t.TempDir(), "policies.db"), cache.BoltOptions{Logger: log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.store.Close() })
+	for _, e := range entries {
+		if err := f.store.Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := resolver.NewOverrides(overrides)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.service = resolver.NewService(resolver.Options{
+		Settings: resolver.Settings{DNS: nowhere{}, Fetcher: nowhere{}, Overrides: set}, Store: f.store,
+		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log,
+	})
+	t.Cleanup(f.service.Close)
+	handler := tlspolicy.NewHandler(f.service, log)
+	f.mail = &socketmap.Server{Handler: handler, Logger: log}
+	l, err := socketmap.Listen("inet:127.0.0.1:0", socketmap.ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.spec = "inet:" + l.Addr().String()
+	ended := make(chan error, 1)
+	go func() { ended <- f.mail.Serve(l) }()
+	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
+	f.server = New(Options{
+		Service: f.service, Store: f.store.Stats, Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: f.spec,
+		Reload: func() Reload { return f.reload }, Log: log,
+		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec}, StateDir: "/var/lib/stsmapd"},
+	})
+	f.serve()
+	return f
+}
+
+func (f *fixture) serve() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.url = "http://" + l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- f.server.Serve(l) }()
+	f.t.Cleanup(func() {
+		f.server.Shutdown(context.Background())
+		if err := <-served; err != nil {
+			f.t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+}
+
+// get fetches a page over the network.
+func (f *fixture) get(path string) (code int, body string, header http.Header) {
+	f.t.Helper()
+	r, err := http.Get(f.url + path)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r.StatusCode, string(b), r.Header
+}
+
+// page is a page that must be there.
+func (f *fixture) page(path string) string {
+	f.t.Helper()
+	code, body, _ := f.get(path)
+	if code != http.StatusOK {
+		f.t.Fatalf("GET %s: %d\n%s", path, code, body)
+	}
+	return body
+}
+
+// ask asks as Postfix does.
+func (f *fixture) ask(mapName, key string) socketmap.Reply {
+	f.t.Helper()
+	c, err := socketmap.Dial(f.t.Context(), f.spec)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer c.Close()
+	reply, err := c.Ask(f.t.Context(), mapName, key)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return reply
+}
+
+// entry is a policy that was fetched some time ago.
+func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolver.Entry {
+	t.Helper()
+	p, err := mtasts.ParsePolicy(fmt.Appendf(nil, "version: STSv1\nmode: %s\nmx: mx.%s\nmax_age: %d\n", mode, domain, maxAge/time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UTC().Add(-age).Truncate(time.Second)
+	return resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260101", Policy: p, Fetched: at, Checked: at, Used: at}
+}
+
+// failing is the entry with fetches that fail.
+func failing(e resolver.Entry, reason string) resolver.Entry {
+	e.Trouble = resolver.Trouble{Failures: 4, ID: "2", Since: e.Fetched.Add(time.Hour), RetryAt: time.Now().UTC().Add(time.Hour).Truncate(time.Second), Reason: reason}
+	return e
+}
+
+// serveDirect gives one request to the server without a network, and so can send what a client would not.
+func (f *fixture) serveDirect(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	f.server.http.Handler.ServeHTTP(w, r)
+	return w
+}

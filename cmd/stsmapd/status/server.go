@@ -1,0 +1,174 @@
+package status
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
+
+	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+)
+
+// Bounds of the server.
+const (
+	maxConns   = 256
+	maxScrapes = 4 // at once
+	maxPages   = 8 // at once; the others are told to come back
+	maxHeader  = 16 << 10
+	readLimit  = 5 * time.Second
+	writeLimit = 30 * time.Second
+	idleLimit  = 2 * time.Minute
+)
+
+// Options say what is shown. All functions are called from many goroutines.
+type Options struct {
+	Service   *resolver.Service
+	Store     func() cache.Stats
+	Questions func() []tlspolicy.Count
+	Conns     func() int // of Postfix's
+	MaxConns  int
+	Probe     string        // a listener of this daemon's, inet:HOST:PORT or unix:/PATH: /healthz asks there
+	Reload    func() Reload // of the configuration
+	Info      Info
+	Log       *slog.Logger
+}
+
+// Info is what does not change while the daemon runs.
+type Info struct {
+	Version  string
+	Started  time.Time
+	Config   string // file; "": there is none
+	Listen   []string
+	StateDir string
+}
+
+// Reload is how the last reading of the configuration went.
+type Reload struct {
+	At     time.Time
+	Failed bool // the settings from before are in force
+}
+
+// Server answers on the address of the setting `metrics`. New makes one.
+type Server struct {
+	opt       Options
+	http      *http.Server
+	registry  *prometheus.Registry
+	surveyor  *surveyor
+	templates *template.Template
+	prober    prober
+	pages     chan struct{} // a slot for each page that is being made
+	ready     atomic.Bool
+	end       context.CancelFunc // of all requests
+}
+
+// New makes a server. It is not ready until Ready says so.
+func New(o Options) *Server {
+	ctx, end := context.WithCancel(context.Background())
+	s := &Server{
+		opt: o, registry: prometheus.NewRegistry(), surveyor: newSurveyor(ctx, o.Service), prober: prober{spec: o.Probe}, templates: templates(),
+		pages: make(chan struct{}, maxPages), end: end,
+	}
+	register(s.registry, o, s.surveyor)
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: readLimit,
+		ReadTimeout:       readLimit,
+		WriteTimeout:      writeLimit,
+		IdleTimeout:       idleLimit,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(o.Log.With("event", "status_error").Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Ready sets what /readyz says: whether Postfix's questions are answered.
+func (s *Server) Ready(ready bool) { s.ready.Store(ready) }
+
+// Serve answers on a listener until Shutdown; then it returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("metrics listener: %w", err)
+	}
+	return nil
+}
+
+// Shutdown lets requests under way end until ctx does, and closes listener and connections.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.Ready(false)
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close() // whoever is left has had his time
+	}
+	s.end()
+	s.surveyor.wait()
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: maxScrapes, Timeout: writeLimit / 2, ErrorHandling: promhttp.ContinueOnError,
+		ErrorLog: slog.NewLogLogger(s.opt.Log.With("event", "metrics_error").Handler(), slog.LevelWarn),
+	}))
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /style.css", styleSheet)
+	mux.Handle("GET /{$}", s.page(s.home))
+	mux.Handle("GET /policies", s.page(s.policies))
+	mux.Handle("GET /domain/{domain}", s.page(s.domain))
+	mux.Handle("GET /", s.page(func(*http.Request) (view, error) { return nil, errNoPage() }))
+	return guarded(mux)
+}
+
+// guarded gives every answer the headers that keep a browser from doing more with it than showing it.
+func guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+//go:embed style.css
+var style []byte
+
+func styleSheet(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	_, _ = w.Write(style) // who asked has gone
+}
+
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+	if err := s.prober.probe(r.Context()); err != nil {
+		plain(w, http.StatusServiceUnavailable, fmt.Sprintf("stsmapd does not answer questions: %v", err))
+		return
+	}
+	plain(w, http.StatusOK, "ok")
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if !s.ready.Load() {
+		plain(w, http.StatusServiceUnavailable, "stsmapd is starting or ending: it takes no questions")
+		return
+	}
+	plain(w, http.StatusOK, "ok")
+}
+
+func plain(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = fmt.Fprintln(w, text) // who asked has gone
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+)
+
+// openTerminal returns a real terminal of 60 columns, and a function that ends it and returns what was written to it.
+func openTerminal(t *testing.T) (tty *os.File, written func() string) {
+	t.Helper()
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("no terminal to test with: %v", err)
+	}
+	master := os.NewFile(uintptr(fd), "/dev/ptmx")
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 60}); err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = out.ReadFrom(master) // EIO ends it when the terminal is closed
+	}()
+	return tty, func() string {
+		tty.Close()
+		<-done
+		master.Close()
+		return out.String()
+	}
+}
+
+// TestTerminal: colours and progress on a terminal, and nothing of them elsewhere or where they are not wanted.
+func TestTerminal(t *testing.T) {
+	print := func(out *os.File) {
+		if err := showStatus(out, time.Now(), control.Status{Problems: []string{"a problem"}}); err != nil {
+			t.Error(err)
+		}
+		p := newProgress(out, 100)
+		for i := range 100 {
+			p.step(i / 10)
+		}
+		p.end()
+	}
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	tty, written := openTerminal(t)
+	print(tty)
+	if text := written(); !strings.Contains(text, "\x1b[31ma problem\x1b[0m") || !strings.Contains(text, "1/100, ") ||
+		!strings.Contains(text, "100/100, 9 failed") || !strings.HasSuffix(text, "\r\x1b[K") {
+		t.Errorf("on a terminal: %q", text)
+	}
+	t.Setenv("NO_COLOR", "1")
+	tty, written = openTerminal(t)
+	print(tty)
+	if text := written(); strings.Contains(text, "\x1b[3") || !strings.Contains(text, "100/100") {
+		t.Errorf("on a terminal whose user wants no colours: %q", text)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	print(file)
+	text, err := os.ReadFile(file.Name())
+	if err != nil || bytes.ContainsAny(text, "\x1b\r") || bytes.Contains(text, []byte("100/100")) {
+		t.Errorf("in a file: %q, %v", text, err)
+	}
+}
+
+func TestProgressLine(t *testing.T) {
+	for _, c := range []struct {
+		done, total, failed, width int
+		want                       string
+	}{
+		{1, 3, 0, 80, "[##########....................] 1/3, 20s left"},
+		{2, 3, 1, 80, "[####################..........] 2/3, 1 failed, 5s left"},
+		{3, 3, 0, 80, "[##############################] 3/3"},
+		{2, 3, 1, 24, "[####################.."},
+		{1, 3, 0, 20, "[##########........"},
+	} {
+		if got := progressLine(c.done, c.total, c.failed, 10*time.Second, c.width); got != c.want {
+			t.Errorf("%d of %d: %q, want %q", c.done, c.total, got, c.want)
+		}
+	}
+}
+
+// TestTable: columns hold what the first rows need; what is hostile stays within its cell.
+func TestTable(t *testing.T) {
+	var out bytes.Buffer
+	table := newTable(&out, "NAME", "VALUE", "LAST")
+	for i := range sizingRows + 10 {
+		name := fmt.Sprintf("n%d", i)
+		if i == sizingRows+5 {
+			name = strings.Repeat("long", 5)
+		}
+		table.row(cell{name, red}, cell{"ü", plain}, cell{"evil\x1b[2J\nü", plain})
+	}
+	if err := table.end(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != sizingRows+11 || lines[0] != "NAME  VALUE  LAST" || lines[1] != "n0    ü      evil?[2J?ü" {
+		t.Errorf("%d lines: %q", len(lines), lines[:2])
+	}
+	if !strings.HasPrefix(lines[sizingRows+6], "longlonglonglonglong  ü") {
+		t.Errorf("a long cell: %q", lines[sizingRows+6])
+	}
+	for _, line := range lines {
+		if !utf8.ValidString(line) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+// TestHostilePolicyText: a policy's own text must not move an administrator's cursor.
+func TestHostilePolicyText(t *testing.T) {
+	var out bytes.Buffer
+	d := control.Domain{Domain: "evil.example", Policy: &control.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
+		Text: "version: STSv1\r\nx: \u009b2J\u202e\n", Trouble: &control.Trouble{Failures: 1, Reason: "\x1b[2J"}}}
+	if err := showDomain(&out, time.Now(), d); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.ContainsAny(text, "\x1b\r\u009b\u202e") || !strings.Contains(text, "\n  x: ?2J?\n") {
+		t.Errorf("%q", text)
+	}
+}
+
+// TestInterrupted: warm ends when it is told to, with a summary of what was done.
+func TestInterrupted(t *testing.T) {
+	var out, errs bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	list := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(list, []byte("a.example\nb.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(ctx, []string{"warm", "--control", "unix:/nonexistent/control.sock", list}, &out, &errs); code != 2 {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.HasPrefix(out.String(), "0 domains\n") || errs.String() != "stsmapd: ended early: 0 of 2 domains were asked about\n" {
+		t.Errorf("%q, %q", out.String(), errs.String())
+	}
+}

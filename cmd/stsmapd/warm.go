@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+const (
+	maxWarmRate        = 1000
+	maxWarmConcurrency = 64 // the daemon looks no more domains up at once for commands
+	maxComplaints      = 10 // about lines of one run
+)
+
+// warmFlags are the flags of warm.
+type warmFlags struct {
+	control     controlFlags
+	maillogs    []string
+	rate        int
+	concurrency int
+	json        bool
+}
+
+func newWarm() *cobra.Command {
+	var f warmFlags
+	cmd := &cobra.Command{
+		Use:   "warm [FILE]",
+		Short: "Learn the policies of many domains before there is mail for them",
+		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for them, at a time when " +
+			"no attacker expects it. FILE (standard input where there is none, or -) has one domain or mail address a line; what follows a # " +
+			"is a comment. With --maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip. " +
+			"Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an error.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	f.control.add(cmd)
+	cmd.Flags().StringArrayVar(&f.maillogs, "maillog", nil, "take the recipients' domains of this log of Postfix's; may be repeated")
+	cmd.Flags().IntVar(&f.rate, "rate", 20, "domains a second, at most")
+	cmd.Flags().IntVar(&f.concurrency, "concurrency", 16, "domains at once, at most")
+	cmd.Flags().BoolVar(&f.json, "json", false, "the summary as one JSON object")
+	return cmd
+}
+
+func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
+	if f.rate < 1 || f.rate > maxWarmRate {
+		return &exitCode{exitError, fmt.Errorf("--rate must be between 1 and %d", maxWarmRate)}
+	}
+	if f.concurrency < 1 || f.concurrency > maxWarmConcurrency {
+		return &exitCode{exitError, fmt.Errorf("--concurrency must be between 1 and %d", maxWarmConcurrency)}
+	}
+	client, err := f.control.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	set, err := f.read(cmd, args)
+	if err != nil {
+		return &exitCode{exitError, err}
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	w := &warmer{client: client, every: time.Second / time.Duration(f.rate), concurrency: f.concurrency,
+		progress: newProgress(cmd.ErrOrStderr(), len(set.domains))}
+	err = w.warm(ctx, set.domains)
+	w.sum.Bad = set.bad
+	if werr := w.sum.write(cmd.OutOrStdout(), f.json); werr != nil {
+		return &exitCode{exitError, werr}
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return &exitCode{exitError, fmt.Errorf("ended early: %d of %d domains were asked about", w.sum.Domains, len(set.domains))}
+	case err != nil:
+		return &exitCode{exitError, fmt.Errorf("after %d of %d domains: %w", w.sum.Domains, len(set.domains), err)}
+	case len(set.domains) == 0:
+		return &exitCode{exitNotFound, errors.New("no domain found in the input")}
+	case len(w.sum.Failed) > 0 || w.sum.Bad > 0:
+		return &exitCode{exitNotFound, nil}
+	}
+	return nil
+}
+
+// read collects the domains of all inputs.
+func (f *warmFlags) read(cmd *cobra.Command, args []string) (*domainSet, error) {
+	set := &domainSet{}
+	for _, name := range f.maillogs {
+		if err := readInput(cmd, name, set.readMaillog); err != nil {
+			return nil, err
+		}
+	}
+	if len(args) == 0 && len(f.maillogs) > 0 {
+		return set, nil
+	}
+	name := append(args, "-")[0]
+	complain := func(e *lineError) {
+		switch {
+		case set.bad <= maxComplaints:
+			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: left out:", e)
+		case set.bad == maxComplaints+1:
+			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: left out: more lines of this kind")
+		}
+	}
+	if name == "-" && terminalWidth(cmd.InOrStdin()) > 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: reading domains from the terminal, one a line; Ctrl-D ends")
+	}
+	return set, readInput(cmd, name, func(r io.Reader) error { return set.readList(name, r, complain) })
+}
+
+func readInput(cmd *cobra.Command, name string, read func(io.Reader) error) error {
+	in, done, err := openInput(name, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	if err := read(in); err != nil {
+		return errors.Join(fmt.Errorf("read %s: %w", name, err), done())
+	}
+	return done()
+}
+
+// warmer asks the daemon about domains.
+type warmer struct {
+	client      *control.Client
+	every       time.Duration // between the starts of two questions, at least
+	concurrency int
+	progress    *progress
+	sum         summary
+}
+
+// warm asks about all domains. The error says why some were not asked: the daemon cannot be asked any more, or ctx has ended.
+func (w *warmer) warm(ctx context.Context, domains []dnsname.Name) error {
+	defer w.progress.end()
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(w.concurrency)
+	tick := time.NewTicker(w.every)
+	defer tick.Stop()
+	for i, domain := range domains {
+		if i > 0 {
+			select {
+			case <-tick.C:
+			case <-asking.Done():
+			}
+		}
+		if asking.Err() != nil {
+			break
+		}
+		group.Go(func() error { return w.ask(asking, domain) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// ask asks about one domain. What the daemon says of it, however bad, is no error.
+func (w *warmer) ask(ctx context.Context, domain dnsname.Name) error {
+	warmed, err := w.client.Warm(ctx, domain)
+	var said *control.Error
+	switch {
+	case errors.As(err, &said) && said.Code == http.StatusServiceUnavailable:
+		warmed = control.Warmed{Domain: domain.String(), Outcome: "overloaded", Reason: said.Message}
+	case err != nil:
+		return err
+	}
+	w.progress.step(w.sum.add(warmed))
+	return nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// maxInputLine bounds what is read of a line; no domain, address or log line of Postfix's is that long.
+const maxInputLine = 64 << 10
+
+// domainSet is the domains found so far, each once, in the order in which they came.
+type domainSet struct {
+	domains []dnsname.Name
+	seen    map[dnsname.Name]bool
+	bad     int // lines of lists that are no domains
+}
+
+func (s *domainSet) add(name dnsname.Name) {
+	if s.seen == nil {
+		s.seen = map[dnsname.Name]bool{}
+	}
+	if !s.seen[name] {
+		s.seen[name] = true
+		s.domains = append(s.domains, name)
+	}
+}
+
+// lineError: a line of a list is neither a domain nor an address. The line is left out.
+type lineError struct {
+	file string
+	line int
+	err  error
+}
+
+// Error implements error.
+func (e *lineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.file, e.line, e.err) }
+
+// readList reads one domain or mail address a line; what follows a # is a comment. complain is told of other lines. The error
+// is the reader's.
+func (s *domainSet) readList(file string, r io.Reader, complain func(*lineError)) error {
+	number := 0
+	return eachLine(r, func(line []byte) {
+		number++
+		if number == 1 {
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+		}
+		name, err := parseListLine(string(line))
+		switch {
+		case err != nil:
+			s.bad++
+			complain(&lineError{file, number, err})
+		case !name.IsZero():
+			s.add(name)
+		}
+	})
+}
+
+// parseListLine returns the domain of a line, the zero Name for a line without any. An address may stand in angle brackets.
+func parseListLine(line string) (dnsname.Name, error) {
+	line, _, _ = strings.Cut(line, "#")
+	line = strings.TrimSpace(line)
+	if line == "" {
+		return dnsname.Name{}, nil
+	}
+	if inner, ok := strings.CutPrefix(line, "<"); ok {
+		line = strings.TrimSuffix(inner, ">")
+	}
+	return dnsname.Parse(line[strings.LastIndexByte(line, '@')+1:])
+}
+
+// recipientLine is a delivery, or a try, by Postfix's SMTP client, or by its error service, which logs what the client gave up:
+// what the others do is no mail to the Internet. A local part may hold anything, as long as it stands in quotes.
+var recipientLine = regexp.MustCompile(`/(?:smtp|error)\[\d+\]: [0-9A-Za-z]{5,20}: to=<((?:"(?:[^"\\]|\\.)*"|[^">])*)>, (?:orig_to=<|relay=)`)
+
+// readMaillog reads the recipients' domains of Postfix's log. What is no such line, or has a recipient without a domain name, is
+// left out. The error is the reader's.
+func (s *domainSet) readMaillog(r io.Reader) error {
+	return eachLine(r, func(line []byte) {
+		if name, ok := parseMaillogLine(line); ok {
+			s.add(name)
+		}
+	})
+}
+
+func parseMaillogLine(line []byte) (dnsname.Name, bool) {
+	match := recipientLine.FindSubmatch(line)
+	if match == nil {
+		return dnsname.Name{}, false
+	}
+	at := bytes.LastIndexByte(match[1], '@')
+	if at < 0 {
+		return dnsname.Name{}, false
+	}
+	name, err := dnsname.Parse(string(match[1][at+1:]))
+	return name, err == nil
+}
+
+// eachLine calls f with each line, without its end. Of a line that is too long f is given the beginning.
+func eachLine(r io.Reader, f func([]byte)) error {
+	in := bufio.NewReaderSize(r, maxInputLine)
+	for {
+		line, err := in.ReadSlice('\n')
+		if len(line) > 0 {
+			f(bytes.TrimRight(line, "\r\n"))
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = in.ReadSlice('\n')
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return err
+		}
+	}
+}
+
+// openInput opens a file, "-" for standard input, and unpacks it if it is packed with gzip.
+func openInput(name string, stdin io.Reader) (io.Reader, func() error, error) {
+	in, done := stdin, func() error { return nil }
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		in, done = f, f.Close
+	}
+	buffered := bufio.NewReader(in)
+	if magic, _ := buffered.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return buffered, done, nil // an error of Peek comes again with the first Read
+	}
+	unpacked, err := gzip.NewReader(buffered)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%s: %w", name, err), done())
+	}
+	return unpacked, done, nil
+}
