@@ -159,6 +159,7 @@ func (s *Server) beginShutdown() {
 
 // Conns is the number of connections open now.
 func (s *Server) Conns() int {
+	s.init() // it may be asked before the first Serve
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
