@@ -156,10 +156,10 @@ func (s *Service) Forget(ctx context.Context, domain dnsname.Name) (bool, error)
 
 // forgetAll runs inside the domain's flight.
 func (s *Service) forgetAll(domain dnsname.Name) forgotten {
-	if !s.begin() {
+	if !s.running.begin() {
 		return forgotten{err: ErrClosed}
 	}
-	defer s.running.Done()
+	defer s.running.done()
 	k, err := s.Known(s.ctx, domain)
 	if err != nil {
 		return forgotten{err: err}

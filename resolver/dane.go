@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,9 +46,7 @@ type daneJudge struct {
 
 	ctx     context.Context // of all lookups; ends with close
 	cancel  context.CancelFunc
-	mu      sync.RWMutex // guards closed against running
-	closed  bool
-	running sync.WaitGroup
+	running underway // of all lookups
 
 	waited histogram                     // of questions
 	counts [DANEFailed + 1]atomic.Uint64 // lookups by status
@@ -70,22 +67,9 @@ func newDANEJudge(dns func() DNS, now func() time.Time, log *slog.Logger) *daneJ
 // close ends all lookups and waits for them. A question that waits, and one that comes later and finds nothing
 // remembered, gets DANEFailed with errDANEClosed.
 func (j *daneJudge) close() {
-	j.mu.Lock()
-	j.closed = true
-	j.mu.Unlock()
+	j.running.close()
 	j.cancel()
-	j.running.Wait()
-}
-
-// begin counts a goroutine in, until its running.Done; false: the judge is closed.
-func (j *daneJudge) begin() bool {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	if j.closed {
-		return false
-	}
-	j.running.Add(1)
-	return true
+	j.running.wait()
 }
 
 // find returns what the TLSA records of the domain's MX hosts say: from memory if it can, else after looking, which
@@ -122,12 +106,12 @@ func (j *daneJudge) renew(domain Destination) {
 	if !j.renewals.TryAcquire(1) {
 		return
 	}
-	if !j.memory.claim(domain, j.now()) || !j.begin() {
+	if !j.memory.claim(domain, j.now()) || !j.running.begin() {
 		j.renewals.Release(1)
 		return
 	}
 	go func() {
-		defer j.running.Done()
+		defer j.running.done()
 		defer j.renewals.Release(1)
 		<-j.advance(domain)
 	}()
@@ -136,10 +120,10 @@ func (j *daneJudge) renew(domain Destination) {
 // advance looks the domain up, once for all who call it meanwhile. The result's value is a DANEFinding.
 func (j *daneJudge) advance(domain Destination) <-chan singleflight.Result {
 	return j.flight.DoChan(domain.String(), func() (val any, _ error) {
-		if !j.begin() {
+		if !j.running.begin() {
 			return daneFailed(errDANEClosed), nil
 		}
-		defer j.running.Done()
+		defer j.running.done()
 		defer func() {
 			if r := recover(); r != nil {
 				val = daneFailed(j.fault(domain.String(), r))

@@ -21,6 +21,19 @@ const (
 	ActionEnforce                   // enforce the override's own MX patterns, whatever the domain publishes
 )
 
+// String is the action as the configuration spells it.
+func (a Action) String() string {
+	switch a {
+	case ActionIgnore:
+		return "ignore"
+	case ActionStrict:
+		return "strict"
+	case ActionEnforce:
+		return "enforce"
+	}
+	return "invalid"
+}
+
 // Override is an administrator's word on one domain, or on every name below it.
 type Override struct {
 	Domain dnsname.Name

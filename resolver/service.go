@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,9 +75,7 @@ type Service struct {
 
 	ctx     context.Context // of all lookups; ends with Close
 	cancel  context.CancelFunc
-	mu      sync.RWMutex // guards closed against running
-	closed  bool
-	running sync.WaitGroup
+	running underway // of all lookups
 }
 
 // config is Settings with defaults, and what hangs on them.
@@ -126,14 +123,11 @@ func (s *Service) Reconfigure(set Settings) {
 // Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and those
 // that come after, are told Closing unless memory knows the answer.
 func (s *Service) Close() {
-	s.mu.Lock()
-	again := s.closed
-	s.closed = true
-	s.mu.Unlock()
+	first := s.running.close()
 	s.cancel()
 	s.dane.close()
-	s.running.Wait()
-	if !again {
+	s.running.wait()
+	if first {
 		s.saver.last(s.alone)
 	}
 }
@@ -157,14 +151,9 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 // glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes effect
 // at once. Nobody waits for it.
 func (s *Service) glance(now time.Time, domain dnsname.Name) {
-	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
-		s.serve(now, h)
-		return
+	if s.remembered(now, domain) == nil {
+		s.background(domain)
 	}
-	if a, ok := s.memory.Absence(domain); ok && a.Fresh(now) {
-		return
-	}
-	s.background(domain)
 }
 
 func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) STSFinding {
@@ -262,10 +251,10 @@ func (s *Service) alone(domain dnsname.Name, f func()) {
 // store holds into memory, and looks at the network for every other domain.
 func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
 	return s.flight.DoChan(domain.String(), func() (val any, _ error) {
-		if !s.begin() {
+		if !s.running.begin() {
 			return STSFinding(Closed{}), nil
 		}
-		defer s.running.Done()
+		defer s.running.done()
 		defer func() {
 			if r := recover(); r != nil {
 				s.log.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event", "panic",
@@ -285,12 +274,12 @@ func (s *Service) aside(work func(context.Context)) {
 	if !s.checks.TryAcquire(1) {
 		return
 	}
-	if !s.begin() {
+	if !s.running.begin() {
 		s.checks.Release(1)
 		return
 	}
 	go func() {
-		defer s.running.Done()
+		defer s.running.done()
 		defer s.checks.Release(1)
 		defer func() {
 			if r := recover(); r != nil {
@@ -302,14 +291,4 @@ func (s *Service) aside(work func(context.Context)) {
 		defer cancel()
 		work(ctx)
 	}()
-}
-
-func (s *Service) begin() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return false
-	}
-	s.running.Add(1)
-	return true
 }

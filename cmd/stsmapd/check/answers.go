@@ -80,15 +80,7 @@ func describeOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil
 	}
-	out := &Override{Domain: o.String(), MX: []string{}, Reason: o.Reason}
-	switch o.Action {
-	case resolver.ActionIgnore:
-		out.Action = "ignore"
-	case resolver.ActionStrict:
-		out.Action = "strict"
-	case resolver.ActionEnforce:
-		out.Action = "enforce"
-	}
+	out := &Override{Domain: o.String(), Action: o.Action.String(), MX: []string{}, Reason: o.Reason}
 	for _, p := range o.MX {
 		out.MX = append(out.MX, p.String())
 	}

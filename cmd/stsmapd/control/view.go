@@ -79,14 +79,8 @@ func viewOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil
 	}
-	view := &Override{Domain: o.String(), MX: spell(o.MX), Until: second(o.Until), Reason: o.Reason}
-	switch o.Action {
-	case resolver.ActionIgnore:
-		view.Action = "ignore"
-	case resolver.ActionStrict:
-		view.Action = "strict"
-	case resolver.ActionEnforce:
-		view.Action = "enforce"
+	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: spell(o.MX), Until: second(o.Until), Reason: o.Reason}
+	if o.Action == resolver.ActionEnforce {
 		v := resolver.Decide(time.Time{}, resolver.Question{}, resolver.DANEFinding{}, resolver.Overruled{By: o})
 		a := rendered("sts", tlspolicy.Features{}, v)
 		view.Answer = &a

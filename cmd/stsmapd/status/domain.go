@@ -109,15 +109,7 @@ func viewAbsence(a resolver.Absence) *absenceView {
 }
 
 func viewOverride(o *resolver.Override) overrideView {
-	v := overrideView{Domain: o.String(), Reason: o.Reason, Until: o.Until}
-	switch o.Action {
-	case resolver.ActionIgnore:
-		v.Action = "ignore"
-	case resolver.ActionStrict:
-		v.Action = "strict"
-	case resolver.ActionEnforce:
-		v.Action = "enforce"
-	}
+	v := overrideView{Domain: o.String(), Action: o.Action.String(), Reason: o.Reason, Until: o.Until}
 	for _, mx := range o.MX {
 		v.MX = append(v.MX, mx.String())
 	}
