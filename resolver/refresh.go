@@ -2,9 +2,8 @@ package resolver
 
 import (
 	"context"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -52,24 +51,24 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 // refreshLoop starts a refresh when its time comes, at a bounded rate and with half of the fetches at most, so that a
 // week's arrears neither burst nor hold up questions.
 func (s *Service) refreshLoop(ctx context.Context) {
-	slots := max(s.config.Load().FetchConcurrency/2, 1)
-	workers := semaphore.NewWeighted(int64(slots))
+	var running sync.WaitGroup
+	defer running.Wait()
 	for ctx.Err() == nil {
 		domain, wait := s.agenda.take(s.now(), clockPatience)
 		if domain.IsZero() {
 			s.sleep(ctx, wait)
 			continue
 		}
-		if workers.Acquire(ctx, 1) != nil {
-			break
+		slots := s.config.Load().refreshes
+		if slots.Acquire(ctx, 1) != nil {
+			return
 		}
-		go func() {
-			defer workers.Release(1)
+		running.Go(func() {
+			defer slots.Release(1)
 			s.refresh(domain)
-		}()
+		})
 		pause(ctx, refreshPace)
 	}
-	_ = workers.Acquire(context.WithoutCancel(ctx), int64(slots)) // until the last is done
 }
 
 // sleep waits, but not past something sooner on the agenda.

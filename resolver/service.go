@@ -81,7 +81,8 @@ type Service struct {
 // config is Settings with defaults, and what hangs on them.
 type config struct {
 	Settings
-	fetches *semaphore.Weighted
+	fetches   *semaphore.Weighted
+	refreshes *semaphore.Weighted
 }
 
 // NewService makes a service. Run must be called for the proactive refresh, and Close at the end.
@@ -117,7 +118,11 @@ func (s *Service) Reconfigure(set Settings) {
 	if set.UnusedAfter <= 0 {
 		set.UnusedAfter = 90 * 24 * time.Hour
 	}
-	s.config.Store(&config{Settings: set, fetches: semaphore.NewWeighted(int64(set.FetchConcurrency))})
+	s.config.Store(&config{
+		Settings:  set,
+		fetches:   semaphore.NewWeighted(int64(set.FetchConcurrency)),
+		refreshes: semaphore.NewWeighted(int64(max(set.FetchConcurrency/2, 1))),
+	})
 }
 
 // Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and those

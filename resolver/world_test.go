@@ -98,13 +98,18 @@ func (w *world) now() time.Time {
 // run starts the service's upkeep and ends both with the test's bubble.
 func (w *world) run() (s *resolver.Service, stop func()) {
 	s = w.start()
+	return s, runUpkeep(s)
+}
+
+// runUpkeep starts a service's upkeep; the function that it returns ends both.
+func runUpkeep(s *resolver.Service) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.Run(ctx)
 	}()
-	return s, func() { cancel(); s.Close(); <-done }
+	return func() { cancel(); s.Close(); <-done }
 }
 
 func body(mode string, maxAge time.Duration, mx ...string) string {

@@ -43,7 +43,7 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the daemon",
 		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
-			"SIGHUP reads the configuration and the CA roots again; listeners and the store stay as they are.",
+			"SIGHUP reads the configuration and the CA roots again; listeners, the store and cache.max_negative stay as they are.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(), toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
@@ -273,7 +273,7 @@ func (d *daemon) reload(service *resolver.Service) {
 	}
 	d.out.set(c.LogLevel, c.LogFormat)
 	service.Reconfigure(settings)
-	d.log.Info("configuration and CA roots reloaded; listeners and store stay as they were", "event", "reloaded")
+	d.log.Info("configuration and CA roots reloaded; listeners, store and cache.max_negative stay as they were", "event", "reloaded")
 }
 
 func (d *daemon) closeStore(store *cache.Bolt) {
