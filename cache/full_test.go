@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
@@ -106,16 +105,8 @@ func allFail(b *Bolt, large func(int) entry, from int) error {
 
 // TestFullFilesystem fills a real one, where this process may mount it; TestFullDisk needs no such right.
 func TestFullFilesystem(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("may not mount a small file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	room := func() error { return syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m") }
+	dir, remount := smallDisk(t)
+	room := func() error { remount(0, "size=64m"); return nil }
 	if err := fillUp(filepath.Join(dir, "policies.db"), room); err != nil {
 		t.Error(err)
 	}

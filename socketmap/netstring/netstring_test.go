@@ -96,7 +96,7 @@ func TestParsePayloadCannotReachTheNextFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = append(payload, "XXXX"...)
+	_ = append(payload, "more"...)
 	if string(buf) != "1:a,1:b," {
 		t.Errorf("appending to the payload changed the buffer to %q", buf)
 	}

@@ -11,14 +11,14 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"golang.org/x/sys/unix"
 )
 
 // The environment of the second start of a test binary, by which it knows where it is.
 const (
-	envDir    = "STSMAPD_WORLD_DIR"     // the directory on which the world's own file system is mounted
-	envBinary = "STSMAPD_BINARY"        // the stsmapd binary under test; built when it is not given
-	envOmit   = "STSMAPD_TEST_LEFT_OUT" // a file that takes a line for whatever the tests left out, for the end of `make test`
+	envDir    = "STSMAPD_WORLD_DIR" // the directory on which the world's own file system is mounted
+	envBinary = "STSMAPD_BINARY"    // the stsmapd binary under test; built when it is not given
 )
 
 // Main runs the tests of m in a world of their own and returns the exit code for os.Exit. Where that cannot be (no root, no
@@ -45,7 +45,7 @@ func Main(m *testing.M) int {
 			fmt.Fprintf(os.Stderr, "The end-to-end tests cannot run: %v\nAs root on Debian, `make deps` installs what they need.\n", reason)
 			return 1
 		}
-		leaveOut(fmt.Sprintf("end-to-end tests (packaging/e2e): %v", reason))
+		leftout.Note(fmt.Sprintf("end-to-end tests (packaging/e2e): %v", reason))
 		return m.Run()
 	}
 	code, err := again()
@@ -90,28 +90,7 @@ func obstacle() error {
 
 // required reports whether tests that cannot run are a failure.
 func required() bool {
-	if os.Getenv("CI") == "true" {
-		return true
-	}
-	_, err := os.Stat("/etc/debian_version")
-	return err == nil && os.Geteuid() == 0
-}
-
-// leaveOut tells `make test` what was not tested.
-func leaveOut(what string) {
-	fmt.Fprintln(os.Stderr, "left out:", what)
-	name := os.Getenv(envOmit)
-	if name == "" {
-		return
-	}
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err == nil {
-		_, err = fmt.Fprintln(f, what)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "noting what was left out:", err)
-	}
+	return os.Getenv("CI") == "true" || leftout.Installable()
 }
 
 const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID

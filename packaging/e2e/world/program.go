@@ -1,8 +1,7 @@
 package world
 
 import (
-	"fmt"
-	"os"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"os/exec"
 	"testing"
 )
@@ -13,12 +12,7 @@ func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing := fmt.Sprintf("%s (packaging/e2e): %s is not installed, which `make deps` does as root on Debian", t.Name(), name)
-		if os.Getenv("CI") == "true" || onDebian() {
-			t.Fatal(missing)
-		}
-		leaveOut(missing)
-		t.Skip(missing)
+		leftout.Missing(t, "no "+name)
 	}
 	return path
 }
