@@ -230,6 +230,10 @@ func (p pages) read(id pgid) (page, error) {
 	if err != nil {
 		return page{}, damaged("page %d: %v", id, err)
 	}
+	// bbolt believes the overflow: a page that claims too many would take them from others when it is freed.
+	if need := (pg.size() + p.pageSize - 1) / p.pageSize; need != len(b)/p.pageSize {
+		return page{}, damaged("page %d takes up %d pages, and its content %d", id, len(b)/p.pageSize, need)
+	}
 	return pg, nil
 }
 
@@ -260,6 +264,7 @@ type element struct {
 	key, value []byte
 	bucket     bool
 	child      pgid
+	pos        int // of the key, in the page; the value follows it
 }
 
 // at returns an element, and whether it lies within the page. Key and value point into the page.
@@ -278,6 +283,7 @@ func (p page) at(i int) (element, bool) {
 	if key == 0 || pos+key+value > int64(len(p.b)) {
 		return element{}, false
 	}
+	e.pos = int(pos)
 	e.key, e.value = p.b[pos:pos+key:pos+key], p.b[pos+key:pos+key+value:pos+key+value]
 	return e, true
 }
@@ -288,23 +294,35 @@ func (p page) must(i int) element {
 	return e
 }
 
-// check makes sure that every element lies within the page and that the keys ascend.
+// check makes sure that every element lies within the page, that the keys ascend, and that keys and values stand one behind the
+// other, as bbolt writes them: so a page cannot say that it has fewer elements than it has.
 func (p page) check() error {
 	if !p.leaf && p.count == 0 {
 		return errors.New("a branch without children")
 	}
 	var last []byte
+	next := pageHeader + p.count*pageElement
 	for i := range p.count {
 		e, ok := p.at(i)
-		if !ok {
-			return fmt.Errorf("element %d does not lie in it", i)
+		if !ok || e.pos != next {
+			return fmt.Errorf("element %d does not lie where it must", i)
 		}
+		next += len(e.key) + len(e.value)
 		if i > 0 && bytes.Compare(last, e.key) >= 0 {
 			return fmt.Errorf("element %d is out of order", i)
 		}
 		last = e.key
 	}
 	return nil
+}
+
+// size is how many bytes the content takes, as bbolt counts them when it makes room for a page. The page was checked.
+func (p page) size() int {
+	if p.count == 0 {
+		return pageHeader
+	}
+	e := p.must(p.count - 1)
+	return e.pos + len(e.key) + len(e.value)
 }
 
 // search returns the index of the first element whose key is not below key, and whether it is equal.
