@@ -162,8 +162,6 @@ func binaryFor(t *testing.T, w *world.World, uid uint32) string {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(publicDir(t), "stsmapd")
-	if err := os.WriteFile(binary, code, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	world.WriteProgram(t, binary, code)
 	return binary
 }

@@ -21,9 +21,7 @@ func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 	programs := t.TempDir()
 	for _, name := range []string{"postconf", "postmap"} {
 		script := fmt.Sprintf("#!/bin/sh\nexec chroot '%s' /usr/sbin/%s \"$@\"\n", p.tree.root, name)
-		if err := os.WriteFile(filepath.Join(programs, name), []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		WriteProgram(t, filepath.Join(programs, name), []byte(script))
 	}
 	return w.Command(t, append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH")), args...)
 }
