@@ -16,15 +16,15 @@ const DefaultMax = 1_000_000
 // slice of that size have room for. (A map of 1,000 would take twice as much as one of 850.)
 const share = 848
 
-// Memory is a resolver.Memory: go-cache in shards, with bounds. Policies and absences have tables and bounds of their own, so
-// neither can push out the other. A table that is full drops, of a few entries drawn at random, the one that matters least:
-// the absence that expires first, the policy that was longest unused. That a domain has no policy costs about 120 bytes; that
-// something failed is remembered with its reason, which takes ten times as much, and so has a table and a smaller bound too.
+// Memory is a resolver.Memory, with bounds. Policies and absences have tables and bounds of their own, so neither can push out the
+// other. A table that is full drops, of a few entries drawn at random, the one that matters least: the absence that expires first,
+// the policy that was longest unused. Policies and failures are in go-cache, in shards. A failure is remembered with its reason,
+// which takes some hundred bytes, and so has a smaller bound; that a domain has no policy takes some twenty: see negatives.
 type Memory struct {
-	seed     maphash.Seed
-	policies []table[*resolver.Held]
-	absences []table[resolver.Absence] // resolver.NoPolicy
-	failures []table[resolver.Absence] // *resolver.LookupFailed and *resolver.FetchFailed
+	seed      maphash.Seed
+	policies  []table[*resolver.Held]
+	negatives *negatives                // resolver.NoPolicy
+	failures  []table[resolver.Absence] // *resolver.LookupFailed and *resolver.FetchFailed
 }
 
 // maxFailures bounds how many failures are remembered. What is dropped is looked up again when it is asked for.
@@ -48,9 +48,23 @@ func NewMemory(opt MemoryOptions) *Memory {
 	}
 	m := &Memory{seed: maphash.MakeSeed()}
 	m.policies = newTables(opt.MaxPolicies, policyKind())
-	m.absences = newTables(opt.MaxNegative, absenceKind())
-	m.failures = newTables(min(opt.MaxNegative, maxFailures), absenceKind())
+	m.negatives = newNegatives(opt.MaxNegative)
+	m.failures = newTables(maxFailures, failureKind())
+	m.boundFailures(opt.MaxNegative)
 	return m
+}
+
+// SetMaxNegative puts another bound of absences in force: what is remembered stays, as far as there is room. It may take a second
+// for millions; questions do not wait for it.
+func (m *Memory) SetMaxNegative(now time.Time, bound int) {
+	m.negatives.resize(now, bound)
+	m.boundFailures(bound)
+}
+
+func (m *Memory) boundFailures(maxNegative int) {
+	for i := range m.failures {
+		m.failures[i].setBound((min(maxNegative, maxFailures) + i) / len(m.failures))
+	}
 }
 
 // policyKind: a policy has no end in memory. It serves until it expires, and as a fallback for comparing ids after.
@@ -66,7 +80,7 @@ func policyKind() kind[*resolver.Held] {
 	}
 }
 
-func absenceKind() kind[resolver.Absence] {
+func failureKind() kind[resolver.Absence] {
 	return kind[resolver.Absence]{
 		dead: func(a resolver.Absence, now time.Time) bool { return !now.Before(a.Expires()) },
 		rank: resolver.Absence.Expires,
@@ -98,7 +112,7 @@ func (m *Memory) Policy(domain dnsname.Name) (*resolver.Held, bool) {
 func (m *Memory) PutPolicy(h *resolver.Held) {
 	name := h.Entry.Domain.String()
 	shard(m, m.policies, name).put(time.Time{}, name, h)
-	shard(m, m.absences, name).forget(name)
+	m.negatives.forget(name)
 	shard(m, m.failures, name).forget(name)
 }
 
@@ -111,8 +125,8 @@ func (m *Memory) ForgetPolicy(domain dnsname.Name) {
 // Absence implements resolver.Memory.
 func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
 	name := domain.String()
-	if a, ok := shard(m, m.absences, name).get(name); ok {
-		return a, true
+	if until, ok := m.negatives.get(name); ok {
+		return resolver.NoPolicyUntil(until), true
 	}
 	return shard(m, m.failures, name).get(name)
 }
@@ -120,20 +134,21 @@ func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
 // PutAbsence implements resolver.Memory.
 func (m *Memory) PutAbsence(now time.Time, domain dnsname.Name, a resolver.Absence) {
 	name := domain.String()
-	to, from := m.absences, m.failures
-	switch a.(type) {
-	case *resolver.LookupFailed, *resolver.FetchFailed:
-		to, from = from, to
+	failures := shard(m, m.failures, name)
+	if none, ok := a.(resolver.NoPolicy); ok {
+		m.negatives.put(now, name, none.Expires().Unix())
+		failures.forget(name)
+		return
 	}
-	shard(m, to, name).put(now, name, a)
-	shard(m, from, name).forget(name)
+	failures.put(now, name, a)
+	m.negatives.forget(name)
 }
 
 // Policies is how many policies are held.
 func (m *Memory) Policies() int { return total(m.policies) }
 
 // Absences is how many absences are held, those that have expired and were not swept yet included.
-func (m *Memory) Absences() int { return total(m.absences) + total(m.failures) }
+func (m *Memory) Absences() int { return m.negatives.len() + total(m.failures) }
 
 func total[V any](tables []table[V]) int {
 	n := 0

@@ -14,15 +14,14 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// absent is an absence with an end of the test's choice.
-type absent struct {
-	resolver.NoPolicy
-	until int64
+func until(t time.Time) resolver.Absence { return resolver.NoPolicyUntil(t.Unix()) }
+
+// failed is a failure that is worth keeping until then.
+func failed(t time.Time) resolver.Absence {
+	a := &resolver.LookupFailed{Failures: 1}
+	a.RetryAt = t.Add(-a.Expires().Sub(a.RetryAt))
+	return a
 }
-
-func (a absent) Expires() time.Time { return time.Unix(a.until, 0) }
-
-func until(t time.Time) resolver.Absence { return absent{until: t.Unix()} }
 
 func held(i int, fetched time.Time) *resolver.Held {
 	return &resolver.Held{Entry: storetest.Entry(i, fetched)}
@@ -46,9 +45,9 @@ func TestMemoryHolds(t *testing.T) {
 	m.PutAbsence(now, a, gone)
 	expect("absence put", a, nil, gone)
 	expect("another domain", b, nil, nil)
-	failed := &resolver.LookupFailed{Failures: 1, RetryAt: now}
-	m.PutAbsence(now, a, failed)
-	expect("another absence put", a, nil, failed)
+	lost := &resolver.LookupFailed{Failures: 1, RetryAt: now}
+	m.PutAbsence(now, a, lost)
+	expect("another absence put", a, nil, lost)
 	h := held(1, now)
 	m.PutPolicy(h)
 	expect("a policy takes its absence away", a, h, nil)
@@ -61,7 +60,7 @@ func TestMemoryHolds(t *testing.T) {
 	expect("forgotten", a, nil, nil)
 	m.ForgetPolicy(a)
 	m.ForgetPolicy(b)
-	old := until(now.Add(-time.Hour))
+	old := failed(now.Add(-time.Hour))
 	m.PutAbsence(now, b, old)
 	expect("expired: it still tells how often something failed", b, nil, old)
 	if m.Policies() != 0 || m.Absences() != 1 {
@@ -94,12 +93,13 @@ func TestMemoryIsBounded(t *testing.T) {
 // checkKeys: each table's keys are those of its go-cache, each once.
 func checkKeys(t *testing.T, m *Memory) {
 	t.Helper()
-	for i := range m.absences {
-		checkTable(t, &m.absences[i])
+	for i := range m.failures {
+		checkTable(t, &m.failures[i])
 	}
 	for i := range m.policies {
 		checkTable(t, &m.policies[i])
 	}
+	checkNegatives(t, m.negatives)
 }
 
 func checkTable[V any](t *testing.T, table *table[V]) {
@@ -189,10 +189,10 @@ func TestMemoryTakesItsOwnCopyOfNames(t *testing.T) {
 	large := strings.Repeat("x", 1<<20) + ".d000001.example"
 	domain := dnsname.MustParse(large[1<<20+1:])
 	for range 2 {
-		m.PutAbsence(storetest.Clock(), domain, until(storetest.Clock()))
+		m.PutAbsence(storetest.Clock(), domain, failed(storetest.Clock()))
 	}
-	for i := range m.absences {
-		for key := range m.absences[i].cache.Items() {
+	for i := range m.failures {
+		for key := range m.failures[i].cache.Items() {
 			if key != domain.String() || unsafe.StringData(key) == unsafe.StringData(domain.String()) {
 				t.Errorf("%s is still a part of what the caller had", key)
 			}
@@ -214,7 +214,9 @@ func TestMemoryConcurrently(t *testing.T) {
 					m.PutPolicy(held(n, now))
 				case 1:
 					m.ForgetPolicy(domain)
-				case 2, 3:
+				case 2:
+					m.PutAbsence(now, domain, failed(now.Add(time.Minute)))
+				case 3:
 					m.PutAbsence(now.Add(time.Duration(i)*time.Second), domain, until(now.Add(time.Duration(i)*time.Second+time.Minute)))
 				}
 				if h, ok := m.Policy(domain); ok && h.Entry.Domain != domain {
@@ -233,7 +235,7 @@ func TestMemoryConcurrently(t *testing.T) {
 
 // TestMemoryOfAMillion measures what an absence costs.
 func TestMemoryOfAMillion(t *testing.T) {
-	const n, most = 1_000_000, 160
+	const n, most = 1_000_000, 100
 	now := storetest.Clock()
 	before := heap()
 	m := NewMemory(MemoryOptions{MaxNegative: n})

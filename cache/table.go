@@ -46,11 +46,20 @@ func (t *table[V]) get(key string) (v V, ok bool) {
 	return v, ok
 }
 
-// put takes a value in. For a new key it first drops what it finds dead at now, and a victim when there is no room.
+// setBound changes the bound. What is over it goes with the next puts.
+func (t *table[V]) setBound(bound int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bound = bound
+}
+
+// put takes a value in, where the bound is not 0. For a new key it first drops what it finds dead at now, and a victim when there is no room.
 func (t *table[V]) put(now time.Time, key string, v V) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.cache.Set(t.own(now, key), v, gocache.NoExpiration)
+	if t.bound > 0 {
+		t.cache.Set(t.own(now, key), v, gocache.NoExpiration)
+	}
 }
 
 // own returns the table's own copy of a key: the caller's may be a part of something large, and a map keeps what it was given last.
@@ -60,8 +69,10 @@ func (t *table[V]) own(now time.Time, key string) string {
 		return t.keys[slices.Index(t.keys, key)]
 	}
 	t.sweep(now)
-	if len(t.keys) >= t.bound {
-		t.remove(t.victim())
+	for range 2 { // one makes room; the other is for when the bound was lowered
+		if len(t.keys) >= t.bound {
+			t.remove(t.victim())
+		}
 	}
 	key = strings.Clone(key)
 	t.keys = append(t.keys, key)

@@ -26,6 +26,9 @@ func noPolicy(now time.Time, ttl time.Duration) NoPolicy {
 	return NoPolicy{until: now.Add(min(max(ttl, minNegative), maxNegative)).Unix()}
 }
 
+// NoPolicyUntil is the NoPolicy that Expires then, in Unix seconds: for a Memory that keeps no more of it than this.
+func NoPolicyUntil(unix int64) NoPolicy { return NoPolicy{until: unix} }
+
 // Fresh implements Absence. An end that lies too far ahead was set by a clock that ran ahead, and does not count.
 func (a NoPolicy) Fresh(now time.Time) bool {
 	left := a.until - now.Unix()

@@ -21,6 +21,7 @@ const metricsGrace = time.Second
 // served is what the daemon answers questions with, for those who count.
 type served struct {
 	store   *cache.Bolt
+	memory  *cache.Memory
 	service *resolver.Service
 	handler *tlspolicy.Handler
 	server  *socketmap.Server

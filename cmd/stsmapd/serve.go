@@ -43,7 +43,7 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the daemon",
 		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
-			"SIGHUP reads the configuration and the CA roots again; listeners, the store and cache.max_negative stay as they are.",
+			"SIGHUP reads the configuration and the CA roots again; listeners and the store stay as they are.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(), toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
@@ -120,16 +120,12 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer d.closeStore(store)
-	service := resolver.NewService(resolver.Options{
-		Settings: settings,
-		Store:    store,
-		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: min(c.Cache.MaxPolicies, maxInMemory)}),
-		Logger:   d.log,
-	})
+	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: maxInMemory})
+	service := resolver.NewService(resolver.Options{Settings: settings, Store: store, Memory: memory, Logger: d.log})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
 	server := &socketmap.Server{Handler: handler, Logger: d.log}
-	return d.serve(ctx, c, served{store, service, handler, server}, signals)
+	return d.serve(ctx, c, served{store, memory, service, handler, server}, signals)
 }
 
 // serve listens, answers, and obeys signals until one of them or a failing listener ends it.
@@ -166,12 +162,12 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 	d.log.Info("stsmapd is ready", "event", "ready", "version", version(), "listen", c.Listen, "state_dir", c.StateDir)
 	for {
 		select {
-		case s := <-signals:
-			if s == syscall.SIGHUP {
-				d.reload(service)
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				d.reload(s)
 				continue
 			}
-			d.log.Info("stsmapd is ending", "event", "ending", "signal", s.String())
+			d.log.Info("stsmapd is ending", "event", "ending", "signal", sig.String())
 		case <-ctx.Done():
 		case err = <-failed:
 		}
@@ -259,7 +255,7 @@ func (d *daemon) reporter(path string) resolver.Reporter {
 }
 
 // reload puts the configuration file and the CA roots in force again, or keeps what was.
-func (d *daemon) reload(service *resolver.Service) {
+func (d *daemon) reload(s served) {
 	c, err := d.load()
 	var settings resolver.Settings
 	if err == nil {
@@ -272,8 +268,9 @@ func (d *daemon) reload(service *resolver.Service) {
 		return
 	}
 	d.out.set(c.LogLevel, c.LogFormat)
-	service.Reconfigure(settings)
-	d.log.Info("configuration and CA roots reloaded; listeners, store and cache.max_negative stay as they were", "event", "reloaded")
+	s.service.Reconfigure(settings)
+	s.memory.SetMaxNegative(time.Now(), c.Cache.MaxNegative)
+	d.log.Info("configuration and CA roots reloaded; listeners and store stay as they were", "event", "reloaded")
 }
 
 func (d *daemon) closeStore(store *cache.Bolt) {
