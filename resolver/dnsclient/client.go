@@ -19,7 +19,7 @@ const (
 	defaultAttempts   = 3
 	defaultResolvConf = "/etc/resolv.conf"
 
-	// maxSockets bounds the sockets that a Client has open at any time; further lookups wait for their turn.
+	// maxSockets bounds the questions under way at any time, each with a socket; further lookups wait for their turn.
 	maxSockets = 1000
 	// maxRecords bounds the records of one answer. No mail domain comes near it.
 	maxRecords = 200
@@ -44,7 +44,8 @@ type Config struct {
 	TrustAD bool
 }
 
-// Client looks up records. It is safe for concurrent use and holds no socket and no goroutine between lookups.
+// Client looks up records. It is safe for concurrent use. A second or two after the last lookup it holds no socket and no
+// goroutine.
 //
 // A name that the DNS cannot hold (empty, with an empty label or one over 63 bytes, or over 255 bytes in all) exists
 // nowhere: it is answered NXDomain, with no TTL, without asking.
@@ -52,8 +53,9 @@ type Client struct {
 	timeout  time.Duration
 	attempts int
 	roster   *roster
-	sockets  chan struct{} // one element for each socket in use
-	buffers  sync.Pool     // of *[udpBuffer]byte
+	asking   chan struct{} // one element for each question under way
+	sockets  sockets
+	buffers  sync.Pool // of *[udpBuffer]byte
 }
 
 // New returns a Client. Its error names the setting, and the server's text, that it cannot work with; a resolv.conf
@@ -78,7 +80,7 @@ func New(cfg Config) (*Client, error) {
 		timeout:  cmp.Or(cfg.Timeout, defaultTimeout),
 		attempts: cmp.Or(cfg.Attempts, defaultAttempts),
 		roster:   r,
-		sockets:  make(chan struct{}, maxSockets),
+		asking:   make(chan struct{}, maxSockets),
 		buffers:  sync.Pool{New: func() any { return new([udpBuffer]byte) }},
 	}, nil
 }

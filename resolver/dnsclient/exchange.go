@@ -22,19 +22,20 @@ const (
 // returned answers q, whatever its Rcode.
 func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg, *Error) {
 	select {
-	case c.sockets <- struct{}{}:
-		defer func() { <-c.sockets }()
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
 	case <-ctx.Done():
 		return nil, failure(ctx, ctx.Err())
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, failure(ctx, err)
 	}
-	deadline := time.Now().Add(c.timeout)
+	now := time.Now()
+	deadline := now.Add(c.timeout)
 	buf := c.buffers.Get().(*[udpBuffer]byte)
 	defer c.buffers.Put(buf)
 	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		return roundTrip(ctx, func() (net.Conn, error) { return dialUDP(s) }, query, buf[:], deadline)
+		return c.datagram(ctx, s, query, buf[:], now, deadline)
 	})
 	if fail == nil && m.Truncated {
 		m, fail = c.stream(ctx, s, q, deadline)
@@ -56,20 +57,33 @@ func ednsOrPlain(q question, send func(*dns.Msg) (*dns.Msg, *Error)) (*dns.Msg, 
 	return m, fail
 }
 
-// dialUDP makes a fresh socket, so that its port is as hard to guess as the question's id. It is connected, so that the
-// kernel drops what other addresses send, and reports a closed port at once.
-func dialUDP(s *server) (net.Conn, error) {
-	return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr))
+// datagram has s answer by UDP.
+func (c *Client) datagram(ctx context.Context, s *server, query *dns.Msg, buf []byte, now, deadline time.Time) (*dns.Msg, *Error) {
+	socket, err := c.sockets.take(s, now)
+	if err != nil {
+		return nil, failure(ctx, err)
+	}
+	m, strays, fail := roundTrip(ctx, socket.Conn, query, buf, deadline)
+	if fail != nil || strays > 0 { // a forger may have found the port
+		_ = socket.Close()
+	} else {
+		c.sockets.giveBack(socket)
+	}
+	return m, fail
 }
 
 // stream has s answer by TCP what was too long for UDP.
 func (c *Client) stream(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
 	buf := make([]byte, dns.MaxMsgSize)
 	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		return roundTrip(ctx, func() (net.Conn, error) {
-			d := net.Dialer{Deadline: deadline}
-			return d.DialContext(ctx, "tcp", s.addr.String())
-		}, query, buf, deadline)
+		d := net.Dialer{Deadline: deadline}
+		conn, err := d.DialContext(ctx, "tcp", s.addr.String())
+		if err != nil {
+			return nil, failure(ctx, err)
+		}
+		defer conn.Close()
+		m, _, fail := roundTrip(ctx, conn, query, buf, deadline)
+		return m, fail
 	})
 	switch {
 	case fail != nil:
@@ -91,32 +105,34 @@ func newQuery(q question) *dns.Msg {
 	}
 }
 
-// roundTrip sends query and waits for its answer; other packets are ignored, as they may be forged. buf is overwritten.
-func roundTrip(ctx context.Context, dial func() (net.Conn, error), query *dns.Msg, buf []byte, deadline time.Time) (*dns.Msg, *Error) {
+// roundTrip sends query and waits for its answer. Other packets are ignored, as they may be forged; strays is how many came. buf
+// is overwritten. After an error the connection is of no more use.
+func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, deadline time.Time) (m *dns.Msg, strays int, fail *Error) {
 	packed, err := query.PackBuffer(buf)
 	if err != nil {
-		return nil, &Error{Kind: Malformed, Err: err} // cannot be: canonical packed the name before
+		return nil, 0, &Error{Kind: Malformed, Err: err} // cannot be: canonical packed the name before
 	}
-	conn, err := dial()
-	if err != nil {
-		return nil, failure(ctx, err)
-	}
-	defer conn.Close()
 	_ = conn.SetDeadline(deadline) // fails only on a closed socket, as the next call will
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-
-	framed := dns.Conn{Conn: conn}
-	if _, err := framed.Write(packed); err != nil {
-		return nil, failure(ctx, err)
+	m, strays, fail = converse(ctx, dns.Conn{Conn: conn}, query, packed, buf)
+	if !stop() && fail == nil { // the deadline may change at any moment: nobody else must wait on this connection
+		return nil, strays, failure(ctx, ctx.Err())
 	}
-	for {
-		n, err := framed.Read(buf)
+	return m, strays, fail
+}
+
+// converse sends packed, which is query, and reads until its answer comes.
+func converse(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []byte) (m *dns.Msg, strays int, fail *Error) {
+	if _, err := conn.Write(packed); err != nil {
+		return nil, 0, failure(ctx, err)
+	}
+	for ; ; strays++ {
+		n, err := conn.Read(buf)
 		if err != nil {
-			return nil, failure(ctx, err)
+			return nil, strays, failure(ctx, err)
 		}
 		if m, fail := parseReply(buf[:n], query); m != nil || fail != nil {
-			return m, fail
+			return m, strays, fail
 		}
 	}
 }

@@ -1,0 +1,127 @@
+package dnsclient
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+)
+
+// idle returns the sockets that wait.
+func (c *Client) idle() []*socket {
+	c.sockets.mu.Lock()
+	defer c.sockets.mu.Unlock()
+	return slices.Clone(c.sockets.idle)
+}
+
+// TestSocketsAfterTrouble: a port is not used again where a forger may have come near it.
+func TestSocketsAfterTrouble(t *testing.T) {
+	for _, tc := range []struct {
+		why     string
+		hook    dnstest.Hook // of the first question
+		timeout time.Duration
+		uses    []int // of the sockets that wait after the lookup
+	}{
+		{"an answer", dnstest.Answer, patience, []int{1}},
+		{"a denial", dnstest.Rcode(dns.RcodeNameError), patience, []int{1}},
+		{"a silence: the second try has a socket of its own", dnstest.Drop, impatience, []int{1}},
+		{"an answer that cannot be read: so has it", dnstest.Raw(func(b []byte) []byte { b[7]++; return b }), patience, []int{1}},
+		{"a forgery before the answer", forged(dnstest.WrongID), patience, nil},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
+			srv.On(asked, dns.TypeTXT, tc.hook, dnstest.Answer)
+			c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: tc.timeout})
+			if _, err := c.TXT(t.Context(), asked); err != nil {
+				t.Fatal(err)
+			}
+			var uses []int
+			for _, k := range c.idle() {
+				uses = append(uses, k.uses)
+			}
+			if !slices.Equal(uses, tc.uses) {
+				t.Errorf("sockets wait that have had %v questions, want %v", uses, tc.uses)
+			}
+		})
+	}
+}
+
+// TestSocketsServeInTurn: a socket serves one question at a time, so many in all, for so long, and one server.
+func TestSocketsServeInTurn(t *testing.T) {
+	c, _ := ask(t, zoneOne)
+	s := c.roster.order()[0]
+	now := time.Now()
+	take := func(now time.Time) *socket {
+		k, err := c.sockets.take(s, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	one, two := take(now), take(now)
+	if one == two {
+		t.Fatal("a socket was given out twice")
+	}
+	for i := range socketUses - 1 {
+		c.sockets.giveBack(one)
+		if k := take(now.Add(socketLife - 1)); k != one {
+			t.Fatalf("after %d questions the socket is not used again", i+1)
+		}
+	}
+	c.sockets.giveBack(one)
+	if k := c.sockets.pick(s, now); k != nil || one.SetDeadline(now) == nil {
+		t.Errorf("after %d questions the socket is still in use", socketUses)
+	}
+	c.sockets.giveBack(two)
+	if k := c.sockets.pick(s, now.Add(socketLife)); k != nil {
+		t.Error("a socket is used after its time")
+	}
+	if k := c.sockets.pick(&server{addr: s.addr}, now); k != nil {
+		t.Error("a socket of another server is used")
+	}
+}
+
+// TestIdleSocketsAreClosed: though nobody asks any more.
+func TestIdleSocketsAreClosed(t *testing.T) {
+	c, _ := ask(t, zoneOne)
+	if _, err := c.TXT(t.Context(), asked); err != nil {
+		t.Fatal(err)
+	}
+	end := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(c.idle()) > 0 {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("an idle socket stays open")
+		}
+	}
+}
+
+// TestIdleSocketsAreBounded: after a burst no more than maxIdle wait.
+func TestIdleSocketsAreBounded(t *testing.T) {
+	c, srv := ask(t, zoneOne)
+	const burst = 2 * maxIdle
+	release := make(chan struct{})
+	srv.On(asked, dns.TypeTXT, dnstest.Hold(release, dnstest.Answer))
+	var group sync.WaitGroup
+	for range burst {
+		group.Go(func() {
+			got, err := c.TXT(t.Context(), asked)
+			check(t, got, err, answerOne)
+		})
+	}
+	if err := srv.Wait(t.Context(), asked, dns.TypeTXT, burst); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	group.Wait()
+	if n := len(c.idle()); n > maxIdle {
+		t.Errorf("%d sockets wait", n)
+	}
+}
