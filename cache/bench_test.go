@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -120,6 +122,22 @@ func BenchmarkBoltGet(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		if _, err := store.Get(b.Context(), storetest.Domain(i*7919%1_000_000)); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+	if err := store.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkBoltGetAbsent is what each question costs here that is about a domain never seen before.
+func BenchmarkBoltGetAbsent(b *testing.B) {
+	store := mustOpen(b, millionStore(b, 100_000))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if _, err := store.Get(b.Context(), million(i*7919%1_000_000)); !errors.Is(err, resolver.ErrNotCached) {
 			b.Fatal(err)
 		}
 		i++

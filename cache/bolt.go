@@ -102,9 +102,8 @@ func (b *Bolt) Len() int { return int(b.count.Load()) }
 func (b *Bolt) Get(ctx context.Context, domain dnsname.Name) (resolver.Entry, error) {
 	key := domain.String()
 	var record []byte
-	err := b.read(ctx, func(policies tree) error {
-		e, _, err := policies.find([]byte(key))
-		record = e.value
+	err := b.read(ctx, func(h *handle) (err error) {
+		record, err = h.record([]byte(key))
 		return err
 	})
 	if err != nil {
@@ -194,13 +193,15 @@ func (b *Bolt) All(ctx context.Context) iter.Seq2[resolver.Entry, error] {
 // after returns the next records of a walk, in the order of their keys.
 func (b *Bolt) after(ctx context.Context, last []byte) ([]element, error) {
 	var found []element
-	err := b.read(ctx, func(policies tree) error {
+	err := b.read(ctx, func(h *handle) error {
 		size := 0
 		found = found[:0]
-		return policies.scan(last, func(e element) bool {
-			found = append(found, e)
-			size += len(e.value)
-			return len(found) < walkRecords && size < walkBytes
+		return h.policies(func(policies tree) error {
+			return policies.scan(last, func(e element) bool {
+				found = append(found, e)
+				size += len(e.value)
+				return len(found) < walkRecords && size < walkBytes
+			})
 		})
 	})
 	return found, err
@@ -209,8 +210,8 @@ func (b *Bolt) after(ctx context.Context, last []byte) ([]element, error) {
 // maxTries bounds how often an operation is begun again because the file under it was healed.
 const maxTries = 4
 
-// read calls look with one state of the store. A file that turns out to be damaged is healed, and look called again.
-func (b *Bolt) read(ctx context.Context, look func(policies tree) error) (err error) {
+// read calls look with the open file. A file that turns out to be damaged is healed, and look called again.
+func (b *Bolt) read(ctx context.Context, look func(*handle) error) (err error) {
 	for range maxTries {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -222,7 +223,7 @@ func (b *Bolt) read(ctx context.Context, look func(policies tree) error) (err er
 			}
 			continue
 		}
-		err = h.policies(look)
+		err = look(h)
 		d := (*damage)(nil)
 		switch {
 		case errors.As(err, &d):

@@ -1,11 +1,13 @@
 package cache
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,6 +47,7 @@ type handle struct {
 	file     *os.File // db's own
 	pageSize int
 	readOnly bool
+	shelves  sync.Pool // of *shelf
 
 	// jammed: bbolt panicked with its locks held. The handle cannot be closed, only left behind.
 	jammed atomic.Bool
@@ -85,7 +88,9 @@ func newHandle(f *os.File, o *bbolt.Options) (h *handle, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &handle{db: db, file: f, pageSize: db.Info().PageSize, readOnly: o.ReadOnly}, nil
+	return &handle{
+		db: db, file: f, pageSize: db.Info().PageSize, readOnly: o.ReadOnly, shelves: sync.Pool{New: func() any { return new(shelf) }},
+	}, nil
 }
 
 // panicked makes a panic of bbolt's, or a fault on its map, a damage.
@@ -143,26 +148,47 @@ func (h *handle) end(tx *bbolt.Tx) {
 }
 
 // view calls read with one state of the file. The tree's bytes do not point into bbolt's map, they may be kept.
-func (h *handle) view(read func(root tree) error) error {
+func (h *handle) view(read func(root tree) error) error { return h.viewOn(nil, read) }
+
+// viewOn is view with the pages on a shelf: the tree's bytes are good until read returns.
+func (h *handle) viewOn(s *shelf, read func(root tree) error) error {
 	tx, err := h.begin(false)
 	if err != nil {
 		return err
 	}
 	defer h.end(tx)
-	root, err := h.pagesOf(tx).openTree(pgid(tx.Cursor().Bucket().Root()))
+	root, err := h.pagesOf(tx, s).openTree(pgid(tx.Cursor().Bucket().Root()))
 	if err != nil {
 		return err
 	}
 	return read(root)
 }
 
-func (h *handle) pagesOf(tx *bbolt.Tx) pages {
-	return pages{h.file, h.pageSize, pgid(tx.Size() / int64(h.pageSize))}
+func (h *handle) pagesOf(tx *bbolt.Tx, s *shelf) pages {
+	return pages{h.file, h.pageSize, pgid(tx.Size() / int64(h.pageSize)), s}
 }
 
 // policies calls read with the bucket of records.
-func (h *handle) policies(read func(policies tree) error) error {
-	return h.view(func(root tree) error {
+func (h *handle) policies(read func(policies tree) error) error { return h.policiesOn(nil, read) }
+
+// record returns a copy of a domain's record, nil where there is none. Most questions for which the store is asked are about domains
+// that it does not hold, so that takes no memory.
+func (h *handle) record(key []byte) (record []byte, err error) {
+	s := h.shelves.Get().(*shelf)
+	defer h.shelves.Put(s)
+	s.taken = 0
+	err = h.policiesOn(s, func(policies tree) error {
+		e, ok, err := policies.find(key)
+		if ok {
+			record = bytes.Clone(e.value)
+		}
+		return err
+	})
+	return record, err
+}
+
+func (h *handle) policiesOn(s *shelf, read func(policies tree) error) error {
+	return h.viewOn(s, func(root tree) error {
 		policies, ok, err := root.bucket(bucketPolicies)
 		if err == nil && !ok {
 			err = damaged("the bucket of policies is gone")

@@ -176,16 +176,39 @@ type pages struct {
 	r        io.ReaderAt
 	pageSize int
 	limit    pgid
+	shelf    *shelf // nil: each page is read into memory of its own
 }
 
-func newPages(r io.ReaderAt, m meta) pages { return pages{r, m.pageSize, m.limit} }
+func newPages(r io.ReaderAt, m meta) pages { return pages{r: r, pageSize: m.pageSize, limit: m.limit} }
+
+// shelf is memory for the pages of one search, to be used again for the next.
+type shelf struct {
+	pages [][]byte
+	taken int
+}
+
+// page returns memory for one page.
+func (s *shelf) page(size int) []byte {
+	if s.taken == len(s.pages) {
+		s.pages = append(s.pages, make([]byte, size))
+	}
+	s.taken++
+	return s.pages[s.taken-1]
+}
+
+func (p pages) page() []byte {
+	if p.shelf == nil {
+		return make([]byte, p.pageSize)
+	}
+	return p.shelf.page(p.pageSize)
+}
 
 // load returns the bytes of a page with its overflow. Of the content only the page's number and length are checked.
 func (p pages) load(id pgid) ([]byte, error) {
 	if id < 2 || id >= p.limit {
 		return nil, damaged("a pointer to page %d of %d", id, p.limit)
 	}
-	b := make([]byte, p.pageSize)
+	b := p.page()
 	if err := p.fill(b, id); err != nil {
 		return nil, err
 	}
