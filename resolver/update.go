@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
+// errTooSlow: it is not the network's word, but ours, that ends the lookup.
+var errTooSlow = fmt.Errorf("not finished within %v", updateLimit)
+
 // step runs inside the domain's flight, and only there: nothing else writes what is known of a domain.
 func (s *Service) step(domain dnsname.Name) STSFinding {
-	ctx, cancel := context.WithTimeoutCause(s.ctx, updateLimit, fmt.Errorf("not finished within %v", updateLimit))
+	ctx, cancel := context.WithTimeoutCause(s.ctx, updateLimit, errTooSlow)
 	defer cancel()
 	known, inMemory := s.memory.Policy(domain)
 	var unread error
@@ -123,9 +128,10 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 }
 
 // acquire takes one of the slots, waiting in order, but not longer than queueLimit.
-func acquire(ctx context.Context, slots interface {
-	Acquire(context.Context, int64) error
-}, what string) error {
+func acquire(ctx context.Context, slots *semaphore.Weighted, what string) error {
+	if slots.TryAcquire(1) { // it lets nobody overtake those who wait
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, queueLimit)
 	defer cancel()
 	if err := slots.Acquire(ctx, 1); err != nil {
