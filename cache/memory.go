@@ -18,13 +18,13 @@ const share = 848
 
 // Memory is a resolver.Memory, with bounds. Policies and absences have tables and bounds of their own, so neither can push out the
 // other. A table that is full drops, of a few entries drawn at random, the one that matters least: the absence that expires first,
-// the policy that was longest unused. Policies and failures are in go-cache, in shards. A failure is remembered with its reason,
-// which takes some hundred bytes, and so has a smaller bound; that a domain has no policy takes some twenty: see negatives.
+// the policy that was longest unused. All of them are in shards, none of which is ever locked for long. A failure is remembered with
+// its reason, which takes some hundred bytes, and so has a smaller bound; that a domain has no policy takes some twenty.
 type Memory struct {
 	seed      maphash.Seed
-	policies  []table[*resolver.Held]
-	negatives *negatives                // resolver.NoPolicy
-	failures  []table[resolver.Absence] // *resolver.LookupFailed and *resolver.FetchFailed
+	policies  []policyShard
+	negatives *negatives // resolver.NoPolicy
+	failures  []table    // *resolver.LookupFailed and *resolver.FetchFailed
 }
 
 // maxFailures bounds how many failures are remembered. What is dropped is looked up again when it is asked for.
@@ -47,9 +47,9 @@ func NewMemory(opt MemoryOptions) *Memory {
 		opt.MaxPolicies = DefaultMax
 	}
 	m := &Memory{seed: maphash.MakeSeed()}
-	m.policies = newTables(opt.MaxPolicies, policyKind())
+	m.policies = newPolicyShards(opt.MaxPolicies)
 	m.negatives = newNegatives(opt.MaxNegative)
-	m.failures = newTables(maxFailures, failureKind())
+	m.failures = newTables(maxFailures)
 	m.boundFailures(opt.MaxNegative)
 	return m
 }
@@ -67,60 +67,33 @@ func (m *Memory) boundFailures(maxNegative int) {
 	}
 }
 
-// policyKind: a policy has no end in memory. It serves until it expires, and as a fallback for comparing ids after.
-func policyKind() kind[*resolver.Held] {
-	return kind[*resolver.Held]{
-		dead: func(*resolver.Held, time.Time) bool { return false },
-		rank: func(h *resolver.Held) time.Time {
-			if used := h.Used(); used.After(h.Entry.Fetched) {
-				return used
-			}
-			return h.Entry.Fetched
-		},
-	}
+func (m *Memory) policyShard(domain dnsname.Name) *policyShard {
+	return &m.policies[m.index(domain.String(), len(m.policies))]
 }
 
-func failureKind() kind[resolver.Absence] {
-	return kind[resolver.Absence]{
-		dead: func(a resolver.Absence, now time.Time) bool { return !now.Before(a.Expires()) },
-		rank: resolver.Absence.Expires,
-	}
-}
+func (m *Memory) failureTable(name string) *table { return &m.failures[m.index(name, len(m.failures))] }
 
-// newTables shares out a bound over shards.
-func newTables[V any](bound int, k kind[V]) []table[V] {
-	tables := make([]table[V], (bound+share-1)/share)
-	for i := range tables {
-		tables[i].init((bound+i)/len(tables), k)
-	}
-	return tables
-}
-
-// shard returns the table of a name.
-func shard[V any](m *Memory, tables []table[V], name string) *table[V] {
-	i, _ := bits.Mul64(maphash.String(m.seed, name), uint64(len(tables)))
-	return &tables[i]
+// index is which of so many shards a name belongs to.
+func (m *Memory) index(name string, shards int) uint64 {
+	i, _ := bits.Mul64(maphash.String(m.seed, name), uint64(shards))
+	return i
 }
 
 // Policy implements resolver.Memory.
 func (m *Memory) Policy(domain dnsname.Name) (*resolver.Held, bool) {
-	name := domain.String()
-	return shard(m, m.policies, name).get(name)
+	return m.policyShard(domain).get(domain)
 }
 
 // PutPolicy implements resolver.Memory.
 func (m *Memory) PutPolicy(h *resolver.Held) {
+	m.policyShard(h.Entry.Domain).put(h)
 	name := h.Entry.Domain.String()
-	shard(m, m.policies, name).put(time.Time{}, name, h)
 	m.negatives.forget(name)
-	shard(m, m.failures, name).forget(name)
+	m.failureTable(name).forget(name)
 }
 
 // ForgetPolicy implements resolver.Memory.
-func (m *Memory) ForgetPolicy(domain dnsname.Name) {
-	name := domain.String()
-	shard(m, m.policies, name).forget(name)
-}
+func (m *Memory) ForgetPolicy(domain dnsname.Name) { m.policyShard(domain).forget(domain) }
 
 // Absence implements resolver.Memory.
 func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
@@ -128,13 +101,13 @@ func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
 	if until, ok := m.negatives.get(name); ok {
 		return resolver.NoPolicyUntil(until), true
 	}
-	return shard(m, m.failures, name).get(name)
+	return m.failureTable(name).get(name)
 }
 
 // PutAbsence implements resolver.Memory.
 func (m *Memory) PutAbsence(now time.Time, domain dnsname.Name, a resolver.Absence) {
 	name := domain.String()
-	failures := shard(m, m.failures, name)
+	failures := m.failureTable(name)
 	if none, ok := a.(resolver.NoPolicy); ok {
 		m.negatives.put(now, name, none.Expires().Unix())
 		failures.forget(name)
@@ -145,15 +118,19 @@ func (m *Memory) PutAbsence(now time.Time, domain dnsname.Name, a resolver.Absen
 }
 
 // Policies is how many policies are held.
-func (m *Memory) Policies() int { return total(m.policies) }
+func (m *Memory) Policies() int {
+	n := 0
+	for i := range m.policies {
+		n += m.policies[i].len()
+	}
+	return n
+}
 
 // Absences is how many absences are held, those that have expired and were not swept yet included.
-func (m *Memory) Absences() int { return m.negatives.len() + total(m.failures) }
-
-func total[V any](tables []table[V]) int {
-	n := 0
-	for i := range tables {
-		n += tables[i].cache.ItemCount()
+func (m *Memory) Absences() int {
+	n := m.negatives.len()
+	for i := range m.failures {
+		n += m.failures[i].cache.ItemCount()
 	}
 	return n
 }

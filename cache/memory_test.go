@@ -12,6 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
 func until(t time.Time) resolver.Absence { return resolver.NoPolicyUntil(t.Unix()) }
@@ -96,13 +97,10 @@ func checkKeys(t *testing.T, m *Memory) {
 	for i := range m.failures {
 		checkTable(t, &m.failures[i])
 	}
-	for i := range m.policies {
-		checkTable(t, &m.policies[i])
-	}
 	checkNegatives(t, m.negatives)
 }
 
-func checkTable[V any](t *testing.T, table *table[V]) {
+func checkTable(t *testing.T, table *table) {
 	t.Helper()
 	items := table.cache.Items()
 	for _, key := range table.keys {
@@ -249,6 +247,42 @@ func TestMemoryOfAMillion(t *testing.T) {
 		if each > most || m.Absences() < n*95/100 {
 			t.Errorf("%.0f bytes for each of %d absences, want %d at most", each, m.Absences(), most)
 		}
+	}
+	runtime.KeepAlive(m)
+}
+
+// TestMemoryOfPolicies measures what a policy costs that came from the store and was answered once.
+func TestMemoryOfPolicies(t *testing.T) {
+	const n, most = 100_000, 700
+	now := storetest.Clock()
+	policy := func(i int) *resolver.Held {
+		name := million(i).String()
+		text := "version: STSv1\r\nmode: enforce\r\nmx: mx1." + name + "\r\nmx: *.mail." + name + "\r\nmax_age: 604800\r\n"
+		p, err := mtasts.ParsePolicy([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := encode(resolver.Entry{Domain: million(i), ID: "20260101T000000", Policy: p, Fetched: now, Checked: now, Used: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := decode(name, record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &resolver.Held{Entry: e}
+		h.Rendered.Text(0, func() string { return "secure match=mx1." + name + ":.mail." + name + " servername=hostname" })
+		return h
+	}
+	before := heap()
+	m := NewMemory(MemoryOptions{MaxPolicies: 2 * n})
+	for i := range n {
+		m.PutPolicy(policy(i))
+	}
+	each := float64(heap()-before) / n
+	t.Logf("%d policies, %.0f bytes each", m.Policies(), each)
+	if each > most || m.Policies() != n {
+		t.Errorf("%.0f bytes for each of %d policies, want %d at most", each, m.Policies(), most)
 	}
 	runtime.KeepAlive(m)
 }

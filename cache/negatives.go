@@ -38,7 +38,7 @@ func newNegatives(bound int) *negatives {
 	return n
 }
 
-// newGeneration shares out a bound over shards, as newTables does.
+// newGeneration shares out a bound over shards.
 func newGeneration(bound int) *generation {
 	g := &generation{bound: bound, shards: make([]negativeShard, (bound+share-1)/share)}
 	for i := range g.shards {

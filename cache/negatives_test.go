@@ -134,7 +134,7 @@ func TestMaxNegativeBoundsFailures(t *testing.T) {
 		}
 		put()
 	}
-	if n := total(m.failures); n > 1000 || n < 900 {
+	if n := m.Absences(); n > 1000 || n < 900 {
 		t.Errorf("%d failures are held, want 1000", n)
 	}
 	checkKeys(t, m)

@@ -8,19 +8,14 @@ import (
 	"time"
 
 	gocache "github.com/patrickmn/go-cache"
+
+	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// kind is what a table must know of its values.
-type kind[V any] struct {
-	dead func(v V, now time.Time) bool // of no more use
-	rank func(v V) time.Time           // of two the one with the earlier time matters less
-}
-
-// table is one shard: a go-cache with a bound. go-cache knows neither bounds nor order, so the keys stand in a slice besides, each
-// once: a hand goes round it for what is dead, and victims are drawn from it. Reads only take go-cache's own lock.
-type table[V any] struct {
+// table holds failures up to a bound: a shard of them, in a go-cache. go-cache knows neither bounds nor order, so the keys stand in a
+// slice besides, each once: a hand goes round it for what is dead, and victims are drawn from it. Reads only take go-cache's own lock.
+type table struct {
 	cache *gocache.Cache
-	kind  kind[V]
 	bound int
 
 	mu   sync.Mutex // for all that changes the keys
@@ -33,38 +28,44 @@ const (
 	candidates = 4 // drawn to find a victim
 )
 
-func (t *table[V]) init(bound int, k kind[V]) {
-	t.cache, t.kind, t.bound = gocache.New(gocache.NoExpiration, 0), k, bound
+// newTables makes enough of them for so many failures.
+func newTables(count int) []table {
+	tables := make([]table, (count+share-1)/share)
+	for i := range tables {
+		tables[i].cache = gocache.New(gocache.NoExpiration, 0)
+	}
+	return tables
 }
 
 // get returns what was put last under a key.
-func (t *table[V]) get(key string) (v V, ok bool) {
+func (t *table) get(key string) (a resolver.Absence, ok bool) {
 	x, ok := t.cache.Get(key)
 	if ok {
-		v = x.(V)
+		a = x.(resolver.Absence)
 	}
-	return v, ok
+	return a, ok
 }
 
 // setBound changes the bound. What is over it goes with the next puts.
-func (t *table[V]) setBound(bound int) {
+func (t *table) setBound(bound int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bound = bound
 }
 
-// put takes a value in, where the bound is not 0. For a new key it first drops what it finds dead at now, and a victim when there is no room.
-func (t *table[V]) put(now time.Time, key string, v V) {
+// put takes a value in, where the bound is not 0. For a new key it first drops what it finds dead at now, and a victim when there
+// is no room.
+func (t *table) put(now time.Time, key string, a resolver.Absence) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.bound > 0 {
-		t.cache.Set(t.own(now, key), v, gocache.NoExpiration)
+		t.cache.Set(t.own(now, key), a, gocache.NoExpiration)
 	}
 }
 
 // own returns the table's own copy of a key: the caller's may be a part of something large, and a map keeps what it was given last.
 // Searching a shard's keys takes microseconds.
-func (t *table[V]) own(now time.Time, key string) string {
+func (t *table) own(now time.Time, key string) string {
 	if _, known := t.cache.Get(key); known {
 		return t.keys[slices.Index(t.keys, key)]
 	}
@@ -80,7 +81,7 @@ func (t *table[V]) own(now time.Time, key string) string {
 }
 
 // forget removes a key.
-func (t *table[V]) forget(key string) {
+func (t *table) forget(key string) {
 	if _, known := t.cache.Get(key); !known {
 		return
 	}
@@ -92,12 +93,12 @@ func (t *table[V]) forget(key string) {
 }
 
 // sweep moves the hand on, and drops what is dead under it.
-func (t *table[V]) sweep(now time.Time) {
+func (t *table) sweep(now time.Time) {
 	for range min(sweepSteps, len(t.keys)) {
 		if t.hand >= len(t.keys) {
 			t.hand = 0
 		}
-		if v, ok := t.get(t.keys[t.hand]); !ok || t.kind.dead(v, now) {
+		if a, ok := t.get(t.keys[t.hand]); !ok || !now.Before(a.Expires()) {
 			t.remove(t.hand)
 		} else {
 			t.hand++
@@ -105,21 +106,21 @@ func (t *table[V]) sweep(now time.Time) {
 	}
 }
 
-// victim is the index of the key that matters least of a few.
-func (t *table[V]) victim() int {
-	worst, worstRank := 0, time.Time{}
+// victim is the index of the key whose failure is over first, of a few.
+func (t *table) victim() int {
+	worst, earliest := 0, time.Time{}
 	for i := range candidates {
 		at := rand.IntN(len(t.keys))
-		v, _ := t.get(t.keys[at])
-		if rank := t.kind.rank(v); i == 0 || rank.Before(worstRank) {
-			worst, worstRank = at, rank
+		a, _ := t.get(t.keys[at])
+		if end := a.Expires(); i == 0 || end.Before(earliest) {
+			worst, earliest = at, end
 		}
 	}
 	return worst
 }
 
 // remove drops the key at an index; the last one takes its place.
-func (t *table[V]) remove(i int) {
+func (t *table) remove(i int) {
 	t.cache.Delete(t.keys[i])
 	last := len(t.keys) - 1
 	t.keys[i] = t.keys[last]

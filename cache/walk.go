@@ -11,8 +11,8 @@ import (
 func (m *Memory) Held() iter.Seq[*resolver.Held] {
 	return func(yield func(*resolver.Held) bool) {
 		for i := range m.policies {
-			for _, item := range m.policies[i].cache.Items() {
-				if !yield(item.Object.(*resolver.Held)) {
+			for _, h := range m.policies[i].all() {
+				if !yield(h) {
 					return
 				}
 			}
