@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -101,6 +102,7 @@ func (d *daemon) load() (config, error) {
 }
 
 func (d *daemon) run(ctx context.Context) error {
+	defer runtime.KeepAlive(tuneGC())
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
