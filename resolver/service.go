@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ type Options struct {
 const (
 	maxLookups    = 1024             // domains that are looked up at once, for questions and in the background
 	maxChecks     = 256              // of them, background checks of an id
+	maxFast       = 52               // of them, for each processor, those that began less than slowLookup ago: see fast
 	queueLimit    = 20 * time.Second // for one of the lookups, and again for one of the fetches
 	updateLimit   = 80 * time.Second // one domain's lookup and fetch, waiting included
 	questionLimit = 85 * time.Second // a question, before DANE has its 10 s
@@ -60,6 +62,7 @@ type Service struct {
 
 	flight      singleflight.Group  // one lookup for a domain at a time: it alone writes
 	lookups     *semaphore.Weighted // maxLookups
+	fast        *fast
 	checks      *semaphore.Weighted // maxChecks
 	dane        *daneJudge
 	agenda      *agenda
@@ -90,7 +93,7 @@ func NewService(o Options) *Service {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		store: o.Store, memory: o.Memory, log: o.Logger, now: wallClock,
-		lookups: semaphore.NewWeighted(maxLookups), checks: semaphore.NewWeighted(maxChecks),
+		lookups: semaphore.NewWeighted(maxLookups), fast: newFast(maxFast * runtime.GOMAXPROCS(0)), checks: semaphore.NewWeighted(maxChecks),
 		agenda: newAgenda(), saver: newSaver(o.Store, o.Logger), crowded: make(chan struct{}, 1),
 		clock: newClockWatch(wallClock()),
 		ctx:   ctx, cancel: cancel,

@@ -103,6 +103,11 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 		return s.busy(known, err)
 	}
 	defer s.lookups.Release(1)
+	done, err := s.fast.begin(ctx)
+	if err != nil {
+		return s.busy(known, err)
+	}
+	defer done()
 	cfg := s.config.Load()
 	before, _ := s.memory.Absence(domain)
 	d := discover(ctx, cfg.DNS, domain)

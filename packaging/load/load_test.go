@@ -13,7 +13,7 @@ import (
 )
 
 // floodBound is what README says of memory with the default settings, when the table of negatives is full.
-const floodBound = 700 << 20
+const floodBound = 150 << 20
 
 // TestFlood: two million domains without a policy push no policy out, and memory stays within its bound.
 func TestFlood(t *testing.T) {

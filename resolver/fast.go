@@ -1,0 +1,32 @@
+package resolver
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// slowLookup is the age from which a lookup counts as slow.
+const slowLookup = 100 * time.Millisecond
+
+// fast bounds how many lookups are busy at once. Those that the network answers soon take a processor each time that it does: as many
+// of them as are asked for would queue there, and questions that memory can answer would queue behind them. A lookup that is slow
+// takes no processor, but waits; it no longer counts, so that some slow nameservers do not hold up the lookups of all others.
+type fast struct{ slots *semaphore.Weighted }
+
+func newFast(most int) *fast { return &fast{semaphore.NewWeighted(int64(most))} }
+
+// begin waits in order for a slot. Call done when the lookup is over.
+func (f *fast) begin(ctx context.Context) (done func(), err error) {
+	if err := acquire(ctx, f.slots, "lookups"); err != nil {
+		return nil, err
+	}
+	release := func() { f.slots.Release(1) }
+	slow := time.AfterFunc(slowLookup, release)
+	return func() {
+		if slow.Stop() {
+			release()
+		}
+	}, nil
+}
