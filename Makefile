@@ -2,11 +2,13 @@
 
 GO ?= go
 FUZZTIME ?= 30s
+HOURS ?= 2
+RATE ?= 2000
 # Root by su has no sbin in its PATH; Postfix and dpkg live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 export GO FUZZTIME
 
-.PHONY: build test lint e2e bench fuzz deps
+.PHONY: build test lint e2e bench fuzz deps soak
 
 # The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
 build:
@@ -32,9 +34,13 @@ bench:
 fuzz:
 	packaging/tools/fuzz.sh
 
+# Hours under questions in a changing world, and a verdict whether memory, files, goroutines and store stay flat.
+soak: deps
+	SOAK_DURATION=$(HOURS)h SOAK_RATE=$(RATE) $(GO) test -count=1 -v -timeout 0 ./packaging/torture/soak
+
 # As root on Debian: installs what the tests need.
 deps:
 	packaging/tools/deps.sh
 
 # Tests need no version, and a clone that belongs to another user has none to give.
-test lint e2e bench fuzz: export GOFLAGS := $(GOFLAGS) -buildvcs=false
+test lint e2e bench fuzz soak: export GOFLAGS := $(GOFLAGS) -buildvcs=false

@@ -155,7 +155,7 @@ func TestDiskTrouble(t *testing.T) {
 				trouble.worsen(t, disk)
 			}
 			v.change(t, 0)
-			v.p.dead.Store(true)
+			v.p.Dead.Store(true)
 			v.remembers(t, "in the trouble")
 			if lines := v.d.Log.Lines("event=store_"); len(lines) != 1 || v.alerts() != 1 || !strings.Contains(lines[0], trouble.cause) {
 				t.Errorf("the trouble made these lines, want one alert with %q:\n%s", trouble.cause, strings.Join(lines, "\n"))
@@ -189,7 +189,7 @@ func TestEndInDiskTrouble(t *testing.T) {
 			for v.alerts() == 0 {
 				v.learn(t)
 			}
-			v.p.dead.Store(true)
+			v.p.Dead.Store(true)
 			if mended {
 				giveBack()
 			}
@@ -221,14 +221,14 @@ func TestStartOnFullDisk(t *testing.T) {
 	for v.alerts() == 0 {
 		v.learn(t)
 	}
-	v.p.dead.Store(true)
+	v.p.Dead.Store(true)
 	v.remembers(t, "on a full disk from the start")
 }
 
 // victim is a daemon with its state on a disk that will make trouble, and what it has learnt.
 type victim struct {
 	w        *world.World
-	p        *publishers
+	p        *world.Publishers
 	disk     string
 	inet     netip.AddrPort
 	d        *world.Daemon
@@ -238,14 +238,14 @@ type victim struct {
 
 func newVictim(t *testing.T, w *world.World, disk string) *victim {
 	t.Helper()
-	v := &victim{w: w, p: newPublishers(t, w), disk: disk, inet: netip.AddrPortFrom(w.Host(), 8461)}
+	v := &victim{w: w, p: w.Publishers(t), disk: disk, inet: netip.AddrPortFrom(w.Host(), 8461)}
 	v.start(t)
 	return v
 }
 
 func (v *victim) start(t *testing.T) {
 	t.Helper()
-	v.d = v.p.daemonOf(t, v.w, v.inet, v.disk)
+	v.d = v.w.DaemonOf(t, v.p, v.inet, v.disk)
 	v.ask = v.d.Asker(t, v.d.Listeners()[0])
 }
 
@@ -263,9 +263,9 @@ func (v *victim) alerts() int { return len(v.d.Log.Lines("event=store_write_fail
 // learn has a new domain's policy learnt.
 func (v *victim) learn(t *testing.T) {
 	t.Helper()
-	domain := v.p.domain(len(v.policies))
-	v.p.publish(domain, 1, 1)
-	if answer := v.ask("sts", domain); policyOf(domain, answer) != 1 {
+	domain := v.p.Domain(len(v.policies))
+	v.p.Publish(domain, world.Publication{ID: 1, Policy: 1})
+	if answer := v.ask("sts", domain); world.PolicyOf(domain, answer) != 1 {
 		t.Fatalf("%s is answered %q; log:\n%s", domain, answer, v.d.Log)
 	}
 	v.policies = append(v.policies, 1)
@@ -274,11 +274,11 @@ func (v *victim) learn(t *testing.T) {
 // change gives the i-th domain a new policy, and asks until that is answered.
 func (v *victim) change(t *testing.T, i int) {
 	t.Helper()
-	domain := v.p.domain(i)
+	domain := v.p.Domain(i)
 	v.policies[i]++
-	v.p.publish(domain, v.policies[i], v.policies[i])
+	v.p.Publish(domain, world.Publication{ID: v.policies[i], Policy: v.policies[i]})
 	world.Eventually(t, checkLimit, "the changed policy", func() bool {
-		return policyOf(domain, v.ask("sts", domain)) == v.policies[i]
+		return world.PolicyOf(domain, v.ask("sts", domain)) == v.policies[i]
 	})
 }
 
@@ -286,8 +286,8 @@ func (v *victim) change(t *testing.T, i int) {
 func (v *victim) remembers(t *testing.T, when string) {
 	t.Helper()
 	for i, want := range v.policies {
-		domain := v.p.domain(i)
-		if answer := v.ask("sts", domain); policyOf(domain, answer) != want {
+		domain := v.p.Domain(i)
+		if answer := v.ask("sts", domain); world.PolicyOf(domain, answer) != want {
 			t.Fatalf("%s: %s is answered %q, want its policy %d; log:\n%s", when, domain, answer, want, v.d.Log)
 		}
 	}

@@ -63,7 +63,7 @@ func TestKilledAmongWrites(t *testing.T) {
 		}
 	}
 	k := &killing{
-		w: w, p: newPublishers(t, w), random: rand.New(rand.NewPCG(seed, 0)), inet: netip.AddrPortFrom(w.Host(), 8461), stateDir: t.TempDir(),
+		w: w, p: w.Publishers(t), random: rand.New(rand.NewPCG(seed, 0)), inet: netip.AddrPortFrom(w.Host(), 8461), stateDir: t.TempDir(),
 		ledger: ledger{answered: map[string]int{}, recent: map[string]bool{}},
 	}
 	t.Logf("STSMAPD_E2E_SEED=%d", seed)
@@ -76,14 +76,14 @@ func TestKilledAmongWrites(t *testing.T) {
 		}
 	}
 	took := time.Since(begin)
-	k.p.dead.Store(true)
-	d := k.p.daemonOf(t, w, k.inet, k.stateDir)
+	k.p.Dead.Store(true)
+	d := w.DaemonOf(t, k.p, k.inet, k.stateDir)
 	refreshed := 0
 	for _, domain := range k.ledger.all {
 		k.check(t, d, domain)
 	}
 	for i := range due {
-		if k.ledger.answered[k.p.domain(i)] == 2 {
+		if k.ledger.answered[k.p.Domain(i)] == 2 {
 			refreshed++
 		}
 	}
@@ -98,7 +98,7 @@ func TestKilledAmongWrites(t *testing.T) {
 // killing is a test with a daemon that is killed again and again.
 type killing struct {
 	w        *world.World
-	p        *publishers
+	p        *world.Publishers
 	random   *rand.Rand
 	inet     netip.AddrPort
 	stateDir string
@@ -119,10 +119,10 @@ func (k *killing) seed(t *testing.T) {
 	fetched := time.Now().UTC().Add(-48 * time.Hour)
 	var all sync.WaitGroup
 	for i := range due {
-		domain := k.p.domain(i)
-		k.p.publish(domain, 1, 2)
+		domain := k.p.Domain(i)
+		k.p.Publish(domain, world.Publication{ID: 1, Policy: 2})
 		k.ledger.note(domain, 1)
-		policy, err := mtasts.ParsePolicy([]byte(policyText(domain, 1)))
+		policy, err := mtasts.ParsePolicy([]byte(world.Publication{Policy: 1}.Text(domain)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,8 +145,8 @@ func (k *killing) seed(t *testing.T) {
 // much to write, and killed.
 func (k *killing) live(t *testing.T) {
 	t.Helper()
-	k.p.dead.Store(true)
-	d := k.p.daemonOf(t, k.w, k.inet, k.stateDir)
+	k.p.Dead.Store(true)
+	d := k.w.DaemonOf(t, k.p, k.inet, k.stateDir)
 	seen := map[string]bool{}
 	for domain := range k.ledger.recent {
 		seen[domain] = true
@@ -159,7 +159,7 @@ func (k *killing) live(t *testing.T) {
 		k.judge(t, domain, ask("sts", domain))
 	}
 	clear(k.ledger.recent)
-	k.p.dead.Store(false)
+	k.p.Dead.Store(false)
 
 	ctx, end := context.WithCancel(t.Context())
 	var all sync.WaitGroup
@@ -204,7 +204,7 @@ func (k *killing) ask(ctx context.Context, c *socketmap.Client, domain string) (
 	if err != nil {
 		return 0, err
 	}
-	n := policyOf(domain, reply.String())
+	n := world.PolicyOf(domain, reply.String())
 	if n > 0 {
 		k.ledger.note(domain, n)
 	}
@@ -213,8 +213,8 @@ func (k *killing) ask(ctx context.Context, c *socketmap.Client, domain string) (
 
 // learn has the daemon learn a new domain.
 func (k *killing) learn(ctx context.Context, c *socketmap.Client) error {
-	domain := k.p.domain(int(k.next.Add(1) - 1))
-	k.p.publish(domain, 1, 1)
+	domain := k.p.Domain(int(k.next.Add(1) - 1))
+	k.p.Publish(domain, world.Publication{ID: 1, Policy: 1})
 	_, err := k.ask(ctx, c, domain)
 	return err
 }
@@ -229,8 +229,8 @@ func (k *killing) change(ctx context.Context, c *socketmap.Client, random *rand.
 	if skip {
 		return nil
 	}
-	old, _ := k.p.of(domain)
-	k.p.publish(domain, old.id+1, old.policy+1)
+	old, _ := k.p.Of(domain)
+	k.p.Publish(domain, world.Publication{ID: old.ID + 1, Policy: old.Policy + 1})
 	again := time.NewTicker(2 * time.Millisecond)
 	defer again.Stop()
 	for {
@@ -238,7 +238,7 @@ func (k *killing) change(ctx context.Context, c *socketmap.Client, random *rand.
 		if err != nil {
 			return err
 		}
-		if n > old.policy {
+		if n > old.Policy {
 			k.changes.Add(1)
 			return nil
 		}
@@ -252,7 +252,7 @@ func (k *killing) change(ctx context.Context, c *socketmap.Client, random *rand.
 
 // look asks for one of the domains that are due.
 func (k *killing) look(ctx context.Context, c *socketmap.Client, random *rand.Rand) error {
-	domain := k.p.domain(random.IntN(due))
+	domain := k.p.Domain(random.IntN(due))
 	again := time.NewTimer(time.Millisecond)
 	defer again.Stop()
 	<-again.C
@@ -269,13 +269,13 @@ func (k *killing) check(t *testing.T, d *world.Daemon, domain string) {
 // judge compares an answer with what the daemon has answered before, and with what it can have learnt since.
 func (k *killing) judge(t *testing.T, domain, answer string) {
 	t.Helper()
-	published, _ := k.p.of(domain)
+	published, _ := k.p.Of(domain)
 	k.ledger.mu.Lock()
 	defer k.ledger.mu.Unlock()
 	k.checks++
-	n := policyOf(domain, answer)
-	if n < k.ledger.answered[domain] || n > published.policy {
-		t.Errorf("%s: %q, but policy %d had been answered, and %d is the newest", domain, answer, k.ledger.answered[domain], published.policy)
+	n := world.PolicyOf(domain, answer)
+	if n < k.ledger.answered[domain] || n > published.Policy {
+		t.Errorf("%s: %q, but policy %d had been answered, and %d is the newest", domain, answer, k.ledger.answered[domain], published.Policy)
 	}
 	k.ledger.answered[domain] = max(k.ledger.answered[domain], n)
 }

@@ -22,7 +22,7 @@ const reloadLimit = 10 * time.Second
 
 // reloading is a daemon whose configuration changes.
 type reloading struct {
-	p    *publishers
+	p    *world.Publishers
 	d    *world.Daemon
 	base string // the part of the configuration that stays
 	file string
@@ -30,7 +30,7 @@ type reloading struct {
 
 func newReloading(t *testing.T, w *world.World, overrides string) *reloading {
 	t.Helper()
-	r := &reloading{p: newPublishers(t, w), file: filepath.Join(t.TempDir(), "stsmapd.toml")}
+	r := &reloading{p: w.Publishers(t), file: filepath.Join(t.TempDir(), "stsmapd.toml")}
 	inet := netip.AddrPortFrom(w.Host(), 8461)
 	r.base = fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", r.p.Resolver, w.CAFile)
 	r.write(t, overrides)
@@ -67,9 +67,9 @@ func TestOverridesReload(t *testing.T) {
 	w := world.Open(t)
 	yesterday, tomorrow := time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly), time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
 	r := newReloading(t, w, "")
-	domain, other := r.p.domain(0), r.p.domain(1)
+	domain, other := r.p.Domain(0), r.p.Domain(1)
 	for _, d := range []string{domain, other} {
-		r.p.publish(d, 1, 1)
+		r.p.Publish(d, world.Publication{ID: 1, Policy: 1})
 	}
 	r.reload(t, override(domain, "ignore", "until = "+tomorrow)+override("partner.test", "ignore", "until = "+yesterday), "reloaded")
 	if lines := r.d.Log.Lines("event=override_ended"); len(lines) != 1 || !strings.Contains(lines[0], "domain=partner.test") || !strings.Contains(lines[0], "ticket 4711") {
@@ -82,13 +82,13 @@ func TestOverridesReload(t *testing.T) {
 		return len(r.d.Log.Lines("event=policy_learnt", "domain="+domain)) == 1
 	})
 	r.expect(t, "learnt, and still ignored", domain, "NOTFOUND ")
-	r.p.dead.Store(true)
+	r.p.Dead.Store(true)
 	for _, step := range []struct{ why, overrides, event, want string }{
 		{"a bad file changes nothing", override(domain, "forget"), "reload_failed", "NOTFOUND "},
 		{"the override taken away", "", "reloaded", r.policy(domain)},
 		{"one that has ended", override(domain, "ignore", "until = "+yesterday), "reloaded", r.policy(domain)},
-		{"one for all names below", override("."+r.p.zone, "ignore"), "reloaded", "NOTFOUND "},
-		{"the domain's own counts for more", override("."+r.p.zone, "ignore") + override(domain, "enforce", `mx = ["mail.partner.test"]`), "reloaded",
+		{"one for all names below", override("."+r.p.Zone, "ignore"), "reloaded", "NOTFOUND "},
+		{"the domain's own counts for more", override("."+r.p.Zone, "ignore") + override(domain, "enforce", `mx = ["mail.partner.test"]`), "reloaded",
 			"OK secure match=mail.partner.test servername=hostname"},
 		{"strict leaves a policy to enforce as it is", override(domain, "strict"), "reloaded", r.policy(domain)},
 		{"one twice changes nothing", override(domain, "ignore") + override(domain, "ignore"), "reload_failed", r.policy(domain)},

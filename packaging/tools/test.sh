@@ -15,12 +15,13 @@ export STSMAPD_TEST_LEFT_OUT
 
 race=$(packaging/tools/race.sh)
 packages=$("$go" list ./...)
-units=$(echo "$packages" | grep -v -e '/packaging/e2e' -e '/packaging/load')
+units=$(echo "$packages" | grep -v -e '/packaging/e2e' -e '/packaging/load' -e '/packaging/torture')
 failed=
 # shellcheck disable=SC2086
 "$go" test $race $units || failed=1
 # Without the race detector: these measure memory and time.
 "$go" test -count=1 -v ./packaging/load || failed=1
+"$go" test -count=1 -v -short -timeout 20m ./packaging/torture/... || failed=1
 packaging/tools/e2e.sh || failed=1
 
 if [ -s "$STSMAPD_TEST_LEFT_OUT" ]; then
