@@ -91,6 +91,24 @@ func BenchmarkBoltOpenUsed(b *testing.B) {
 	}
 }
 
+// BenchmarkBoltVet compares the free list of a store of a million policies with the pages in use, as the first commit does.
+func BenchmarkBoltVet(b *testing.B) {
+	f, err := os.Open(millionStore(b, 1_000_000))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	m, err := readMeta(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := vet(f, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkBoltHeal salvages a million policies.
 func BenchmarkBoltHeal(b *testing.B) {
 	path := millionStore(b, 1_000_000)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,8 +124,7 @@ func (s specimen) again(t *testing.T, path string, b *Bolt, l *logged, fresh ent
 	}
 	n := 0
 	for e, err := range b.All(t.Context()) {
-		// A free list that names pages in use lets a later commit write over a record: it is met then, and told.
-		if c := (*CorruptError)(nil); err != nil && !errors.As(err, &c) {
+		if err != nil {
 			t.Errorf("All after the damage: %s %v", e.Domain, err)
 		}
 		n++
@@ -166,14 +166,16 @@ func damages() []struct {
 		{"cut after both metas", cut(func(int) int { return 2 * page }), 1, 0},
 		{"cut in the middle", cut(func(n int) int { return n / 2 }), 1, 0.2},
 		{"cut in the middle of a page", cut(func(n int) int { return n/2 + 100 }), 1, 0.2},
-		{"first meta zeroed", zero(0, 1), 0, 1},
-		{"second meta zeroed", zero(1, 2), 0, 1},
+		{"first meta zeroed", zero(0, 1), 1, 1},
+		{"second meta zeroed", zero(1, 2), 1, 1},
 		{"both metas zeroed", zero(0, 2), 1, 1},
 		{"list of free pages zeroed", func(b []byte) []byte { p := metaOf(b).freelist; return zero(int(p), int(p)+1)(b) }, 1, 1},
 		{"root page zeroed", func(b []byte) []byte { p := metaOf(b).root; return zero(int(p), int(p)+1)(b) }, 1, 1},
 		{"a branch that is its own child", cycle, 1, 1},
 		{"a leaf that claims the page behind it: bbolt would free that with it", greedy, 1, 0.9},
-		{"a branch that says that it has half of its children", halve, 1, 0.4},
+		{"a branch that says that it has half of its children", halve, 1, 1},
+		{"a list of free pages that names a leaf in use: bbolt would write over it", freeUsed, 1, 1},
+		{"a list of free pages that has lost one", loseFree, 1, 1},
 		{"every page but the metas zeroed", func(b []byte) []byte { return zero(2, len(b)/page)(b) }, 1, 0},
 		{"random bytes", func(b []byte) []byte {
 			random := rand.NewChaCha8([32]byte{8, 4, 6, 1})
@@ -242,5 +244,31 @@ func halve(image []byte) []byte {
 	root := treeOf(image).root
 	at := int(binary.NativeEndian.Uint64(root.b))*os.Getpagesize() + 10
 	binary.NativeEndian.PutUint16(image[at:], uint16(root.count/2))
+	return image
+}
+
+// freeUsed lets the list of free pages name the first leaf of the policies that fits in its place in the order.
+func freeUsed(image []byte) []byte {
+	m, root := metaOf(image), treeOf(image).root
+	free, err := freePages(strings.NewReader(string(image)), m)
+	if err != nil {
+		panic(err)
+	}
+	for i := range root.count {
+		id := root.must(i).child
+		at, _ := slices.BinarySearch(free, id)
+		if at < len(free) { // the one that it takes the place of is greater, and the one before less
+			binary.NativeEndian.PutUint64(image[int(m.freelist)*m.pageSize+pageHeader+8*at:], uint64(id))
+			return image
+		}
+	}
+	panic("the specimen has no free page behind a leaf")
+}
+
+// loseFree takes the last page off the list of free pages.
+func loseFree(image []byte) []byte {
+	m := metaOf(image)
+	at := int(m.freelist)*m.pageSize + 10
+	binary.NativeEndian.PutUint16(image[at:], binary.NativeEndian.Uint16(image[at:])-1)
 	return image
 }

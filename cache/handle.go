@@ -48,6 +48,7 @@ type handle struct {
 	pageSize int
 	readOnly bool
 	shelves  sync.Pool // of *shelf
+	vetted   bool // the writer's: the list of free pages was found true
 
 	// jammed: bbolt panicked with its locks held. The handle cannot be closed, only left behind.
 	jammed atomic.Bool
@@ -118,12 +119,28 @@ func (h *handle) begin(writable bool) (*bbolt.Tx, error) {
 		err = damaged("the page size changed from %d to %d", h.pageSize, m.pageSize)
 	}
 	if err == nil && writable {
-		_, err = checkFreelist(h.file, m)
+		err = h.checkWritable(m)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return h.beginUnchecked(writable)
+}
+
+// checkWritable looks at what bbolt goes by when it writes. While a commit is under way a reader may see half a meta: this is for
+// the writer alone.
+func (h *handle) checkWritable(m meta) error {
+	if err := checkMetas(h.file, m); err != nil {
+		return err
+	}
+	if !h.vetted {
+		if err := vet(h.file, m); err != nil {
+			return err
+		}
+		h.vetted = true
+	}
+	_, err := checkFreelist(h.file, m)
+	return err
 }
 
 func (h *handle) beginUnchecked(writable bool) (tx *bbolt.Tx, err error) {

@@ -77,6 +77,7 @@ func schemaOf(f *os.File) uint64 {
 // salvaged is what came of reading a damaged file.
 type salvaged struct {
 	expected uint64 // records that the file says it had; 0 when it does not say
+	found    uint64 // sound records of the tree
 	bad      uint64 // records of the tree that were damaged
 	pages    int    // of the tree that could not be read
 	failed   error  // the fresh file could not take the records
@@ -93,8 +94,9 @@ func (s *salvaged) run(old *os.File, l *loader) error {
 		m = meta{pageSize: os.Getpagesize(), limit: maxPages}
 	}
 	m.limit = min(m.limit, pgid(info.Size()/int64(m.pageSize)))
+	current := checkMetas(old, m) == nil
 	free, err := freePages(old, m)
-	if err != nil {
+	if err != nil || !current { // the last commit wrote to pages that this list says are free
 		free = nil
 	}
 	var full error
@@ -102,7 +104,7 @@ func (s *salvaged) run(old *os.File, l *loader) error {
 		if full == nil {
 			full = s.take(bucket, string(e.key), e.value, l)
 		}
-	}}
+	}, whole: func() bool { return current && s.expected > 0 && s.found >= s.expected }}
 	w.search(m.root, free)
 	s.pages = w.lostPages
 	s.bad += uint64(w.lostElements)
@@ -119,6 +121,9 @@ func (s *salvaged) take(bucket, key string, value []byte, l *loader) error {
 		s.expected = n
 	case isNumber:
 	case sound(key, value):
+		if bucket == bucketPolicies {
+			s.found++
+		}
 		return l.add(key, value)
 	case bucket == bucketPolicies:
 		s.bad++

@@ -100,6 +100,21 @@ func readMeta(r io.ReaderAt) (meta, error) {
 	return meta{}, damaged("neither meta page is valid")
 }
 
+// checkMetas makes sure that both meta pages are valid. The one that counts may be the damaged one: then the file reads as it was
+// one commit before, and what that commit put into pages that were free is not seen, and written over by the next.
+func checkMetas(r io.ReaderAt, m meta) error {
+	for i := range 2 {
+		var b [pageHeader + metaSize]byte
+		if _, err := r.ReadAt(b[:], int64(i*m.pageSize)); err != nil {
+			return damaged("meta page %d: %v", i, err)
+		}
+		if other, ok := parseMeta(b[:]); !ok || other.pageSize != m.pageSize {
+			return damaged("meta page %d is not valid", i)
+		}
+	}
+	return nil
+}
+
 // checkFile is the check at opening: what bbolt reads of a file before anybody asks for a key. Its cost does not grow with
 // the number of policies.
 func checkFile(f *os.File) (meta, error) {
@@ -113,6 +128,9 @@ func checkFile(f *os.File) (meta, error) {
 	}
 	if have := pgid(info.Size() / int64(m.pageSize)); have < m.limit {
 		return meta{}, damaged("the file was cut: it has %d pages of %d", have, m.limit)
+	}
+	if err := checkMetas(f, m); err != nil {
+		return meta{}, err
 	}
 	if _, err := freePages(f, m); err != nil {
 		return meta{}, err
@@ -143,10 +161,11 @@ func freePages(r io.ReaderAt, m meta) ([]pgid, error) {
 	return free, nil
 }
 
-// freelistHeader: the numbers of count free pages stand at first bytes after the page's begin.
+// freelistHeader: the numbers of count free pages stand at first bytes after the begin of the list, which has so many pages.
 type freelistHeader struct {
 	first int64
 	count uint64
+	pages pgid
 }
 
 // checkFreelist checks what stands before the list of free pages.
@@ -163,6 +182,7 @@ func checkFreelist(r io.ReaderAt, m meta) (freelistHeader, error) {
 		h = freelistHeader{first: pageHeader + 8, count: binary.NativeEndian.Uint64(b[pageHeader:])}
 	}
 	overflow := pgid(binary.NativeEndian.Uint32(b[12:]))
+	h.pages = overflow + 1
 	room := (uint64(overflow)+1)*uint64(m.pageSize) - uint64(h.first)
 	if pgid(binary.NativeEndian.Uint64(b[:])) != m.freelist || binary.NativeEndian.Uint16(b[8:]) != flagFreelist ||
 		overflow >= m.limit-m.freelist || h.count > room/8 {
@@ -262,9 +282,10 @@ func (p pages) read(id pgid) (page, error) {
 
 // page is one node of a tree: a branch or a leaf.
 type page struct {
-	b     []byte
-	leaf  bool
-	count int
+	b      []byte
+	leaf   bool
+	inline bool // in the value that is its bucket: it has no number
+	count  int
 }
 
 // parsePage checks what stands before a page's content.
@@ -279,7 +300,7 @@ func parsePage(b []byte) (page, error) {
 	if pageHeader+count*pageElement > len(b) {
 		return page{}, fmt.Errorf("%d elements in %d bytes", count, len(b))
 	}
-	return page{b, flags == flagLeaf, count}, nil
+	return page{b: b, leaf: flags == flagLeaf, count: count}, nil
 }
 
 // element is a key with its value, or with the page that has the keys from this one on.

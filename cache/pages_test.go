@@ -50,6 +50,9 @@ func TestChurn(t *testing.T) {
 	if len(l.lines) > 0 {
 		t.Errorf("log: %q", l.lines)
 	}
+	if m, err := readMeta(b.cur.Load().file); err != nil || vet(b.cur.Load().file, m) != nil {
+		t.Errorf("we find: %v %v", err, vet(b.cur.Load().file, m))
+	}
 	if err := b.cur.Load().db.View(func(tx *bbolt.Tx) error {
 		var errs []error
 		for err := range tx.Check() {
@@ -109,11 +112,12 @@ func FuzzFile(f *testing.F) {
 		free, err := freePages(file, m)
 		expectDamage(t, err)
 		visits := 0
-		w := wreck{pages: p, seen: map[pgid]bool{}, visit: func(string, element) { visits++ }}
+		w := wreck{pages: p, seen: map[pgid]bool{}, visit: func(string, element) { visits++ }, whole: func() bool { return false }}
 		w.search(m.root, free)
 		if most := len(content); visits > most { // an element takes 16 bytes, and each byte is looked at a few times at most
 			t.Errorf("%d visits to %d bytes", visits, most)
 		}
+		expectDamage(t, vet(file, m))
 		tr, err := p.openTree(m.root)
 		if expectDamage(t, err); err != nil {
 			return

@@ -1,6 +1,9 @@
 package cache
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // wreck is a damaged file that is searched for records. Nothing in it is taken on trust.
 type wreck struct {
@@ -12,18 +15,30 @@ type wreck struct {
 
 	// visit is called with each element found. Without a bucket it lay on a page that no tree leads to any more.
 	visit func(bucket string, e element)
+	// whole reports whether all is found that there was.
+	whole func() bool
 }
 
-// search looks at all that can be reached from the root, in a sound tree in the order of keys. Where a part of the tree cannot be
-// read, it then looks at every page that is not known to be free. That can bring back an entry that was deleted or replaced not long
-// ago; the id of a policy is checked whenever it is used, and to lose one would be worse.
+// search looks at all that can be reached from the root, in a sound tree in the order of keys. Unless that was all, it then looks at
+// every other page for leaves of the tree that were lost with their branches; not at the free ones, whose records were
+// deleted or replaced, if their list can be believed: it does not name what the tree has.
+//
+// Where it cannot be, a record that was deleted may come back, and an older one where the last one is gone; of two the one that was
+// fetched later wins. That is the lesser evil. What comes back is a policy that its domain has published. If it has expired, or asks
+// for nothing, it does no harm; else it binds as it would for a sender that was away for a while, and its id is looked up
+// at the first question. To forget it would leave mail unprotected against those who can hide the domain's DNS records.
+//
+// Pages that hold a part of a long policy are strangers' text. None can pass for a leaf: a page begins with its number, which has
+// bytes that are zero, and a policy's text has no control characters.
 func (w *wreck) search(root pgid, free []pgid) {
 	w.follow([]bucketPage{{id: root}})
-	if w.lostPages == 0 {
+	if w.whole() {
 		return
 	}
-	for _, id := range free {
-		w.seen[id] = true
+	if !slices.ContainsFunc(free, func(id pgid) bool { return w.seen[id] }) {
+		for _, id := range free {
+			w.seen[id] = true
+		}
 	}
 	for id := pgid(2); id < w.pages.limit; id++ {
 		if !w.seen[id] {

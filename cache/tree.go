@@ -37,6 +37,7 @@ func (t tree) bucket(name string) (tree, bool, error) {
 	if err != nil || !root.leaf {
 		return tree{}, false, damaged("the pages of bucket %q: %v", name, err)
 	}
+	root.inline = true
 	return tree{t.pages, root}, true, nil
 }
 
