@@ -78,9 +78,6 @@ func (b *Bolt) begin() (h *handle, err error) {
 	if b.path, err = filepath.Abs(b.path); err != nil {
 		return nil, err
 	}
-	if err := makeDir(filepath.Dir(b.path)); err != nil {
-		return nil, err
-	}
 	return b.open()
 }
 

@@ -89,6 +89,9 @@ func (s specimen) examine(t *testing.T, path string, b *Bolt, l *logged) outcome
 	}
 	for _, want := range s.puts {
 		e, err := b.Get(t.Context(), want.Domain)
+		if e.Doubtful() { // and else as it was put
+			e.Checked = want.Checked
+		}
 		switch {
 		case err == nil && storetest.Equal(want, e):
 			o.kept++

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 )
 
 // heal puts a fresh file in the place of a damaged one that nobody has open. The damaged one is kept under a dated name, and
@@ -100,11 +101,17 @@ func (s *salvaged) run(old *os.File, l *loader) error {
 		free = nil
 	}
 	var full error
-	w := wreck{pages: newPages(old, m), seen: map[pgid]bool{}, visit: func(bucket string, e element) {
-		if full == nil {
-			full = s.take(bucket, string(e.key), e.value, l)
+	w := wreck{pages: newPages(old, m), seen: map[pgid]bool{}, doubt: !current}
+	w.whole = func() bool { return current && s.expected > 0 && s.found >= s.expected }
+	w.visit = func(bucket string, e element) {
+		key, value := string(e.key), e.value
+		if w.doubt {
+			value = doubted(key, value)
 		}
-	}, whole: func() bool { return current && s.expected > 0 && s.found >= s.expected }}
+		if full == nil {
+			full = s.take(bucket, key, value, l)
+		}
+	}
 	w.search(m.root, free)
 	s.pages = w.lostPages
 	s.bad += uint64(w.lostElements)
@@ -135,6 +142,20 @@ func (s *salvaged) take(bucket, key string, value []byte, l *loader) error {
 func sound(key string, record []byte) bool {
 	_, err := decode(key, record)
 	return err == nil || errors.Is(err, ErrVersion)
+}
+
+// doubted is a record with a mark that it may not be the last of its domain (resolver.Entry.Doubtful). What is no record of
+// this version stays as it is.
+func doubted(key string, record []byte) []byte {
+	e, err := decode(key, record)
+	if err != nil {
+		return record
+	}
+	e.Checked = time.Time{}
+	if marked, err := encode(e); err == nil {
+		return marked
+	}
+	return record
 }
 
 // lost is how many records are known to be missing from count.

@@ -94,6 +94,9 @@ func (b *Bolt) newPath() string { return b.path + ".new" }
 // adopt is for when the store's name has no file: it is the first start, or a crash came between the two renames of a
 // healing, and the new file lies ready.
 func (b *Bolt) adopt() (*handle, error) {
+	if err := makeDir(filepath.Dir(b.path)); err != nil { // it may have been removed while we ran
+		return nil, err
+	}
 	f, err := openLocked(b.newPath())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -17,16 +17,18 @@ type wreck struct {
 	visit func(bucket string, e element)
 	// whole reports whether all is found that there was.
 	whole func() bool
+	// doubt: what visit is called with may not be the last that was written.
+	doubt bool
 }
 
 // search looks at all that can be reached from the root, in a sound tree in the order of keys. Unless that was all, it then looks at
 // every other page for leaves of the tree that were lost with their branches; not at the free ones, whose records were
-// deleted or replaced, if their list can be believed: it does not name what the tree has.
+// deleted or replaced, if their list (nil: there is none) can be believed: it does not name what the tree has.
 //
 // Where it cannot be, a record that was deleted may come back, and an older one where the last one is gone; of two the one that was
-// fetched later wins. That is the lesser evil. What comes back is a policy that its domain has published. If it has expired, or asks
-// for nothing, it does no harm; else it binds as it would for a sender that was away for a while, and its id is looked up
-// at the first question. To forget it would leave mail unprotected against those who can hide the domain's DNS records.
+// fetched later wins. So what is found there is in doubt: the domain is looked up before it is answered. Only if that cannot be does
+// it bind, as it would for a sender that was away for a while: it is a policy that its domain has published. To forget it would
+// leave mail unprotected against those who can hide the domain's DNS records.
 //
 // Pages that hold a part of a long policy are strangers' text. None can pass for a leaf: a page begins with its number, which has
 // bytes that are zero, and a policy's text has no control characters.
@@ -35,10 +37,11 @@ func (w *wreck) search(root pgid, free []pgid) {
 	if w.whole() {
 		return
 	}
-	if !slices.ContainsFunc(free, func(id pgid) bool { return w.seen[id] }) {
-		for _, id := range free {
-			w.seen[id] = true
-		}
+	if free == nil || slices.ContainsFunc(free, func(id pgid) bool { return w.seen[id] }) {
+		w.doubt, free = true, nil
+	}
+	for _, id := range free {
+		w.seen[id] = true
 	}
 	for id := pgid(2); id < w.pages.limit; id++ {
 		if !w.seen[id] {

@@ -15,7 +15,7 @@ type Entry struct {
 	ID      string        // of the TXT record that the policy was last fetched under; "" when there never was one
 	Policy  mtasts.Policy // always valid
 	Fetched time.Time     // last successful fetch of the policy file: expiry counts from here and from nothing else (RFC 8461 section 3.2)
-	Checked time.Time     // last time that this knowledge was written or the id was compared: never later than the writer's clock
+	Checked time.Time     // last time that this knowledge was written or the id was compared: never later than the writer's clock; zero: Doubtful
 	Used    time.Time     // last question, as far as it was worth a write
 	Trouble Trouble       // zero while fetches succeed
 }
@@ -36,6 +36,10 @@ func (e Entry) Expires() time.Time { return e.Fetched.Add(e.Policy.MaxAge) }
 // Live reports whether the policy still binds at now. The very second of the fetch counts, so that a policy with
 // max_age 0 binds the deliveries that waited for it.
 func (e Entry) Live(now time.Time) bool { return !now.After(e.Expires()) }
+
+// Doubtful reports whether the entry was saved from a damaged store where it may not have been the last one of its domain. It is
+// answered only after a look at the network, or if that cannot be had.
+func (e Entry) Doubtful() bool { return e.Checked.IsZero() }
 
 // Clock-safe limits of the proactive refresh.
 const (

@@ -27,7 +27,7 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 	if known != nil {
 		known = s.settle(ctx, known, inMemory)
 	}
-	if known != nil && !inMemory {
+	if known != nil && !inMemory && !known.Entry.Doubtful() {
 		return known // who asked need not wait for the network; a check follows in the background
 	}
 	found := s.update(ctx, domain, known)
@@ -87,7 +87,7 @@ func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 		e := h.Entry
 		e.Trouble, e.Checked, e.Used = e.Trouble.at(now), now, h.Used()
 		return s.keep(ctx, e, now)
-	case !inMemory:
+	case !inMemory && !h.Entry.Doubtful():
 		s.memory.PutPolicy(h)
 	}
 	return h
@@ -116,7 +116,8 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	}
 	s.metrics.discovered(d)
 	now := s.now()
-	due := len(demanded) > 0 || known != nil && s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval))
+	due := len(demanded) > 0 || known != nil && (known.Entry.Doubtful() ||
+		s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval)))
 	switch p := plan(now, due, known, before, d).(type) {
 	case note:
 		return s.noted(ctx, now, known, p)
