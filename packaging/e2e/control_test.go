@@ -27,7 +27,7 @@ type controlled struct {
 
 func startControlled(t *testing.T, w *world.World, settings string) *controlled {
 	t.Helper()
-	dir := publicDir(t)
+	dir := world.PublicDir(t)
 	c := &controlled{t: t, w: w, socket: filepath.Join(dir, "run", "control.sock")}
 	file := filepath.Join(dir, "stsmapd.toml")
 	text := fmt.Sprintf("control = \"unix:%s\"\n%s\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", c.socket, settings, w.CAFile)
@@ -138,7 +138,7 @@ func (c *controlled) warmFromLog(log, broken string) {
 // export gives Postfix the table, which must hold these values; "": no entry.
 func (c *controlled) export(p *world.Postfix, values map[string]string) {
 	c.t.Helper()
-	table := filepath.Join(publicDir(c.t), "mta-sts")
+	table := filepath.Join(world.PublicDir(c.t), "mta-sts")
 	if err := os.WriteFile(table, []byte(c.run(0, "cache", "export", "--postfix").Stdout), 0o644); err != nil {
 		c.t.Fatal(err)
 	}

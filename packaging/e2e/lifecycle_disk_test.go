@@ -22,62 +22,6 @@ const (
 	stored = 10
 )
 
-// smallDisk mounts a file system of a MiB and returns its directory, which anybody may write to. It ends with the test, after
-// the daemons that use it.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := publicDir(t)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=0777"); err != nil {
-		t.Fatalf("mounting a small file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// publicDir makes a directory that every user can reach.
-func publicDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func remount(t *testing.T, dir string, flags uintptr, options string) {
-	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT|flags, options); err != nil {
-		t.Fatalf("mounting %s again with flags %#x and options %q: %v", dir, flags, options, err)
-	}
-}
-
-// fillDisk takes all the room on a disk but for spare bytes, and returns a function that gives it back.
-func fillDisk(t *testing.T, dir string, spare int64) (giveBack func()) {
-	t.Helper()
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		t.Fatal(err)
-	}
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, int64(s.Bavail)*s.Bsize-spare), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		t.Helper()
-		if err := os.Remove(ballast); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // diskTroubles are what may happen to the disk under a running daemon.
 var diskTroubles = []struct {
 	name, cause string
@@ -87,14 +31,14 @@ var diskTroubles = []struct {
 }{
 	{
 		name: "full", cause: "no space left on device",
-		begin: func(t *testing.T, disk string, _ *world.Daemon) { fillDisk(t, disk, 128<<10) },
-		end:   func(t *testing.T, disk string, _ *world.Daemon) { remount(t, disk, 0, "size=8m") },
+		begin: func(t *testing.T, disk string, _ *world.Daemon) { world.FillDisk(t, disk, 128<<10) },
+		end:   func(t *testing.T, disk string, _ *world.Daemon) { world.Remount(t, disk, 0, "size=8m") },
 	},
 	{
 		// The system makes a disk that fails read-only by itself, but nobody may while files on it are open for writing. After a
 		// write has failed the daemon has none open.
 		name: "read-only", cause: "no space left on device",
-		begin: func(t *testing.T, disk string, _ *world.Daemon) { fillDisk(t, disk, 128<<10) },
+		begin: func(t *testing.T, disk string, _ *world.Daemon) { world.FillDisk(t, disk, 128<<10) },
 		worsen: func(t *testing.T, disk string) {
 			world.Eventually(t, 10*time.Second, "making the disk read-only", func() bool {
 				err := unix.Mount("tmpfs", disk, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "")
@@ -104,7 +48,7 @@ var diskTroubles = []struct {
 				return err == nil
 			})
 		},
-		end: func(t *testing.T, disk string, _ *world.Daemon) { remount(t, disk, 0, "size=8m") },
+		end: func(t *testing.T, disk string, _ *world.Daemon) { world.Remount(t, disk, 0, "size=8m") },
 	},
 	{
 		name: "write error", cause: "file too large",
@@ -113,18 +57,10 @@ var diskTroubles = []struct {
 			if err != nil {
 				t.Fatal(err)
 			}
-			limitFiles(t, d, uint64(info.Size()))
+			d.Limit(t, unix.RLIMIT_FSIZE, uint64(info.Size()))
 		},
-		end: func(t *testing.T, _ string, d *world.Daemon) { limitFiles(t, d, unix.RLIM_INFINITY) },
+		end: func(t *testing.T, _ string, d *world.Daemon) { d.Limit(t, unix.RLIMIT_FSIZE, unix.RLIM_INFINITY) },
 	},
-}
-
-// limitFiles makes the daemon's writes beyond a size fail.
-func limitFiles(t *testing.T, d *world.Daemon, size uint64) {
-	t.Helper()
-	if err := unix.Prlimit(d.Pid(), unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}, nil); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestDiskTrouble: while the disk takes no writes, what is remembered is answered, from memory and from the store, and new
@@ -135,7 +71,7 @@ func TestDiskTrouble(t *testing.T) {
 	for _, trouble := range diskTroubles {
 		t.Run(trouble.name, func(t *testing.T) {
 			t.Parallel()
-			disk := smallDisk(t)
+			disk := world.SmallDisk(t, "1m")
 			v := newVictim(t, w, disk)
 			for range stored {
 				v.learn(t)
@@ -182,10 +118,10 @@ func TestEndInDiskTrouble(t *testing.T) {
 	for _, mended := range []bool{true, false} {
 		t.Run(map[bool]string{true: "room again", false: "still full"}[mended], func(t *testing.T) {
 			t.Parallel()
-			disk := smallDisk(t)
+			disk := world.SmallDisk(t, "1m")
 			v := newVictim(t, w, disk)
 			v.learn(t)
-			giveBack := fillDisk(t, disk, 0)
+			giveBack := world.FillDisk(t, disk, 0)
 			for v.alerts() == 0 {
 				v.learn(t)
 			}
@@ -210,13 +146,13 @@ func TestEndInDiskTrouble(t *testing.T) {
 func TestStartOnFullDisk(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	disk := smallDisk(t)
+	disk := world.SmallDisk(t, "1m")
 	v := newVictim(t, w, disk)
 	for range stored {
 		v.learn(t)
 	}
 	v.end(t, syscall.SIGTERM)
-	fillDisk(t, disk, 0)
+	world.FillDisk(t, disk, 0)
 	v.start(t)
 	for v.alerts() == 0 {
 		v.learn(t)

@@ -29,24 +29,24 @@ var unwritableStates = []struct {
 	prepare    func(t *testing.T) (stateDir string)
 }{
 	{"a read-only disk", "read-only file system", 0, func(t *testing.T) string {
-		disk := smallDisk(t)
-		remount(t, disk, unix.MS_RDONLY, "")
+		disk := world.SmallDisk(t, "1m")
+		world.Remount(t, disk, unix.MS_RDONLY, "")
 		return disk
 	}},
 	{"a read-only disk, and no directory yet", "read-only file system", 0, func(t *testing.T) string {
-		disk := smallDisk(t)
-		remount(t, disk, unix.MS_RDONLY, "")
+		disk := world.SmallDisk(t, "1m")
+		world.Remount(t, disk, unix.MS_RDONLY, "")
 		return filepath.Join(disk, "stsmapd")
 	}},
 	{"a store on a disk that is read-only by now", "read-only file system", 0, func(t *testing.T) string {
-		disk := smallDisk(t)
+		disk := world.SmallDisk(t, "1m")
 		beginStore(t, disk)
-		remount(t, disk, unix.MS_RDONLY, "")
+		world.Remount(t, disk, unix.MS_RDONLY, "")
 		return disk
 	}},
 	{"a full disk", "no space left on device", 0, func(t *testing.T) string {
-		disk := smallDisk(t)
-		fillDisk(t, disk, 0)
+		disk := world.SmallDisk(t, "1m")
+		world.FillDisk(t, disk, 0)
 		return disk
 	}},
 	{"a file in the directory's place", "not a directory", 0, func(t *testing.T) string {
@@ -62,28 +62,28 @@ var unwritableStates = []struct {
 		return dir
 	}},
 	{"another user's directory", "permission denied", nobody, func(t *testing.T) string {
-		dir := smallDisk(t)
+		dir := world.SmallDisk(t, "1m")
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		return dir
 	}},
 	{"a directory that nobody but its owner may enter", "permission denied", nobody, func(t *testing.T) string {
-		dir := smallDisk(t)
+		dir := world.SmallDisk(t, "1m")
 		if err := os.Chmod(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		return dir
 	}},
 	{"no directory, nor the right to make one", "permission denied", nobody, func(t *testing.T) string {
-		dir := smallDisk(t)
+		dir := world.SmallDisk(t, "1m")
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		return filepath.Join(dir, "stsmapd")
 	}},
 	{"another user's store", "permission denied", nobody, func(t *testing.T) string {
-		dir := smallDisk(t)
+		dir := world.SmallDisk(t, "1m")
 		beginStore(t, dir)
 		return dir
 	}},
@@ -161,7 +161,7 @@ func binaryFor(t *testing.T, w *world.World, uid uint32) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary := filepath.Join(publicDir(t), "stsmapd")
+	binary := filepath.Join(world.PublicDir(t), "stsmapd")
 	world.WriteProgram(t, binary, code)
 	return binary
 }

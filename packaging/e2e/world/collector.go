@@ -83,7 +83,7 @@ func NewCollector(t testing.TB, path string) *Collector {
 }
 
 // SocketPath is a path for a socket, short enough, in a new directory.
-func SocketPath(t testing.TB) string { return filepath.Join(publicDir(t), "socket") }
+func SocketPath(t testing.TB) string { return filepath.Join(PublicDir(t), "socket") }
 
 // ListenDatagrams opens a collector's socket and reads nothing from it. It is closed with the test.
 func ListenDatagrams(t testing.TB, path string) *net.UnixConn {

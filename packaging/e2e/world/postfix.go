@@ -61,7 +61,7 @@ const SocketName = "stsmapd.sock"
 // NewPostfix lays out a Postfix that [Postfix.Start] can start.
 func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 	t.Helper()
-	dir := publicDir(t)
+	dir := PublicDir(t)
 	p := &Postfix{
 		Config: filepath.Join(dir, "config"),
 		Queue:  filepath.Join(dir, "queue"),
@@ -240,9 +240,9 @@ func (p *Postfix) write(t testing.TB, name, text string) {
 	}
 }
 
-// publicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their names, and
+// PublicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their names, and
 // Postfix's user gets to its queue.
-func publicDir(t testing.TB) string {
+func PublicDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {

@@ -29,6 +29,7 @@ type Publishers struct {
 	Dead     atomic.Bool   // the DNS is silent, and policy hosts hang up
 	Delay    atomic.Int64  // how long, in nanoseconds, the DNS takes for an answer
 	TTL      atomic.Uint32 // of TXT records, in seconds
+	Served   atomic.Int64  // policy files
 
 	host netip.Addr // of all policy hosts
 
@@ -45,6 +46,7 @@ type Publication struct {
 	Policy int           // number of the policy
 	Mode   string        // of the policy; "": enforce
 	MaxAge time.Duration // of the policy; 0: a week
+	Length int           // of a line that says nothing
 }
 
 // publisher is a domain with all that it has ever published.
@@ -196,6 +198,9 @@ func (p *Publishers) resolve(q *dnstest.Query) {
 			record = fmt.Sprintf("%s. %d IN TXT \"v=STSv1; id=%d;\"", q.Name, p.TTL.Load(), found.ID)
 		}
 	}
+	if strings.HasPrefix(q.Name, "_smtp._tls.") && q.Type == dns.TypeTXT {
+		record = q.Name + ". 300 IN TXT \"v=TLSRPTv1; rua=mailto:tls@report.test\""
+	}
 	if strings.HasPrefix(q.Name, "mta-sts.") && q.Type == dns.TypeA {
 		record = fmt.Sprintf("%s. 300 IN A %v", q.Name, p.host)
 	}
@@ -225,6 +230,7 @@ func (p *Publishers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve returns what a domain publishes, to be served at once.
 func (p *Publishers) serve(domain string) (Publication, bool) {
+	p.Served.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := p.published[domain]
@@ -254,8 +260,12 @@ func (pub Publication) Text(domain string) string {
 	if mode == "" {
 		mode = "enforce"
 	}
-	return fmt.Sprintf("version: STSv1\r\nmode: %s\r\nmx: g%d.mx.%s\r\nmax_age: %.0f\r\n",
+	text := fmt.Sprintf("version: STSv1\r\nmode: %s\r\nmx: g%d.mx.%s\r\nmax_age: %.0f\r\n",
 		mode, pub.Policy, domain, pub.Lifetime().Seconds())
+	if pub.Length > 0 {
+		text += "x: " + strings.Repeat("y", pub.Length) + "\r\n"
+	}
+	return text
 }
 
 // certificate makes the certificate for a policy host.
