@@ -8,7 +8,7 @@ RATE ?= 2000
 export PATH := $(PATH):/usr/sbin:/sbin
 export GO FUZZTIME
 
-.PHONY: build test lint e2e bench fuzz deps soak
+.PHONY: build test lint e2e bench fuzz deps torture soak
 
 # The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
 build:
@@ -34,6 +34,10 @@ bench:
 fuzz:
 	packaging/tools/fuzz.sh
 
+# Faults of the machine and hostile local clients, under questions; ends with a table. `make test` has a shorter form.
+torture: deps
+	$(GO) test -count=1 -v -timeout 30m -parallel 4 ./packaging/torture
+
 # Hours under questions in a changing world, and a verdict whether memory, files, goroutines and store stay flat.
 soak: deps
 	SOAK_DURATION=$(HOURS)h SOAK_RATE=$(RATE) $(GO) test -count=1 -v -timeout 0 ./packaging/torture/soak
@@ -43,4 +47,4 @@ deps:
 	packaging/tools/deps.sh
 
 # Tests need no version, and a clone that belongs to another user has none to give.
-test lint e2e bench fuzz soak: export GOFLAGS := $(GOFLAGS) -buildvcs=false
+test lint e2e bench fuzz torture soak: export GOFLAGS := $(GOFLAGS) -buildvcs=false

@@ -21,7 +21,7 @@ failed=
 "$go" test $race $units || failed=1
 # Without the race detector: these measure memory and time.
 "$go" test -count=1 -v ./packaging/load || failed=1
-"$go" test -count=1 -v -short -timeout 20m ./packaging/torture/... || failed=1
+"$go" test -count=1 -v -short -timeout 20m -parallel 8 ./packaging/torture/... || failed=1
 packaging/tools/e2e.sh || failed=1
 
 if [ -s "$STSMAPD_TEST_LEFT_OUT" ]; then

@@ -23,6 +23,7 @@ type rig struct {
 
 	next     atomic.Int64 // number of the next new domain
 	injected int
+	resident int64 // the most memory that was seen, in bytes
 	recovery time.Duration
 	note     string
 

@@ -16,6 +16,7 @@ import (
 type Usage struct {
 	Resident  int64 // bytes of RAM, with what it has mapped of files
 	Anonymous int64 // of those, what is its own
+	Virtual   int64 // bytes of addresses
 	Files     int   // open file descriptors
 }
 
@@ -31,7 +32,10 @@ func (d *Daemon) Usage(t testing.TB) Usage {
 	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	return Usage{Resident: kilobytes(string(status), "VmRSS:"), Anonymous: kilobytes(string(status), "RssAnon:"), Files: len(files)}
+	return Usage{
+		Resident: kilobytes(string(status), "VmRSS:"), Anonymous: kilobytes(string(status), "RssAnon:"),
+		Virtual: kilobytes(string(status), "VmSize:"), Files: len(files),
+	}
 }
 
 // kilobytes returns the field of a /proc/<pid>/status in bytes, 0 where there is none: a process that has ended has no memory.
