@@ -59,7 +59,9 @@ func TestOracleCounts(t *testing.T) {
 	p := world.Open(t).Publishers(t)
 	o, domain := NewOracle(p), p.Domain(0)
 	p.Publish(domain, world.Publication{ID: 1, Policy: 1})
-	answer := func(policy int) string { return fmt.Sprintf("OK secure match=g%d.mx.%s servername=hostname", policy, domain) }
+	answer := func(policy int) string {
+		return fmt.Sprintf("OK secure match=g%d.mx.%s servername=hostname", policy, domain)
+	}
 	for _, a := range []string{"NOTFOUND ", answer(1), answer(1), answer(7), "NOTFOUND ", "TEMP later", "PERM no", "OK dane-only",
 		"OK secure match=evil.test servername=hostname"} {
 		o.Judge(o.Ask(domain), a)
