@@ -48,7 +48,7 @@ type handle struct {
 	pageSize int
 	readOnly bool
 	shelves  sync.Pool // of *shelf
-	vetted   bool // the writer's: the list of free pages was found true
+	vetted   bool      // the writer's: the list of free pages was found true
 
 	// jammed: bbolt panicked with its locks held. The handle cannot be closed, only left behind.
 	jammed atomic.Bool
