@@ -70,8 +70,12 @@ type FetchFailed struct {
 	Err     error
 }
 
-// Fresh implements Absence.
-func (a *FetchFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.CheckAt) }
+// Fresh implements Absence. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back while the
+// fetch was under way; it does not count.
+func (a *FetchFailed) Fresh(now time.Time) bool {
+	left := a.CheckAt.Sub(now)
+	return !now.Before(a.At) && left > 0 && left <= maxCheck
+}
 
 // Expires implements Absence.
 func (a *FetchFailed) Expires() time.Time { return a.Trouble.RetryAt.Add(fetchBackoffMax) }

@@ -96,8 +96,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Service) refresh(domain dnsname.Name) {
 	defer s.agenda.done(domain)
 	for range 2 {
-		r := <-s.advance(domain)
-		h, ok := r.Val.(*Held)
+		h, ok := s.advanced(domain).(*Held)
 		if !ok || h.Entry.NextCheck(s.config.Load().RefreshInterval).After(s.now()) {
 			return
 		}

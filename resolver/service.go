@@ -221,27 +221,37 @@ func (s *Service) background(domain dnsname.Name) bool {
 	}
 	go func() {
 		defer s.checks.Release(1)
-		<-s.advance(domain)
+		s.advanced(domain)
 	}()
 	return true
 }
 
 // wait advances the domain together with all who ask for it, as long as Postfix would wait.
 func (s *Service) wait(ctx context.Context, domain dnsname.Name) STSFinding {
+	asked, late := s.now(), false
 	limit := time.NewTimer(questionLimit)
 	defer limit.Stop()
 	for {
 		select {
 		case r := <-s.advance(domain):
-			if found, ok := r.Val.(STSFinding); ok {
+			found, ok := r.Val.(STSFinding)
+			if ok && (late || !s.outlived(found, asked)) {
 				return found
 			}
+			late = late || ok // the next flight began after the question: what it brings is as good as can be had
 		case <-limit.C:
 			return Busy{fmt.Errorf("looking up %s takes longer than %v", domain, questionLimit)}
 		case <-ctx.Done():
 			return Closed{}
 		}
 	}
+}
+
+// outlived reports whether a policy was over before somebody asked: the flight that brought it began while it lived, and only
+// compared its id. Then there is nothing live, and who asked must look anew.
+func (s *Service) outlived(f STSFinding, asked time.Time) bool {
+	h, ok := f.(*Held)
+	return ok && !h.Entry.Live(asked) && !h.Entry.Live(s.now())
 }
 
 // nothingFound is what a flight that did not look brings those who joined it: they look again.
@@ -272,6 +282,16 @@ func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
 		}()
 		return s.step(domain), nil
 	})
+}
+
+// advanced advances a domain and waits for it. A flight that did not look, but wrote to the store, does not count.
+func (s *Service) advanced(domain dnsname.Name) STSFinding {
+	for {
+		r := <-s.advance(domain)
+		if found, ok := r.Val.(STSFinding); ok {
+			return found
+		}
+	}
 }
 
 // asideLimit bounds what is done aside.

@@ -43,6 +43,7 @@ func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 	removals, rctx := errgroup.WithContext(ctx)
 	removals.SetLimit(removalsAtOnce)
 	count := 0
+	waiting := s.saver.snapshot() // for the disk: the store's entries of these are out of date
 	for e, err := range s.store.All(ctx) {
 		if ctx.Err() != nil {
 			break
@@ -50,6 +51,10 @@ func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 		if err != nil {
 			s.log.Warn("cannot read an entry of the policy store; its domain is looked up anew when asked for",
 				"event", "store_read_failed", "domain", e.Domain, "error", err)
+			continue
+		}
+		if waiting[e.Domain] != nil {
+			count++
 			continue
 		}
 		if steady && expired(e) {
@@ -61,6 +66,9 @@ func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 		if at, ok := refreshAt(cfg, e, s.lastUsed(e)); ok {
 			s.agenda.put(e.Domain, at)
 		}
+	}
+	for _, h := range waiting {
+		s.schedule(h)
 	}
 	_ = removals.Wait() // what fails is tried again by the next scan
 	if surplus := count - cfg.MaxPolicies; surplus > 0 && steady && ctx.Err() == nil {
