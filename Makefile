@@ -8,7 +8,7 @@ RATE ?= 2000
 export PATH := $(PATH):/usr/sbin:/sbin
 export GO FUZZTIME
 
-.PHONY: build test lint e2e bench fuzz deps torture soak
+.PHONY: build test lint e2e bench fuzz deps torture soak model vuln
 
 # The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
 build:
@@ -41,6 +41,12 @@ torture: deps
 # Hours under questions in a changing world, and a verdict whether memory, files, goroutines and store stay flat.
 soak: deps
 	SOAK_DURATION=$(HOURS)h SOAK_RATE=$(RATE) $(GO) test -count=1 -v -timeout 0 ./packaging/torture/soak
+
+# Random scripts against the model of what may be answered: MODEL_EVENTS events in all, from MODEL_SEED on.
+MODEL_EVENTS ?= 2000000
+MODEL_SEED ?= 1
+model:
+	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) $(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./resolver
 
 # As root on Debian: installs what the tests need.
 deps:

@@ -22,6 +22,8 @@ failed=
 # Without the race detector: these measure memory and time.
 "$go" test -count=1 -v ./packaging/load || failed=1
 "$go" test -count=1 -v -short -timeout 20m -parallel 8 ./packaging/torture/... || failed=1
+# And the model once more, for a million events.
+STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-1000000} "$go" test -count=1 -v -run '^TestModel$' ./resolver || failed=1
 packaging/tools/e2e.sh || failed=1
 
 if [ -s "$STSMAPD_TEST_LEFT_OUT" ]; then

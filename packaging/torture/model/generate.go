@@ -1,0 +1,133 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	day = 24 * time.Hour
+	// Domains is how many domains a generated script knows; few, so that their events meet.
+	Domains = 3
+)
+
+// Domain is the name of a script's domain.
+func Domain(n int) string { return fmt.Sprintf("d%d.example", n) }
+
+// Generate makes a script of n events from a seed: the same one each time.
+func Generate(seed uint64, n int) Script {
+	g := &generator{rand: rand.New(rand.NewPCG(seed, 0x6d6f64656c))}
+	s := Script{Bolt: g.one(200)}
+	for d := range Domains {
+		if !g.one(4) {
+			g.publish(d)
+		}
+	}
+	for len(g.events) < n {
+		g.next()
+	}
+	s.Events = g.events[:n]
+	return s
+}
+
+type generator struct {
+	rand    *rand.Rand
+	events  []Event
+	version int
+}
+
+func (g *generator) one(in int) bool { return g.rand.IntN(in) == 0 }
+
+func (g *generator) add(e Event) { g.events = append(g.events, e) }
+
+func pick[T any](g *generator, of ...T) T { return of[g.rand.IntN(len(of))] }
+
+// publish is a publisher who does it right: first the file, then the id.
+func (g *generator) publish(d int) {
+	g.file(d)
+	g.add(Web{d, WebOK})
+	g.announce(d)
+}
+
+func (g *generator) file(d int) {
+	g.version++
+	g.add(File{d, g.version, pick(g, "enforce", "enforce", "enforce", "testing", "none"), pick(g, 0, time.Second, time.Minute,
+		10*time.Minute, time.Hour, time.Hour, day, day, 7*day, 7*day, 30*day, 365*day)})
+}
+
+func (g *generator) announce(d int) {
+	g.version++
+	g.add(TXT{d, TXTAnnounced, g.version, g.ttl()})
+}
+
+func (g *generator) ttl() time.Duration {
+	return pick(g, 0, 5*time.Second, time.Minute, 5*time.Minute, time.Hour, day)
+}
+
+// next adds an event, or some that belong together. Half of all are questions: an event without one proves nothing.
+func (g *generator) next() {
+	d := g.rand.IntN(Domains)
+	switch n := g.rand.IntN(100); {
+	case n < 42:
+		g.ask(d)
+	case n < 68:
+		g.ask(d)
+		g.add(Step{g.step()})
+	case n < 76:
+		g.publish(d)
+	case n < 79:
+		g.file(d)
+	case n < 85:
+		g.add(TXT{d, pick(g, TXTGone, TXTGone, TXTBroken, TXTTwo, TXTServfail, TXTTimeout), 0, g.ttl()})
+	case n < 87:
+		g.announce(d)
+	case n < 92:
+		g.add(Web{d, pick(g, WebOK, WebOK, WebRefused, WebTimeout, WebCertificate, WebStatus, WebMediaType, WebTooLarge, WebInvalid)})
+	default:
+		g.disturb(d)
+	}
+}
+
+// disturb is what happens to stsmapd rather than to a domain.
+func (g *generator) disturb(d int) {
+	switch n := g.rand.IntN(100); {
+	case n < 20:
+		g.add(Restart{pick(g, 0, time.Second, time.Hour, 10*day, 100*day)})
+	case n < 45:
+		g.add(Kill{})
+	case n < 65:
+		g.add(Disk{pick(g, DiskOK, DiskOK, DiskRefuses, DiskSlow, DiskHangs)})
+	case n < 75:
+		g.add(Mute{pick(g, MuteOff, MuteOn)})
+	case n < 80:
+		g.add(Clock{pick(g, time.Second, -time.Second, time.Hour, -time.Hour, 10*day, -10*day, 400*day, -400*day)})
+	case n < 90:
+		g.add(Forget{d})
+	default:
+		g.add(Refresh{d})
+	}
+}
+
+func (g *generator) ask(d int) {
+	g.add(Ask{d, pick(g, "sts", "sts", "sts+tlsrpt", "sts+strict", "sts+defer", "sts+nosni", "postfix", "sts+tlsrpt+strict+defer")})
+}
+
+// step is mostly short: an hour costs as much as ten events, since the service looks around twice a minute. Longer times pass
+// while the daemon is down.
+func (g *generator) step() time.Duration {
+	switch n := g.rand.IntN(1000); {
+	case n < 350:
+		return time.Duration(g.rand.IntN(2000)) * time.Millisecond
+	case n < 700:
+		return time.Duration(g.rand.IntN(120)) * time.Second
+	case n < 900:
+		return time.Duration(g.rand.IntN(30)) * time.Minute
+	case n < 980:
+		return time.Duration(g.rand.IntN(4*60)) * time.Minute
+	case n < 997:
+		return time.Duration(g.rand.IntN(30)) * time.Hour
+	default:
+		return time.Duration(g.rand.IntN(6)) * day
+	}
+}

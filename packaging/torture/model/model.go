@@ -1,0 +1,246 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Violation is something that the service did and must not, or did not and must.
+type Violation struct {
+	Rule string // a stable word
+	Text string
+}
+
+// Error implements error.
+func (v *Violation) Error() string { return v.Rule + ": " + v.Text }
+
+// Model is what may be answered now, and what has to be done. It is told of all that the service asks and answers, under
+// one lock. Two clocks run: time passes by `now`; policies live by `wall`, which may be set.
+type Model struct {
+	now, wall func() time.Time
+
+	domains [Domains]domain
+	open    []*question
+	gen     int       // of the running daemon: what an older one does counts no more
+	started time.Time // of this daemon
+	closing bool
+	stepped time.Time // when the clock was last set; the zero time: never
+	broken  *Violation
+
+	// Questions counts the answers that were judged.
+	Questions int
+}
+
+// held is one thing that the service may know of a domain: a fetched policy, or, where nothing is true, that there is none.
+type held struct {
+	nothing bool
+	file    File
+	id      string
+	at      time.Time // of the fetch
+	// low and high bound the wall time from which the policy's age counts. They differ when the clock was set back behind
+	// the fetch: then it counts from a later time that only the service knows.
+	low, high time.Time
+	over      bool // a clock that ran ahead has seen its end: it may have been forgotten
+}
+
+func (h held) mayLive(from, to time.Time) bool {
+	return !h.nothing && !earliest(from, to).After(h.high.Add(h.file.MaxAge))
+}
+
+func (h held) mayBeDead(from, to time.Time) bool {
+	return h.nothing || h.over || latest(from, to).After(h.low.Add(h.file.MaxAge))
+}
+
+// lives: there is no doubt.
+func (h held) lives(wall time.Time) bool { return h.mayLive(wall, wall) && !h.mayBeDead(wall, wall) }
+
+// roundedUp: the service keeps some times in whole seconds.
+const roundedUp = time.Second
+
+// denial is a reason to answer that there is no policy, or that nobody knows, until a wall time.
+type denial struct {
+	failed bool // the DNS failed
+	at     time.Time
+	until  time.Time
+}
+
+// domain is what the model knows of one domain's state within the service.
+type domain struct {
+	held     []held // one of these is what the service knows
+	incoming []held // fetched, perhaps not yet known to questions
+	durable  []held // one of these is what a new daemon finds
+	unsaved  bool   // the disk refused what is held
+	puts     int    // under way
+	denials  []denial
+
+	look      look
+	failure   failure
+	failures  int       // lookups in a row, nothing being held
+	asked     time.Time // last question
+	use       use
+	demanded  int // administrators' refreshes under way
+	forgets   int // and forgets
+	mustLook  bool
+	mustFetch bool
+}
+
+// use is what the service is sure to know of the last question.
+type use struct{ known, written, saved time.Time }
+
+func (d *domain) used(now time.Time) { d.asked, d.use.known = now, now }
+
+// look is the last look at the domain's TXT record.
+type look struct {
+	flight   bool
+	gen      int
+	dead     bool         // nothing lived when it began
+	recent   [3]time.Time // when the last ones began
+	ended    time.Time
+	state    TXTState // TXTAnnounced, TXTGone for every denial, TXTServfail for every failure
+	id       string
+	ttl      time.Duration
+	fetches  int // that followed it
+	fetching bool
+}
+
+// failure is the last fetch, where it failed.
+type failure struct {
+	happened  bool
+	forgotten bool // by a kill, perhaps
+	id        string
+	at        time.Time
+	gen       int
+	live      bool // a policy lived then
+}
+
+// question is one that Postfix waits for.
+type question struct {
+	domain  int
+	mapName string
+	gen     int
+	began   time.Time
+	wall    time.Time
+	could   []held // what the service has known since
+	stepped bool   // the clock was set since
+	atOnce  bool   // the service knows the answer: nothing may hold it up
+}
+
+func newModel(now, wall func() time.Time) *Model {
+	m := &Model{now: now, wall: wall}
+	for i := range m.domains {
+		m.domains[i].held = []held{{nothing: true}}
+		m.domains[i].durable = []held{{nothing: true}}
+	}
+	return m
+}
+
+// violate keeps the first violation.
+func (m *Model) violate(rule, format string, args ...any) {
+	if m.broken == nil {
+		m.broken = &Violation{rule, fmt.Sprintf(format, args...)}
+	}
+}
+
+// only is what the service knows of a domain, where there is no doubt.
+func (d *domain) only() (held, bool) {
+	if len(d.held) == 1 && len(d.incoming) == 0 {
+		return d.held[0], true
+	}
+	return held{}, false
+}
+
+// ask begins a question. Nothing else is going on at that moment.
+func (m *Model) ask(n int, mapName string) *question {
+	d := &m.domains[n]
+	q := &question{domain: n, mapName: mapName, gen: m.gen, began: m.now(), wall: m.wall(), could: slices.Concat(d.held, d.incoming)}
+	h, sure := d.only()
+	if sure && h.lives(q.wall) && d.puts == 0 {
+		// What comes from the future, a policy or a failure, is first written anew.
+		q.atOnce = !q.wall.Before(h.high) && !(d.failure.happened && m.unsteady(d.failure.at))
+		m.expectLook(n)
+	}
+	q.atOnce = q.atOnce || sure && m.denied(d)
+	d.used(m.now())
+	m.open = append(m.open, q)
+	return q
+}
+
+// answered judges an answer.
+func (m *Model) answered(q *question, reply string) {
+	m.open = slices.DeleteFunc(m.open, func(o *question) bool { return o == q })
+	if q.gen != m.gen {
+		return // nobody hears a dead daemon
+	}
+	m.Questions++
+	if wait := m.now().Sub(q.began); wait > 95*time.Second {
+		m.violate("slow", "%s: Postfix had to wait %v", q, wait)
+	}
+	if reply == hangup && m.closing {
+		return
+	}
+	from, to := q.wall, m.wall()
+	for _, h := range q.could {
+		if h.mayLive(from, to) && reply == h.file.binding(q.mapName) {
+			return
+		}
+		if h.mayBeDead(from, to) && m.domains[q.domain].denies(q, reply, from, to) {
+			return
+		}
+		// A clock set back meanwhile makes what was fetched after it a thing of the past for this one question.
+		if q.stepped && h.mayBeDead(from, to) && reply == notFound {
+			return
+		}
+	}
+	m.violate("answer", "%s: answered %.300q\n%s", q, reply, m.explain(q, from, to))
+}
+
+// denies reports whether the answer is one of those that say that there is no policy, and there is a reason for it.
+func (d *domain) denies(q *question, reply string, from, to time.Time) bool {
+	for _, r := range d.denials {
+		fresh := !earliest(from, to).After(r.until.Add(roundedUp))
+		if fresh && (r.failed && unsure(q.mapName, reply) || !r.failed && reply == notFound) {
+			return true
+		}
+	}
+	return false
+}
+
+// String names the question.
+func (q *question) String() string {
+	return fmt.Sprintf("question for %s with map %s, asked at %s", Domain(q.domain), q.mapName, stamp(q.began))
+}
+
+// explain says what would have been right.
+func (m *Model) explain(q *question, from, to time.Time) string {
+	text := fmt.Sprintf("  between the wall times %s and %s the service may have known:\n", stamp(from), stamp(to))
+	for _, h := range q.could {
+		switch {
+		case h.nothing:
+			text += "  - nothing\n"
+		default:
+			text += fmt.Sprintf("  - version %d of %s, id %q, fetched at %s to %s: may live %v, may be dead %v\n", h.file.Version, h.file.Mode,
+				h.id, stamp(h.low), stamp(h.high), h.mayLive(from, to), h.mayBeDead(from, to))
+		}
+	}
+	for _, r := range m.domains[q.domain].denials {
+		text += fmt.Sprintf("  - no policy (the DNS failed: %v) from %s until %s\n", r.failed, stamp(r.at), stamp(r.until))
+	}
+	return text
+}
+
+func stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000") }
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,261 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Script is what happens, in order.
+type Script struct {
+	Bolt   bool // the store is the real one, not the fake
+	Events []Event
+}
+
+// Event is one thing that happens. Its String is the line of a script's text that ParseScript reads.
+type Event interface {
+	fmt.Stringer
+	event()
+}
+
+// The events. Domains are numbers; see Domain.
+type (
+	// TXT publishes the domain's TXT record, or breaks it.
+	TXT struct {
+		Domain int
+		State  TXTState
+		ID     int // for TXTAnnounced
+		TTL    time.Duration
+	}
+	// File publishes a policy file. Version makes each one another, and its mx another.
+	File struct {
+		Domain, Version int
+		Mode            string
+		MaxAge          time.Duration
+	}
+	// Web says how the policy host answers.
+	Web struct {
+		Domain int
+		State  WebState
+	}
+	// Ask is a question of Postfix. It is not waited for: only Step lets time pass.
+	Ask struct {
+		Domain int
+		Map    string
+	}
+	// Step lets time pass.
+	Step struct{ For time.Duration }
+	// Clock sets the wall clock, ahead or back.
+	Clock struct{ By time.Duration }
+	// Restart stops the daemon, waits, and starts it again, on the same store.
+	Restart struct{ Down time.Duration }
+	// Kill is kill -9, and a new start.
+	Kill struct{}
+	// Disk says how the store's writes do.
+	Disk struct{ State DiskState }
+	// Mute makes every DNS lookup fail, or no more.
+	Mute struct{ State MuteState }
+	// Forget and Refresh are an administrator's.
+	Forget  struct{ Domain int }
+	Refresh struct{ Domain int }
+)
+
+// TXTState is what the DNS says of a domain's `_mta-sts` TXT record.
+type TXTState string
+
+// The states of TXT records.
+const (
+	TXTAnnounced TXTState = "announced"
+	TXTGone      TXTState = "gone"     // NXDOMAIN
+	TXTBroken    TXTState = "broken"   // a record that is none
+	TXTTwo       TXTState = "two"      // two valid records: none counts
+	TXTServfail  TXTState = "servfail" // the lookup fails at once
+	TXTTimeout   TXTState = "timeout"  // and after long
+)
+
+// WebState is how a policy host answers.
+type WebState string
+
+// The states of policy hosts: well, or one of the ways in which a fetch fails.
+const (
+	WebOK          WebState = "ok"
+	WebRefused     WebState = "refused"
+	WebTimeout     WebState = "timeout"
+	WebCertificate WebState = "certificate"
+	WebStatus      WebState = "status"
+	WebMediaType   WebState = "mediatype"
+	WebTooLarge    WebState = "toolarge"
+	WebInvalid     WebState = "invalid" // the file breaks the grammar
+)
+
+// DiskState is how writes to the fake store do.
+type DiskState string
+
+// The states of the disk.
+const (
+	DiskOK      DiskState = "ok"
+	DiskRefuses DiskState = "refuses" // every write fails at once
+	DiskSlow    DiskState = "slow"    // a write takes two seconds
+	DiskHangs   DiskState = "hangs"   // a write never ends by itself
+)
+
+// MuteState is whether the DNS answers at all.
+type MuteState string
+
+// The states of the DNS as a whole.
+const (
+	MuteOn  MuteState = "on"
+	MuteOff MuteState = "off"
+)
+
+func (TXT) event()     {}
+func (File) event()    {}
+func (Web) event()     {}
+func (Ask) event()     {}
+func (Step) event()    {}
+func (Clock) event()   {}
+func (Restart) event() {}
+func (Kill) event()    {}
+func (Disk) event()    {}
+func (Mute) event()    {}
+func (Forget) event()  {}
+func (Refresh) event() {}
+
+func (e TXT) String() string {
+	return fmt.Sprintf("txt %d %s %d %s", e.Domain, e.State, e.ID, span(e.TTL))
+}
+func (e File) String() string {
+	return fmt.Sprintf("file %d %d %s %s", e.Domain, e.Version, e.Mode, span(e.MaxAge))
+}
+func (e Web) String() string     { return fmt.Sprintf("web %d %s", e.Domain, e.State) }
+func (e Ask) String() string     { return fmt.Sprintf("ask %d %s", e.Domain, e.Map) }
+func (e Step) String() string    { return "step " + span(e.For) }
+func (e Clock) String() string   { return "clock " + span(e.By) }
+func (e Restart) String() string { return "restart " + span(e.Down) }
+func (e Kill) String() string    { return "kill" }
+func (e Disk) String() string    { return "disk " + string(e.State) }
+func (e Mute) String() string    { return "mute " + string(e.State) }
+func (e Forget) String() string  { return fmt.Sprintf("forget %d", e.Domain) }
+func (e Refresh) String() string { return fmt.Sprintf("refresh %d", e.Domain) }
+
+// span spells a duration without zero units at its end, as people do.
+func span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// String is the script's text: a line for each event.
+func (s Script) String() string {
+	var b strings.Builder
+	if s.Bolt {
+		b.WriteString("bolt\n")
+	}
+	for _, e := range s.Events {
+		b.WriteString(e.String() + "\n")
+	}
+	return b.String()
+}
+
+// ParseScript reads a script's text. Blank lines and what follows a # are left out. An error names its line.
+func ParseScript(text string) (Script, error) {
+	var s Script
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case len(words) == 1 && words[0] == "bolt":
+			s.Bolt = true
+		default:
+			w := &wordReader{words: words[1:]}
+			e := w.event(words[0])
+			if e == nil || w.err != nil || len(w.words) > 0 {
+				return s, fmt.Errorf("line %d: %q is no event (%v)", number, strings.TrimSpace(line), w.err)
+			}
+			s.Events = append(s.Events, e)
+		}
+	}
+	return s, nil
+}
+
+// wordReader takes the words of a line one by one; the first error stays.
+type wordReader struct {
+	words []string
+	err   error
+}
+
+func (w *wordReader) event(kind string) Event {
+	switch kind {
+	case "txt":
+		return TXT{w.domain(), TXTState(w.word()), w.number(), w.span()}
+	case "file":
+		return File{w.domain(), w.number(), w.word(), w.span()}
+	case "web":
+		return Web{w.domain(), WebState(w.word())}
+	case "ask":
+		return Ask{w.domain(), w.word()}
+	case "step":
+		return Step{w.span()}
+	case "clock":
+		return Clock{w.span()}
+	case "restart":
+		return Restart{w.span()}
+	case "kill":
+		return Kill{}
+	case "disk":
+		return Disk{DiskState(w.word())}
+	case "mute":
+		return Mute{MuteState(w.word())}
+	case "forget":
+		return Forget{w.domain()}
+	case "refresh":
+		return Refresh{w.domain()}
+	}
+	return nil
+}
+
+func (w *wordReader) word() string {
+	if len(w.words) == 0 {
+		w.note(errors.New("too few words"))
+		return ""
+	}
+	first := w.words[0]
+	w.words = w.words[1:]
+	return first
+}
+
+func (w *wordReader) number() int {
+	n, err := strconv.Atoi(w.word())
+	w.note(err)
+	return n
+}
+
+func (w *wordReader) domain() int {
+	n := w.number()
+	if n < 0 || n >= Domains {
+		w.note(fmt.Errorf("there are %d domains", Domains))
+	}
+	return n
+}
+
+func (w *wordReader) span() time.Duration {
+	d, err := time.ParseDuration(w.word())
+	w.note(err)
+	return d
+}
+
+func (w *wordReader) note(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}

@@ -1,0 +1,243 @@
+package model
+
+import (
+	"slices"
+	"time"
+)
+
+// What the service does is told to the model by these; gen is that of the daemon that does it.
+
+// lookBegins: the TXT record is asked for.
+func (m *Model) lookBegins(n, gen int) {
+	if gen != m.gen {
+		return
+	}
+	d := &m.domains[n]
+	d.takeIn()
+	old := d.look
+	if old.flight || old.fetching {
+		m.violate("alone", "%s: a lookup began while another was under way", Domain(n))
+	}
+	h, sure := d.only()
+	steady := sure && h.lives(m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.demanded == 0
+	if fourth := m.now().Sub(old.recent[0]); old.gen == gen && steady && fourth < minLook-time.Second && !old.recent[0].IsZero() {
+		m.violate("lookups", "%s: four lookups of the TXT record within %v", Domain(n), fourth)
+	}
+	dead := sure && !h.mayLive(m.wall(), m.wall())
+	d.look = look{dead: dead, flight: true, gen: gen, recent: [3]time.Time{old.recent[1], old.recent[2], m.now()}, ended: old.ended, state: old.state, id: old.id, ttl: old.ttl}
+	d.mustLook, d.mustFetch = false, false
+	m.fromTheFuture(d)
+}
+
+// fromTheFuture: what a clock that ran ahead has fetched has been taken for a policy of now.
+func (m *Model) fromTheFuture(d *domain) {
+	wall := m.wall()
+	for i := range d.held {
+		if h := &d.held[i]; h.high.After(wall) {
+			h.high, h.low, h.at = wall, earliest(h.low, wall), m.now()
+		}
+	}
+}
+
+// Bounds of the time between two looks at the TXT record of a policy in use, and of what a denial is remembered.
+const (
+	minLook   = 5 * time.Second
+	maxLook   = 5 * time.Minute
+	failLook  = time.Minute
+	minAbsent = time.Minute
+	maxAbsent = time.Hour
+	maxRetry  = 15 * time.Minute // of failed lookups
+	minRefuse = 5 * time.Minute  // between two fetches of an id that cannot be had
+	maxRefuse = time.Hour
+)
+
+// lookCancelled: the caller gave up.
+func (m *Model) lookCancelled(n, gen int) {
+	if gen == m.gen {
+		m.domains[n].look.flight = false
+	}
+}
+
+// looked: the DNS has answered.
+func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration) {
+	if gen != m.gen {
+		return
+	}
+	d := &m.domains[n]
+	wall := m.wall()
+	d.look.flight, d.look.ended, d.look.state, d.look.id, d.look.ttl = false, m.now(), state, id, ttl
+	if state != TXTAnnounced {
+		d.look.id = ""
+	}
+	h, sure := d.only()
+	if sure && h.lives(wall) {
+		d.failures = 0
+		d.mustFetch = state == TXTAnnounced && id != h.id && !m.mayHoldBack(d, id)
+		if d.toBeForgotten(h) {
+			m.deny(d, state, id, ttl, wall)
+		}
+		return
+	}
+	m.deny(d, state, id, ttl, wall)
+	d.mustFetch = sure && d.look.dead && !h.mayLive(wall, wall) && state == TXTAnnounced && !m.mayHoldBack(d, id)
+}
+
+// deny notes what a look says of a domain of which nothing is held for certain.
+func (m *Model) deny(d *domain, state TXTState, id string, ttl time.Duration, wall time.Time) {
+	switch {
+	case state == TXTServfail:
+		d.failures++
+		d.refuse(denial{failed: true, at: wall, until: wall.Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
+	case state == TXTGone:
+		d.failures = 0
+		d.refuse(denial{at: wall, until: wall.Add(between(minAbsent, ttl, maxAbsent))})
+	case m.mayHoldBack(d, id):
+		d.failures = 0
+		d.refuse(denial{at: wall, until: wall.Add(between(minLook, ttl, maxLook))})
+	default:
+		d.failures = 0
+	}
+}
+
+// refuse remembers a reason to deny; the last few do.
+func (d *domain) refuse(r denial) {
+	const enough = 8
+	if d.denials = append(d.denials, r); len(d.denials) > enough {
+		d.denials = slices.Delete(d.denials, 0, 1)
+	}
+}
+
+func between(low, d, high time.Duration) time.Duration { return min(max(d, low), high) }
+
+// mayHoldBack: a fetch for the id failed lately, and another may have to wait.
+func (m *Model) mayHoldBack(d *domain, id string) bool {
+	f := d.failure
+	return f.happened && (f.id == id || f.forgotten) && (m.now().Sub(f.at) < maxRefuse || m.unsteady(f.at))
+}
+
+// unsteady: the clock was set since, or so shortly before that times written by the other clock may still count.
+func (m *Model) unsteady(since time.Time) bool {
+	return !m.stepped.IsZero() && since.Sub(m.stepped) < 26*time.Hour
+}
+
+// fetchBegins: the policy file is asked for.
+func (m *Model) fetchBegins(n, gen int) {
+	if gen != m.gen {
+		return
+	}
+	d := &m.domains[n]
+	d.mustFetch = false
+	d.look.fetches++
+	d.look.fetching = true
+	if d.look.flight || d.look.gen != gen || d.look.fetches > 1 {
+		m.violate("fetches", "%s: a fetch without a look at the TXT record before it", Domain(n))
+	}
+	m.judgeFetch(n)
+}
+
+// judgeFetch: a fetch must have a reason.
+func (m *Model) judgeFetch(n int) {
+	d := &m.domains[n]
+	now, wall := m.now(), m.wall()
+	h, sure := d.only()
+	if !sure || d.demanded+d.forgets > 0 || m.unsteady(now) || d.unsaved {
+		return
+	}
+	live := h.lives(wall)
+	id := d.look.id
+	if live && d.look.state != TXTAnnounced {
+		id = h.id
+	}
+	f := d.failure
+	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minRefuse && f.live == live && (f.gen == m.gen || live) {
+		m.violate("backoff", "%s: id %q is fetched again %v after a failure", Domain(n), id, now.Sub(f.at))
+	}
+	if live && h.id == id && wall.Sub(h.high) < refreshAge(h.file)*9/10-time.Second {
+		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n), id, wall.Sub(h.high))
+	}
+	// What became due while the daemon was down may be fetched once more.
+	if due := h.at.Add(refreshAge(h.file)); live && h.id == id && due.Sub(d.asked) > 92*day {
+		m.violate("unused", "%s: refreshed though nobody had asked for %v when it became due", Domain(n), due.Sub(d.asked))
+	}
+}
+
+// refreshAge is the age at which a policy is fetched again, give or take a tenth.
+func refreshAge(f File) time.Duration { return max(min(day, f.MaxAge/2), 5*time.Minute) }
+
+// fetchCancelled: the caller gave up.
+func (m *Model) fetchCancelled(n, gen int) {
+	if gen == m.gen {
+		m.domains[n].look.fetching = false
+	}
+}
+
+// fetched: the policy host has answered with a valid policy.
+func (m *Model) fetched(n, gen int, file File) {
+	if gen != m.gen {
+		return
+	}
+	d := &m.domains[n]
+	d.look.fetching = false
+	wall := m.wall()
+	if h, sure := d.only(); sure && !h.lives(wall) {
+		d.used(m.now()) // a policy learnt counts as asked for, also where a daemon that was down for long fetches it unasked
+	}
+	h := held{file: file, id: d.fetchID(wall), at: m.now(), low: wall, high: wall}
+	d.incoming = append(d.incoming, h)
+	for _, q := range m.open {
+		if q.domain == n {
+			q.could = append(q.could, h)
+		}
+	}
+	d.failure = failure{}
+	d.failures = 0
+}
+
+// fetchFailed: it has not.
+func (m *Model) fetchFailed(n, gen int) {
+	if gen != m.gen {
+		return
+	}
+	d := &m.domains[n]
+	d.look.fetching = false
+	wall := m.wall()
+	h, sure := d.only()
+	live := sure && h.lives(wall)
+	d.failure = failure{happened: true, id: d.fetchID(wall), at: m.now(), gen: gen, live: live}
+	if !live {
+		looked := wall.Add(d.look.ended.Sub(m.now()))
+		d.refuse(denial{at: wall, until: latest(wall, looked.Add(between(minLook, d.look.ttl, maxLook)))})
+	}
+}
+
+// forgot: an administrator's forget has come to its end.
+func (m *Model) forgot(n, gen int, err error) {
+	if gen != m.gen {
+		return
+	}
+	d := &m.domains[n]
+	d.forgets--
+	if err != nil {
+		d.failure.forgotten = true
+		return
+	}
+	d.failure, d.failures, d.look.state = failure{}, 0, ""
+	for i := range d.denials { // they are good for who has asked already
+		d.denials[i].until = m.wall().Add(-roundedUp)
+	}
+}
+
+// refreshed: an administrator's refresh has come to its end.
+func (m *Model) refreshed(n, gen int) {
+	if gen == m.gen {
+		m.domains[n].demanded--
+	}
+}
+
+// fetchID is the id that a fetch is for: the one announced, else that of the policy held.
+func (d *domain) fetchID(wall time.Time) string {
+	if h, sure := d.only(); d.look.state != TXTAnnounced && sure && h.mayLive(wall, wall) {
+		return h.id
+	}
+	return d.look.id
+}

@@ -1,0 +1,234 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// How long the network takes, and how long a lookup and a fetch wait for an answer that does not come.
+const (
+	lookupTakes = 30 * time.Millisecond
+	lookupWaits = 9 * time.Second
+	fetchTakes  = 300 * time.Millisecond
+	fetchWaits  = 30 * time.Second
+	diskIsSlow  = 2 * time.Second
+	everAndADay = 1000 * day
+	unknownTXT  = "v=spf1 -all"
+	brokenTXT   = "v=STSv1; id=not an id"
+	txtPrefix   = "_mta-sts."
+)
+
+// world is the DNS, the web and the disk, and the model that watches them. Its lock is the model's.
+type world struct {
+	mu    sync.Mutex
+	model *Model
+	ahead time.Duration // of the wall clock before the bubble's
+
+	txt   [Domains]TXT
+	file  [Domains]File
+	web   [Domains]WebState
+	mute  MuteState
+	disk  DiskState
+	store disk
+}
+
+func newWorld(store disk) *world {
+	w := &world{store: store, mute: MuteOff, disk: DiskOK}
+	for d := range w.txt {
+		w.txt[d] = TXT{Domain: d, State: TXTGone, TTL: time.Hour}
+		w.web[d] = WebRefused
+	}
+	w.model = newModel(time.Now, func() time.Time { return time.Now().UTC().Round(0).Add(w.ahead) })
+	return w
+}
+
+// wall is the wall clock.
+func (w *world) wall() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.model.wall()
+}
+
+// locked runs f under the lock.
+func (w *world) locked(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// port is the world as one daemon sees it: when that is dead, nothing that it does counts any more.
+type port struct {
+	w   *world
+	gen int
+}
+
+var (
+	_ resolver.DNS     = port{}
+	_ resolver.Fetcher = port{}
+	_ resolver.Store   = port{}
+)
+
+var (
+	errServfail = errors.New("SERVFAIL")
+	errDead     = errors.New("the daemon is dead")
+)
+
+// number is a domain's number; false: the service has made the name up.
+func (w *world) number(name string) (int, bool) {
+	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, "d"), ".example"))
+	ok := err == nil && n >= 0 && n < Domains && name == Domain(n)
+	if !ok {
+		w.locked(func() { w.model.violate("name", "the service asks for %q", name) })
+	}
+	return n, ok
+}
+
+// travel waits for the network.
+func travel(ctx context.Context, takes time.Duration) error {
+	timer := time.NewTimer(takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TXT implements resolver.DNS.
+func (p port) TXT(ctx context.Context, name string) (answer dnsclient.Answer[string], err error) {
+	n, ok := p.w.number(strings.TrimPrefix(name, txtPrefix))
+	if !ok || !strings.HasPrefix(name, txtPrefix) {
+		return answer, fmt.Errorf("unexpected lookup of %s", name)
+	}
+	takes := lookupTakes
+	p.w.locked(func() {
+		p.w.model.lookBegins(n, p.gen)
+		if p.w.txt[n].State == TXTTimeout {
+			takes = lookupWaits
+		}
+	})
+	if err := travel(ctx, takes); err != nil {
+		p.w.locked(func() { p.w.model.lookCancelled(n, p.gen) })
+		return answer, err
+	}
+	p.w.locked(func() {
+		var seen TXTState
+		if answer, seen = p.w.say(p.w.txt[n]); seen == TXTServfail {
+			err = errServfail
+		}
+		p.w.model.looked(n, p.gen, seen, idText(p.w.txt[n].ID), answer.TTL)
+	})
+	return answer, err
+}
+
+func idText(id int) string { return strconv.Itoa(id) }
+
+// say is the DNS's answer, and how the model calls it.
+func (w *world) say(t TXT) (dnsclient.Answer[string], TXTState) {
+	if w.mute == MuteOn {
+		return dnsclient.Answer[string]{}, TXTServfail
+	}
+	good := "v=STSv1; id=" + idText(t.ID)
+	switch t.State {
+	case TXTAnnounced:
+		return dnsclient.Answer[string]{Records: []string{unknownTXT, good}, TTL: t.TTL}, TXTAnnounced
+	case TXTGone:
+		return dnsclient.Answer[string]{Denial: dnsclient.NXDomain, TTL: t.TTL}, TXTGone
+	case TXTBroken:
+		return dnsclient.Answer[string]{Records: []string{brokenTXT}, TTL: t.TTL}, TXTGone
+	case TXTTwo:
+		return dnsclient.Answer[string]{Records: []string{good, good + "2"}, TTL: t.TTL}, TXTGone
+	default:
+		return dnsclient.Answer[string]{}, TXTServfail
+	}
+}
+
+// Fetch implements resolver.Fetcher.
+func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+	n, ok := p.w.number(domain.String())
+	if !ok {
+		return failed(domain, resolver.FetchUnreachable)
+	}
+	takes := fetchTakes
+	p.w.locked(func() {
+		p.w.model.fetchBegins(n, p.gen)
+		if p.w.web[n] == WebTimeout {
+			takes = fetchWaits
+		}
+	})
+	if err := travel(ctx, takes); err != nil {
+		p.w.locked(func() { p.w.model.fetchCancelled(n, p.gen) })
+		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: err}
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	kind := failureOf(p.w.web[n])
+	policy, err := mtasts.ParsePolicy([]byte(p.w.file[n].Text()))
+	if kind == 0 && err == nil {
+		p.w.model.fetched(n, p.gen, p.w.file[n])
+		return policy, nil
+	}
+	p.w.model.fetchFailed(n, p.gen)
+	return failed(domain, max(kind, resolver.FetchUnreachable))
+}
+
+func failed(domain dnsname.Name, kind resolver.FetchKind) (mtasts.Policy, error) {
+	return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: kind, Err: errors.New("the policy host fails")}
+}
+
+// failureOf is how a fetch fails, 0 where it does not.
+func failureOf(s WebState) resolver.FetchKind {
+	switch s {
+	case WebOK:
+		return 0
+	case WebCertificate:
+		return resolver.FetchCertificate
+	case WebStatus:
+		return resolver.FetchRefused
+	case WebMediaType:
+		return resolver.FetchMediaType
+	case WebTooLarge:
+		return resolver.FetchTooLarge
+	case WebInvalid:
+		return resolver.FetchInvalid
+	default:
+		return resolver.FetchUnreachable
+	}
+}
+
+// MX implements resolver.DNS: the policy's lint asks, and no answer to Postfix depends on it.
+func (p port) MX(context.Context, string) (dnsclient.Answer[dnsclient.MX], error) {
+	return dnsclient.Answer[dnsclient.MX]{}, errServfail
+}
+
+// A implements resolver.DNS; nobody has reason to ask.
+func (p port) A(_ context.Context, name string) (a dnsclient.Answer[netip.Addr], err error) {
+	return a, p.unexpected("A", name)
+}
+
+// AAAA implements resolver.DNS; nobody has reason to ask.
+func (p port) AAAA(_ context.Context, name string) (a dnsclient.Answer[netip.Addr], err error) {
+	return a, p.unexpected("AAAA", name)
+}
+
+// TLSA implements resolver.DNS; nobody has reason to ask, for no map here has the feature dane.
+func (p port) TLSA(_ context.Context, name string) (a dnsclient.Answer[dnsclient.TLSA], err error) {
+	return a, p.unexpected("TLSA", name)
+}
+
+func (p port) unexpected(kind, name string) error {
+	p.w.locked(func() { p.w.model.violate("name", "the service asks for %s %s", kind, name) })
+	return errServfail
+}
