@@ -172,6 +172,7 @@ func TestHostilePolicyHosts(t *testing.T) {
 	if got, want := daemon.Ask(t, "postfix", d.Name), "OK secure match=mx1."+d.Name+" servername=hostname"; got != want {
 		t.Errorf("after all this a good domain is answered %q, want %q", got, want)
 	}
+	wantSmall(t, daemon)
 }
 
 // expectNothing asks for the domain: the answer must be NOTFOUND, must come in time, and a line of the log that an administrator

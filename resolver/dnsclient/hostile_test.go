@@ -1,0 +1,306 @@
+package dnsclient
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+)
+
+// answered makes a reply of a packed one: its header and question, then these bytes, announced as so many answers.
+func answered(packed []byte, count int, records ...byte) []byte {
+	end := headerLen
+	for packed[end] != 0 {
+		end += int(packed[end]) + 1
+	}
+	m := append([]byte{}, packed[:end+5]...) // the root label, type and class
+	binary.BigEndian.PutUint16(m[6:], uint16(count))
+	binary.BigEndian.PutUint16(m[8:], 0)
+	binary.BigEndian.PutUint16(m[10:], 0)
+	return append(m, records...)
+}
+
+// txtRecord is a record's fixed part and data, to follow an owner's name.
+func txtRecord(data ...byte) []byte {
+	return append([]byte{0, byte(dns.TypeTXT), 0, dns.ClassINET, 0, 0, 0, 60, byte(len(data) >> 8), byte(len(data))}, data...)
+}
+
+// pointer is a compressed name's pointer to an offset.
+func pointer(to int) []byte { return []byte{0xc0 | byte(to>>8), byte(to)} }
+
+// TestCompressionTricks: names that point to where no name is. Reading one must end, and none may be taken for an answer.
+func TestCompressionTricks(t *testing.T) {
+	good := txtRecord(append([]byte{12}, "v=STSv1; id=x"[:12]...)...)
+	for _, tc := range []struct {
+		why     string
+		records func(at int) []byte // at: the offset where they begin
+	}{
+		{"a pointer to itself", func(at int) []byte { return append(pointer(at), good...) }},
+		{"two pointers to each other", func(at int) []byte { return append(append(pointer(at+2), pointer(at)...), good...) }},
+		{"a label before a pointer to it", func(at int) []byte { return append(append([]byte{1, 'a'}, pointer(at)...), good...) }},
+		{"a pointer past the end", func(int) []byte { return append(pointer(0x3fff), good...) }},
+		{"a pointer forward, to a label that never ends", func(at int) []byte {
+			return append(append(pointer(at+2+len(good)), good...), 63)
+		}},
+		{"half a pointer", func(int) []byte { return []byte{0xc0} }},
+		{"a reserved kind of label", func(int) []byte { return append([]byte{0x80, 0}, good...) }},
+		{"another", func(int) []byte { return append([]byte{0x40, 0}, good...) }},
+		{"a chain of a thousand pointers", func(at int) []byte {
+			chain := pointer(headerLen)
+			for i := range 1000 {
+				chain = append(chain, pointer(at+2*i)...)
+			}
+			return append(append(chain, pointer(at+2000)...), good...)
+		}},
+		{"a name that grows past 255 bytes by its pointer", func(at int) []byte {
+			long := strings.Repeat("\x3f"+strings.Repeat("a", 63), 3)
+			name := append([]byte(long), pointer(at)...)
+			return append(append([]byte(long), 0), append(name, good...)...)
+		}},
+		{"data longer than the message", func(int) []byte {
+			return append(pointer(headerLen), 0, byte(dns.TypeTXT), 0, dns.ClassINET, 0, 0, 0, 60, 0xff, 0xff, 1, 'a')
+		}},
+		{"a string longer than its data", func(int) []byte { return append(pointer(headerLen), txtRecord(200, 'v', '=')...) }},
+		{"an alias that points to itself", func(at int) []byte {
+			return append(pointer(headerLen), 0, byte(dns.TypeCNAME), 0, dns.ClassINET, 0, 0, 0, 60, 0, 2, 0xc0|byte((at+12)>>8), byte(at+12))
+		}},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			c, srv := ask(t, zoneOne)
+			srv.On(asked, dns.TypeTXT, dnstest.Raw(func(packed []byte) []byte {
+				return answered(packed, 1, tc.records(len(answered(packed, 0)))...)
+			}))
+			begin := time.Now()
+			got, err := c.TXT(t.Context(), asked)
+			checkKind(t, err, Malformed)
+			if len(got.Records) > 0 || srv.Total() != 3 {
+				t.Errorf("got %+v after %d questions", got, srv.Total())
+			}
+			if took := time.Since(begin); took > patience/2 {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// TestManyRecords: an answer may be as large as a message can be; what is kept of it is bounded, and so is the work.
+func TestManyRecords(t *testing.T) {
+	record := append(pointer(headerLen), txtRecord(3, 'a', 'b', 'c')...)
+	for _, tc := range []struct {
+		why     string
+		records int
+		data    func(i int) []byte
+		want    int
+	}{
+		{"a hundred", 100, func(i int) []byte { return []byte{2, byte(i), byte(i >> 8)} }, 100},
+		{"as many as fit", 60_000 / len(record), func(i int) []byte { return []byte{3, 0, byte(i), byte(i >> 8)} }, maxRecords},
+		{"as many, all alike", 60_000 / len(record), func(int) []byte { return []byte{3, 'a', 'b', 'c'} }, 1},
+		{"as many, all empty", 60_000 / len(record), func(int) []byte { return []byte{0, 0, 0, 0} }, 1},
+		{"a few large ones", 230, func(i int) []byte { return append([]byte{255, byte(i)}, make([]byte, 254)...) }, maxRecords},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			c, srv := ask(t, zoneOne)
+			srv.On(asked, dns.TypeTXT, func(q *dnstest.Query) {
+				if q.Net == "udp" {
+					dnstest.Truncate(q)
+					return
+				}
+				var records []byte
+				for i := range tc.records {
+					records = append(append(records, pointer(headerLen)...), txtRecord(tc.data(i)...)...)
+				}
+				dnstest.Raw(func(packed []byte) []byte { return answered(packed, tc.records, records...) })(q)
+			})
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			begin := time.Now()
+			got, err := c.TXT(t.Context(), asked)
+			took := time.Since(begin)
+			runtime.ReadMemStats(&after)
+			if err != nil || len(got.Records) != tc.want {
+				t.Errorf("got %d records, %v, want %d", len(got.Records), err, tc.want)
+			}
+			// The server's part is in it, too.
+			if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 || took > patience/2 {
+				t.Errorf("%d bytes allocated, in %v", n, took)
+			}
+		})
+	}
+}
+
+// TestLateAnswer: what comes after the time is up is nobody's answer, and does not disturb the next question.
+func TestLateAnswer(t *testing.T) {
+	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
+	release := make(chan struct{})
+	late := dnstest.Hold(release, dnstest.Records(asked+" TXT late"))
+	srv.On(asked, dns.TypeTXT, late, dnstest.Answer)
+	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: time.Second, Attempts: 20})
+	for range 2 {
+		got, err := c.TXT(t.Context(), asked)
+		check(t, got, err, answerOne)
+		if release != nil {
+			close(release)
+			release = nil
+		}
+	}
+}
+
+// rawServer answers each question by UDP with a truncated nothing, and serves what then comes by TCP with f, which is given the
+// question. It ends when the client closes, or the test.
+func rawServer(t *testing.T, f func(c net.Conn, question []byte, done <-chan struct{})) (addr string) {
+	t.Helper()
+	srv, err := dnstest.Start(dnstest.Config{}) // finds a port that is free for both
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr = srv.Addr()
+	if err := srv.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pc, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		close(done)
+		pc.Close()
+		l.Close()
+		serving.Wait()
+	})
+	serving.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			buf[2] |= 0x82 // a response, truncated
+			binary.BigEndian.PutUint16(buf[10:], 0)
+			_, _ = pc.WriteTo(answered(buf[:n], 0), from)
+		}
+	})
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				question := make([]byte, 512)
+				n, err := c.Read(question)
+				if err == nil {
+					f(c, question[:n], done)
+				}
+			})
+		}
+	})
+	return addr
+}
+
+// TestHalfAnswers: a server that has begun an answer by TCP has no more time than one that is silent.
+func TestHalfAnswers(t *testing.T) {
+	wait := func(c net.Conn, done <-chan struct{}) {
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = c.Read(make([]byte, 1)) // returns when the client closes
+		}()
+		select {
+		case <-gone:
+		case <-done:
+			c.Close()
+			<-gone
+		}
+	}
+	flood := func(frame func(question []byte) []byte) func(net.Conn, []byte, <-chan struct{}) {
+		return func(c net.Conn, question []byte, _ <-chan struct{}) {
+			f := frame(question)
+			for {
+				if _, err := c.Write(f); err != nil {
+					return
+				}
+			}
+		}
+	}
+	for _, tc := range []struct {
+		why  string
+		f    func(net.Conn, []byte, <-chan struct{})
+		kind Kind
+	}{
+		{"half a length", func(c net.Conn, _ []byte, done <-chan struct{}) { c.Write([]byte{2}); wait(c, done) }, Timeout},
+		{"a length and no more", func(c net.Conn, _ []byte, done <-chan struct{}) { c.Write([]byte{2, 0}); wait(c, done) }, Timeout},
+		{"half an answer", func(c net.Conn, q []byte, done <-chan struct{}) { c.Write(q[:len(q)/2]); wait(c, done) }, Timeout},
+		{"half an answer, then the end", func(c net.Conn, q []byte, _ <-chan struct{}) { c.Write(q[:len(q)/2]) }, Network},
+		{"byte by byte", func(c net.Conn, _ []byte, done <-chan struct{}) {
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for b := []byte{0xff}; ; b = []byte{1} {
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+				select {
+				case <-tick.C:
+				case <-done:
+					return
+				}
+			}
+		}, Timeout},
+		{"endless empty messages", flood(func([]byte) []byte { return []byte{0, 0} }), Timeout},
+		{"endless messages with another id", flood(func(q []byte) []byte {
+			f := append([]byte{}, q...)
+			f[2], f[4] = f[2]^0xff, f[4]|0x80
+			return f
+		}), Timeout},
+	} {
+		t.Run(tc.why, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t, Config{Servers: []string{rawServer(t, tc.f)}, Timeout: 2 * impatience, Attempts: 2})
+			begin := time.Now()
+			_, err := c.TXT(t.Context(), asked)
+			checkKind(t, err, tc.kind)
+			if took := time.Since(begin); took > patience {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// TestForgersFlood: forged packets without end do not keep a question alive, nor the true answer from counting.
+func TestForgersFlood(t *testing.T) {
+	flood := func(n int, then dnstest.Hook) dnstest.Hook {
+		return func(q *dnstest.Query) {
+			for i := range n {
+				m := q.Reply.Copy()
+				m.Id += uint16(1 + i%65535)
+				m.Answer = dnstest.RRs(fmt.Sprintf("%s TXT forged%d", asked, i))
+				raw, err := m.Pack()
+				if err != nil {
+					panic(err)
+				}
+				q.SendRaw(raw)
+			}
+			then(q)
+		}
+	}
+	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
+	// More than the socket's buffer holds may push out the true answer: then the next attempt gets it.
+	srv.On(asked, dns.TypeTXT, flood(20_000, dnstest.Answer), flood(50, dnstest.Answer))
+	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: 2 * time.Second, Attempts: 20})
+	got, err := c.TXT(t.Context(), asked)
+	check(t, got, err, answerOne)
+}
