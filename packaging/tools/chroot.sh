@@ -1,21 +1,30 @@
 #!/bin/sh
-# Makes the folder with Debian sid in it from which the tests take a Postfix that is newer than the machine's (one built with
-# libtlsrpt) and a validating resolver (unbound). It takes a minute and stays: the next run finds it. Remove the folder
-# to have it made of what sid is then. Nothing in it is ever started here, and the tests never write into it.
+# Makes the folders with other Debians in them that the tests need, and leaves those alone that are there: the next run finds
+# them. Remove a folder to have it made of what that Debian is then. Nothing in them is ever started here, and no test writes
+# into them: those that must write lay a file system in memory over one.
+#
+# debian-sid      a Postfix that is newer than the machine's (one built with libtlsrpt), and a validating resolver (unbound)
+# debian-13       that release's Postfix, the first with policy attributes, and a Valkey
+# debian-12-base  next to nothing, but the packages that come with stsmapd's lie ready: apt-get needs no network to install them
+# debian-13-base  the same
 #
 # As root on Debian only. The mirror is the one that the machine's own apt uses; its signature is checked.
 set -eu
 
-# packaging/e2e/world/tree.go looks for it in the same place.
+# packaging/e2e/world/tree.go looks for them in the same place.
 cache=${XDG_CACHE_HOME:-/var/cache}/stsmapd-test
-folder=$cache/debian-sid
-packages=postfix,unbound
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+beside='postfix systemd ca-certificates' # what stsmapd's package is installed with, and what it depends on
 
-[ ! -d "$folder" ] || exit 0
+complete() {
+	for name in debian-sid debian-13 debian-12-base debian-13-base; do
+		[ -d "$cache/$name" ] || return 1
+	done
+}
+! complete || exit 0
 
 fail() {
-	echo "chroot: no folder with Debian sid, so no tests with a newer Postfix: $1" >&2
+	echo "chroot: no folders with other Debians, so no tests in them: $1" >&2
 	exit 1
 }
 
@@ -24,7 +33,7 @@ for program in debootstrap unshare flock apt-get apt-config; do
 	command -v "$program" >/dev/null || fail "$program is not installed"
 done
 
-# Of apt's sources, those of the release itself; its mirror has the other releases too. Which one is sid's is found by trying.
+# Of apt's sources, those of the release itself; its mirror has the other releases too. Which one has them is found by trying.
 # shellcheck disable=SC1091
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-sid}")
 # shellcheck disable=SC2016
@@ -41,32 +50,82 @@ mkdir -p "$cache"
 chmod 700 "$cache"
 exec 9>"$cache/lock"
 flock 9
-[ ! -d "$folder" ] || exit 0 # another run has just made it
-new=$folder.new
-log=$cache/debian-sid.log
-trap 'rm -rf "$new"' EXIT
+! complete || exit 0 # another run has just made them
+trap 'rm -rf "$cache"/*.new' EXIT
 trap 'exit 1' HUP INT TERM
 
-# Unpacked in a mount namespace, so that no mount stays behind; configured in one without a network and with its own
-# processes, so that nothing that a package might start can outlive it or take a port.
-make_from() {
-	rm -rf "$new"
-	unshare --mount -- debootstrap --foreign --variant=minbase --include="$packages" --keyring="$keyring" --force-check-gpg \
-		sid "$new" "$1" &&
-		printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d" &&
-		chmod 755 "$new/usr/sbin/policy-rc.d" &&
-		DEBIAN_FRONTEND=noninteractive unshare --mount --net --pid --fork --kill-child -- \
-			chroot "$new" /debootstrap/debootstrap --second-stage
+# apart runs a program of the folder $1 where there is no network, and where no process or mount of its can stay behind: nothing
+# that a package might start outlives it or takes a port.
+apart() {
+	root=$1
+	shift
+	DEBIAN_FRONTEND=noninteractive unshare --mount --net --pid --fork --kill-child --mount-proc="$root/proc" -- chroot "$root" "$@"
 }
 
-for mirror in $mirrors; do
-	echo "chroot: making $folder"
-	if make_from "$mirror" </dev/null >"$log" 2>&1; then
-		rm -rf "$new/var/cache/apt/archives" "$new/var/lib/apt/lists" "$new/etc/resolv.conf"
-		: >"$new/etc/resolv.conf" # a file to mount over
-		mv -T "$new" "$folder"
-		exit 0
-	fi
-	cat "$log" >&2
-done
-fail "debootstrap did not make it"
+# bootstrap makes $1 of a release's most needed packages, from the mirror $3.
+bootstrap() {
+	unshare --mount -- debootstrap --foreign --variant=minbase --keyring="$keyring" --force-check-gpg "$2" "$1" "$3" &&
+		printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d" &&
+		chmod 755 "$1/usr/sbin/policy-rc.d" &&
+		echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/unsafe-io" &&
+		apart "$1" /debootstrap/debootstrap --second-stage &&
+		echo "deb [signed-by=$keyring] $3 $2 main" >"$1/etc/apt/sources.list" &&
+		echo 'APT::Install-Recommends "false";' >"$1/etc/apt/apt.conf.d/no-recommends" &&
+		rm -f "$1/etc/resolv.conf" "$1"/var/cache/apt/archives/*.deb &&
+		: >"$1/etc/resolv.conf" # a file to mount over
+}
+
+# fetch puts packages, and what they depend on, into the folder's apt cache: with the machine's own apt, which knows its proxies.
+fetch() {
+	root=$1
+	shift
+	for step in update "-y --download-only install $*"; do
+		# shellcheck disable=SC2086
+		apt-get -q -o "Dir=$root" -o "Dir::State::status=$root/var/lib/dpkg/status" -o APT::Sandbox::User=root \
+			-o APT::Install-Recommends=false $step || return
+	done
+}
+
+# install installs packages in the folder, and removes what was only needed for that.
+install() {
+	root=$1
+	shift
+	fetch "$root" "$@" &&
+		apart "$root" apt-get -q -y install "$@" &&
+		rm -rf "$root/var/cache/apt/archives" "$root/var/lib/apt/lists"
+}
+
+# What each folder is made of; $1 is where, $2 the mirror. The packages listed after `fetch` are not installed.
+make_sid() { bootstrap "$1" sid "$2" && install "$1" postfix unbound; }
+# shellcheck disable=SC2086
+make_12_base() { bootstrap "$1" bookworm "$2" && fetch "$1" $beside; }
+# shellcheck disable=SC2086
+make_13_base() { bootstrap "$1" trixie "$2" && fetch "$1" $beside; }
+make_13() { cp -a --reflink=auto "$cache/debian-13-base" "$1" && install "$1" postfix valkey-server; }
+
+# make makes the folder $1 if it is not there, by the function $2.
+make() {
+	[ ! -d "$cache/$1" ] || return 0
+	new=$cache/$1.new
+	log=$cache/$1.log
+	for mirror in $mirrors; do
+		echo "chroot: making $cache/$1"
+		rm -rf "$new"
+		if "$2" "$new" "$mirror" </dev/null >"$log" 2>&1; then
+			mv -T "$new" "$cache/$1"
+			return 0
+		fi
+		cat "$log" >&2
+	done
+	return 1
+}
+
+make debian-sid make_sid &
+sid=$!
+make debian-12-base make_12_base &
+base=$!
+failed=
+{ make debian-13-base make_13_base && make debian-13 make_13; } || failed=1
+wait $sid || failed=1
+wait $base || failed=1
+[ -z "$failed" ] || fail 'debootstrap or apt-get failed'

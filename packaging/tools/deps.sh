@@ -8,8 +8,8 @@ set -eu
 # by it. chromium: the status page is looked at with it.
 wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus chromium'
 
-# newer_postfix has chroot.sh make its folder. Where it cannot, the tests leave out what needs it and say so, or fail.
-newer_postfix() {
+# other_debians has chroot.sh make its folders. Where it cannot, the tests leave out what needs them and say so, or fail.
+other_debians() {
 	"$(dirname "$0")/chroot.sh" || true
 }
 
@@ -27,7 +27,7 @@ for package in $wanted; do
 	installed "$package" || missing="$missing $package"
 done
 if [ -z "$missing" ]; then
-	newer_postfix
+	other_debians
 	exit 0
 fi
 
@@ -66,4 +66,4 @@ apt-get -qq -y --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 install $m
 	echo "deps: apt-get could not install:$missing" >&2
 	exit 1
 }
-newer_postfix
+other_debians
