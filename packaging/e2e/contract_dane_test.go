@@ -165,6 +165,7 @@ func TestContractDANE(t *testing.T) {
 		system       world.System
 	}{
 		{"the machine's Postfix", "QUERY", world.Own},
+		{"Postfix 3.10", "sts+dane+tlsrpt", world.Trixie},
 		{"Postfix 3.10 and later", "sts+dane+tlsrpt", world.Sid},
 	} {
 		t.Run(contract.why, func(t *testing.T) {

@@ -324,14 +324,9 @@ func TestDoctorCompatibility(t *testing.T) {
 	}
 }
 
-// TestDoctorNewer looks over a Postfix of 3.11 or later.
+// TestDoctorNewer looks over a Postfix of 3.10 and one of 3.11 or later.
 func TestDoctorNewer(t *testing.T) {
 	t.Parallel()
-	w := world.Open(t)
-	tree := w.Tree(t, world.Sid, w.Resolver())
-	socket := filepath.Join(shortDir(t), "sts.sock")
-	d := w.StartDaemon(t, world.DaemonConfig{Unix: socket})
-	s := ward{inet: d.Inet.String(), dir: shortDir(t), socket: socket}
 	newest := func(parameters ...string) map[string]string {
 		set := tables(ourMap + "+tlsrpt")
 		for i := 0; i < len(parameters); i += 2 {
@@ -339,18 +334,12 @@ func TestDoctorNewer(t *testing.T) {
 		}
 		return set
 	}
-	const defaultLevel = "${{$compatibility_level} <level {3.11} ? {} : {may}}" // of smtp_tls_security_level since 3.11
-	for _, c := range []doctorCase{
+	both := []doctorCase{
 		{name: "right", set: newest()},
 		{name: "chrooted", chroot: true, set: tables("socketmap:unix:/stsmapd.sock:sts+tlsrpt")},
 		{name: "plain", set: tables(ourMap), say: []string{"no-tlsrpt"}},
 		{name: "without SNI", set: tables(ourMap + "+tlsrpt+nosni"), say: []string{"nosni-needless"}},
 		{name: "patterns off", set: newest("smtp_tls_enforce_sts_mx_patterns", "no"), say: []string{"mx-patterns-off"}},
-		{name: "today's default level", set: newest("compatibility_level", "3.11", "smtp_tls_security_level", defaultLevel)},
-		{
-			name: "yesterday's default level", set: newest("compatibility_level", "3.10", "smtp_tls_security_level", defaultLevel),
-			say: []string{"level-none"},
-		},
 		{
 			name: "DANE", set: newest("smtp_tls_policy_maps", "socketmap:inet:@INET:QUERYwithTLSRPT", "smtp_tls_security_level", "dane",
 				"smtp_dns_support_level", "dnssec"),
@@ -360,7 +349,28 @@ func TestDoctorNewer(t *testing.T) {
 				"smtp_tls_security_level", "dane", "smtp_tls_enforce_sts_mx_patterns", "no"),
 			say: []string{"other-daemon", "no-map", "dane-without-dnssec", "mx-patterns-off"},
 		},
-	} {
+	}
+	const defaultLevel = "${{$compatibility_level} <level {3.11} ? {} : {may}}" // of smtp_tls_security_level since 3.11
+	later := []doctorCase{
+		{name: "today's default level", set: newest("compatibility_level", "3.11", "smtp_tls_security_level", defaultLevel)},
+		{
+			name: "yesterday's default level", set: newest("compatibility_level", "3.10", "smtp_tls_security_level", defaultLevel),
+			say: []string{"level-none"},
+		},
+	}
+	t.Run("3.10", func(t *testing.T) { examineAll(t, world.Trixie, both) })
+	t.Run("later", func(t *testing.T) { examineAll(t, world.Sid, append(both, later...)) })
+}
+
+// examineAll looks over this system's Postfix in each of these cases.
+func examineAll(t *testing.T, system world.System, cases []doctorCase) {
+	t.Parallel()
+	w := world.Open(t)
+	tree := w.Tree(t, system, w.Resolver())
+	socket := filepath.Join(shortDir(t), "sts.sock")
+	d := w.StartDaemon(t, world.DaemonConfig{Unix: socket})
+	s := ward{inet: d.Inet.String(), dir: shortDir(t), socket: socket}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { s.diagnose(t, w, c, tree) })
 	}
 }

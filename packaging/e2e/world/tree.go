@@ -31,8 +31,9 @@ type System int
 
 // The systems.
 const (
-	Own System = iota // the machine's own: its Postfix is Debian 12's 3.7, or whatever else there is
-	Sid               // Debian sid, as packaging/tools/chroot.sh unpacked it: Postfix 3.11 or later, and unbound
+	Own    System = iota // the machine's own: its Postfix is Debian 12's 3.7, or whatever else there is
+	Trixie               // Debian 13, as packaging/tools/chroot.sh unpacked it: Postfix 3.10, and valkey-server
+	Sid                  // Debian sid, likewise: Postfix 3.11 or later, and unbound
 )
 
 // treeKey tells trees apart.
@@ -70,14 +71,18 @@ func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 
 // base is the directory that a system is in.
 func (s System) base() string {
-	if s == Own {
+	folder := "debian-sid"
+	switch s {
+	case Own:
 		return "/"
+	case Trixie:
+		folder = "debian-13"
 	}
 	cache := os.Getenv("XDG_CACHE_HOME")
 	if cache == "" {
 		cache = "/var/cache"
 	}
-	return filepath.Join(cache, "stsmapd-test", "debian-sid") // packaging/tools/chroot.sh makes it there
+	return filepath.Join(cache, "stsmapd-test", folder) // packaging/tools/chroot.sh makes it there
 }
 
 // newTree lays out a tree at root.
