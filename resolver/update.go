@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -17,6 +18,11 @@ var errTooSlow = fmt.Errorf("not finished within %v", updateLimit)
 
 // step runs inside the domain's flight, and only there: nothing else writes what is known of a domain.
 func (s *Service) step(domain dnsname.Name) STSFinding {
+	if isInvalid(domain) {
+		none := noPolicy(s.now(), minNegative)
+		s.demands.take(s.now(), domain).meet(none)
+		return none
+	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, updateLimit, errTooSlow)
 	defer cancel()
 	known, inMemory := s.memory.Policy(domain)
@@ -37,6 +43,10 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 	}
 	return found
 }
+
+// isInvalid reports whether nobody can have the domain (RFC 6761 section 6.4): nobody is asked, and nothing is remembered, so that a
+// question about one shows whether questions are answered, whatever the network and the disk do.
+func isInvalid(domain dnsname.Name) bool { return strings.HasSuffix(domain.String(), ".invalid") }
 
 // recall looks for the domain in the store; nil: there is nothing, or, with an error, the store could not be read.
 func (s *Service) recall(ctx context.Context, domain dnsname.Name) (*Held, error) {

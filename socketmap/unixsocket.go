@@ -184,8 +184,10 @@ func bindHidden(dir string) (ln *net.UnixListener, path string, err error) {
 
 // publish gives a bound socket its group, mode and name, in this order.
 func publish(hidden, path string, mode fs.FileMode, gid int) (fs.FileInfo, error) {
-	if err := os.Lchown(hidden, -1, gid); err != nil {
-		return nil, fmt.Errorf("set the socket's group: %w", err)
+	if gid >= 0 { // a service in a sandbox may not even ask for no change
+		if err := os.Lchown(hidden, -1, gid); err != nil {
+			return nil, fmt.Errorf("set the socket's group: %w", err)
+		}
 	}
 	if err := os.Chmod(hidden, mode); err != nil {
 		return nil, err

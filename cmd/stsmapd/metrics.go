@@ -33,23 +33,22 @@ type openedMetrics struct {
 	served chan struct{}
 }
 
-// openMetrics opens the HTTP listener, if the configuration asks for one. probe is a listener for questions.
-func (d *daemon) openMetrics(c config, s served, probe net.Addr) (*openedMetrics, error) {
-	if c.Metrics == "" {
+// openMetrics opens the HTTP listener, if systemd or the configuration asks for one.
+func (d *daemon) openMetrics(c config, s served, probe *status.Prober) (*openedMetrics, error) {
+	l := d.manager.metrics
+	if l == nil && c.Metrics == "" {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", c.Metrics)
-	if err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
-	}
-	kind := "inet:"
-	if probe.Network() == "unix" {
-		kind = "unix:"
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", c.Metrics); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
 	}
 	o := &openedMetrics{
 		server: status.New(status.Options{
 			Service: s.service, Store: s.store.Stats, Questions: s.handler.Counts, Conns: s.server.Conns, MaxConns: maxConns(s.server),
-			Probe: kind + probe.String(), Reload: d.reloads.last, Log: d.log,
+			Probe: probe, Reload: d.reloads.last, Log: d.log,
 			Info: status.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen, StateDir: c.StateDir},
 		}),
 		served: make(chan struct{}),
@@ -58,7 +57,7 @@ func (d *daemon) openMetrics(c config, s served, probe net.Addr) (*openedMetrics
 		defer close(o.served)
 		if err := o.server.Serve(l); err != nil {
 			d.log.Error("metrics and status page have failed until stsmapd is started again; mail is not concerned",
-				"event", "metrics_failed", "metrics", c.Metrics, "error", err)
+				"event", "metrics_failed", "metrics", l.Addr().String(), "error", err)
 		}
 	}()
 	return o, nil

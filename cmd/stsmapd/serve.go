@@ -11,12 +11,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
@@ -69,6 +71,7 @@ type daemon struct {
 	out   *logOutput
 	log   *slog.Logger
 
+	manager *manager
 	reloads reloads
 
 	reports *reports // nil while the configuration names no collector
@@ -111,6 +114,10 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	d.out.set(c.LogLevel, c.LogFormat)
+	if d.manager, err = newManager(d.log); err != nil {
+		return err
+	}
+	defer d.manager.close()
 	settings, err := d.settings(c)
 	if err != nil {
 		return c.blame(err)
@@ -133,7 +140,7 @@ func (d *daemon) run(ctx context.Context) error {
 // serve listens, answers, and obeys signals until one of them or a failing listener ends it.
 func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan os.Signal) error {
 	service, server := s.service, s.server
-	listeners, err := listen(c)
+	listeners, err := d.listen(&c)
 	if err != nil {
 		return err
 	}
@@ -143,30 +150,32 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 		return err
 	}
 	defer control.close()
-	metrics, err := d.openMetrics(c, s, listeners[0].Addr())
+	probe := status.NewProber(specOf(listeners[0].Addr()))
+	metrics, err := d.openMetrics(c, s, probe)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
 	defer metrics.close()
 	ctx, cancel := context.WithCancel(ctx)
-	upkeep := make(chan struct{})
-	go func() {
-		defer close(upkeep)
-		service.Run(ctx)
-	}()
-	defer func() { cancel(); service.Close(); <-upkeep }()
+	var background sync.WaitGroup
+	background.Go(func() { service.Run(ctx) })
+	defer func() { cancel(); service.Close(); background.Wait() }()
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { failed <- server.Serve(l) }()
 	}
 	metrics.ready(true)
+	background.Go(func() { d.manager.watch(ctx, probe.Probe) })
+	d.manager.ready()
 	d.log.Info("stsmapd is ready", "event", "ready", "version", version(), "listen", c.Listen, "state_dir", c.StateDir)
 	for {
 		select {
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
+				d.manager.reloading()
 				d.reload(s)
+				d.manager.ready()
 				continue
 			}
 			d.log.Info("stsmapd is ending", "event", "ending", "signal", sig.String())
@@ -174,6 +183,7 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 		case err = <-failed:
 		}
 		metrics.ready(false)
+		d.manager.stopping()
 		end, stop := context.WithTimeout(context.Background(), grace)
 		defer stop()
 		if serr := server.Shutdown(end); serr != nil && !errors.Is(serr, context.DeadlineExceeded) {
@@ -183,8 +193,16 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 	}
 }
 
-func listen(c config) ([]net.Listener, error) {
-	var open []net.Listener
+// listen returns the listeners for questions: those from systemd, which c then names, else those of the configuration.
+func (d *daemon) listen(c *config) ([]net.Listener, error) {
+	open := d.manager.postfix
+	if len(open) > 0 {
+		c.Listen = nil
+		for _, l := range open {
+			c.Listen = append(c.Listen, specOf(l.Addr()))
+		}
+		return open, nil
+	}
 	for _, spec := range c.Listen {
 		l, err := socketmap.Listen(spec, socketmap.ListenOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup})
 		if err != nil {

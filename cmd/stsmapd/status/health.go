@@ -14,12 +14,12 @@ const (
 	probeLimit = 2 * time.Second
 	// probeHold is how long an answer serves for others who ask: a flood of them makes one question a second.
 	probeHold = time.Second
-	// probeKey is a parent domain: no policy, no DNS, NOTFOUND at once.
-	probeKey = ".healthz.invalid"
+	// probeKey is a domain that nobody can have: the question goes all the way that others go, but for the network.
+	probeKey = "healthz.invalid"
 )
 
-// prober asks the daemon a question as Postfix does, through one of its listeners.
-type prober struct {
+// Prober asks the daemon a question as Postfix does, through one of its listeners. It is safe for concurrent use.
+type Prober struct {
 	spec string
 
 	mu   sync.Mutex // held while a question is under way
@@ -27,8 +27,11 @@ type prober struct {
 	last error
 }
 
-// probe returns nil when the daemon answers, and else why it seems not to.
-func (p *prober) probe(ctx context.Context) error {
+// NewProber makes a prober that asks at this listener of the daemon's, inet:HOST:PORT or unix:/PATH.
+func NewProber(spec string) *Prober { return &Prober{spec: spec} }
+
+// Probe returns nil when the daemon answers within 2 s, and else why it seems not to. The answer may be one second old.
+func (p *Prober) Probe(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.at.IsZero() && time.Since(p.at) < probeHold {

@@ -39,7 +39,7 @@ type Options struct {
 	Questions func() []tlspolicy.Count
 	Conns     func() int // of Postfix's
 	MaxConns  int
-	Probe     string        // a listener of this daemon's, inet:HOST:PORT or unix:/PATH: /healthz asks there
+	Probe     *Prober       // for /healthz
 	Reload    func() Reload // of the configuration
 	Info      Info
 	Log       *slog.Logger
@@ -67,7 +67,6 @@ type Server struct {
 	registry  *prometheus.Registry
 	surveyor  *surveyor
 	templates *template.Template
-	prober    prober
 	pages     chan struct{} // a slot for each page that is being made
 	ready     atomic.Bool
 	end       context.CancelFunc // of all requests
@@ -77,7 +76,7 @@ type Server struct {
 func New(o Options) *Server {
 	ctx, end := context.WithCancel(context.Background())
 	s := &Server{
-		opt: o, registry: prometheus.NewRegistry(), surveyor: newSurveyor(ctx, o.Service), prober: prober{spec: o.Probe}, templates: templates(),
+		opt: o, registry: prometheus.NewRegistry(), surveyor: newSurveyor(ctx, o.Service), templates: templates(),
 		pages: make(chan struct{}, maxPages), end: end,
 	}
 	register(s.registry, o, s.surveyor)
@@ -152,7 +151,7 @@ func styleSheet(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
-	if err := s.prober.probe(r.Context()); err != nil {
+	if err := s.opt.Probe.Probe(r.Context()); err != nil {
 		plain(w, http.StatusServiceUnavailable, fmt.Sprintf("stsmapd does not answer questions: %v", err))
 		return
 	}

@@ -35,7 +35,7 @@ func TestHealthz(t *testing.T) {
 	if err := f.mail.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	f.server.prober.at = time.Time{}
+	f.server.opt.Probe.at = time.Time{}
 	if code, body, _ := f.get("/healthz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "refused") {
 		t.Errorf("a daemon that does not listen: %d %q", code, body)
 	}
@@ -48,14 +48,14 @@ func TestProbeIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := prober{spec: "inet:" + l.Addr().String()}
+	p := NewProber("inet:" + l.Addr().String())
 	begin := time.Now()
-	err = p.probe(t.Context())
+	err = p.Probe(t.Context())
 	if took := time.Since(begin); err == nil || took < probeLimit || took > probeLimit+5*time.Second {
 		t.Errorf("a mute daemon: %v after %v", err, took)
 	}
 	begin = time.Now()
-	if again := p.probe(t.Context()); again != err || time.Since(begin) > probeLimit/2 {
+	if again := p.Probe(t.Context()); again != err || time.Since(begin) > probeLimit/2 {
 		t.Errorf("asked again at once: %v after %v", again, time.Since(begin))
 	}
 }
