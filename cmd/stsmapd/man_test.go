@@ -1,0 +1,88 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/packaging/man"
+)
+
+// where the manual pages and the commented configuration file are.
+const (
+	manDir       = "../../packaging/man"
+	settingsFile = "../../packaging/stsmapd.toml"
+)
+
+const aboutSettings = "/etc/stsmapd/stsmapd.toml, or the file that --config names, is in TOML (https://toml.io). Every setting is " +
+	"optional, and so is the file; an unknown key is an error. Defaults are shown here. SIGHUP has the file read again; when it is " +
+	"wrong, the old settings stay in force, and the log says why."
+
+// update has TestManPages write the pages: go generate ./packaging/man.
+var update = flag.Bool("update", false, "write the manual pages anew")
+
+// TestManPages: the manual pages say what the commands' help and the commented configuration file say.
+func TestManPages(t *testing.T) {
+	more, settings := readFile(t, filepath.Join(manDir, "stsmapd.txt")), readFile(t, settingsFile)
+	pages := man.Commands(newRoot(io.Discard, io.Discard), more)
+	pages["stsmapd.toml.5"] = man.Settings("stsmapd.toml", 5, aboutSettings, settings)
+	if *update {
+		for name, text := range pages {
+			if err := os.WriteFile(filepath.Join(manDir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	there, err := filepath.Glob(filepath.Join(manDir, "*.[0-9]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range there {
+		name := filepath.Base(file)
+		if pages[name] == "" {
+			t.Errorf("%s is the page of no command: remove it", name)
+		} else if readFile(t, file) != pages[name] {
+			t.Errorf("%s does not say what stsmapd says: run `go generate ./packaging/man`", name)
+		}
+		delete(pages, name)
+	}
+	for name := range pages {
+		t.Errorf("%s is missing: run `go generate ./packaging/man`", name)
+	}
+}
+
+// TestManPagesRender: man shows each page without a warning.
+func TestManPagesRender(t *testing.T) {
+	program, err := exec.LookPath("man")
+	if err != nil {
+		leftout.Missing(t, "no man")
+	}
+	pages, err := filepath.Glob(filepath.Join(manDir, "*.[0-9]"))
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("only %d manual pages: %v", len(pages), err)
+	}
+	for _, page := range pages {
+		cmd := exec.Command(program, "--warnings", "-E", "UTF-8", "-l", "-Tutf8", page)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MANROFFSEQ=", "MANWIDTH=80")
+		var complaints strings.Builder
+		cmd.Stderr = &complaints
+		shown, err := cmd.Output()
+		if err != nil || complaints.Len() > 0 || len(shown) < 500 {
+			t.Errorf("%s: %v, %d bytes shown, %s", page, err, len(shown), &complaints)
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

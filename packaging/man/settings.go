@@ -1,0 +1,37 @@
+package man
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Settings makes the page of a configuration file of its commented text: comments of sentences, and below each the setting that it
+// is about, commented out, with its default. about is the page's first section.
+func Settings(file string, section int, about, text string) string {
+	p := newPage(file, section, "settings of stsmapd")
+	p.section("DESCRIPTION")
+	p.prose(about)
+	p.section("SETTINGS")
+	var comment []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch sentence, isComment := strings.CutPrefix(line, "# "); {
+		case isComment:
+			comment = append(comment, sentence)
+		case line == "":
+			comment = nil // what is not about a setting is for readers of the file
+		case strings.HasPrefix(strings.TrimPrefix(line, "#"), "["):
+			fmt.Fprintf(p, ".SS %s\n", escape(strings.TrimPrefix(line, "#")))
+			if comment != nil {
+				p.prose(strings.Join(comment, "\n"))
+			}
+			comment = nil
+		default:
+			p.item(strings.TrimPrefix(line, "#"), strings.Join(comment, "\n"))
+			comment = nil
+		}
+	}
+	p.section("SEE ALSO")
+	p.line("stsmapd(8)")
+	return p.String()
+}
