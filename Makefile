@@ -8,11 +8,15 @@ RATE ?= 2000
 export PATH := $(PATH):/usr/sbin:/sbin
 export GO FUZZTIME
 
-.PHONY: build test lint e2e bench fuzz deps torture soak model vuln
+.PHONY: build release test lint e2e bench fuzz deps torture soak model vuln
 
 # The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/stsmapd ./cmd/stsmapd
+
+# Debian and RPM packages and binaries for amd64 and arm64, in build/release: the same bits for the same commit.
+release:
+	packaging/tools/release.sh
 
 # Everything: what the tests need, formatting, vet, staticcheck, unit tests with the race detector, the end-to-end world.
 # Its last lines say what was left out on this machine and why; with CI=true nothing may be.

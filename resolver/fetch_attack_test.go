@@ -239,7 +239,9 @@ func TestFetchRebindingBetweenFetches(t *testing.T) {
 func TestFetchCrowd(t *testing.T) {
 	noLeaks(t)
 	const fetches = 64 // fetch.concurrency
-	s := servePolicy(t, func(c *tls.Conn) { forever(goodHead+"Transfer-Encoding: chunked\r\n\r\n", "400\r\n"+strings.Repeat("x", 0x400)+"\r\n")(c) })
+	s := servePolicy(t, func(c *tls.Conn) {
+		forever(goodHead+"Transfer-Encoding: chunked\r\n\r\n", "400\r\n"+strings.Repeat("x", 0x400)+"\r\n")(c)
+	})
 	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
 	connect := f.dialer.connect
 	var peak atomic.Uint64

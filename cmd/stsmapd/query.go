@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -16,12 +17,19 @@ const queryLimit = 100 * time.Second
 
 func newQuery() *cobra.Command {
 	var file, connect, mapName string
+	var health bool
 	cmd := &cobra.Command{
 		Use:   "query [-m MAP] DOMAIN",
 		Short: "Ask the running daemon what Postfix would be told",
 		Long: "Ask the running daemon what Postfix would be told about a next hop. " +
-			"Exit code 0: a policy, printed; 1: none, Postfix does as its own configuration says; 2: an error.",
-		Args: cobra.ExactArgs(1),
+			"Exit code 0: a policy, printed; 1: none, Postfix does as its own configuration says; 2: an error. " +
+			"With --health and no domain, exit code 0 says that the daemon answers, and 2 that it does not within 2 s.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if health {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if connect == "" {
 				c, err := loadConfig(file)
@@ -29,6 +37,12 @@ func newQuery() *cobra.Command {
 					return &exitCode{exitError, err}
 				}
 				connect = c.Listen[0]
+			}
+			if health {
+				if err := status.NewProber(connect).Probe(cmd.Context()); err != nil {
+					return &exitCode{exitError, err}
+				}
+				return nil
 			}
 			reply, err := ask(cmd.Context(), connect, mapName, args[0])
 			if err != nil {
@@ -46,6 +60,7 @@ func newQuery() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&mapName, "map", "m", "sts", "map name, as at the end of the socketmap in main.cf")
+	cmd.Flags().BoolVar(&health, "health", false, "only see whether the daemon answers")
 	cmd.Flags().StringVar(&connect, "connect", "", "the daemon's listener (default: the first of the configuration)")
 	cmd.Flags().StringVar(&file, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
 	return cmd

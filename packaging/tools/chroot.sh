@@ -5,7 +5,8 @@
 #
 # debian-sid      a Postfix that is newer than the machine's (one built with libtlsrpt), and a validating resolver (unbound)
 # debian-13       that release's Postfix, the first with policy attributes, and a Valkey
-# debian-12-base  next to nothing, but the packages that come with stsmapd's lie ready: apt-get needs no network to install them
+# debian-12-base  a small system that can be started; the packages that come with stsmapd's lie ready, so that apt-get needs no
+#                 network to install them
 # debian-13-base  the same
 #
 # As root on Debian only. The mirror is the one that the machine's own apt uses; its signature is checked.
@@ -14,7 +15,7 @@ set -eu
 # packaging/e2e/world/tree.go looks for them in the same place.
 cache=${XDG_CACHE_HOME:-/var/cache}/stsmapd-test
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-beside='postfix systemd ca-certificates' # what stsmapd's package is installed with, and what it depends on
+beside='postfix ca-certificates' # what stsmapd's package is installed with, and what it depends on
 
 complete() {
 	for name in debian-sid debian-13 debian-12-base debian-13-base; do
@@ -95,12 +96,16 @@ install() {
 		rm -rf "$root/var/cache/apt/archives" "$root/var/lib/apt/lists"
 }
 
-# What each folder is made of; $1 is where, $2 the mirror. The packages listed after `fetch` are not installed.
+# base makes a system that can be started, with packages that are fetched and not installed.
+base() {
+	# shellcheck disable=SC2086
+	bootstrap "$1" "$2" "$3" && fetch "$1" systemd && apart "$1" apt-get -q -y install systemd && fetch "$1" $beside
+}
+
+# What each folder is made of; $1 is where, $2 the mirror.
 make_sid() { bootstrap "$1" sid "$2" && install "$1" postfix unbound; }
-# shellcheck disable=SC2086
-make_12_base() { bootstrap "$1" bookworm "$2" && fetch "$1" $beside; }
-# shellcheck disable=SC2086
-make_13_base() { bootstrap "$1" trixie "$2" && fetch "$1" $beside; }
+make_12_base() { base "$1" bookworm "$2"; }
+make_13_base() { base "$1" trixie "$2"; }
 make_13() { cp -a --reflink=auto "$cache/debian-13-base" "$1" && install "$1" postfix valkey-server; }
 
 # make makes the folder $1 if it is not there, by the function $2.
@@ -123,9 +128,9 @@ make() {
 make debian-sid make_sid &
 sid=$!
 make debian-12-base make_12_base &
-base=$!
+twelve=$!
 failed=
 { make debian-13-base make_13_base && make debian-13 make_13; } || failed=1
 wait $sid || failed=1
-wait $base || failed=1
+wait $twelve || failed=1
 [ -z "$failed" ] || fail 'debootstrap or apt-get failed'
