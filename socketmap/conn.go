@@ -46,7 +46,8 @@ type conn struct {
 	rwc   net.Conn
 	state atomic.Int32
 	in    buffer
-	out   []byte // replies not yet written
+	out   []byte  // replies not yet written
+	to    *outlet // where they go
 
 	deadlineSet bool // the socket has a read deadline
 	timed       bool // it is that of the request in the buffer
@@ -165,10 +166,7 @@ func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	if err := c.rwc.SetWriteDeadline(time.Now().Add(c.srv.writeTimeout())); err != nil {
-		return err
-	}
-	_, err := c.rwc.Write(c.out)
+	err := c.to.write(c.out)
 	c.out = c.out[:0]
 	if cap(c.out) > 2*keepBuffer {
 		c.out = nil

@@ -9,7 +9,7 @@
 // The statuses are OK, NOTFOUND, TEMP, TIMEOUT and PERM. Questions on one connection are answered in order. Postfix
 // keeps its connection and asks again on it minutes or hours later, and defers mail when the server closed it
 // meanwhile. So this server never ends a connection because it is idle: there is a deadline only inside of a question
-// that has begun to arrive, and for a reply that is being written.
+// that has begun to arrive, and for a reply that the peer does not take at once.
 package socketmap
 
 import (
@@ -189,7 +189,7 @@ func (s *Server) addConn(rwc net.Conn) *conn {
 	if s.closing.Load() {
 		return nil
 	}
-	c := &conn{srv: s, rwc: rwc}
+	c := &conn{srv: s, rwc: rwc, to: newOutlet(rwc, s.writeTimeout())}
 	s.conns[c] = struct{}{}
 	return c
 }

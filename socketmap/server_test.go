@@ -155,21 +155,6 @@ func TestPeerThatNeverReadsIsCut(t *testing.T) {
 	})
 }
 
-func TestPeerThatNeverReadsIsCutOverTCP(t *testing.T) {
-	big := HandlerFunc(func(context.Context, Request) Reply { return OK(strings.Repeat("x", 90_000)) })
-	spec := startTCP(t, &Server{Handler: big, WriteTimeout: 50 * time.Millisecond})
-	conn := dialTCP(t, spec)
-	for {
-		_, err := io.WriteString(conn, strings.Repeat(frame("sts a"), 100))
-		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-			return // the server gave up on us
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestMalformedRequestSeesItsReplyOverTCP(t *testing.T) {
 	spec := startTCP(t, &Server{Handler: echo})
 	for range 20 {
