@@ -42,7 +42,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%q is no host name: %s", e.
 // that form already costs no allocation. U-labels are converted by UTS 46, non-transitional, and `。` and its kin count as
 // dots. An IPv4 address, or anything else with a number as its last label, is no name. Every error is a *Error.
 func Parse(s string) (Name, error) {
-	if !strings.Contains(s, acePrefix) && fault(s) == "" {
+	if isCanonical(s) {
 		return Name{s}, nil
 	}
 	n, msg := parseSlow(s)
@@ -93,6 +93,9 @@ func (n *Name) UnmarshalText(text []byte) error {
 	*n = parsed
 	return nil
 }
+
+// isCanonical reports whether s is the text of a Name, and has no A-labels to check.
+func isCanonical(s string) bool { return !strings.Contains(s, acePrefix) && fault(s) == "" }
 
 // parseSlow parses what is not in canonical form already, or has A-labels to check. The second result says what is wrong.
 func parseSlow(s string) (Name, string) {

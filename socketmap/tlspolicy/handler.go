@@ -16,9 +16,18 @@ type Answerer interface {
 	Answer(context.Context, resolver.Question) resolver.Verdict
 }
 
+// atOncer is an Answerer that is asked for what it remembers first, and costs no memory then.
+type atOncer interface {
+	Answerer
+	AnswerAtOnce(resolver.Glimpse) (v resolver.Verdict, ok bool)
+}
+
+var _ atOncer = (*resolver.Service)(nil)
+
 // Handler answers Postfix's lookups from an Answerer. It implements socketmap.Handler.
 type Handler struct {
 	answerer Answerer
+	atOnce   func(resolver.Glimpse) (v resolver.Verdict, ok bool)
 	log      *slog.Logger
 
 	parsed atomic.Pointer[map[string]Features] // map names met so far, copied on write
@@ -31,7 +40,10 @@ const maxParsed = 64
 
 // NewHandler makes a handler.
 func NewHandler(a Answerer, log *slog.Logger) *Handler {
-	h := &Handler{answerer: a, log: log}
+	h := &Handler{answerer: a, log: log, atOnce: func(resolver.Glimpse) (v resolver.Verdict, ok bool) { return v, false }}
+	if quick, ok := a.(atOncer); ok {
+		h.atOnce = quick.AnswerAtOnce
+	}
 	h.parsed.Store(&map[string]Features{})
 	return h
 }
@@ -43,28 +55,32 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 		h.counts.unknown.Add(1)
 		return socketmap.Perm(err.Error())
 	}
-	d, ok := ParseNextHop(string(r.Key)).(Domain)
+	hop, ok := split(r.Key)
 	if !ok {
 		h.counts.add(f, 0)
 		return socketmap.NotFound()
 	}
-	v := h.answerer.Answer(ctx, resolver.Question{Destination: d.Destination, Strict: f.Strict, DANE: f.DANE})
+	q := hop.question(f)
+	v, ok := h.atOnce(q)
+	if !ok {
+		v = h.answerer.Answer(ctx, q.Question())
+	}
 	h.counts.add(f, v.Outcome)
 	reply := Render(f, v)
 	if h.log.Enabled(ctx, slog.LevelDebug) {
-		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", d.Domain, "outcome", v.Outcome,
+		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", q.Domain.Name(), "outcome", v.Outcome,
 			"reply", reply)
 	}
 	if f.Shadow && v.Outcome != resolver.Closing {
-		return h.shadow(d, v, reply)
+		return h.shadow(q, v, reply)
 	}
 	return reply
 }
 
 // shadow tells what would have been answered, where Postfix would have acted on it.
-func (h *Handler) shadow(d Domain, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
+func (h *Handler) shadow(q resolver.Glimpse, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
 	if would.Status() != socketmap.StatusNotFound {
-		h.log.Info("shadow: answered NOTFOUND in place of this", "event", "shadow", "domain", d.Domain, "outcome", v.Outcome,
+		h.log.Info("shadow: answered NOTFOUND in place of this", "event", "shadow", "domain", q.Domain.Name(), "outcome", v.Outcome,
 			"would_answer", would)
 	}
 	return socketmap.NotFound()

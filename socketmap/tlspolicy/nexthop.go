@@ -1,9 +1,8 @@
 package tlspolicy
 
 import (
+	"bytes"
 	"net"
-	"net/netip"
-	"strings"
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -25,50 +24,61 @@ func (NoDomain) nextHop() {}
 // `[mail.example.com]:submission`, an address literal, a UNIX path, or `.example.com`, which Postfix asks after NOTFOUND
 // though a parent's policy must not be used (RFC 8461 section 3.4). What is none of these is NoDomain too.
 func ParseNextHop(key string) NextHop {
-	host, service, direct, ok := split(key)
+	hop, ok := split([]byte(key))
 	if !ok {
 		return NoDomain{}
 	}
-	name, err := dnsname.Parse(host)
-	if err != nil {
-		return NoDomain{}
-	}
-	return Domain{resolver.Destination{Domain: name, Port: port(service), Direct: direct}}
+	return Domain{resolver.Destination{Domain: hop.host.Name(), Port: port(hop.service), Direct: hop.direct}}
 }
 
-// split takes brackets and service off a next hop; false where what is left cannot be a host name.
-func split(key string) (host, service string, direct, ok bool) {
-	if key == "" || key[0] == '.' || key[0] == '/' {
-		return "", "", false, false
-	}
-	if key[0] != '[' {
-		host, service, some := strings.Cut(key, ":")
-		return host, service, false, !some || isService(service) // not a bare IPv6 address, among others
-	}
-	host, rest, closed := strings.Cut(key[1:], "]")
-	service, some := strings.CutPrefix(rest, ":")
-	if !closed || isLiteral(host) || (rest != "" && !(some && isService(service))) {
-		return "", "", false, false
-	}
-	return host, service, true, true
+// hop is a next hop with a policy domain, in the bytes of the key.
+type hop struct {
+	host    dnsname.View
+	service []byte // empty: none was given
+	direct  bool
 }
 
-// isLiteral reports whether the text between brackets is an address: `192.0.2.1`, `2001:db8::1`, `IPv6:2001:db8::1`.
-func isLiteral(s string) bool {
-	if strings.Contains(s, ":") {
-		return true
+// split takes brackets and service off a next hop; false where what is left is no host name.
+func split(key []byte) (h hop, ok bool) {
+	if len(key) == 0 || key[0] == '.' || key[0] == '/' {
+		return h, false
 	}
-	_, err := netip.ParseAddr(s)
-	return err == nil
+	host, some := key, false
+	if key[0] == '[' {
+		var rest []byte
+		var closed bool
+		h.direct = true
+		host, rest, closed = bytes.Cut(key[1:], []byte("]"))
+		h.service, some = bytes.CutPrefix(rest, []byte(":"))
+		if !closed || !some && len(rest) > 0 {
+			return h, false
+		}
+	} else {
+		host, h.service, some = bytes.Cut(key, []byte(":"))
+	}
+	if some && !isService(h.service) { // a bare IPv6 address, among others
+		return h, false
+	}
+	h.host, ok = dnsname.ParseView(host)
+	return h, ok
+}
+
+// question is what a Postfix of these features wants to know of the next hop. Only DANE asks for the port.
+func (h hop) question(f Features) resolver.Glimpse {
+	g := resolver.Glimpse{Domain: h.host, Direct: h.direct, Strict: f.Strict, DANE: f.DANE}
+	if f.DANE {
+		g.Port = port(h.service)
+	}
+	return g
 }
 
 // isService accepts a port or a service's name: letters, digits and hyphens (RFC 6335), and underscores, which
 // /etc/services may hold.
-func isService(s string) bool {
-	if s == "" || len(s) > 63 {
+func isService(s []byte) bool {
+	if len(s) == 0 || len(s) > 63 {
 		return false
 	}
-	for _, c := range []byte(s) {
+	for _, c := range s {
 		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
 		if !letter && (c < '0' || c > '9') && c != '-' && c != '_' {
 			return false
@@ -79,11 +89,11 @@ func isService(s string) bool {
 
 // port is the number of a service, as Postfix finds it in /etc/services; 0, which is the default, for port 25, for no
 // service, and for one that this host does not know: Postfix cannot deliver there anyway.
-func port(service string) uint16 {
-	if service == "" || service == "smtp" {
+func port(service []byte) uint16 {
+	if len(service) == 0 || string(service) == "smtp" {
 		return 0
 	}
-	n, err := net.LookupPort("tcp", service)
+	n, err := net.LookupPort("tcp", string(service))
 	if err != nil || n == 25 {
 		return 0
 	}
