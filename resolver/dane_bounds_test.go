@@ -142,7 +142,7 @@ func TestDANERenewalOnce(t *testing.T) {
 }
 
 func TestDANEMemoryBounded(t *testing.T) {
-	m := newDANEMemory(3)
+	m := newDANEShard(3)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	names := map[Destination]bool{}
 	for i := range 100 {

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -94,26 +95,54 @@ func within(now, t time.Time, d time.Duration) bool {
 	return age >= -daneClockSlack && age < d
 }
 
-// daneMemory holds the entries of at most limit domains.
+// daneShards is how many locks share out the questions: no two of them often want the same one at once.
+const daneShards = 64
+
+// daneMemory remembers the entries of many domains.
 type daneMemory struct {
+	seed   maphash.Seed
+	shards [daneShards]*daneShard
+}
+
+// newDANEMemory makes a memory of about limit domains.
+func newDANEMemory(limit int) *daneMemory {
+	m := &daneMemory{seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i] = newDANEShard(limit/daneShards + 1)
+	}
+	return m
+}
+
+func (m *daneMemory) of(domain Destination) *daneShard {
+	return m.shards[maphash.String(m.seed, domain.Domain.String())%daneShards]
+}
+
+func (m *daneMemory) get(domain Destination) daneEntry    { return m.of(domain).get(domain) }
+func (m *daneMemory) put(domain Destination, e daneEntry) { m.of(domain).put(domain, e) }
+func (m *daneMemory) claim(domain Destination, now time.Time) bool {
+	return m.of(domain).claim(domain, now)
+}
+
+// daneShard holds the entries of at most limit domains.
+type daneShard struct {
 	limit   int
 	mu      sync.Mutex
 	entries map[Destination]daneEntry
 }
 
-func newDANEMemory(limit int) *daneMemory {
-	return &daneMemory{limit: limit, entries: map[Destination]daneEntry{}}
+func newDANEShard(limit int) *daneShard {
+	return &daneShard{limit: limit, entries: map[Destination]daneEntry{}}
 }
 
 // get returns the domain's entry, the zero one if there is none.
-func (m *daneMemory) get(domain Destination) daneEntry {
+func (m *daneShard) get(domain Destination) daneEntry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.entries[domain]
 }
 
 // put remembers the entry; if there are too many, another is forgotten, whichever the map comes upon.
-func (m *daneMemory) put(domain Destination, e daneEntry) {
+func (m *daneShard) put(domain Destination, e daneEntry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, known := m.entries[domain]; !known && len(m.entries) >= m.limit {
@@ -126,7 +155,7 @@ func (m *daneMemory) put(domain Destination, e daneEntry) {
 }
 
 // claim reports whether the caller may renew the domain's finding: nobody else began to within the time that it takes.
-func (m *daneMemory) claim(domain Destination, now time.Time) bool {
+func (m *daneShard) claim(domain Destination, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, known := m.entries[domain]
