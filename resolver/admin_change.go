@@ -132,6 +132,22 @@ func (d *demand) outcome() (STSFinding, error) {
 	}
 }
 
+// ErrNoFleet: there is no fleet that could forget something. An administrator configures a shared engine, or forgets here alone.
+var ErrNoFleet = errors.New("this stsmapd shares its memory with no other host (shared.url is not set)")
+
+// ForgetEverywhere is Forget for all hosts of the fleet. Hosts that cannot be reached meanwhile keep what they know. With an
+// error of the fleet's nothing is forgotten anywhere.
+func (s *Service) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
+	if _, alone := s.fleet.(noFleet); alone {
+		return ErrNoFleet
+	}
+	if err := s.fleet.End(ctx, domain, s.now()); err != nil {
+		return fmt.Errorf("the fleet cannot be told: %w", err)
+	}
+	_, err := s.Forget(ctx, domain)
+	return err
+}
+
 // forgotten is what a flight that Forget began brings those who joined it; questions among them look again.
 type forgotten struct {
 	something bool // there was something to forget

@@ -18,6 +18,7 @@ type Entry struct {
 	Checked time.Time     // last time that this knowledge was written or the id was compared: never later than the writer's clock; zero: Doubtful
 	Used    time.Time     // last question, as far as it was worth a write
 	Trouble Trouble       // zero while fetches succeed
+	Origin  string        // name of the host whose fetch this is, when another host of the fleet made it; "": this one
 }
 
 // Trouble describes fetches that keep failing since the last one that succeeded.

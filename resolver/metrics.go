@@ -20,6 +20,8 @@ type Metrics struct {
 	Waited     Histogram // answers for which the DNS, a policy host or the store was waited for: each is measured
 	WaitedDANE Histogram // the waits for the DNS about DANE that came on top: each is measured
 
+	Adopted uint64 // policies, and failures of their fetches, that other hosts of the fleet told of
+
 	Lookups   int    // domains that are being looked up
 	Fetching  int    // of them, those whose policy is being fetched
 	Absences  int    // domains without a policy in memory, those that are to be looked at again included; -1: unknown
@@ -46,6 +48,7 @@ type metrics struct {
 	fetches     [fetchKindCount]atomic.Uint64 // 0: success
 	remembered  histogram
 	waited      histogram
+	adopted     atomic.Uint64
 }
 
 // discoveryResult is what a look at a TXT record came to, to count it.
@@ -166,6 +169,7 @@ func (s *Service) Metrics() Metrics {
 	cfg := s.config.Load()
 	m := Metrics{
 		Remembered: s.metrics.remembered.read(), Waited: s.metrics.waited.read(), WaitedDANE: s.dane.waited.read(),
+		Adopted: s.metrics.adopted.Load(),
 		Lookups: int(s.lookingUp.Load()), Fetching: int(s.fetching.Load()), Absences: -1,
 	}
 	for i := range s.metrics.discoveries {

@@ -12,6 +12,9 @@ import (
 func (s *Service) logFetched(before, now *Held) {
 	e := now.Entry
 	line := []any{"domain", e.Domain, "mode", e.Policy.Mode, "id", e.ID, "max_age", e.Policy.MaxAge, "mx", e.Policy.MX}
+	if e.Origin != "" {
+		line = append(line, "from_host", e.Origin)
+	}
 	switch {
 	case before == nil:
 		s.log.Info("policy learnt", append([]any{"event", "policy_learnt"}, line...)...)

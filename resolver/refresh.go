@@ -29,7 +29,13 @@ func (s *Service) Run(ctx context.Context) {
 		defer close(saves)
 		every(ctx, saveRetry, func() { s.saver.retry(ctx, s.alone) })
 	}()
+	watch := make(chan struct{})
+	go func() {
+		defer close(watch)
+		s.watchLoop(ctx)
+	}()
 	s.refreshLoop(ctx)
+	<-watch
 	<-scans
 	<-saves
 }
@@ -101,7 +107,7 @@ func (s *Service) refresh(domain dnsname.Name) {
 			return
 		}
 	}
-	// Too much was under way, or memory dropped the policy between the two steps.
+	// Too much was under way, another host's news came between, or memory dropped the policy between the two steps.
 	s.agenda.put(domain, s.now().Add(recheckFailed))
 }
 
@@ -109,7 +115,7 @@ func (s *Service) refresh(domain dnsname.Name) {
 func (s *Service) schedule(h *Held) {
 	cfg := s.config.Load()
 	if at, ok := refreshAt(cfg, h.Entry, h.Used()); ok {
-		s.agenda.put(h.Entry.Domain, at)
+		s.agenda.put(h.Entry.Domain, s.stagger(h.Entry.Domain, at))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
@@ -39,6 +40,7 @@ type Options struct {
 	Settings Settings
 	Store    Store
 	Memory   Memory
+	Fleet    Fleet // nil: this host is alone
 	Logger   *slog.Logger
 }
 
@@ -52,10 +54,12 @@ const (
 	questionLimit = 85 * time.Second // a question, before DANE has its 10 s
 )
 
-// Service answers questions: from memory, else the store, else the DNS and HTTPS. It is safe for concurrent use.
+// Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for concurrent use.
 type Service struct {
 	store  Store
 	memory Memory
+	fleet  Fleet
+	seed   maphash.Seed // of this host's own part of what is staggered over the fleet
 	log    *slog.Logger
 	now    func() time.Time
 	config atomic.Pointer[config]
@@ -92,11 +96,14 @@ type config struct {
 func NewService(o Options) *Service {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		store: o.Store, memory: o.Memory, log: o.Logger, now: wallClock,
+		store: o.Store, memory: o.Memory, fleet: o.Fleet, seed: maphash.MakeSeed(), log: o.Logger, now: wallClock,
 		lookups: semaphore.NewWeighted(maxLookups), fast: newFast(maxFast * runtime.GOMAXPROCS(0)), checks: semaphore.NewWeighted(maxChecks),
 		agenda: newAgenda(), saver: newSaver(o.Store, o.Logger), crowded: make(chan struct{}, 1),
 		clock: newClockWatch(wallClock()),
 		ctx:   ctx, cancel: cancel,
+	}
+	if s.fleet == nil {
+		s.fleet = noFleet{}
 	}
 	s.metrics.remembered.bounds, s.metrics.waited.bounds = memoryBounds(), waitBounds()
 	s.dane = newDANEJudge(func() DNS { return s.config.Load().DNS }, func() time.Time { return s.now() }, o.Logger)

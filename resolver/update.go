@@ -36,6 +36,11 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 	if known != nil && !inMemory && !known.Entry.Doubtful() {
 		return known // who asked need not wait for the network; a check follows in the background
 	}
+	if known == nil {
+		if known = s.ask(ctx, domain); known != nil {
+			return known
+		}
+	}
 	found := s.update(ctx, domain, known)
 	if a, ok := found.(Absence); ok && unread != nil {
 		now := s.now()
@@ -126,9 +131,13 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	}
 	s.metrics.discovered(d)
 	now := s.now()
-	due := len(demanded) > 0 || known != nil && (known.Entry.Doubtful() ||
-		s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval)))
-	switch p := plan(now, due, known, before, d).(type) {
+	next := plan(now, len(demanded) > 0 || s.due(cfg, domain, known, now), known, before, d)
+	if _, fetches := next.(fetch); fetches && len(demanded) == 0 {
+		t := s.await(ctx, cfg, domain, known, before, d)
+		defer t.release()
+		now, known, before, next = s.now(), t.known, t.before, t.step
+	}
+	switch p := next.(type) {
 	case note:
 		return s.noted(ctx, now, known, p)
 	case fetch:
@@ -209,6 +218,7 @@ func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Nam
 		e.Used = known.Used()
 	}
 	h := s.keep(ctx, e, p.checkAt)
+	s.fleet.Share(ctx, h.Entry)
 	s.logFetched(known, h)
 	if known == nil {
 		s.noteLearnt()
@@ -229,13 +239,16 @@ func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname
 		a := &FetchFailed{Trouble: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
 		s.logUnfetched(domain, a)
 		s.memory.PutAbsence(now, domain, a)
+		s.fleet.ShareFailure(ctx, domain, a.Trouble)
 		return a
 	}
 	e := known.Entry
 	e.Trouble = e.Trouble.after(now, p.id, err.Error())
 	e.Checked, e.Used = now, known.Used()
 	s.logRefreshFailed(now, &e)
-	return s.keep(ctx, e, p.checkAt)
+	h := s.keep(ctx, e, p.checkAt)
+	s.fleet.Share(ctx, e)
+	return h
 }
 
 func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forget) STSFinding {
@@ -246,6 +259,7 @@ func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forg
 		return known
 	}
 	s.forgetPolicy(domain)
+	_ = s.fleet.End(ctx, domain, known.Entry.Fetched) // the others find the record gone by themselves, if they are not told
 	s.memory.PutAbsence(now, domain, p.absence)
 	s.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten", "domain", domain)
 	return p.absence

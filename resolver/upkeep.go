@@ -64,7 +64,7 @@ func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 		count++
 		e.Trouble = e.Trouble.at(now)
 		if at, ok := refreshAt(cfg, e, s.lastUsed(e)); ok {
-			s.agenda.put(e.Domain, at)
+			s.agenda.put(e.Domain, s.stagger(e.Domain, at))
 		}
 	}
 	for _, h := range waiting {

@@ -1,0 +1,132 @@
+package resolver
+
+import (
+	"context"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// Fleet is what this host and others tell each other of policies; cache.Shared is one. Nothing depends on it: what a host knows
+// it has in its own store, and a Fleet that cannot be reached says so at once. It is safe for concurrent use. Every method but
+// Watch, End and Offer takes a few hundredths of a second at most, whatever state the fleet's engine is in.
+type Fleet interface {
+	// Find returns what the fleet knows of a domain; the zero Tidings when that is nothing, or the fleet cannot be asked.
+	Find(context.Context, dnsname.Name) Tidings
+	// Claim asks for the right to fetch a domain's policy on behalf of all.
+	Claim(context.Context, dnsname.Name) Claim
+	// Share tells the fleet of a policy fetched here, or of one whose fetch has failed here. What the fleet cannot be told now it
+	// is told later. The newest Fetched wins: one that is older than what the fleet has changes nothing.
+	Share(context.Context, Entry)
+	// ShareFailure tells the fleet of a fetch that failed, of a policy that nobody has.
+	ShareFailure(context.Context, dnsname.Name, Trouble)
+	// End has the fleet forget a domain's policy if it was fetched at upTo or before. The error says why the fleet could not be
+	// told; the caller tells whoever asked, or lets the policies of the other hosts end by themselves.
+	End(ctx context.Context, domain dnsname.Name, upTo time.Time) error
+	// Offer is Share of what was fetched long ago, for a fleet that may have forgotten it: other hosts are not told. With an
+	// error the fleet cannot be reached: offer it again later.
+	Offer(context.Context, Entry) error
+	// Watch calls heard with each domain of which another host has told something, and renewed when the fleet may have
+	// forgotten what it knew, the first time soon after the beginning. Neither may block. It returns when ctx ends.
+	Watch(ctx context.Context, heard func(dnsname.Name), renewed func())
+}
+
+// Tidings are what a fleet knows of a domain. They have been read as strictly as what comes from the network.
+type Tidings struct {
+	Entry  *Entry    // the policy; nil: none
+	Failed Trouble   // while there is no policy: the fetches that failed; Failures 0: none
+	Ended  time.Time // policies fetched at this time or before are to be forgotten; zero: none
+}
+
+// ClaimState is what became of a Claim.
+type ClaimState uint8
+
+// The states of a Claim. The zero ClaimState is ClaimAlone.
+const (
+	ClaimAlone   ClaimState = iota // the fleet cannot be asked: act as if there were none
+	ClaimGranted                   // fetch, share what comes of it, then call Release
+	ClaimTaken                     // another host fetches: claim again in a moment, and see what has come of it
+)
+
+// Claim is an answer to Fleet.Claim, with what the fleet knows at that moment.
+type Claim struct {
+	Tidings
+	State   ClaimState
+	Release func() // of a claim that was granted; it ends by itself soon after its host does. Else nil
+}
+
+// noFleet is the fleet of a host that is alone.
+type noFleet struct{}
+
+func (noFleet) Find(context.Context, dnsname.Name) Tidings                { return Tidings{} }
+func (noFleet) Claim(context.Context, dnsname.Name) Claim                 { return Claim{} }
+func (noFleet) Share(context.Context, Entry)                              {}
+func (noFleet) ShareFailure(context.Context, dnsname.Name, Trouble)       {}
+func (noFleet) End(context.Context, dnsname.Name, time.Time) error        { return nil }
+func (noFleet) Offer(context.Context, Entry) error                        { return nil }
+func (noFleet) Watch(ctx context.Context, _ func(dnsname.Name), _ func()) { <-ctx.Done() }
+
+const (
+	// fleetSkew is how far the clocks of a fleet may differ before a policy "fetched in the future" is suspect.
+	fleetSkew = time.Minute
+	// fleetGrain is the precision in which a fleet passes on times.
+	fleetGrain = time.Millisecond
+)
+
+// adopt says what a host that holds known (nil: nothing live) makes of an entry that it hears of, and whether that is worth
+// having. The last successful fetch counts, wherever it was made; a policy never becomes older by what others say. A fetch in
+// the future counts as made now, but it cannot make the same policy live on and on.
+func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
+	ahead := e.Fetched.Sub(now) > fleetSkew
+	e = e.at(now)
+	if !e.Live(now) {
+		return e, false
+	}
+	if known == nil {
+		return e, true
+	}
+	if used := known.Used(); used.After(e.Used) {
+		e.Used = used
+	}
+	switch order := e.Fetched.Truncate(fleetGrain).Compare(known.Entry.Fetched.Truncate(fleetGrain)); {
+	case order < 0:
+		return e, false
+	case order == 0: // the same fetch: what is new can be fetches that failed since
+		return e, e.Trouble != known.Entry.Trouble && e.Checked.After(known.Entry.Checked)
+	}
+	return e, !ahead || e.Policy.Text != known.Entry.Policy.Text
+}
+
+// hear takes in what the fleet knows of a domain of which known is held (nil: nothing live), and returns what is held then. It
+// runs inside the domain's flight.
+func (s *Service) hear(ctx context.Context, domain dnsname.Name, known *Held, t Tidings) *Held {
+	now := s.now()
+	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() && !known.Entry.Fetched.After(ended) {
+		if err := s.saver.delete(ctx, domain); err != nil {
+			return known // it binds until it expires, or is forgotten here
+		}
+		s.forgetPolicy(domain)
+		s.log.Info("policy forgotten: another host of the fleet said so", "event", "policy_forgotten", "domain", domain,
+			"mode", known.Entry.Policy.Mode)
+		known = nil
+	}
+	if t.Entry == nil {
+		return known
+	}
+	e, ok := adopt(now, known, *t.Entry)
+	if !ok {
+		return known
+	}
+	h := s.keep(ctx, e, e.Checked)
+	s.metrics.adopted.Add(1)
+	s.logFetched(known, h)
+	if known == nil {
+		s.noteLearnt()
+	}
+	return h
+}
+
+// ask looks for a domain of which nothing live is known here in the memory of the fleet. nil: nothing there.
+func (s *Service) ask(ctx context.Context, domain dnsname.Name) *Held {
+	return s.hear(ctx, domain, nil, s.fleet.Find(ctx, domain))
+}

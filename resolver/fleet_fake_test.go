@@ -1,0 +1,195 @@
+package resolver_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// hub is the memory of a fleet, without an engine: what it knows, who holds a claim, and who listens.
+type hub struct {
+	mu     sync.Mutex
+	known  map[dnsname.Name]resolver.Tidings
+	claims map[dnsname.Name]time.Time // when the claim ends by itself
+	heard  map[*member]func(dnsname.Name)
+	offers int
+	away   bool // it cannot be asked
+	deaf   bool // news get lost
+}
+
+const claimLife = 6 * time.Second
+
+func newHub() *hub {
+	return &hub{known: map[dnsname.Name]resolver.Tidings{}, claims: map[dnsname.Name]time.Time{}, heard: map[*member]func(dnsname.Name){}}
+}
+
+// member is one host's end of the hub.
+type member struct {
+	hub  *hub
+	name string
+}
+
+var errAway = errors.New("the engine is away")
+
+func (m *member) Find(_ context.Context, domain dnsname.Name) resolver.Tidings {
+	m.hub.mu.Lock()
+	defer m.hub.mu.Unlock()
+	if m.hub.away {
+		return resolver.Tidings{}
+	}
+	return m.hub.known[domain]
+}
+
+func (m *member) Claim(_ context.Context, domain dnsname.Name) resolver.Claim {
+	m.hub.mu.Lock()
+	defer m.hub.mu.Unlock()
+	switch {
+	case m.hub.away:
+		return resolver.Claim{}
+	case time.Now().Before(m.hub.claims[domain]):
+		return resolver.Claim{State: resolver.ClaimTaken, Tidings: m.hub.known[domain]}
+	}
+	m.hub.claims[domain] = time.Now().Add(time.Minute) // as if it were prolonged
+	return resolver.Claim{State: resolver.ClaimGranted, Tidings: m.hub.known[domain], Release: func() {
+		m.hub.mu.Lock()
+		defer m.hub.mu.Unlock()
+		delete(m.hub.claims, domain)
+	}}
+}
+
+// tell changes what is known of a domain and returns those who are to hear of it.
+func (m *member) tell(domain dnsname.Name, change func(t *resolver.Tidings) bool) {
+	m.hub.mu.Lock()
+	t := m.hub.known[domain]
+	var listeners []func(dnsname.Name)
+	if !m.hub.away && change(&t) {
+		m.hub.known[domain] = t
+		for other, f := range m.hub.heard {
+			if other != m && !m.hub.deaf {
+				listeners = append(listeners, f)
+			}
+		}
+	}
+	m.hub.mu.Unlock()
+	for _, f := range listeners {
+		f(domain)
+	}
+}
+
+func (m *member) Share(_ context.Context, e resolver.Entry) {
+	if e.Origin == "" {
+		e.Origin = m.name
+	}
+	m.tell(e.Domain, func(t *resolver.Tidings) bool {
+		if t.Entry != nil && t.Entry.Fetched.After(e.Fetched) || t.Ended.After(e.Fetched) {
+			return false
+		}
+		*t = resolver.Tidings{Entry: &e}
+		return true
+	})
+}
+
+func (m *member) ShareFailure(_ context.Context, domain dnsname.Name, failed resolver.Trouble) {
+	m.hub.mu.Lock()
+	defer m.hub.mu.Unlock()
+	if t := m.hub.known[domain]; t.Entry == nil && !m.hub.away {
+		m.hub.known[domain] = resolver.Tidings{Failed: failed}
+	}
+}
+
+func (m *member) End(_ context.Context, domain dnsname.Name, upTo time.Time) error {
+	m.tell(domain, func(t *resolver.Tidings) bool {
+		if t.Entry != nil && t.Entry.Fetched.After(upTo) {
+			return false
+		}
+		*t = resolver.Tidings{Ended: upTo}
+		return true
+	})
+	m.hub.mu.Lock()
+	defer m.hub.mu.Unlock()
+	if m.hub.away {
+		return errAway
+	}
+	return nil
+}
+
+func (m *member) Offer(_ context.Context, e resolver.Entry) error {
+	m.hub.mu.Lock()
+	defer m.hub.mu.Unlock()
+	if m.hub.away {
+		return errAway
+	}
+	m.hub.offers++
+	if m.hub.known[e.Domain].Entry == nil {
+		m.hub.known[e.Domain] = resolver.Tidings{Entry: &e}
+	}
+	return nil
+}
+
+func (m *member) Watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
+	renewed()
+	m.hub.mu.Lock()
+	m.hub.heard[m] = heard
+	m.hub.mu.Unlock()
+	<-ctx.Done()
+}
+
+func (h *hub) set(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
+}
+
+// host is one stsmapd of a fleet: its own store and log, the fleet's Internet.
+type host struct {
+	*resolver.Service
+	own *world // its store, clock and log
+	t   *testing.T
+}
+
+// startFleet starts hosts that meet the same Internet, that of w, and share a hub. The test's bubble ends them.
+func startFleet(t *testing.T, w *world, h *hub, names ...string) []*host {
+	var hosts []*host
+	for _, name := range names {
+		own := newWorld(t)
+		s := resolver.NewService(resolver.Options{
+			Settings: resolver.Settings{DNS: w, Fetcher: w},
+			Store:    own,
+			Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+			Fleet:    &member{h, name},
+			Logger:   slog.New(slog.NewTextHandler(&own.log, nil)),
+		})
+		s.SetClock(own.now)
+		stop := runUpkeep(s)
+		t.Cleanup(stop)
+		hosts = append(hosts, &host{s, own, t})
+	}
+	return hosts
+}
+
+// ask asks a question and returns the outcome.
+func (h *host) ask(domain string) resolver.Outcome {
+	return h.Answer(h.t.Context(), resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}}).Outcome
+}
+
+// policy is what a host holds of a domain.
+func (h *host) policy(domain string) *resolver.Entry {
+	k, err := h.Known(h.t.Context(), dnsname.MustParse(domain))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return k.Entry
+}
+
+func (h *host) emptyMemory() resolver.Memory {
+	return cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000})
+}
+
+func (h *host) quiet() *slog.Logger { return slog.New(slog.NewTextHandler(&h.own.log, nil)) }
