@@ -32,14 +32,19 @@ import (
 //	  id                          1 byte length, text
 //	  reason                      2 bytes length, text
 //	policy as served              4 bytes length, text
+//
+// Version 2 is version 1 and, at the end, the name of the host that fetched the policy: 1 byte length, text. It is written where
+// there is such a name. What a fleet keeps besides policies has versions of its own (shared_value.go).
 const (
 	recordMagic   = 0xB5
-	recordVersion = 1
+	recordPlain   = 1
+	recordVersion = 2 // the newest
 	recordHeader  = 6
 
 	maxID     = math.MaxUint8 // bytes; the grammar allows 32 (RFC 8461 section 3.1)
 	maxReason = 1 << 10       // bytes; a longer reason is cut
 	maxText   = 64 << 10      // bytes of a policy (RFC 8461 section 3.3)
+	maxOrigin = 64            // bytes of a host's name (Linux has no longer ones)
 )
 
 // CorruptError: a record is not what was written, or no longer makes sense. The caller drops the record, counts it, and
@@ -65,16 +70,33 @@ func encode(e resolver.Entry) ([]byte, error) {
 		return nil, fmt.Errorf("entry of %s: a policy of %d bytes", e.Domain, len(e.Policy.Text))
 	case len(e.ID) > maxID || len(e.Trouble.ID) > maxID:
 		return nil, fmt.Errorf("entry of %s: an id of more than %d bytes", e.Domain, maxID)
+	case e.Origin != "" && !validOrigin(e.Origin):
+		return nil, fmt.Errorf("entry of %s: a host's name of %.100q", e.Domain, e.Origin)
 	}
 	b := make([]byte, recordHeader, recordHeader+3*8+1+len(e.ID)+1+4+len(e.Policy.Text))
-	b[0], b[1] = recordMagic, recordVersion
+	b[0], b[1] = recordMagic, recordPlain
 	b = appendTimes(b, e.Fetched, e.Checked, e.Used)
 	b = append(append(b, byte(len(e.ID))), e.ID...)
 	b = appendTrouble(b, e.Trouble)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(e.Policy.Text)))
 	b = append(b, e.Policy.Text...)
+	if e.Origin != "" {
+		b[1] = recordVersion
+		b = append(append(b, byte(len(e.Origin))), e.Origin...)
+	}
 	seal(e.Domain.String(), b)
 	return b, nil
+}
+
+// validOrigin reports whether a host could have this name: it is shown to people.
+func validOrigin(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxOrigin
 }
 
 func appendTimes(b []byte, times ...time.Time) []byte {
@@ -133,13 +155,13 @@ func frame(key string, record []byte) (version byte, payload []byte, err error) 
 	return record[1], record[recordHeader:], nil
 }
 
-// openRecord returns the fields of a record of this version. The errors are *CorruptError and ErrVersion.
+// openRecord returns the fields of a policy's record. The errors are *CorruptError and ErrVersion.
 func openRecord(key string, record []byte) (fields, error) {
 	version, payload, err := frame(key, record)
-	if err == nil && version != recordVersion {
+	if err == nil && version != recordPlain && version != recordVersion {
 		err = ErrVersion
 	}
-	return fields{rest: payload}, err
+	return fields{version: version, rest: payload}, err
 }
 
 // recordFetched returns when the policy in a record was fetched, without reading the rest.
@@ -168,6 +190,11 @@ func decode(key string, record []byte) (resolver.Entry, error) {
 	e := resolver.Entry{Domain: domain, Fetched: r.time(), Checked: r.time(), Used: r.time(), ID: r.text(r.uint(1), maxID)}
 	e.Trouble = r.trouble()
 	text := r.bytes(r.uint(4), maxText)
+	if r.version == recordVersion {
+		if e.Origin = r.text(r.uint(1), maxOrigin); r.bad == "" && !validOrigin(e.Origin) {
+			r.bad = "from a host without a name"
+		}
+	}
 	if r.bad == "" && len(r.rest) > 0 {
 		r.bad = "longer than its fields"
 	}
@@ -182,8 +209,9 @@ func decode(key string, record []byte) (resolver.Entry, error) {
 
 // fields takes a payload apart. After the first field that does not fit, bad says so and all others are zero.
 type fields struct {
-	rest []byte
-	bad  string
+	version byte
+	rest    []byte
+	bad     string
 }
 
 func (r *fields) bytes(n uint32, most int) []byte {

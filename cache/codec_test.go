@@ -38,6 +38,7 @@ func TestCodecRoundTrip(t *testing.T) {
 		"without trouble": storetest.Entry(2, storetest.Clock()),
 		"zero times":      {Domain: storetest.Domain(3), Policy: storetest.Policy(0)},
 		"before 1970":     storetest.Entry(4, time.Date(1903, 1, 1, 0, 0, 0, 1e6, time.UTC)),
+		"of another host": {Domain: storetest.Domain(6), Policy: storetest.Policy(0), Origin: "mail-2.example"},
 		"large":           {Domain: storetest.Domain(5), Policy: storetest.Policy(64000)},
 	} {
 		record := mustEncode(t, e)
@@ -133,6 +134,8 @@ func TestCodecTellsNewerFromDamaged(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	e := troubled()
+	f.Add(e.Domain.String(), mustEncode(f, e))
+	e.Origin = "mail-2.example"
 	f.Add(e.Domain.String(), mustEncode(f, e))
 	f.Add("b.example", mustEncode(f, storetest.Entry(2, storetest.Clock())))
 	for _, c := range wrongRecords(f) {

@@ -30,6 +30,7 @@ func entries() []struct {
 			Trouble: resolver.Trouble{Failures: 7, ID: "Z", Since: at.Add(time.Minute), RetryAt: at.Add(9 * time.Hour), Alerted: at.Add(3 * time.Minute),
 				Reason: "HTTPS: x509: “zertifikat” abgelaufen\nline 2 \x00\xff"},
 		}},
+		{"fetched by another host", resolver.Entry{Domain: Domain(10), ID: "1", Policy: Policy(0), Fetched: at, Checked: at, Origin: "mail-2.example.net"}},
 		{"never asked for, without an id: the zero time stays zero", resolver.Entry{Domain: Domain(2), Policy: Policy(0), Fetched: at, Checked: at}},
 		{"trouble that was not reported yet", resolver.Entry{Domain: Domain(3), Policy: Policy(0), Fetched: at, Checked: at,
 			Trouble: resolver.Trouble{Failures: 1, Since: at, RetryAt: at.Add(5 * time.Minute)}}},

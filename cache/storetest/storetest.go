@@ -80,7 +80,7 @@ func Equal(put, got resolver.Entry) bool {
 		return a.IsZero() == b.IsZero() && a.Unix() == b.Unix() && b.Location() == time.UTC
 	}
 	p, g := put.Trouble, got.Trouble
-	return put.Domain == got.Domain && put.ID == got.ID && samePolicy(put.Policy, got.Policy) &&
+	return put.Domain == got.Domain && put.Origin == got.Origin && put.ID == got.ID && samePolicy(put.Policy, got.Policy) &&
 		same(put.Fetched, got.Fetched) && same(put.Checked, got.Checked) && same(put.Used, got.Used) &&
 		p.Failures == g.Failures && p.ID == g.ID && p.Reason == g.Reason &&
 		same(p.Since, g.Since) && same(p.RetryAt, g.RetryAt) && same(p.Alerted, g.Alerted)
