@@ -6,9 +6,10 @@ set -eu
 # postfix: the end-to-end tests deliver mail with it. gcc, libc6-dev: go test -race. ca-certificates: fetching modules.
 # debootstrap, and what it checks signatures with: chroot.sh. prometheus: the dashboard's queries and the alert rules are evaluated
 # by it. chromium: the status page is looked at with it. systemd: its tools start the daemon and judge its unit. man-db: the manual
-# pages are shown. bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages.
+# pages are shown. bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages. redis-server:
+# what a fleet shares is tested with it.
 wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus chromium systemd man-db
-	bash-completion zsh fish lintian rpm'
+	bash-completion zsh fish lintian rpm redis-server'
 
 # other_debians has chroot.sh make its folders. Where it cannot, the tests leave out what needs them and say so, or fail.
 other_debians() {
