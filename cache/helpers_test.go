@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"flag"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,6 +21,12 @@ import (
 func TestMain(m *testing.M) {
 	if task := os.Getenv(childTask); task != "" {
 		os.Exit(runChild(task))
+	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "12") // those that run at a time wait for an engine, most of the time
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -101,7 +101,7 @@ func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
 // runs inside the domain's flight.
 func (s *Service) hear(ctx context.Context, domain dnsname.Name, known *Held, t Tidings) *Held {
 	now := s.now()
-	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() && !known.Entry.Fetched.After(ended) {
+	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() && !known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
 		if err := s.saver.delete(ctx, domain); err != nil {
 			return known // it binds until it expires, or is forgotten here
 		}

@@ -17,7 +17,7 @@ const (
 	// newsAtOnce is how many are taken in at once: they share the store's commits.
 	newsAtOnce = 32
 	// offerPace is the least time between two policies that are offered to a fleet that may have forgotten them.
-	offerPace = 2 * time.Millisecond
+	offerPace = 5 * time.Millisecond
 	// offerRetry is the time until the next try when the fleet cannot be reached.
 	offerRetry = time.Second
 )

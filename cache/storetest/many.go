@@ -132,8 +132,10 @@ func testWalkUnderPuts(t *testing.T, s resolver.Store) {
 	group.Wait()
 }
 
-// testConcurrent: many put the same domains; the entry fetched last wins, and a reader never sees time go back.
-func testConcurrent(t *testing.T, s resolver.Store) {
+func testConcurrent(t *testing.T, s resolver.Store) { TestConcurrent(t, s) }
+
+// TestConcurrent: many put the same domains; the entry fetched last wins, and a reader never sees time go back.
+func TestConcurrent(t *testing.T, s Values) {
 	const domains, rounds = 8, 30
 	end := Clock().Add(workers * rounds * time.Minute)
 	at := func(worker, round int) time.Time {

@@ -1,10 +1,13 @@
 package storetest
 
 import (
+	"context"
+	"iter"
 	"testing"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -16,15 +19,26 @@ func mustPolicy(text string) mtasts.Policy {
 	return p
 }
 
-func entries() []struct {
+// sample is an entry that a store must keep as it is.
+type sample struct {
 	why   string
 	entry resolver.Entry
-} {
+}
+
+// Samples yields entries that every store must keep as they are, and why. Those that have expired at now are left out.
+func Samples(now time.Time) iter.Seq2[string, resolver.Entry] {
+	return func(yield func(string, resolver.Entry) bool) {
+		for _, c := range entries() {
+			if c.entry.Live(now) && !yield(c.why, c.entry) {
+				return
+			}
+		}
+	}
+}
+
+func entries() []sample {
 	at := Clock()
-	return []struct {
-		why   string
-		entry resolver.Entry
-	}{
+	return []sample{
 		{"every field", resolver.Entry{
 			Domain: Domain(1), ID: "20260314T150926", Policy: Policy(0), Fetched: at, Checked: at.Add(time.Hour), Used: at.Add(2 * time.Hour),
 			Trouble: resolver.Trouble{Failures: 7, ID: "Z", Since: at.Add(time.Minute), RetryAt: at.Add(9 * time.Hour), Alerted: at.Add(3 * time.Minute),
@@ -62,7 +76,17 @@ func testNotCached(t *testing.T, s resolver.Store) {
 	expectNone(t, s, mustName("d00000.example"), "a name that begins alike")
 }
 
-func testReplace(t *testing.T, s resolver.Store) {
+func testReplace(t *testing.T, s resolver.Store) { TestReplace(t, s) }
+
+// Values is the part of a resolver.Store that a memory of many hosts has too: there, what is put can go by itself, and what was
+// deleted must not come back by an older Put.
+type Values interface {
+	Get(context.Context, dnsname.Name) (resolver.Entry, error)
+	Put(context.Context, resolver.Entry) error
+}
+
+// TestReplace tests which of two entries stays.
+func TestReplace(t *testing.T, s Values) {
 	at := Clock()
 	for i, c := range []struct {
 		why            string

@@ -98,14 +98,14 @@ func samePolicy(a, b mtasts.Policy) bool {
 	return true
 }
 
-func put(t *testing.T, s resolver.Store, e resolver.Entry) {
+func put(t *testing.T, s Values, e resolver.Entry) {
 	t.Helper()
 	if err := s.Put(t.Context(), e); err != nil {
 		t.Fatalf("Put(%s): %v", e.Domain, err)
 	}
 }
 
-func expect(t *testing.T, s resolver.Store, want resolver.Entry, why string) {
+func expect(t *testing.T, s Values, want resolver.Entry, why string) {
 	t.Helper()
 	got, err := s.Get(t.Context(), want.Domain)
 	if err != nil {

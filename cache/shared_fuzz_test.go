@@ -1,0 +1,122 @@
+package cache
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+func sampleValues(t testing.TB) []value {
+	at := storetest.Clock()
+	policy, err := policyValue(at, troubled(), "a.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	domain := troubled().Domain
+	return []value{policy, failedValue(at, domain, troubled().Trouble), endedValue(domain, at)}
+}
+
+// TestSharedValueFindsEveryBit flips each bit of each kind of value.
+func TestSharedValueFindsEveryBit(t *testing.T) {
+	domain := troubled().Domain.String()
+	for _, v := range sampleValues(t) {
+		if _, err := decodeValue(domain, v.text); err != nil {
+			t.Errorf("%q: %v", v.text, err)
+		}
+		for bit := range 8 * len(v.text) {
+			damaged := []byte(v.text)
+			damaged[bit/8] ^= 1 << (bit % 8)
+			if got, err := decodeValue(domain, string(damaged)); err == nil {
+				t.Errorf("bit %d of %c flipped: %+v", bit, v.kind, got)
+			}
+		}
+		if got, err := decodeValue("other.example", v.text); err == nil {
+			t.Errorf("another domain's %c: %+v", v.kind, got)
+		}
+	}
+}
+
+func FuzzSharedValue(f *testing.F) {
+	domain := troubled().Domain.String()
+	for _, v := range sampleValues(f) {
+		f.Add(domain, v.text)
+	}
+	f.Add(domain, "P 1 ")
+	f.Fuzz(func(t *testing.T, domain, text string) {
+		checkValue(t, domain, text)
+		// With a right checksum, and the right time before it, the fuzzer gets further.
+		kind, rest, _ := strings.Cut(text, " ")
+		_, record, found := strings.Cut(rest, " ")
+		if !found || len(record) < recordHeader {
+			return
+		}
+		sealed := bytes.Clone([]byte(record))
+		seal(domain, sealed)
+		for _, at := range timesIn(sealed) {
+			checkValue(t, domain, fmt.Sprintf("%s %d %s", kind, at, sealed))
+		}
+	})
+}
+
+// timesIn are the times that may have to stand before a record.
+func timesIn(record []byte) []int64 {
+	var times []int64
+	for _, offset := range []int{0, 1 + 4 + 8} { // of a policy or an end, of a failure
+		if len(record) >= recordHeader+offset+8 {
+			r := fields{rest: record[recordHeader+offset:]}
+			times = append(times, r.time().UnixMilli())
+		}
+	}
+	return times
+}
+
+// checkValue: what is believed is a domain's own, and sound; else the error has its type.
+func checkValue(t *testing.T, domain, text string) {
+	got, err := decodeValue(domain, text)
+	if err != nil {
+		c := (*CorruptError)(nil)
+		if !errors.As(err, &c) && !errors.Is(err, ErrVersion) {
+			t.Errorf("decodeValue(%q, %q): %v", domain, text, err)
+		}
+		if got.Entry != nil || got.Failed != (resolver.Trouble{}) || !got.Ended.IsZero() {
+			t.Errorf("with an error: %+v", got)
+		}
+		return
+	}
+	if e := got.Entry; e != nil {
+		if e.Domain.String() != domain || e.Policy.Mode == 0 || e.Origin != "" && !validOrigin(e.Origin) {
+			t.Errorf("decodeValue(%q, %q) = %+v", domain, text, e)
+		}
+		again, err := policyValue(time.Now(), *e, "a.example")
+		if err != nil {
+			t.Errorf("it cannot be passed on: %v", err)
+		}
+		if back, err := decodeValue(domain, again.text); err != nil || !back.Entry.Fetched.Equal(e.Fetched) || back.Entry.Policy.Text != e.Policy.Text {
+			t.Errorf("passed on it is %+v, %v", back, err)
+		}
+	}
+}
+
+func FuzzSharedMessage(f *testing.F) {
+	f.Add(message(senderName(0xfeed), dnsname.MustParse("a.example")))
+	f.Add("1 0123456789abcdef A.example")
+	f.Fuzz(func(t *testing.T, text string) {
+		sender, domain, err := parseMessage(text)
+		if err != nil {
+			if !errors.Is(err, errMessage) || !domain.IsZero() {
+				t.Errorf("%q: %v, %v", text, domain, err)
+			}
+			return
+		}
+		if message(sender, domain) != text {
+			t.Errorf("%q is read as %q, %v", text, sender, domain)
+		}
+	})
+}

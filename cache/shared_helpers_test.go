@@ -1,0 +1,162 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+const (
+	// generous is the budget of tests that say nothing about time.
+	generous = 5 * time.Second
+	// patience is for what comes by itself, on a busy machine.
+	patience = 30 * time.Second
+)
+
+// testHost is one end of a shared engine, with what it logs and hears.
+type testHost struct {
+	*Shared
+	log   *logged
+	heard chan dnsname.Name
+	times atomic.Int64 // that the engine was found to have lost its memory
+}
+
+func mustEndpoint(t *testing.T, text string) Endpoint {
+	t.Helper()
+	e, err := ParseEndpoint(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// join opens a Shared and waits until it is connected and listens.
+func join(t *testing.T, opt SharedOptions) *testHost {
+	t.Helper()
+	h := open(t, opt)
+	h.awaitWell(t)
+	probe := open(t, SharedOptions{Endpoint: opt.Endpoint, Prefix: opt.Prefix, Budget: generous})
+	probe.awaitWell(t)
+	enginetest.Eventually(t, patience, "the host hears what another tells", func() bool {
+		probe.Share(t.Context(), fresh(999_999))
+		select {
+		case <-h.heard:
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+	probe.close()
+	h.drain()
+	return h
+}
+
+// open opens a Shared with its watch.
+func open(t *testing.T, opt SharedOptions) *testHost {
+	h := &testHost{log: &logged{}, heard: make(chan dnsname.Name, 10_000)}
+	opt.Logger = h.log.logger()
+	if opt.Budget == 0 {
+		opt.Budget = generous
+	}
+	if opt.Host == "" {
+		opt.Host = "host.example"
+	}
+	h.Shared = OpenShared(opt)
+	ctx, cancel := context.WithCancel(context.Background())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		h.Watch(ctx, func(d dnsname.Name) { h.heard <- d }, func() { h.times.Add(1) })
+	}()
+	t.Cleanup(sync.OnceFunc(func() { cancel(); <-watched; h.Shared.Close() }))
+	return h
+}
+
+func (h *testHost) close() { h.Shared.Close() }
+
+// drain forgets what was heard, until it is quiet for a moment.
+func (h *testHost) drain() {
+	for {
+		select {
+		case <-h.heard:
+		case <-time.After(200 * time.Millisecond):
+			return
+		}
+	}
+}
+
+func (h *testHost) awaitWell(t *testing.T) {
+	t.Helper()
+	enginetest.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.health.failing() })
+}
+
+func (h *testHost) awaitFailing(t *testing.T) {
+	t.Helper()
+	enginetest.Eventually(t, patience, "the engine is found to fail", func() bool { return h.health.failing() })
+}
+
+// hears waits until something is heard of a domain.
+func (h *testHost) hears(t *testing.T, domain dnsname.Name) {
+	t.Helper()
+	limit := time.After(patience)
+	for {
+		select {
+		case d := <-h.heard:
+			if d == domain {
+				return
+			}
+		case <-limit:
+			t.Fatalf("nothing was heard of %s", domain)
+		}
+	}
+}
+
+// has reports whether the engine has a policy as new as e.
+func (h *testHost) has(t *testing.T, e resolver.Entry) bool {
+	t.Helper()
+	got := h.Find(t.Context(), e.Domain)
+	return got.Entry != nil && got.Entry.Fetched.UnixMilli() == e.Fetched.UnixMilli()
+}
+
+// fresh is an entry fetched now, to the millisecond.
+func fresh(i int) resolver.Entry {
+	return storetest.Entry(i, time.Now().UTC().Truncate(time.Millisecond))
+}
+
+// asValues is a Shared as storetest sees it. Its clock says what the entry that is put last says.
+type asValues struct {
+	*testHost
+	clock *atomic.Int64
+}
+
+func (v asValues) Put(ctx context.Context, e resolver.Entry) error {
+	v.clock.Store(e.Checked.UnixMilli())
+	value, err := policyValue(v.now(), e, v.self)
+	if err != nil {
+		return err
+	}
+	return v.put(ctx, outgoing{domain: e.Domain, value: value})
+}
+
+func (v asValues) Get(ctx context.Context, domain dnsname.Name) (resolver.Entry, error) {
+	if t := v.Find(ctx, domain); t.Entry != nil {
+		return *t.Entry, nil
+	}
+	return resolver.Entry{}, errors.Join(resolver.ErrNotCached, ctx.Err())
+}
+
+func valuesOf(t *testing.T, e *enginetest.Engine) asValues {
+	clock := &atomic.Int64{}
+	clock.Store(storetest.Clock().UnixMilli())
+	h := open(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Now: func() time.Time { return time.UnixMilli(clock.Load()).UTC() }})
+	h.awaitWell(t)
+	return asValues{h, clock}
+}

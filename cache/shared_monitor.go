@@ -1,0 +1,188 @@
+package cache
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+const (
+	// probeInterval is the time between two looks at an engine that fails, or has something to be pushed to.
+	probeInterval = time.Second
+	// watchInterval is the time between two looks at an engine that is well.
+	watchInterval = 5 * time.Second
+	// connectLimit bounds one try to connect, and what the monitor waits for an answer: more than the budget, for a
+	// connection may have to be made first.
+	connectLimit = time.Second
+	// renewAfter is how long the engine may fail until it is connected to anew: with addresses looked up and a password read again.
+	renewAfter = 10 * time.Second
+)
+
+// monitor looks after the engine until Close.
+func (s *Shared) monitor() {
+	defer s.disconnect()
+	failingSince := s.now()
+	for {
+		reads, writes := s.probe()
+		if s.ctx.Err() != nil {
+			return
+		}
+		if reads == nil && writes == nil {
+			failingSince = s.now()
+		} else if s.now().Sub(failingSince).Abs() > renewAfter {
+			failingSince = s.now()
+			s.disconnect()
+		}
+		s.health.found(s.now(), reads, writes)
+		s.flush()
+		interval := watchInterval
+		if s.health.failing() || s.queue.len() > 0 {
+			interval = probeInterval
+		}
+		if !s.sleep(interval) {
+			return
+		}
+	}
+}
+
+// wake has the monitor look at the engine now.
+func (s *Shared) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits, but not on while something has just failed; false: it is over. An engine that fails is not looked at more often
+// for being asked more often.
+func (s *Shared) sleep(interval time.Duration) bool {
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	kick := s.kick
+	if interval <= probeInterval {
+		kick = nil
+	}
+	select {
+	case <-timer.C:
+	case <-kick:
+	case <-s.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// probe asks the engine for something, within the budget, and writes something, which also tells whether it has lost its memory.
+func (s *Shared) probe() (reads, writes error) {
+	client, err := s.connect()
+	if err != nil {
+		return err, err
+	}
+	if err := s.ping(client, connectLimit); err != nil { // a connection may have to be made first
+		return err, err
+	}
+	if err := s.ping(client, s.budget); err != nil {
+		return fmt.Errorf("no answer within %v: %w", s.budget, err), err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, connectLimit)
+	defer cancel()
+	epoch, err := s.epoch(ctx, client, rand.Text())
+	if err == nil {
+		s.sawEpoch(epoch)
+	}
+	return nil, err
+}
+
+// ping reads a key that is never there, as questions do.
+func (s *Shared) ping(client valkey.Client, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	defer cancel()
+	_, err := s.get(ctx, client, dnsname.Name{})
+	return err
+}
+
+// connect returns the connection, or makes one.
+func (s *Shared) connect() (valkey.Client, error) {
+	if c := s.client.Load(); c != nil {
+		return *c, nil
+	}
+	opt, err := s.endpoint.options()
+	if err != nil {
+		return nil, err
+	}
+	client, err := valkey.NewClient(opt)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	s.client.Store(&client)
+	return client, nil
+}
+
+// disconnect gives up the connection. It may take some time to end while the engine hangs.
+func (s *Shared) disconnect() {
+	if c := s.client.Swap(nil); c != nil {
+		s.tasks.Go((*c).Close)
+	}
+}
+
+// sawEpoch compares the engine's epoch with the last one: another one means that the engine has lost its memory.
+func (s *Shared) sawEpoch(epoch string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if epoch == s.lastEpoch {
+		return
+	}
+	s.lastEpoch = epoch
+	if s.renewed == nil {
+		s.unheard = true
+		return
+	}
+	s.renewed()
+}
+
+// listenTo sets what is called when the engine has lost its memory.
+func (s *Shared) listenTo(renewed func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renewed = renewed
+	if s.unheard && renewed != nil {
+		s.unheard = false
+		renewed()
+	}
+}
+
+// watchRetry is the time between two tries to listen to the channel.
+const watchRetry = 250 * time.Millisecond
+
+// Watch implements resolver.Fleet.
+func (s *Shared) Watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
+	s.listenTo(renewed)
+	defer s.listenTo(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	for ctx.Err() == nil {
+		if c := s.client.Load(); c != nil {
+			_ = (*c).Receive(ctx, (*c).B().Subscribe().Channel(s.channel()).Build(), func(m valkey.PubSubMessage) { s.receive(m, heard) })
+		}
+		select {
+		case <-time.After(watchRetry):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *Shared) receive(m valkey.PubSubMessage, heard func(dnsname.Name)) {
+	sender, domain, err := parseMessage(m.Message)
+	switch {
+	case err != nil:
+		s.stats.badMessages.Add(1)
+	case sender != s.sender:
+		s.stats.messages.Add(1)
+		heard(domain)
+	}
+}

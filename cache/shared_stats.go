@@ -1,0 +1,32 @@
+package cache
+
+import "sync/atomic"
+
+// SharedStats are counts since a Shared was opened, but for Failing and Queued.
+type SharedStats struct {
+	Failing bool // the engine cannot be asked, or takes no writes
+	Queued  int  // values that wait to be pushed
+
+	Hits, Misses, Failed, Skipped uint64 // reads; Skipped: not tried, for the engine is failing
+	Stored, Stale, Unwritten      uint64 // writes; Stale: the engine had something newer
+	Dropped                       uint64 // values that found no room to wait
+	Granted, Taken, Unclaimed     uint64 // claims; Taken: another host fetches, Unclaimed: the engine could not be asked
+	Messages, BadMessages         uint64 // from other hosts; BadMessages: that were none
+	Poisoned                      uint64 // values that could not be read
+}
+
+type sharedCounters struct {
+	hits, misses, failed, skipped, stored, stale, unwritten, granted, taken, unclaimed, messages, badMessages, poisoned atomic.Uint64
+}
+
+// Stats returns the counts.
+func (s *Shared) Stats() SharedStats {
+	c := &s.stats
+	return SharedStats{
+		Failing: s.health.failing(), Queued: s.queue.len(),
+		Hits: c.hits.Load(), Misses: c.misses.Load(), Failed: c.failed.Load(), Skipped: c.skipped.Load(),
+		Stored: c.stored.Load(), Stale: c.stale.Load(), Unwritten: c.unwritten.Load(), Dropped: s.queue.dropped.Load(),
+		Granted: c.granted.Load(), Taken: c.taken.Load(), Unclaimed: c.unclaimed.Load(),
+		Messages: c.messages.Load(), BadMessages: c.badMessages.Load(), Poisoned: c.poisoned.Load(),
+	}
+}

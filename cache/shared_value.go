@@ -1,0 +1,182 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// A value is what the shared engine keeps under a domain's key: a letter, a time in milliseconds since 1970 UTC in decimal digits,
+// and a record (codec.go), with a space after each of the first two. Letter and time are what the script at the server
+// decides by (shared_script.go); what counts here is the record, whose checksum covers the domain too.
+//
+//	P  a policy; the time is that of its fetch
+//	F  fetches that failed, of a policy that no host has; the time is that of the next try
+//	T  there was a policy, and it was forgotten; the time is up to when it was fetched at most
+//
+// The record of F is of version 0x81 and holds a trouble as a policy's record does; that of T is of version 0x82 and holds the
+// time once more, in 8 bytes.
+const (
+	kindPolicy = 'P'
+	kindFailed = 'F'
+	kindEnded  = 'T'
+
+	failedVersion = 0x81
+	endedVersion  = 0x82
+)
+
+// value is a value and what the script needs to know of it.
+type value struct {
+	kind byte
+	at   time.Time // the time in text
+	life time.Duration
+	text string
+}
+
+func newValue(kind byte, at time.Time, life time.Duration, record []byte) value {
+	return value{kind, at, life, fmt.Sprintf("%c %d %s", kind, at.UnixMilli(), record)}
+}
+
+// policyValue is the value of an entry at now; self is the name of this host.
+func policyValue(now time.Time, e resolver.Entry, self string) (value, error) {
+	if e.Origin == "" {
+		e.Origin = self
+	}
+	record, err := encode(e)
+	// It ends with the policy. By the engine's clock that is max_age from now at most, however wrong this host's clock is.
+	return newValue(kindPolicy, e.Fetched, min(e.Expires().Sub(now), e.Policy.MaxAge), record), err
+}
+
+// failedValue is the value of a fetch that failed, which is remembered as long as in memory.
+func failedValue(now time.Time, domain dnsname.Name, t resolver.Trouble) value {
+	record := appendTrouble([]byte{recordMagic, failedVersion, 0, 0, 0, 0}, t)
+	seal(domain.String(), record)
+	return newValue(kindFailed, t.RetryAt, (&resolver.FetchFailed{Trouble: t}).Expires().Sub(now), record)
+}
+
+// endedLife is how long it is remembered that a policy was forgotten: hosts that were cut off may still have it to push.
+const endedLife = 24 * time.Hour
+
+func endedValue(domain dnsname.Name, upTo time.Time) value {
+	record := appendTimes([]byte{recordMagic, endedVersion, 0, 0, 0, 0}, upTo)
+	seal(domain.String(), record)
+	return newValue(kindEnded, upTo, endedLife, record)
+}
+
+// decodeValue reads a domain's value. It trusts nothing: the record must be whole and be that domain's, and a policy is parsed as
+// if it came from the network. The errors are *CorruptError and ErrVersion.
+func decodeValue(domain, text string) (resolver.Tidings, error) {
+	bad := func(msg string) (resolver.Tidings, error) { return resolver.Tidings{}, &CorruptError{domain, msg} }
+	kind, rest, _ := strings.Cut(text, " ")
+	digits, record, found := strings.Cut(rest, " ")
+	millis, err := strconv.ParseInt(digits, 10, 64)
+	if !found || len(kind) != 1 || err != nil || strconv.FormatInt(millis, 10) != digits {
+		return bad("no letter and time before it")
+	}
+	var t resolver.Tidings
+	var at time.Time
+	switch kind[0] {
+	case kindPolicy:
+		e, err := decode(domain, []byte(record))
+		if err != nil {
+			return t, err
+		}
+		t.Entry, at = &e, e.Fetched
+	case kindFailed:
+		if t.Failed, err = decodeFailed(domain, []byte(record)); err != nil {
+			return resolver.Tidings{}, err
+		}
+		at = t.Failed.RetryAt
+	case kindEnded:
+		if t.Ended, err = decodeEnded(domain, []byte(record)); err != nil {
+			return resolver.Tidings{}, err
+		}
+		at = t.Ended
+	default:
+		return bad("an unknown letter before it")
+	}
+	if at.UnixMilli() != millis {
+		return bad("another time before it than in it")
+	}
+	return t, nil
+}
+
+// openSpecial returns the fields of a record that only a fleet keeps.
+func openSpecial(domain string, record []byte, version byte) (fields, error) {
+	found, payload, err := frame(domain, record)
+	if err == nil && found != version {
+		err = ErrVersion
+	}
+	return fields{version: found, rest: payload}, err
+}
+
+// end is the error of a record that should have been read to its end.
+func (r *fields) end(domain string) error {
+	if r.bad == "" && len(r.rest) > 0 {
+		r.bad = "longer than its fields"
+	}
+	if r.bad != "" {
+		return &CorruptError{domain, r.bad}
+	}
+	return nil
+}
+
+func decodeFailed(domain string, record []byte) (resolver.Trouble, error) {
+	r, err := openSpecial(domain, record, failedVersion)
+	if err != nil {
+		return resolver.Trouble{}, err
+	}
+	t := r.trouble()
+	if err := r.end(domain); err != nil {
+		return resolver.Trouble{}, err
+	}
+	if t.Failures == 0 {
+		return resolver.Trouble{}, &CorruptError{domain, "a failure without one"}
+	}
+	return t, nil
+}
+
+func decodeEnded(domain string, record []byte) (time.Time, error) {
+	r, err := openSpecial(domain, record, endedVersion)
+	if err != nil {
+		return time.Time{}, err
+	}
+	at := r.time()
+	return at, r.end(domain)
+}
+
+// A message tells the other hosts that a domain's value has changed; they read it themselves. It is the version, the sender and
+// the domain, with spaces between them.
+const messageVersion = "1"
+
+// errMessage: what came over the channel is no message. The caller counts and drops it.
+var errMessage = errors.New("no message of a stsmapd")
+
+func message(sender string, domain dnsname.Name) string {
+	return messageVersion + " " + sender + " " + domain.String()
+}
+
+// parseMessage is the inverse of message, for what may come from anyone.
+func parseMessage(text string) (sender string, domain dnsname.Name, err error) {
+	version, rest, _ := strings.Cut(text, " ")
+	sender, name, found := strings.Cut(rest, " ")
+	if !found || version != messageVersion || len(sender) != senderSize {
+		return "", domain, errMessage
+	}
+	if domain, err = dnsname.Parse(name); err != nil || domain.String() != name {
+		return "", dnsname.Name{}, errMessage
+	}
+	return sender, domain, nil
+}
+
+// senderSize is the length of a sender: 64 random bits in hexadecimal digits.
+const senderSize = 16
+
+func senderName(random uint64) string {
+	return fmt.Sprintf("%016x", random)
+}
