@@ -19,6 +19,9 @@ type sharedCounters struct {
 	hits, misses, failed, skipped, stored, stale, unwritten, granted, taken, unclaimed, messages, badMessages, poisoned atomic.Uint64
 }
 
+// Failing reports whether the engine cannot be asked, or takes no writes.
+func (s *Shared) Failing() bool { return s.health.failing() }
+
 // Stats returns the counts.
 func (s *Shared) Stats() SharedStats {
 	c := &s.stats

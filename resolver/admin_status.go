@@ -19,6 +19,8 @@ type Status struct {
 	Unwritten int  // and those for which there was no room to wait: in memory alone
 	Failing   bool // the last write to the store failed
 
+	FleetFailing bool // there is a fleet, and it cannot be asked or told
+
 	Lookups int // domains that are being looked up now
 	Fetches int // policies that are being fetched now
 }
@@ -51,6 +53,9 @@ func (s *Service) Status() Status {
 		for h := range c.Held() {
 			st.Held.add(now, &h.Entry)
 		}
+	}
+	if f, ok := s.fleet.(interface{ Failing() bool }); ok {
+		st.FleetFailing = f.Failing()
 	}
 	st.Refreshes, st.Overdue = s.agenda.count(now)
 	st.Unsaved, st.Unwritten, st.Failing = s.saver.state()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,11 +126,11 @@ func listJSON(cmd *cobra.Command, client *control.Client, list control.List) err
 
 func listTable(cmd *cobra.Command, client *control.Client, list control.List) error {
 	now := time.Now()
-	t := newTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "STATE")
+	t := newTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE")
 	err := eachPolicy(cmd, client, list, func(p control.Policy) error {
 		colour, state := policyState(p)
 		t.row(cell{p.Domain, plain}, cell{p.Mode, modeColour(p.Mode)}, cell{when(now, p.Expires), plain}, cell{when(now, p.Fetched), plain},
-			cell{when(now, p.Used), plain}, cell{state, colour})
+			cell{when(now, p.Used), plain}, cell{origin(p), plain}, cell{state, colour})
 		return nil
 	})
 	return errors.Join(t.end(), err)
@@ -157,6 +158,9 @@ func eachPolicy(cmd *cobra.Command, client *control.Client, list control.List, f
 	}
 	return nil
 }
+
+// origin is the host that fetched a policy.
+func origin(p control.Policy) string { return cmp.Or(p.Origin, "here") }
 
 // policyState is what an administrator should know of a policy, in a few words.
 func policyState(p control.Policy) (colour, text string) {

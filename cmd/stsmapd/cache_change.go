@@ -53,17 +53,23 @@ func refreshText(now time.Time, r control.Refreshed) string {
 }
 
 func newCacheForget(flags *controlFlags) *cobra.Command {
-	var asJSON bool
+	var asJSON, fleet bool
 	cmd := &cobra.Command{
 		Use:   "forget DOMAIN...",
 		Short: "Forget all that is known of domains",
 		Long: "Forget all that is known of domains. The next mail for such a domain goes by what its DNS and policy host say then: an " +
 			"attacker who hides them from this host goes unnoticed. Where a policy is wrong for you, use an override instead. " +
+			"Hosts that share an engine (shared.url) tell each other what they know, so that the next mail may bring a policy back from " +
+			"another host: --fleet has all hosts forget it, but for those that cannot be reached now. " +
 			"Exit code 0: forgotten; 1: nothing was known of some; 2: an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args, func(ctx context.Context, client *control.Client, domain dnsname.Name) (bool, error) {
-				if err := client.Forget(ctx, domain); err != nil {
+				forget := client.Forget
+				if fleet {
+					forget = client.ForgetEverywhere
+				}
+				if err := forget(ctx, domain); err != nil {
 					return false, err
 				}
 				if asJSON {
@@ -74,6 +80,7 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&fleet, "fleet", false, "on all hosts that share an engine with this one")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "JSON lines: one object for each domain")
 	return cmd
 }

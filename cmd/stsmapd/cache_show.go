@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -114,6 +115,7 @@ func (s *sheet) policy(now time.Time, p control.Policy) {
 	s.line("id", plain, p.ID)
 	s.line("max_age", plain, strconv.FormatInt(p.MaxAge, 10)+" s ("+span(time.Duration(p.MaxAge)*time.Second)+")")
 	s.line("fetched", plain, moment(now, p.Fetched))
+	s.line("fetched by", plain, cmp.Or(p.Origin, "this host"))
 	s.line("expires", plain, moment(now, p.Expires))
 	s.line("last used", plain, moment(now, p.Used))
 	refresh := moment(now, p.NextRefresh)

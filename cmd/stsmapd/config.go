@@ -53,7 +53,8 @@ type config struct {
 		Interval    duration `toml:"interval"`
 		UnusedAfter duration `toml:"unused_after"`
 	} `toml:"refresh"`
-	Override []override `toml:"override"`
+	Shared   sharedConfig `toml:"shared"`
+	Override []override   `toml:"override"`
 }
 
 // duration is a time.Duration written as "30s" or "24h".
@@ -92,6 +93,7 @@ func defaults() config {
 	c.Fetch.Concurrency = 64
 	c.Cache.MaxNegative = 1_000_000
 	c.Cache.MaxPolicies = 1_000_000
+	c.Shared = defaultShared()
 	c.Refresh.Interval = duration(24 * time.Hour)
 	c.Refresh.UnusedAfter = duration(2160 * time.Hour)
 	return c
@@ -175,6 +177,9 @@ func (c *config) check() error {
 		return errors.New("listen must name at least one address")
 	}
 	if err := checkMetrics(c.Metrics); err != nil {
+		return err
+	}
+	if err := c.Shared.check(); err != nil {
 		return err
 	}
 	if c.Control == nil || *c.Control == "" {

@@ -22,6 +22,7 @@ const metricsGrace = time.Second
 type served struct {
 	store   *cache.Bolt
 	memory  *cache.Memory
+	fleet   *openedShared
 	service *resolver.Service
 	handler *tlspolicy.Handler
 	server  *socketmap.Server
@@ -47,8 +48,8 @@ func (d *daemon) openMetrics(c config, s served, probe *status.Prober) (*openedM
 	}
 	o := &openedMetrics{
 		server: status.New(status.Options{
-			Service: s.service, Store: s.store.Stats, Questions: s.handler.Counts, Conns: s.server.Conns, MaxConns: maxConns(s.server),
-			Probe: probe, Reload: d.reloads.last, Log: d.log,
+			Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts, Conns: s.server.Conns,
+			MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
 			Info: status.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen, StateDir: c.StateDir},
 		}),
 		served: make(chan struct{}),

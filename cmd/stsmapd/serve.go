@@ -46,7 +46,7 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the daemon",
 		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
-			"SIGHUP reads the configuration and the CA roots again; listeners and the store stay as they are.",
+			"SIGHUP reads the configuration and the CA roots again; listeners, the store and [shared] stay as they are.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(), toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
@@ -129,12 +129,17 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer d.closeStore(store)
+	fleet, err := d.openShared(c)
+	if err != nil {
+		return err
+	}
+	defer fleet.close()
 	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: maxInMemory})
-	service := resolver.NewService(resolver.Options{Settings: settings, Store: store, Memory: memory, Logger: d.log})
+	service := resolver.NewService(resolver.Options{Settings: settings, Store: store, Memory: memory, Fleet: fleet.fleet(), Logger: d.log})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
 	server := &socketmap.Server{Handler: handler, Logger: d.log}
-	return d.serve(ctx, c, served{store, memory, service, handler, server}, signals)
+	return d.serve(ctx, c, served{store, memory, fleet, service, handler, server}, signals)
 }
 
 // serve listens, answers, and obeys signals until one of them or a failing listener ends it.
@@ -290,7 +295,7 @@ func (d *daemon) reload(s served) {
 	d.out.set(c.LogLevel, c.LogFormat)
 	s.service.Reconfigure(settings)
 	s.memory.SetMaxNegative(time.Now(), c.Cache.MaxNegative)
-	d.log.Info("configuration and CA roots reloaded; listeners and store stay as they were", "event", "reloaded")
+	d.log.Info("configuration and CA roots reloaded; listeners, store and [shared] stay as they were", "event", "reloaded")
 }
 
 func (d *daemon) closeStore(store *cache.Bolt) {

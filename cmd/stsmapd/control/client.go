@@ -81,22 +81,28 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Status asks how the daemon does.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	return once[Status](ctx, c, http.MethodGet, replyLimit, nil, "status")
+	return once[Status](ctx, c, http.MethodGet, replyLimit, nil, nil, "status")
 }
 
 // Show asks what is known of a domain. An *Error with code 404: nothing.
 func (c *Client) Show(ctx context.Context, domain dnsname.Name) (Domain, error) {
-	return once[Domain](ctx, c, http.MethodGet, replyLimit, nil, "policies", domain.String())
+	return once[Domain](ctx, c, http.MethodGet, replyLimit, nil, nil, "policies", domain.String())
 }
 
 // Refresh has a domain's policy fetched now. That the fetch failed is no error here: Refreshed says so.
 func (c *Client) Refresh(ctx context.Context, domain dnsname.Name) (Refreshed, error) {
-	return once[Refreshed](ctx, c, http.MethodPost, turnLimit+lookupLimit, nil, "policies", domain.String(), "refresh")
+	return once[Refreshed](ctx, c, http.MethodPost, turnLimit+lookupLimit, nil, nil, "policies", domain.String(), "refresh")
 }
 
 // Forget has all that is known of a domain forgotten. An *Error with code 404: there was nothing.
 func (c *Client) Forget(ctx context.Context, domain dnsname.Name) error {
-	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, "policies", domain.String())
+	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, nil, "policies", domain.String())
+	return err
+}
+
+// ForgetEverywhere is Forget on all hosts of the fleet. An *Error with code 400: there is no fleet.
+func (c *Client) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
+	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}}, "policies", domain.String())
 	return err
 }
 
@@ -106,7 +112,7 @@ func (c *Client) Warm(ctx context.Context, domain dnsname.Name) (Warmed, error) 
 	if err != nil {
 		return Warmed{}, err
 	}
-	return once[Warmed](ctx, c, http.MethodPost, turnLimit+lookupLimit, body, "warm")
+	return once[Warmed](ctx, c, http.MethodPost, turnLimit+lookupLimit, body, nil, "warm")
 }
 
 // Policies yields the policies of a list. One that the daemon could not read yields its error, an *Error with the domain where
@@ -130,10 +136,10 @@ func (c *Client) Overrides(ctx context.Context) iter.Seq2[Override, error] {
 }
 
 // once asks for one object.
-func once[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte, path ...string) (v T, err error) {
+func once[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte, query url.Values, path ...string) (v T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	resp, err := c.do(ctx, method, body, nil, path...)
+	resp, err := c.do(ctx, method, body, query, path...)
 	if err != nil {
 		return v, err
 	}

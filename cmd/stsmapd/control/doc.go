@@ -7,7 +7,7 @@
 //	GET    /v1/policies                   Policy, one a line: ?mode= &failing=true &expiring=168h &domain=TEXT &sort=KEY &limit=N
 //	GET    /v1/policies/{domain}          Domain; 404 where nothing is known
 //	POST   /v1/policies/{domain}/refresh  Refreshed: fetches the policy now
-//	DELETE /v1/policies/{domain}          Forgotten; 404 where nothing was known
+//	DELETE /v1/policies/{domain}          Forgotten; 404 where nothing was known. ?fleet=true: on all hosts; 400 where there is no fleet
 //	GET    /v1/overrides                  Override, one a line
 //	POST   /v1/warm                       Warmed: asks a question, as Postfix would; the body is {"domain": "example.org"}
 //
@@ -33,6 +33,7 @@ type Policy struct {
 	NextCheck   time.Time `json:"next_check,omitzero"`   // of the TXT record, with the first question after; left out: with the next question
 	InMemory    bool      `json:"in_memory"`
 	Unsaved     bool      `json:"unsaved,omitempty"` // it waits for the disk
+	Origin      string    `json:"origin,omitempty"`  // the host whose fetch this is; left out: this one
 	Trouble     *Trouble  `json:"trouble,omitempty"`
 	Override    *Override `json:"override,omitempty"` // that is in force for the domain
 	Answer      *Answer   `json:"answer,omitempty"`   // to the map name sts

@@ -213,8 +213,15 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lookupLimit)); err != nil {
 		return err
 	}
-	something, err := s.service.Forget(r.Context(), domain)
+	something, err := true, error(nil)
+	if r.URL.Query().Get("fleet") == "true" {
+		err = s.service.ForgetEverywhere(r.Context(), domain)
+	} else {
+		something, err = s.service.Forget(r.Context(), domain)
+	}
 	switch {
+	case errors.Is(err, resolver.ErrNoFleet):
+		return &Error{Code: http.StatusBadRequest, Message: err.Error()}
 	case err != nil:
 		return err
 	case !something:

@@ -20,7 +20,7 @@ func viewPolicy(k resolver.Known) Policy {
 		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: spell(e.Policy.MX), MaxAge: int64(e.Policy.MaxAge / time.Second),
 		ID: e.ID, Live: k.Live, Fetched: second(e.Fetched), Expires: second(e.Expires()), Used: second(k.Used),
 		NextRefresh: second(k.NextRefresh), NextCheck: second(k.NextCheck), InMemory: k.InMemory, Unsaved: k.Unsaved,
-		Override: viewOverride(k.Override), Answer: new(Answer), Text: e.Policy.Text,
+		Override: viewOverride(k.Override), Answer: new(Answer), Text: e.Policy.Text, Origin: e.Origin,
 	}
 	*p.Answer = answer(k, "sts")
 	if t := e.Trouble; t.Failures > 0 {
@@ -112,6 +112,10 @@ func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	if s.Failing {
 		view.Problems = append(view.Problems, "the policy store cannot be written: policies are served from memory, and a restart would "+
 			"forget those that wait for the disk; check the disk space and the state directory")
+	}
+	if s.FleetFailing {
+		view.Problems = append(view.Problems, "the shared engine cannot be asked, or takes no writes: this host goes on with what it knows "+
+			"itself; check the engine, its memory, and shared.url")
 	}
 	if s.Unwritten > 0 {
 		view.Problems = append(view.Problems, "more policies could not be written to the store than can wait for it: "+

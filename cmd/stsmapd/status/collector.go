@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -48,6 +49,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge("config_last_reload_timestamp_seconds", seconds(reload.At))
 	out.service(c.opt.Service.Metrics())
 	c.store(out)
+	out.shared(c.opt.Shared())
 	if s := c.surveyor.forScrape(); s != nil {
 		out.survey(s)
 	}
@@ -63,6 +65,22 @@ func (c *collector) store(out sink) {
 	} {
 		out.counter(name, float64(n))
 	}
+}
+
+func (s sink) shared(v cache.SharedStats) {
+	s.gauge("shared_failing", truth(v.Failing))
+	s.gauge("shared_queued", float64(v.Queued))
+	for name, counts := range map[string]map[string]uint64{
+		"shared_reads_total":    {"hit": v.Hits, "miss": v.Misses, "error": v.Failed, "skipped": v.Skipped},
+		"shared_writes_total":   {"stored": v.Stored, "stale": v.Stale, "error": v.Unwritten, "dropped": v.Dropped},
+		"shared_claims_total":   {"granted": v.Granted, "taken": v.Taken, "error": v.Unclaimed},
+		"shared_messages_total": {"heard": v.Messages, "bad": v.BadMessages},
+	} {
+		for result, n := range counts {
+			s.counter(name, float64(n), result)
+		}
+	}
+	s.counter("shared_poisoned_total", float64(v.Poisoned))
 }
 
 // sink takes metrics by name.
@@ -109,6 +127,7 @@ func (s sink) service(m resolver.Metrics) {
 	s.gauge("store_failing", truth(m.Failing))
 	s.gauge("ca_roots_loaded", truth(!m.NoRoots))
 	s.gauge("dns_ad_trusted", truth(m.TrustedAD))
+	s.counter("shared_adopted_total", float64(m.Adopted))
 	s.counter("tlsrpt_reports_total", float64(m.Reported), "sent")
 	s.counter("tlsrpt_reports_total", float64(m.Dropped), "dropped")
 }

@@ -98,6 +98,10 @@ func (s *Server) problems(v *survey, m resolver.Metrics) []string {
 		list = append(list, "There is no trusted CA: no policy can be fetched, and live ones end when they expire. Install "+
 			"ca-certificates or set fetch.ca_file, then reload.")
 	}
+	if s.opt.Shared().Failing {
+		list = append(list, "The shared engine cannot be asked, or takes no writes: this host goes on with what it knows itself. Check the engine, "+
+			"its memory, and shared.url.")
+	}
 	if s.opt.Reload().Failed {
 		list = append(list, "The configuration file was not reloaded: the settings from before are in force. The log says what is wrong with it.")
 	}

@@ -36,6 +36,7 @@ const (
 type Options struct {
 	Service   *resolver.Service
 	Store     func() cache.Stats
+	Shared    func() cache.SharedStats // all zero without a shared engine
 	Questions func() []tlspolicy.Count
 	Conns     func() int // of Postfix's
 	MaxConns  int
