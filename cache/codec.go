@@ -70,7 +70,7 @@ func encode(e resolver.Entry) ([]byte, error) {
 		return nil, fmt.Errorf("entry of %s: a policy of %d bytes", e.Domain, len(e.Policy.Text))
 	case len(e.ID) > maxID || len(e.Trouble.ID) > maxID:
 		return nil, fmt.Errorf("entry of %s: an id of more than %d bytes", e.Domain, maxID)
-	case e.Origin != "" && !validOrigin(e.Origin):
+	case e.Origin != "" && !ValidHost(e.Origin):
 		return nil, fmt.Errorf("entry of %s: a host's name of %.100q", e.Domain, e.Origin)
 	}
 	b := make([]byte, recordHeader, recordHeader+3*8+1+len(e.ID)+1+4+len(e.Policy.Text))
@@ -88,8 +88,8 @@ func encode(e resolver.Entry) ([]byte, error) {
 	return b, nil
 }
 
-// validOrigin reports whether a host could have this name: it is shown to people.
-func validOrigin(name string) bool {
+// ValidHost reports whether a host of a fleet can have this name: 1 to 64 letters, digits, dots, hyphens and underscores.
+func ValidHost(name string) bool {
 	for i := range len(name) {
 		c := name[i]
 		if c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
@@ -191,7 +191,7 @@ func decode(key string, record []byte) (resolver.Entry, error) {
 	e.Trouble = r.trouble()
 	text := r.bytes(r.uint(4), maxText)
 	if r.version == recordVersion {
-		if e.Origin = r.text(r.uint(1), maxOrigin); r.bad == "" && !validOrigin(e.Origin) {
+		if e.Origin = r.text(r.uint(1), maxOrigin); r.bad == "" && !ValidHost(e.Origin) {
 			r.bad = "from a host without a name"
 		}
 	}

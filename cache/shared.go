@@ -79,7 +79,7 @@ func OpenShared(opt SharedOptions) *Shared {
 	if s.prefix == "" {
 		s.prefix = DefaultPrefix
 	}
-	if !validOrigin(s.self) {
+	if !ValidHost(s.self) {
 		s.self = "unknown"
 	}
 	if s.budget <= 0 {

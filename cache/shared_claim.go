@@ -74,6 +74,9 @@ func (s *Shared) extend(ctx context.Context, domain dnsname.Name, token string, 
 		mine, err = s.prolong(ctx, c, domain, token, life)
 		return err
 	})
+	if err != nil && life > 0 {
+		s.stats.unclaimed.Add(1) // the claim may end before the fetch
+	}
 	return mine || err != nil // what could not be asked may still be ours
 }
 

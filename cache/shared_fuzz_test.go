@@ -91,7 +91,7 @@ func checkValue(t *testing.T, domain, text string) {
 		return
 	}
 	if e := got.Entry; e != nil {
-		if e.Domain.String() != domain || e.Policy.Mode == 0 || e.Origin != "" && !validOrigin(e.Origin) {
+		if e.Domain.String() != domain || e.Policy.Mode == 0 || e.Origin != "" && !ValidHost(e.Origin) {
 			t.Errorf("decodeValue(%q, %q) = %+v", domain, text, e)
 		}
 		again, err := policyValue(time.Now(), *e, "a.example")

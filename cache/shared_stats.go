@@ -10,7 +10,7 @@ type SharedStats struct {
 	Hits, Misses, Failed, Skipped uint64 // reads; Skipped: not tried, for the engine is failing
 	Stored, Stale, Unwritten      uint64 // writes; Stale: the engine had something newer
 	Dropped                       uint64 // values that found no room to wait
-	Granted, Taken, Unclaimed     uint64 // claims; Taken: another host fetches, Unclaimed: the engine could not be asked
+	Granted, Taken, Unclaimed     uint64 // claims; Taken: another host fetches, Unclaimed: the engine could not be asked, or a claim not prolonged
 	Messages, BadMessages         uint64 // from other hosts; BadMessages: that were none
 	Poisoned                      uint64 // values that could not be read
 }

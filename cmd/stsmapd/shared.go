@@ -19,6 +19,7 @@ type sharedConfig struct {
 	SentinelPasswordFile string   `toml:"sentinel_password_file"`
 	CAFile               string   `toml:"ca_file"`
 	Prefix               string   `toml:"prefix"`
+	Name                 string   `toml:"name"` // of this host; "": its host name
 	Timeout              duration `toml:"timeout"`
 }
 
@@ -39,6 +40,9 @@ func (c sharedConfig) check() error {
 	}
 	if t := time.Duration(c.Timeout); t < 10*time.Millisecond || t > time.Second {
 		return errors.New("shared.timeout must be between 10ms and 1s")
+	}
+	if c.Name != "" && !cache.ValidHost(c.Name) {
+		return fmt.Errorf("shared.name is %.80q, must be 1 to 64 letters, digits, dots, hyphens and underscores", c.Name)
 	}
 	if c.URL == "" {
 		return nil
@@ -86,9 +90,11 @@ func (d *daemon) openShared(c config) (*openedShared, error) {
 	if err != nil {
 		return nil, c.blame(err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		d.log.Warn("this host has no name to tell others of", "event", "no_hostname", "error", err)
+	host := c.Shared.Name
+	if host == "" {
+		if host, err = os.Hostname(); err != nil {
+			d.log.Warn("this host has no name to tell others of: set shared.name", "event", "no_hostname", "error", err)
+		}
 	}
 	return &openedShared{cache.OpenShared(cache.SharedOptions{
 		Endpoint: endpoint, Prefix: c.Shared.Prefix, Host: host, Budget: time.Duration(c.Shared.Timeout), Logger: d.log,

@@ -15,12 +15,13 @@ export STSMAPD_TEST_LEFT_OUT
 
 race=$(packaging/tools/race.sh)
 packages=$("$go" list ./...)
-units=$(echo "$packages" | grep -v -e '/packaging/e2e' -e '/packaging/load' -e '/packaging/torture')
+units=$(echo "$packages" | grep -v -e '/packaging/e2e' -e '/packaging/load' -e '/packaging/torture' -e '/packaging/fleet')
 failed=
 # shellcheck disable=SC2086
 "$go" test $race $units || failed=1
 # Without the race detector: these measure memory and time.
 "$go" test -count=1 -v ./packaging/load || failed=1
+"$go" test -count=1 -v -timeout 20m ./packaging/fleet || failed=1
 "$go" test -count=1 -v -short -timeout 20m -parallel 8 ./packaging/torture/... || failed=1
 # And the model once more, for a million events.
 STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-1000000} "$go" test -count=1 -v -run '^TestModel$' ./resolver || failed=1
