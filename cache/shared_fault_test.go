@@ -106,6 +106,20 @@ func asAdmin(t *testing.T, e *enginetest.Engine, password string, words ...strin
 	}
 }
 
+// TestSharedEndsWhileItHangs: a daemon has 10 s to end, whatever its engine does.
+func TestSharedEndsWhileItHangs(t *testing.T) {
+	t.Parallel()
+	e := enginetest.Start(t, enginetest.Redis(t))
+	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Budget: 50 * time.Millisecond})
+	e.Freeze()
+	h.Find(t.Context(), storetest.Domain(1))
+	begin := time.Now()
+	h.close()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %v to close the connection to an engine that hangs", took)
+	}
+}
+
 // TestSharedAwayAtStart: the daemon starts without the engine, and finds it when it comes.
 func TestSharedAwayAtStart(t *testing.T) {
 	t.Parallel()

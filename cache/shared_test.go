@@ -1,9 +1,6 @@
 package cache
 
 import (
-	"os"
-	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -206,38 +203,6 @@ func TestSharedPoison(t *testing.T) {
 		e.Do("PUBLISH", "stsmapd:news", text)
 	}
 	enginetest.Eventually(t, patience, "bad messages are counted", func() bool { return h.Stats().BadMessages == 5 })
-}
-
-// TestSharedACL: a user with the rights that README gives it, and no others, can do all.
-func TestSharedACL(t *testing.T) {
-	t.Parallel()
-	engines(t, func(t *testing.T, p enginetest.Program) {
-		e := enginetest.Start(t, p)
-		e.Do(append([]string{"ACL"}, readmeACL(t, "SETUSER stsmapd")...)...)
-		endpoint := mustEndpoint(t, "redis://stsmapd:secret@"+e.Addr())
-		a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
-		exercise(t, a, b)
-		if denied := e.Do("ACL", "LOG"); denied != "" {
-			t.Errorf("the engine refused something:\n%s", denied)
-		}
-		if _, err := e.Try("ACL", "DRYRUN", "stsmapd", "FLUSHALL"); err == nil && !strings.Contains(e.Do("ACL", "DRYRUN", "stsmapd", "FLUSHALL"), "no permissions") {
-			t.Error("the user may do more than it needs")
-		}
-	})
-}
-
-// readmeACL is README's `ACL SETUSER …` line for a user, as words.
-func readmeACL(t *testing.T, begin string) []string {
-	t.Helper()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`(?m)^ *ACL (` + begin + ` .*)$`).FindSubmatch(text)
-	if m == nil {
-		t.Fatalf("README has no line ACL %s", begin)
-	}
-	return strings.Fields(string(m[1]))
 }
 
 // exercise has two hosts do all that hosts do.

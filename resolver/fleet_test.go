@@ -185,6 +185,20 @@ func TestFleetHostDies(t *testing.T) {
 	})
 }
 
+// TestFleetHostHangs: whoever has claimed a domain does nothing and lets nobody else; he is not waited for for long.
+func TestFleetHostHangs(t *testing.T) {
+	fleetOf(t, func(t *testing.T, w *world, h *hub, hosts []*host) {
+		h.set(func() { h.claims[dnsname.MustParse(shared)] = time.Now().Add(time.Hour) })
+		begin := time.Now()
+		if got := hosts[0].ask(shared); got != resolver.Enforce {
+			t.Errorf("got %v", got)
+		}
+		if took := time.Since(begin); took < 30*time.Second || took > 40*time.Second {
+			t.Errorf("the answer took %v", took)
+		}
+	})
+}
+
 func TestFleetAway(t *testing.T) {
 	fleetOf(t, func(t *testing.T, w *world, h *hub, hosts []*host) {
 		h.set(func() { h.away = true })

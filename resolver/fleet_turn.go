@@ -13,6 +13,8 @@ const (
 	// turnPoll is the time between two looks at what another host's fetch has brought: it doubles to turnPollMax.
 	turnPoll    = 20 * time.Millisecond
 	turnPollMax = 500 * time.Millisecond
+	// turnLimit is how long another host's fetch is waited for: as long as a fetch takes, so that there is time left for one here.
+	turnLimit = 32 * time.Second
 	// staggerMax spreads the refreshes of one policy over the hosts of a fleet: the first to begin does it for all, and tells
 	// the others before most of them have begun.
 	staggerMax = 2 * time.Minute
@@ -31,6 +33,7 @@ type turn struct {
 // the other host will tell what it fetched, and if that gets lost, the next look at the TXT record finds it.
 func (s *Service) await(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence, d discovery) turn {
 	t := turn{known: known, before: before, release: func() {}}
+	begin := time.Now()
 	for wait := turnPoll; ; wait = min(2*wait, turnPollMax) {
 		c := s.fleet.Claim(ctx, domain)
 		now := s.now()
@@ -43,7 +46,7 @@ func (s *Service) await(ctx context.Context, cfg *config, domain dnsname.Name, k
 		switch taken := c.State == ClaimTaken && fetches; {
 		case taken && t.known != nil:
 			t.step = note{now.Add(minCheck)}
-		case taken && ctx.Err() == nil:
+		case taken && ctx.Err() == nil && time.Since(begin) < turnLimit:
 			pause(ctx, wait)
 			continue
 		case c.State == ClaimGranted && fetches:

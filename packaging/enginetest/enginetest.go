@@ -83,6 +83,20 @@ func Start(t testing.TB, p Program, args ...string) *Engine {
 	return start(t, &Engine{program: p, args: args})
 }
 
+// StartTLS starts an engine that speaks TLS alone, with a certificate for its address.
+func StartTLS(t testing.TB, p Program) (e *Engine, caFile string) {
+	t.Helper()
+	host := loopback()
+	caFile, certFile, keyFile := certificate(t, host)
+	e = &Engine{Host: host, t: t, program: p, dir: t.TempDir(), args: []string{"--port", "0", "--tls-port", Port, "--tls-cert-file", certFile,
+		"--tls-key-file", keyFile, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no"}}
+	if !e.start() {
+		t.Fatalf("%s does not start:\n%s", p.path, e.output)
+	}
+	t.Cleanup(e.Kill)
+	return e, caFile
+}
+
 // start starts an engine like this one.
 func start(t testing.TB, like *Engine) *Engine {
 	t.Helper()

@@ -1,0 +1,105 @@
+package cache
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/packaging/enginetest"
+)
+
+// TestSharedACL: a user with the rights that README gives it, and no others, can do all.
+func TestSharedACL(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, p enginetest.Program) {
+		e := enginetest.Start(t, p)
+		grant(t, "", e)
+		limited(t, mustEndpoint(t, "redis://stsmapd:secret@"+e.Addr()), e)
+		if got := e.Do("ACL", "DRYRUN", "stsmapd", "FLUSHALL"); !strings.Contains(got, "no permissions") {
+			t.Errorf("the user may flush the engine: %s", got)
+		}
+	})
+}
+
+func TestSharedACLDatabase(t *testing.T) {
+	t.Parallel()
+	e := enginetest.Start(t, enginetest.Redis(t))
+	grant(t, readmeRight(t, "for a database other than 0"), e)
+	limited(t, mustEndpoint(t, "redis://stsmapd:secret@"+e.Addr()+"/2"), e)
+}
+
+func TestSharedACLCluster(t *testing.T) {
+	t.Parallel()
+	nodes := enginetest.Cluster(t, enginetest.Redis(t))
+	grant(t, readmeRight(t, "for a cluster"), nodes...)
+	limited(t, mustEndpoint(t, "redis+cluster://stsmapd:secret@"+enginetest.Addrs(nodes)), nodes...)
+}
+
+func TestSharedACLSentinel(t *testing.T) {
+	t.Parallel()
+	p := enginetest.Redis(t)
+	primary := enginetest.Start(t, p)
+	enginetest.Replica(t, p, primary)
+	sentinels := enginetest.Sentinels(t, p, primary)
+	grant(t, readmeRight(t, `for\s+engines behind sentinels`), primary)
+	limited(t, mustEndpoint(t, "redis+sentinel://stsmapd:secret@"+enginetest.Addrs(sentinels)+"/"+enginetest.PrimaryName), primary)
+}
+
+// grant makes README's user, with what it needs besides.
+func grant(t *testing.T, besides string, engines ...*enginetest.Engine) {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^ *(ACL SETUSER stsmapd .*)$`).FindSubmatch(readme(t))
+	if m == nil {
+		t.Fatal("README has no line ACL SETUSER stsmapd")
+	}
+	for _, e := range engines {
+		e.Do(strings.Fields(string(m[1]) + " " + besides)...)
+	}
+}
+
+// readmeRight is what README says that this needs besides.
+func readmeRight(t *testing.T, what string) string {
+	t.Helper()
+	m := regexp.MustCompile(what + "[^`]{0,3}`([^`]+)`").FindSubmatch(readme(t))
+	if m == nil {
+		t.Fatalf("README does not say what %s needs", what)
+	}
+	return string(m[1])
+}
+
+func readme(t *testing.T) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// limited has two hosts do all that hosts do; the engines must refuse nothing.
+func limited(t *testing.T, endpoint Endpoint, engines ...*enginetest.Engine) {
+	t.Helper()
+	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
+	exercise(t, a, b)
+	for _, e := range engines {
+		if denied := e.Do("ACL", "LOG"); denied != "" {
+			t.Errorf("the engine refused something:\n%s", denied)
+		}
+	}
+}
+
+// TestSharedTLS: over TLS by the CA that was named, and not by another.
+func TestSharedTLS(t *testing.T) {
+	t.Parallel()
+	e, caFile := enginetest.StartTLS(t, enginetest.Redis(t))
+	endpoint := mustEndpoint(t, "rediss://"+e.Addr())
+	stranger := open(t, SharedOptions{Endpoint: endpoint})
+	endpoint.CAFile = caFile
+	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
+	exercise(t, a, b)
+	enginetest.Eventually(t, patience, "a certificate of an unknown CA is refused", func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
+	if !stranger.Failing() {
+		t.Error("a certificate of an unknown CA is accepted")
+	}
+}
