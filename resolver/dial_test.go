@@ -230,7 +230,29 @@ func TestDialRace(t *testing.T) {
 
 func testDialer(t testing.TB, n *network, v6, v4 said) *dialer {
 	dns := &addressDNS{t: t, host: "mta-sts.example.test", v6: v6, v4: v4}
-	return &dialer{dns: dns, filter: newAddressFilter(), connect: n.connect}
+	return &dialer{dns: dns, filter: newAddressFilter(), connect: n.connect, hasIPv6: func() bool { return true }}
+}
+
+// TestDialWithoutIPv6: a host without IPv6 asks for IPv4 addresses alone, and waits for nothing else.
+func TestDialWithoutIPv6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{"5.0.0.1": 0}, open: map[string]bool{}}
+		d := testDialer(t, n, said{addrs: []string{"2a00::1"}}, said{addrs: []string{"5.0.0.1"}})
+		d.hasIPv6 = func() bool { return false }
+		conn, err := d.DialContext(t.Context(), "tcp", "mta-sts.example.test:443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if asked, at := d.dns.(*addressDNS).queries.Load(), time.Since(n.begin); asked != 1 || at != 0 {
+			t.Errorf("%d DNS questions and a connection after %v, want one question and no wait", asked, at)
+		}
+		d = testDialer(t, n, said{addrs: []string{"2a00::1"}}, said{})
+		d.hasIPv6 = func() bool { return false }
+		if _, err := d.DialContext(t.Context(), "tcp", "mta-sts.example.test:443"); err == nil || !strings.Contains(err.Error(), "no address in the DNS") {
+			t.Errorf("a host that has only IPv6 addresses: %v", err)
+		}
+	})
 }
 
 // TestDialFails: what an administrator is told, and that nothing goes on for ever.

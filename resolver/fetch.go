@@ -64,7 +64,7 @@ func NewHTTPFetcher(dns DNS, cfg FetchConfig) *HTTPFetcher {
 	}
 	return &HTTPFetcher{
 		cfg:    cfg,
-		dialer: &dialer{dns: dns, filter: newAddressFilter(), allowPrivate: cfg.AllowPrivate, connect: connect},
+		dialer: &dialer{dns: dns, filter: newAddressFilter(), allowPrivate: cfg.AllowPrivate, connect: connect, hasIPv6: hostHasIPv6},
 		proxy:  proxyFunc(httpproxy.FromEnvironment()),
 	}
 }

@@ -227,6 +227,7 @@ func newTestFetcher(t testing.TB, p net.Listener, cfg FetchConfig) *HTTPFetcher 
 	t.Helper()
 	dns := &addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}}
 	f := NewHTTPFetcher(dns, cfg)
+	f.dialer.hasIPv6 = func() bool { return true } // whatever the machine has
 	f.proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
 	open := new(openConns)
 	t.Cleanup(func() { open.wantClosed(t) })
