@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
 // TestSharedACL: a user with the rights that README gives it, and no others, can do all.
@@ -98,7 +99,7 @@ func TestSharedTLS(t *testing.T) {
 	endpoint.CAFile = caFile
 	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
 	exercise(t, a, b)
-	enginetest.Eventually(t, patience, "a certificate of an unknown CA is refused", func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
+	poll.Eventually(t, patience, "a certificate of an unknown CA is refused", func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
 	if !stranger.Failing() {
 		t.Error("a certificate of an unknown CA is accepted")
 	}

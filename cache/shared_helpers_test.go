@@ -10,6 +10,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
 	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -45,7 +46,7 @@ func join(t *testing.T, opt SharedOptions) *testHost {
 	h.awaitWell(t)
 	probe := open(t, SharedOptions{Endpoint: opt.Endpoint, Prefix: opt.Prefix, Budget: generous})
 	probe.awaitWell(t)
-	enginetest.Eventually(t, patience, "the host hears what another tells", func() bool {
+	poll.Eventually(t, patience, "the host hears what another tells", func() bool {
 		probe.Share(t.Context(), fresh(999_999))
 		select {
 		case <-h.heard:
@@ -95,12 +96,12 @@ func (h *testHost) drain() {
 
 func (h *testHost) awaitWell(t *testing.T) {
 	t.Helper()
-	enginetest.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.health.failing() })
+	poll.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.health.failing() })
 }
 
 func (h *testHost) awaitFailing(t *testing.T) {
 	t.Helper()
-	enginetest.Eventually(t, patience, "the engine is found to fail", func() bool { return h.health.failing() })
+	poll.Eventually(t, patience, "the engine is found to fail", func() bool { return h.health.failing() })
 }
 
 // hears waits until something is heard of a domain.

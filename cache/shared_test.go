@@ -6,6 +6,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
 	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
@@ -153,7 +154,7 @@ func TestSharedClaim(t *testing.T) {
 		}
 		b.close() // it dies
 		died := time.Now()
-		enginetest.Eventually(t, patience, "the claim of a dead host ends", func() bool { return a.Claim(t.Context(), domain).State == resolver.ClaimGranted })
+		poll.Eventually(t, patience, "the claim of a dead host ends", func() bool { return a.Claim(t.Context(), domain).State == resolver.ClaimGranted })
 		if took := time.Since(died); took > claimLife+patience/2 {
 			t.Errorf("the claim of a dead host took %v to end", took)
 		}
@@ -202,7 +203,7 @@ func TestSharedPoison(t *testing.T) {
 	for _, text := range []string{"", "hello", "1 short a.example", "1 0123456789abcdef no name", "2 0123456789abcdef a.example"} {
 		e.Do("PUBLISH", "stsmapd:news", text)
 	}
-	enginetest.Eventually(t, patience, "bad messages are counted", func() bool { return h.Stats().BadMessages == 5 })
+	poll.Eventually(t, patience, "bad messages are counted", func() bool { return h.Stats().BadMessages == 5 })
 }
 
 // exercise has two hosts do all that hosts do.

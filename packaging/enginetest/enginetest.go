@@ -21,6 +21,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
 // Port is the port of every engine.
@@ -158,7 +159,7 @@ func (e *Engine) start() bool {
 		e.t.Fatalf("%s: %v", e.program.path, err)
 	}
 	e.cmd, e.ended, e.output = cmd, ended, output
-	return Poll(startLimit, func() bool {
+	return poll.Until(startLimit, func() bool {
 		select {
 		case <-ended:
 			return true
@@ -261,28 +262,4 @@ func render(m valkey.ValkeyMessage) string {
 	}
 	text, _ := m.ToString() // nil is no text
 	return text
-}
-
-// Poll asks done every few milliseconds and reports whether it said yes within the limit.
-func Poll(limit time.Duration, done func() bool) bool {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	for !done() {
-		select {
-		case <-again.C:
-		case <-deadline.C:
-			return done()
-		}
-	}
-	return true
-}
-
-// Eventually is Poll that fails the test; the message says what was waited for.
-func Eventually(t testing.TB, limit time.Duration, what string, done func() bool) {
-	t.Helper()
-	if !Poll(limit, done) {
-		t.Fatalf("%s: not within %v", what, limit)
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
 // settleLimit is how long engines may take to agree with each other.
@@ -25,7 +27,7 @@ func Cluster(t testing.TB, p Program) []*Engine {
 		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*slots/3), fmt.Sprint((i+1)*slots/3-1))
 		nodes[0].Do("CLUSTER", "MEET", n.Host, Port)
 	}
-	Eventually(t, settleLimit, "the cluster's three nodes know each other and all slots", func() bool {
+	poll.Eventually(t, settleLimit, "the cluster's three nodes know each other and all slots", func() bool {
 		for _, n := range nodes {
 			if info := n.Do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3") ||
 				!strings.Contains(info, "cluster_slots_ok:16384") {
@@ -41,7 +43,7 @@ func Cluster(t testing.TB, p Program) []*Engine {
 func Replica(t testing.TB, p Program, of *Engine) *Engine {
 	t.Helper()
 	r := Start(t, p, "--replicaof", of.Host+" "+Port, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
-	Eventually(t, settleLimit, "the replica has caught up", func() bool {
+	poll.Eventually(t, settleLimit, "the replica has caught up", func() bool {
 		return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up")
 	})
 	return r
@@ -57,7 +59,7 @@ func Sentinels(t testing.TB, p Program, primary *Engine) []*Engine {
 	for i := range all {
 		all[i] = startSentinel(t, p, primary)
 	}
-	Eventually(t, settleLimit, "the sentinels know each other and the replica", func() bool {
+	poll.Eventually(t, settleLimit, "the sentinels know each other and the replica", func() bool {
 		for _, s := range all {
 			info := s.Do("INFO", "sentinel")
 			if !strings.Contains(info, "slaves=1,sentinels=3") || !strings.Contains(info, "status=ok") {
