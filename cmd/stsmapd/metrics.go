@@ -46,10 +46,11 @@ func (d *daemon) openMetrics(c config, s served, probe *status.Prober) (*openedM
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
+	host, _, _ := net.SplitHostPort(c.Metrics) // checkMetrics has seen it
 	o := &openedMetrics{
 		server: status.New(status.Options{
-			Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts, Conns: s.server.Conns,
-			MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
+			Host: host, Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
+			Conns: s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
 			Info: status.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen, StateDir: c.StateDir},
 		}),
 		served: make(chan struct{}),

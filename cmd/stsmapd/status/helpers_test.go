@@ -108,8 +108,8 @@ func start(t *testing.T, overrides []resolver.Override, entries ...resolver.Entr
 	go func() { ended <- f.mail.Serve(l) }()
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
 	f.server = New(Options{
-		Service: f.service, Store: f.store.Stats, Shared: func() cache.SharedStats { return f.shared }, Questions: handler.Counts,
-		Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
+		Host: "mail.example.test", Service: f.service, Store: f.store.Stats, Shared: func() cache.SharedStats { return f.shared },
+		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
 		Reload: func() Reload { return f.reload }, Log: log,
 		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec}, StateDir: "/var/lib/stsmapd"},
 	})

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +42,7 @@ type Options struct {
 	Questions func() []tlspolicy.Count
 	Conns     func() int // of Postfix's
 	MaxConns  int
+	Host      string        // of the setting `metrics`: a name by which the page may be asked for
 	Probe     *Prober       // for /healthz
 	Reload    func() Reload // of the configuration
 	Info      Info
@@ -128,12 +131,17 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /policies", s.page(s.policies))
 	mux.Handle("GET /domain/{domain}", s.page(s.domain))
 	mux.Handle("GET /", s.page(func(*http.Request) (view, error) { return nil, errNoPage() }))
-	return guarded(mux)
+	return guarded(s.opt.Host, mux)
 }
 
-// guarded gives every answer the headers that keep a browser from doing more with it than showing it.
-func guarded(next http.Handler) http.Handler {
+// guarded refuses a browser that was led here by another's name, and gives every answer the headers that keep a browser from doing more with it than showing it.
+func guarded(own string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rebound(r, own) {
+			plain(w, http.StatusMisdirectedRequest, "stsmapd listens on a loopback address here, and is not asked for by a name but localhost: "+
+				"use that or the address; a proxy must set the Host header so")
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -141,6 +149,24 @@ func guarded(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// rebound reports whether a request came to a loopback address by a name that is neither local nor the configuration's own. Any
+// web page can point a name of its own at 127.0.0.1, and would then read with the browser of somebody on this host.
+func rebound(r *http.Request, own string) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !local.IP.IsLoopback() || r.Host == "" { // who names no host is no browser
+		return false
+	}
+	name := r.Host
+	if host, _, err := net.SplitHostPort(name); err == nil {
+		name = host
+	}
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return false
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name != "localhost" && !strings.HasSuffix(name, ".localhost") && name != strings.ToLower(own)
 }
 
 //go:embed style.css

@@ -2,8 +2,10 @@ package status
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +26,63 @@ func TestReadyz(t *testing.T) {
 		if code, body, _ := f.get("/readyz"); code != c.code || body == "" {
 			t.Errorf("ready %v: %d %q", c.ready, code, body)
 		}
+	}
+}
+
+// TestRebinding: a web page whose name leads to the loopback address reads nothing, whatever it asks for.
+func TestRebinding(t *testing.T) {
+	f := start(t, nil, entry(t, "secret.test", "enforce", time.Hour, 7*24*time.Hour))
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(f.url, "http://"))
+	for _, c := range []struct {
+		why, host string
+		refused   bool
+	}{
+		{"the address", "127.0.0.1:" + port, false},
+		{"another loopback address, as through a tunnel", "127.0.0.2:9999", false},
+		{"IPv6", "[::1]:" + port, false},
+		{"IPv6 without a port", "[::1]", false},
+		{"localhost", "localhost:" + port, false},
+		{"in capitals, with a final dot", "LocalHost.:" + port, false},
+		{"a name below localhost (RFC 6761)", "stsmapd.localhost:" + port, false},
+		{"the name in the configuration", "Mail.example.test:" + port, false},
+		{"HTTP/1.0, which no browser speaks any more", "", false},
+		{"a stranger's name", "evil.example:" + port, true},
+		{"without a port", "evil.example", true},
+		{"one that looks local", "localhost.evil.example:" + port, true},
+		{"one that looks like an address", "127.0.0.1.evil.example:" + port, true},
+		{"a single label", "evil:" + port, true},
+	} {
+		for _, path := range []string{"/", "/policies", "/domain/secret.test", "/metrics", "/healthz", "/nothing"} {
+			conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proto := "HTTP/1.1\r\nHost: " + c.host
+			if c.host == "" {
+				proto = "HTTP/1.0"
+			}
+			_, err = io.WriteString(conn, "GET "+path+" "+proto+"\r\nConnection: close\r\n\r\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(conn)
+			conn.Close()
+			if err != nil || len(body) == 0 {
+				t.Fatalf("%s, %s: %q, %v", c.why, path, body, err)
+			}
+			if refused := strings.Contains(string(body), " 421 "); refused != c.refused {
+				t.Errorf("%s, %s: %.80q", c.why, path, body)
+			}
+			if c.refused && (strings.Contains(string(body), "secret") || strings.Contains(string(body), "stsmapd_")) {
+				t.Errorf("%s, %s: %q", c.why, path, body)
+			}
+		}
+	}
+	// Whoever sets metrics to another address may be asked by any name there: a firewall or proxy decides.
+	r := httptest.NewRequest(http.MethodGet, "http://monitoring.example/", nil)
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9461}))
+	if w := f.serveDirect(r); w.Code != http.StatusOK {
+		t.Errorf("by a name, at an address of the network: %d", w.Code)
 	}
 }
 
