@@ -50,7 +50,7 @@ func newQuery() *cobra.Command {
 			}
 			switch reply.Status() {
 			case socketmap.StatusOK:
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), reply.Data())
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), clean(reply.Data()))
 				return err
 			case socketmap.StatusNotFound:
 				return &exitCode{exitNotFound, nil}

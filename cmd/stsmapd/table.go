@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/check"
 )
 
 // sizingRows is how many rows of a table are looked at for the widths of its columns; what is longer further down sticks out.
@@ -87,17 +89,27 @@ func (t *table) end() error {
 
 // writeJSON writes one object, for people to read too.
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
+	e := newJSONLines(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
 // newJSONLines writes one object a line.
 func newJSONLines(w io.Writer) *json.Encoder {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(safeJSON{w})
 	e.SetEscapeHTML(false)
 	return e
+}
+
+// safeJSON passes on encoded JSON, whole objects at a time, without what would move a terminal's cursor.
+type safeJSON struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (s safeJSON) Write(text []byte) (int, error) {
+	if _, err := s.w.Write(check.EscapeControls(text)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // span is a length of time as people say it: the two largest units that matter.

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,6 +146,28 @@ func TestHostilePolicyText(t *testing.T) {
 	}
 	if text := out.String(); strings.ContainsAny(text, "\x1b\r\u009b\u202e") || !strings.Contains(text, "\n  x: ?2J?\n") {
 		t.Errorf("%q", text)
+	}
+}
+
+// TestHostileJSON: nor does it in JSON, and what is read of that is what was written.
+func TestHostileJSON(t *testing.T) {
+	const hostile = "x: \u009b2J\u007f\u0085é\x1b<>\n"
+	policy := control.Policy{Domain: "evil.example", Text: hostile}
+	for why, write := range map[string]func(io.Writer) error{
+		"one object": func(w io.Writer) error { return writeJSON(w, policy) },
+		"lines":      func(w io.Writer) error { return newJSONLines(w).Encode(policy) },
+	} {
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); strings.ContainsAny(text, "\x1b\u009b\u007f\u0085") || !strings.Contains(text, "é\\u001b<>") {
+			t.Errorf("%s: %q", why, text)
+		}
+		var again control.Policy
+		if err := json.Unmarshal(out.Bytes(), &again); err != nil || again.Text != hostile {
+			t.Errorf("%s: read as %q, %v", why, again.Text, err)
+		}
 	}
 }
 

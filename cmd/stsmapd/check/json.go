@@ -16,15 +16,20 @@ func WriteJSON(w io.Writer, r *Report) error {
 	if err := e.Encode(r); err != nil {
 		return fmt.Errorf("JSON of the report on %s: %w", r.Domain, err)
 	}
-	// encoding/json escapes the controls of ASCII but not DEL and those of ISO 8859; they can only stand in strings.
+	_, err := w.Write(EscapeControls(line.Bytes()))
+	return err
+}
+
+// EscapeControls makes encoded JSON safe on a terminal. encoding/json escapes the control characters of ASCII but not DEL and those
+// of ISO 8859, which a policy file may hold; they can only stand in strings.
+func EscapeControls(text []byte) []byte {
 	var safe bytes.Buffer
-	for _, c := range line.String() {
+	for _, c := range string(text) {
 		if c >= 0x7f && c <= 0x9f {
 			fmt.Fprintf(&safe, `\u%04x`, c)
 			continue
 		}
 		safe.WriteRune(c)
 	}
-	_, err := w.Write(safe.Bytes())
-	return err
+	return safe.Bytes()
 }
