@@ -16,7 +16,9 @@ import (
 )
 
 // bindingOf is the answer for a domain whose policy is found.
-func bindingOf(d *world.Domain) string { return "OK secure match=mx1." + d.Name + " servername=hostname" }
+func bindingOf(d *world.Domain) string {
+	return "OK secure match=mx1." + d.Name + " servername=hostname"
+}
 
 // lie is a way in which the DNS server answers the question for a domain's TXT record, and what Postfix must be told. The domain
 // has a good policy, and its policy host serves it.
@@ -30,7 +32,9 @@ func nothing(*world.Domain) string { return "NOTFOUND " }
 
 // records answers with these in place of the domain's record; %s is the record's name.
 func records(text string) func(*world.Domain) dnstest.Hook {
-	return func(d *world.Domain) dnstest.Hook { return dnstest.Records(strings.ReplaceAll(text, "%s", d.RecordName()+".")) }
+	return func(d *world.Domain) dnstest.Hook {
+		return dnstest.Records(strings.ReplaceAll(text, "%s", d.RecordName()+"."))
+	}
 }
 
 // before has the lie come first, and then the truth.

@@ -207,7 +207,9 @@ func (m *Model) ended(how ending) {
 		if h, sure := d.only(); !sure || !h.lives(m.wall()) {
 			d.failure = failure{} // it is kept with a live policy only
 		}
-		d.failure.forgotten = d.failure.forgotten || d.unsaved || d.puts > 0 // an older one may be on the disk
+		if d.unsaved || d.puts > 0 { // an older one, of any id, may be on the disk
+			d.failure = failure{happened: true, forgotten: true, at: m.now()}
+		}
 		switch {
 		case how == orderlyEnd && !d.unsaved:
 			d.held = slices.Concat(d.held, d.incoming)

@@ -32,6 +32,9 @@ func (m *Model) lookBegins(n, gen int) {
 // fromTheFuture: what a clock that ran ahead has fetched has been taken for a policy of now.
 func (m *Model) fromTheFuture(d *domain) {
 	wall := m.wall()
+	if m.now().Sub(m.stepped) <= diskPatience {
+		return // it may have been taken for one of a time before the clock was set, when a slow disk was waited for
+	}
 	for i := range d.held {
 		if h := &d.held[i]; h.high.After(wall) {
 			h.high, h.low, h.at = wall, earliest(h.low, wall), m.now()
@@ -49,6 +52,8 @@ const (
 	maxRetry  = 15 * time.Minute // of failed lookups
 	minRefuse = 5 * time.Minute  // between two fetches of an id that cannot be had
 	maxRefuse = time.Hour
+	// diskPatience is how long the service waits for a write.
+	diskPatience = 10 * time.Second
 )
 
 // lookCancelled: the caller gave up.
