@@ -189,7 +189,7 @@ func publish(hidden, path string, mode fs.FileMode, gid int) (fs.FileInfo, error
 			return nil, fmt.Errorf("set the socket's group: %w", err)
 		}
 	}
-	if err := os.Chmod(hidden, mode); err != nil {
+	if err := chmodSocket(hidden, mode); err != nil {
 		return nil, err
 	}
 	file, err := os.Lstat(hidden)
