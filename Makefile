@@ -52,6 +52,10 @@ MODEL_SEED ?= 1
 model:
 	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) $(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./resolver
 
+# Known vulnerabilities in what the binary calls. Needs Go's vulnerability database; not a part of `make test`.
+vuln:
+	packaging/tools/vuln.sh
+
 # As root on Debian: installs what the tests need.
 deps:
 	packaging/tools/deps.sh
