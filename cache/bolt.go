@@ -32,6 +32,7 @@ type Bolt struct {
 	// operation. It can only be read after a failure on a disk that has become read-only.
 	cur atomic.Pointer[handle]
 
+	renewed chan struct{} // see Renewed
 	ops     chan *op
 	closing chan struct{} // closed to end the writer
 	ended   chan struct{} // closed when the writer has ended
@@ -52,7 +53,7 @@ type BoltOptions struct {
 // million. The errors are *LockedError, *SchemaError and *IOError. Close it after use.
 func OpenBolt(path string, opt BoltOptions) (*Bolt, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	b := &Bolt{path: path, log: opt.Logger, now: opt.Now, ops: make(chan *op), closing: make(chan struct{}), ended: make(chan struct{})}
+	b := &Bolt{path: path, log: opt.Logger, now: opt.Now, renewed: make(chan struct{}, 1), ops: make(chan *op), closing: make(chan struct{}), ended: make(chan struct{})}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +90,18 @@ func (b *Bolt) Close() error {
 		return b.fault("close", b.closed)
 	}
 	return nil
+}
+
+// Renewed tells that the store has begun anew and may lack what it had: its file was damaged, removed or replaced. Who still has
+// it in memory should put it again.
+func (b *Bolt) Renewed() <-chan struct{} { return b.renewed }
+
+// renew makes Renewed tell.
+func (b *Bolt) renew() {
+	select {
+	case b.renewed <- struct{}{}:
+	default: // it has yet to be heard
+	}
 }
 
 // Len is how many policies there are, expired ones included.

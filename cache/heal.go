@@ -49,6 +49,7 @@ func (b *Bolt) report(cause *damage, aside string, count uint64, s salvaged) {
 	if s.failed != nil {
 		attrs = append(attrs, "salvage_error", s.failed)
 	}
+	b.renew()
 	b.log.Error("the policy store was damaged: it was set aside, and stsmapd goes on with a fresh one that has every policy that could "+
 		"still be read; others are looked up again when mail for their domains comes; check the disk, then remove the file set aside", attrs...)
 }

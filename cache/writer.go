@@ -172,7 +172,8 @@ func (b *Bolt) ready() (*handle, error) {
 	}
 	if h != nil {
 		b.log.Warn("the policy store's file was removed or replaced while it was in use; stsmapd goes on with what is there now, "+
-			"and what it has in memory", "event", "store_replaced", "path", b.path)
+			"and puts what it has in memory into it", "event", "store_replaced", "path", b.path)
+		b.renew()
 		b.cur.Store(nil)
 		_ = h.close()
 	}

@@ -19,25 +19,13 @@ const (
 
 // Run refreshes policies before they expire and looks after the store, until ctx ends.
 func (s *Service) Run(ctx context.Context) {
-	scans := make(chan struct{})
-	go func() {
-		defer close(scans)
-		s.scanLoop(ctx)
-	}()
-	saves := make(chan struct{})
-	go func() {
-		defer close(saves)
-		every(ctx, saveRetry, func() { s.saver.retry(ctx, s.alone) })
-	}()
-	watch := make(chan struct{})
-	go func() {
-		defer close(watch)
-		s.watchLoop(ctx)
-	}()
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { s.scanLoop(ctx) })
+	running.Go(func() { every(ctx, saveRetry, func() { s.saver.retry(ctx, s.alone) }) })
+	running.Go(func() { s.renewLoop(ctx) })
+	running.Go(func() { s.watchLoop(ctx) })
 	s.refreshLoop(ctx)
-	<-watch
-	<-scans
-	<-saves
 }
 
 // every calls f each time that so long has passed, until ctx ends.

@@ -42,6 +42,8 @@ type Options struct {
 	Memory   Memory
 	Fleet    Fleet // nil: this host is alone
 	Logger   *slog.Logger
+	// Renewed tells that the store may lack policies that it had: those in memory are put again. nil: that never happens.
+	Renewed <-chan struct{}
 }
 
 // Limits that keep an answer within the 100 s that Postfix waits, however much is going on.
@@ -79,6 +81,7 @@ type Service struct {
 	learnt      atomic.Int64  // new policies since the last scan
 	unreadAlert atomic.Int64  // Unix seconds of the last line about a store that cannot be read
 	crowded     chan struct{} // calls for a scan
+	renewed     <-chan struct{}
 
 	ctx     context.Context // of all lookups; ends with Close
 	cancel  context.CancelFunc
@@ -99,8 +102,8 @@ func NewService(o Options) *Service {
 		store: o.Store, memory: o.Memory, fleet: o.Fleet, seed: maphash.MakeSeed(), log: o.Logger, now: wallClock,
 		lookups: semaphore.NewWeighted(maxLookups), fast: newFast(maxFast * runtime.GOMAXPROCS(0)), checks: semaphore.NewWeighted(maxChecks),
 		agenda: newAgenda(), saver: newSaver(o.Store, o.Logger), crowded: make(chan struct{}, 1),
-		clock: newClockWatch(wallClock()),
-		ctx:   ctx, cancel: cancel,
+		clock: newClockWatch(wallClock()), renewed: o.Renewed,
+		ctx: ctx, cancel: cancel,
 	}
 	if s.fleet == nil {
 		s.fleet = noFleet{}

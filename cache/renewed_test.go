@@ -1,0 +1,46 @@
+package cache
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/cache/storetest"
+)
+
+// TestRenewed: a store that has begun anew says so, once for all times that nobody listened.
+func TestRenewed(t *testing.T) {
+	for why, spoil := range map[string]func(path string) error{
+		"the file was removed":   os.Remove,
+		"the file was truncated": func(path string) error { return os.Truncate(path, 100) },
+		"the directory is gone":  func(path string) error { return os.RemoveAll(path[:len(path)-len("/policies.db")]) },
+	} {
+		t.Run(why, func(t *testing.T) {
+			path := storePath(t)
+			b := openBolt(t, path, &logged{})
+			fill(t, b, 10, noExtra)
+			if renewed(b) {
+				t.Error("a store that is well says that it has begun anew")
+			}
+			for i := range 2 {
+				if err := spoil(path); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Put(t.Context(), storetest.Entry(100+i, storetest.Clock())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !renewed(b) || renewed(b) {
+				t.Error("want one word that the store has begun anew")
+			}
+		})
+	}
+}
+
+func renewed(b *Bolt) bool {
+	select {
+	case <-b.Renewed():
+		return true
+	default:
+		return false
+	}
+}
