@@ -44,15 +44,15 @@ func (r *rig) amid(t *testing.T, memory int64, hostile func()) {
 	r.learn(t, 500)
 	stop := r.load(t)
 	defer stop()
-	wait(200 * time.Millisecond)
 	done := make(chan struct{})
 	go func() { defer close(done); hostile() }()
+	sample := time.NewTicker(50 * time.Millisecond)
+	defer sample.Stop()
 	for running := true; running; {
 		select {
 		case <-done:
 			running = false
-		default:
-			wait(50 * time.Millisecond)
+		case <-sample.C:
 		}
 		r.peak(t, memory)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stsmapd/stsmapd/packaging/e2e/world"
 )
 
 func limitFaults() []fault {
@@ -29,7 +31,6 @@ const spareFiles = 6
 func noFiles(t *testing.T, r *rig) {
 	for range rounds(5, 1) {
 		stop := r.load(t)
-		wait(500 * time.Millisecond) // its connections must be there
 		r.d.Limit(t, unix.RLIMIT_NOFILE, uint64(r.d.Usage(t).Files+spareFiles))
 		r.injected++
 		crowd := r.connect(t, 200)
@@ -125,15 +126,12 @@ func hardMemory(t *testing.T, r *rig) {
 	died := 0
 	for range rounds(5, 1) {
 		stop := r.load(t)
-		wait(500 * time.Millisecond)
 		r.d.Doomed = true
 		r.d.Limit(t, unix.RLIMIT_AS, uint64(r.d.Usage(t).Virtual+1<<20))
 		r.injected++
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(10, 3))*time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
 		end := r.flood(ctx, t, 50, 0)
-		for ctx.Err() == nil && !r.d.Ended() {
-			wait(10 * time.Millisecond)
-		}
+		world.Poll(time.Duration(rounds(10, 3))*time.Second, r.d.Ended)
 		cancel()
 		begin := time.Now()
 		stop()

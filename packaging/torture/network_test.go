@@ -35,7 +35,6 @@ func (r *rig) outage(t *testing.T, begin, end func()) {
 	t.Helper()
 	for range rounds(5, 1) {
 		stop := r.load(t)
-		wait(200 * time.Millisecond)
 		begin()
 		r.injected++
 		wait(time.Duration(rounds(6, 2)) * time.Second)
@@ -89,7 +88,7 @@ func newRoots(t *testing.T, r *rig) {
 		if answer, err := r.askRaw(r.fresh()); err != nil || answer != "NOTFOUND " {
 			t.Errorf("a new domain of an unknown CA is answered %q %v", answer, err)
 		}
-		wait(time.Second)
+		wait(time.Second) // of questions for what is remembered
 		end := time.Now()
 		reload(ca.PEM())
 		r.recovers(t, end)
@@ -110,8 +109,10 @@ func brokenRoots(t *testing.T, r *rig) {
 				t.Fatal(err)
 			}
 			r.injected++
+			refused := func() int { return len(r.d.Log.Lines("event=no_roots")) + len(r.d.Log.Lines("event=reload_failed")) }
+			before := refused()
 			r.d.Signal(t, syscall.SIGHUP)
-			wait(300 * time.Millisecond)
+			world.Eventually(t, recoveryLimit, "a line about a broken CA bundle", func() bool { return refused() > before })
 			end := time.Now()
 			reload(sound)
 			r.recovers(t, end)

@@ -67,7 +67,6 @@ func stopAndContinue(t *testing.T, r *rig) {
 	stop := r.load(t)
 	defer stop()
 	known := r.oracle.Known()
-	wait(time.Second)
 	r.d.Signal(t, syscall.SIGSTOP)
 	r.injected++
 	var waiting sync.WaitGroup

@@ -110,8 +110,8 @@ func (r *rig) learn(t *testing.T, n int) {
 // any is a domain of which a policy was answered.
 func (r *rig) any(known []string) string { return known[rand.IntN(len(known))] }
 
-// load asks all the time: for policies that are remembered, for new domains, and for some that get a new policy. It ends with the
-// function that is returned.
+// load asks all the time: for policies that are remembered, for new domains, and for some that get a new policy. When it returns,
+// its connections are there and have had answers; it ends with the function that is returned.
 func (r *rig) load(t *testing.T) (stop func()) {
 	t.Helper()
 	known := r.oracle.Known()
@@ -122,7 +122,11 @@ func (r *rig) load(t *testing.T) (stop func()) {
 	}
 	all.Go(func() { r.repeat(ctx, 20*time.Millisecond, r.fresh, r.untimed) })
 	all.Go(func() { r.repeat(ctx, 10*time.Millisecond, func() string { return r.change(known) }, r.timed) })
-	return sync.OnceFunc(func() { cancel(); all.Wait() })
+	stop = sync.OnceFunc(func() { cancel(); all.Wait() })
+	t.Cleanup(stop) // also of a test that fails
+	begin := r.oracle.Tally().Policies
+	world.Eventually(t, recoveryLimit, "answers under load", func() bool { return r.oracle.Tally().Policies > begin+50 })
+	return stop
 }
 
 // change gives a known domain a new policy.
@@ -173,7 +177,7 @@ func (r *rig) ask(t *testing.T, domain string) {
 	r.timed(time.Since(begin))
 }
 
-// wait lets a fault last.
+// wait lets a fault last, or the time between two pass.
 func wait(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
