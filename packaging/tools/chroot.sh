@@ -99,7 +99,7 @@ install() {
 # base makes a system that can be started, with packages that are fetched and not installed.
 base() {
 	# shellcheck disable=SC2086
-	bootstrap "$1" "$2" "$3" && fetch "$1" systemd && apart "$1" apt-get -q -y install systemd && fetch "$1" $beside
+	bootstrap "$1" "$2" "$3" && fetch "$1" systemd-sysv && apart "$1" apt-get -q -y install systemd-sysv && fetch "$1" $beside
 }
 
 # What each folder is made of; $1 is where, $2 the mirror.

@@ -15,7 +15,7 @@ export STSMAPD_TEST_LEFT_OUT
 
 race=$(packaging/tools/race.sh)
 packages=$("$go" list ./...)
-units=$(echo "$packages" | grep -v -e '/packaging/e2e' -e '/packaging/load' -e '/packaging/torture' -e '/packaging/fleet')
+units=$(echo "$packages" | grep -v -e /packaging/e2e -e /packaging/load -e /packaging/torture -e /packaging/fleet -e /packaging/install)
 failed=
 # shellcheck disable=SC2086
 "$go" test $race $units || failed=1
@@ -26,6 +26,8 @@ failed=
 # And the model once more, for a million events.
 STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-1000000} "$go" test -count=1 -v -run '^TestModel$' ./resolver || failed=1
 packaging/tools/e2e.sh || failed=1
+# The packages, in systems of their own.
+"$go" test -count=1 -v -timeout 20m ./packaging/install || failed=1
 
 if [ -s "$STSMAPD_TEST_LEFT_OUT" ]; then
 	sort -u "$STSMAPD_TEST_LEFT_OUT" | sed 's/^/NOT TESTED: /'
