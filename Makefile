@@ -31,7 +31,10 @@ lint:
 e2e: deps
 	packaging/tools/e2e.sh
 
+# The table of README's "How fast" (20 minutes; BENCHFLAGS='-only live,absent' for a part of it), then the Go benchmarks.
 bench:
+	$(GO) build -o build/bench ./packaging/bench
+	build/bench $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # Every fuzz target of the module, FUZZTIME each.

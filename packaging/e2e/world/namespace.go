@@ -180,11 +180,11 @@ func enter(root string) error {
 	if err := unix.Mount(resolvConf, target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mounting over %s: %w", target, err)
 	}
-	return loopbackUp()
+	return LoopbackUp()
 }
 
-// loopbackUp brings the lo of a new network namespace up.
-func loopbackUp() error {
+// LoopbackUp brings the loopback interface of a new network namespace up.
+func LoopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
