@@ -34,6 +34,7 @@ type sizes struct {
 	negatives      int           // remembered for the row about their memory
 	policies       int           // and in memory, for that
 	stores         []int         // policies in the stores of the row about starts, the small one first
+	starts         int           // of each in a round
 	open           int           // connections at once
 	many, few      int           // remembered domains of the last row
 	pauses         time.Duration // how long pauses are looked for: Go collects garbage every 2 minutes, whatever else
@@ -43,7 +44,7 @@ type sizes struct {
 func fullSizes() sizes {
 	return sizes{
 		warmup: 500 * time.Millisecond, window: 2 * time.Second, hot: 1000, conns: 100, allocations: 200_000, cold: 5000, misses: 256,
-		negatives: 1_000_000, policies: 50_000, stores: []int{1, 10_000, 1_000_000}, open: 10_000,
+		negatives: 1_000_000, policies: 50_000, stores: []int{1, 10_000, 1_000_000}, starts: 5, open: 10_000,
 		many: 10_000_000, few: 1000, pauses: 130 * time.Second, settle: 5 * time.Second,
 	}
 }
@@ -51,7 +52,7 @@ func fullSizes() sizes {
 func quickSizes() sizes {
 	return sizes{
 		warmup: 20 * time.Millisecond, window: 50 * time.Millisecond, hot: 100, conns: 10, allocations: 500, cold: 100, misses: 10,
-		negatives: 1000, policies: 300, stores: []int{1, 20, 300}, open: 200,
+		negatives: 1000, policies: 300, stores: []int{1, 20, 300}, starts: 1, open: 200,
 		many: 1000, few: 100, pauses: 100 * time.Millisecond, settle: 10 * time.Millisecond,
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +44,9 @@ type outcome struct {
 
 	P50, P99, P999, Max time.Duration // from question to answer
 }
+
+// longest is how long a load without a window may take.
+const longest = time.Hour
 
 // perQuestion is the server's CPU time for a question.
 func (o outcome) perQuestion() time.Duration {
@@ -100,24 +104,26 @@ func (l *load) run(ended <-chan struct{}) (o outcome, err error) {
 	if err := l.connect(); err != nil {
 		return o, err
 	}
-	failed := make(chan error, l.Conns)
-	var all sync.WaitGroup
-	l.begin = time.Now()
 	work := l.closedLoop
 	if l.Rate > 0 {
 		work = l.paced
 	}
-	for i, a := range l.askers {
-		all.Go(func() {
-			if err := work(i, a); err != nil {
-				failed <- err
-				l.stopped.Store(true)
-			}
-		})
-	}
+	failed := make(chan error, l.Conns)
 	done := make(chan struct{})
-	go func() { all.Wait(); close(done) }()
-	err = l.watch(&o, done, ended)
+	start := func() {
+		l.begin = time.Now()
+		var all sync.WaitGroup
+		for i, a := range l.askers {
+			all.Go(func() {
+				if err := work(i, a); err != nil {
+					failed <- err
+					l.stopped.Store(true)
+				}
+			})
+		}
+		go func() { all.Wait(); close(done) }()
+	}
+	err = l.watch(&o, start, done, ended)
 	l.stopped.Store(true)
 	<-done
 	close(failed)
@@ -143,8 +149,8 @@ func (l *load) connect() error {
 	return nil
 }
 
-// watch marks the window and measures the server's CPU time in it.
-func (l *load) watch(o *outcome, done, ended <-chan struct{}) error {
+// watch starts the askers, marks the window, and measures the server's CPU time in it.
+func (l *load) watch(o *outcome, start func(), done, ended <-chan struct{}) error {
 	wait := func(d time.Duration) {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
@@ -155,23 +161,20 @@ func (l *load) watch(o *outcome, done, ended <-chan struct{}) error {
 		}
 	}
 	if l.Warmup > 0 {
+		start()
 		wait(l.Warmup)
 	}
 	meter, err := startMeter(append(l.Own, l.Server, os.Getpid()))
-	if err != nil {
-		return err
-	}
-	before, err := cpuTime(l.Server)
-	if err != nil {
-		return err
-	}
+	before, cpuErr := cpuTime(l.Server)
 	begin := time.Now()
 	l.measuring.Store(true)
-	if l.Window > 0 {
-		wait(l.Window)
-	} else {
-		wait(time.Hour)
+	if l.Warmup == 0 {
+		start()
 	}
+	if err := errors.Join(err, cpuErr); err != nil {
+		return err
+	}
+	wait(cmp.Or(l.Window, longest))
 	l.measuring.Store(false)
 	o.Elapsed = time.Since(begin)
 	after, err := cpuTime(l.Server)

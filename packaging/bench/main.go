@@ -40,7 +40,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	var err error
 	switch program := os.Getenv(envProgram); program {
-	case "":
+	case "", "outside":
 		err = untilSignal(outside, args)
 	case "inside":
 		err = untilSignal(inside, args)

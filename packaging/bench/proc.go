@@ -108,7 +108,11 @@ func (m meter) read() (machine, time.Duration, error) {
 	if err != nil {
 		return machine{}, 0, err
 	}
-	var used time.Duration
+	var ended unix.Rusage // of children of ours, whose clocks are gone
+	if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &ended); err != nil {
+		return machine{}, 0, err
+	}
+	used := time.Duration(ended.Utime.Nano() + ended.Stime.Nano())
 	for _, pid := range m.own {
 		t, err := cpuTime(pid)
 		if err != nil {

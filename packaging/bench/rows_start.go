@@ -74,22 +74,28 @@ func (b *bench) firstAnswer(ctx context.Context) (got result, err error) {
 		}
 	}
 	return b.repeat(ctx, func(int) (s sample, err error) {
-		took := make([]time.Duration, len(b.stores))
-		for i, n := range b.stores {
-			meter, err := startMeter([]int{os.Getpid()})
-			if err != nil {
-				return s, err
-			}
-			if took[i], err = b.timeStart(ctx, dirs[i], n); err != nil {
-				return s, err
-			}
-			_ = meter // a start is too short for the ticks of /proc/stat
+		meter, err := startMeter([]int{os.Getpid()})
+		if err != nil {
+			return s, err
 		}
-		for _, t := range took[1:] {
-			s.values = append(s.values, float64(t-took[0])/float64(time.Millisecond))
+		took := make([][]float64, len(b.stores)) // milliseconds
+		for range b.starts {
+			for i, n := range b.stores {
+				t, err := b.timeStart(ctx, dirs[i], n)
+				if err != nil {
+					return s, err
+				}
+				took[i] = append(took[i], milliseconds(t))
+			}
 		}
-		s.note = fmt.Sprintf("first answer after %v with %v policies", took, b.stores)
-		return s, nil
+		base := median(took[0])
+		s.note = fmt.Sprintf("first answer after %.1f ms", base)
+		for i, t := range took[1:] {
+			s.values = append(s.values, median(t)-base)
+			s.note += fmt.Sprintf(", with %d policies %.1f ms", b.stores[i+1], median(t))
+		}
+		s.others, err = meter.others()
+		return s, err
 	})
 }
 
