@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
@@ -19,8 +18,9 @@ type bench struct {
 	caFile   string // of the authority that the policy host's certificates are from
 	internet *nameserver
 	host     *policyHost
-	running  map[int]bool // pids of what was started and has not ended
-	started  int          // servers, so that each has a port and a socket of its own
+	launch   func(context.Context, daemonConfig) (*server, error) // starts the daemon that is measured
+	running  map[int]bool                                         // pids of what was started and has not ended
+	started  int                                                  // servers, so that each has a port and a socket of its own
 }
 
 // sizes are how much is measured.
@@ -72,6 +72,11 @@ func newBench(o options) (*bench, error) {
 	if err := os.WriteFile(b.caFile, ca.PEM(), 0o644); err != nil {
 		return nil, err
 	}
+	if o.rival != "" {
+		if err := b.setResolvConf(); err != nil {
+			return nil, err
+		}
+	}
 	if b.internet, err = startNameserver(); err != nil {
 		return nil, err
 	}
@@ -85,6 +90,19 @@ func newBench(o options) (*bench, error) {
 func (b *bench) close() {
 	b.host.close()
 	b.internet.close()
+}
+
+// measureAll measures a row for stsmapd, and for the rival where there is one.
+func (b *bench) measureAll(ctx context.Context, r row) ([]line, error) {
+	b.launch = b.launchStsmapd
+	lines, err := b.measure(ctx, r)
+	if err != nil || b.rival == "" || !r.rivals {
+		return lines, err
+	}
+	b.launch = b.launchRival
+	r.name = "rival: " + r.name
+	more, err := b.measure(ctx, r)
+	return append(lines, more...), err
 }
 
 // measure measures a row and says so as it goes.
@@ -141,20 +159,4 @@ func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)
 	}
 	got.samples = leastSpoilt(got.samples, b.rounds)
 	return got, nil
-}
-
-// questionsTo are closed-loop questions to a server.
-func (b *bench) questionsTo(spec string, n names, expect string) job {
-	return job{Spec: spec, Conns: b.conns, Names: n, Expect: expect, Warmup: b.warmup, Window: b.window}
-}
-
-// expectAll turns replies that were not as expected into an error.
-func expectAll(o outcome) error {
-	if o.Other > 0 {
-		return fmt.Errorf("%d replies were not as expected, such as %q", o.Other, strings.TrimSpace(o.Example))
-	}
-	if o.Questions == 0 {
-		return fmt.Errorf("no question was answered")
-	}
-	return nil
 }

@@ -19,7 +19,7 @@ import (
 
 // job is a load: questions over connections that each have at most one open, as those of Postfix's SMTP clients.
 type job struct {
-	Spec   string // the listener, as Postfix writes it
+	Spec   string // the server's listener, as Postfix writes it
 	Conns  int
 	Names  names
 	Expect string  // what each reply begins with

@@ -71,6 +71,7 @@ type options struct {
 	rounds int
 	quick  bool
 	binary string
+	rival  string
 }
 
 func parseOptions(args []string) (options, error) {
@@ -81,6 +82,7 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "of which the median is taken")
 	flags.BoolVar(&o.quick, "quick", false, "tiny sizes: shows that all can be measured, and no figure that is worth anything")
 	flags.StringVar(&o.binary, "stsmapd", os.Getenv("STSMAPD_BINARY"), "the binary to measure (default $STSMAPD_BINARY, else built from this tree)")
+	flags.StringVar(&o.rival, "rival", "", "a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -122,14 +124,16 @@ func inside(ctx context.Context, args []string) error {
 		if !slices.Contains(o.only, row.name) || ctx.Err() != nil {
 			continue
 		}
-		lines, err := b.measure(ctx, row)
+		lines, err := b.measureAll(ctx, row)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("row %s: %w", row.name, err))
 			fmt.Fprintln(os.Stderr, "bench:", row.name, "failed:", err)
 		}
 		table = append(table, lines...)
 	}
-	fmt.Print(format(table))
+	if len(table) > 0 {
+		fmt.Print(format(table))
+	}
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}

@@ -8,6 +8,7 @@ import (
 // row is a line, or some, of the table.
 type row struct {
 	name    string
+	rivals  bool // a rival can be measured too
 	targets []target
 	run     func(*bench, context.Context) (result, error) // a value for each target, round by round
 }
@@ -19,39 +20,39 @@ func rows() []row {
 		return target{what: what, must: must, aim: aim, digits: 2}
 	}
 	return []row{
-		{"live", []target{
+		{"live", true, []target{
 			ratio("live policy, 100 connections, unix: CPU over echo's", 1.15, 1),
 			ratio("live policy, 100 connections, tcp: CPU over echo's", 1.10, 1),
 		}, (*bench).live},
-		{"absent", []target{
+		{"absent", true, []target{
 			ratio("remembered NOTFOUND, 100 connections, unix: CPU over echo's", 1.15, 1),
 			ratio("remembered NOTFOUND, 100 connections, tcp: CPU over echo's", 1.10, 1),
 		}, (*bench).absent},
-		{"allocations", []target{
+		{"allocations", false, []target{
 			{what: "allocations for a live policy", must: 0, aim: none, digits: 1},
 		}, (*bench).allocationsPerQuestion},
-		{"cold", []target{
+		{"cold", true, []target{
 			{what: "cold, 20 ms away, 100 connections, 5 % with a policy: p50", unit: "ms", must: 24, aim: 21, digits: 1},
 			{what: "cold: CPU per lookup", unit: "us", must: 150, aim: 80},
 			{what: "cold: DNS queries per 5,000 names", must: 5500, aim: none},
 		}, (*bench).coldLookups},
-		{"warm", []target{
+		{"warm", true, []target{
 			{what: "warm p99 beside unbounded misses, over echo's beside the same", must: 2, aim: 1.2, digits: 2},
 		}, (*bench).warmBesideMisses},
-		{"negatives", []target{
+		{"negatives", true, []target{
 			{what: "resident memory for a domain without a policy", unit: "B", must: 160, aim: 100},
 		}, (*bench).memoryOfNegatives},
-		{"policies", []target{
+		{"policies", false, []target{
 			{what: "resident memory for an enforce policy in use", unit: "B", must: 900, aim: 500},
 		}, (*bench).memoryOfPolicies},
-		{"start", []target{
+		{"start", false, []target{
 			{what: "first answer with 10,000 stored policies, over one", unit: "ms", must: 3, aim: none, digits: 1},
 			{what: "first answer with 1,000,000 stored policies, over one", unit: "ms", must: 20, aim: none, digits: 1},
 		}, (*bench).firstAnswer},
-		{"connections", []target{
+		{"connections", false, []target{
 			{what: "connections served at once", must: 10_000, aim: none, atLeast: true},
 		}, (*bench).connectionsServed},
-		{"ten-million", []target{
+		{"ten-million", false, []target{
 			ratio("CPU per question with 10,000,000 remembered domains, over 1,000", 1.3, 1.1),
 			{what: "p99.9 at 2,000 questions a second of them", unit: "ms", must: 5, aim: none, digits: 2},
 			{what: "longest answer of those", unit: "ms", must: none, aim: none, digits: 2},

@@ -17,7 +17,7 @@ func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 	defer d.stop()
 	asked := 0
 	look := func(count int) (outcome, error) {
-		j := job{Spec: d.unix, Conns: b.conns, Names: names{Zone: far, First: asked}, Limit: count}
+		j := job{Conns: b.conns, Names: names{Zone: far, First: asked}, Limit: count}
 		asked += count
 		return b.load(ctx, d, j)
 	}
@@ -26,13 +26,13 @@ func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 	}
 	return b.repeat(ctx, func(int) (s sample, err error) {
 		b.quiet(ctx)
-		before := b.questions()
+		before := b.queries()
 		o, err := look(b.cold)
 		if err != nil {
 			return s, err
 		}
 		b.quiet(ctx) // what is looked up after the answer counts too
-		made := b.questions()
+		made := b.queries()
 		for i := range made {
 			made[i] -= before[i]
 		}
@@ -48,8 +48,8 @@ func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 	})
 }
 
-// questions are how many the DNS was asked: all, TXT, A, AAAA, MX.
-func (b *bench) questions() (n [5]int) {
+// queries are how many the DNS was asked: all, TXT, A, AAAA, MX.
+func (b *bench) queries() (n [5]int) {
 	for i, qtype := range []uint16{dns.TypeANY, dns.TypeTXT, dns.TypeA, dns.TypeAAAA, dns.TypeMX} {
 		n[i] = b.internet.count(qtype)
 	}
@@ -89,29 +89,21 @@ const (
 // warmBesideMisses: while others ask for new names as fast as they get answers, how long do those wait whose domains are in
 // memory? Echo is measured beside the same misses of stsmapd: what the machine itself makes slow, it makes slow for both.
 func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
-	d, err := b.knowing(ctx, kept, "OK secure ")
+	d, e, err := b.withEcho(ctx, unixSocket, kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}
 	defer d.stop()
-	reply, err := d.ask(ctx, domain(kept, 0))
-	if err != nil {
-		return got, err
-	}
-	e, err := b.startEcho(ctx, reply)
-	if err != nil {
-		return got, err
-	}
 	defer e.stop()
 	asked := 0
 	return b.repeat(ctx, func(round int) (s sample, err error) {
-		misses, err := b.startLoad(ctx, d, job{Spec: d.unix, Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: time.Hour})
+		misses, err := b.startLoad(ctx, d, job{Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: time.Hour})
 		if err != nil {
 			return s, err
 		}
 		pair, others, err := b.both(round, d, e, func(to *server) (outcome, error) {
 			return b.load(ctx, to, job{
-				Spec: to.unix, Conns: warmConns, Rate: warmRate, Names: names{Zone: kept, Count: b.hot}, Expect: "OK secure ",
+				Conns: warmConns, Rate: warmRate, Names: names{Zone: kept, Count: b.hot}, Expect: "OK secure ",
 				Warmup: 2 * b.warmup, Window: 2 * b.window,
 			})
 		})

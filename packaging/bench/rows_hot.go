@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,25 +23,24 @@ func (b *bench) absent(ctx context.Context) (result, error) {
 
 // remembered compares the CPU time of questions that memory answers with that of echo, over both kinds of socket.
 func (b *bench) remembered(ctx context.Context, zone, expect string) (got result, err error) {
-	d, err := b.knowing(ctx, zone, expect)
-	if err != nil {
-		return got, err
+	networks := []network{unixSocket, tcp}
+	var daemons, echoes []*server
+	defer func() {
+		for _, s := range append(daemons, echoes...) {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	for _, on := range networks {
+		d, e, err := b.withEcho(ctx, on, zone, expect)
+		if err != nil {
+			return got, err
+		}
+		daemons, echoes = append(daemons, d), append(echoes, e)
 	}
-	defer d.stop()
-	reply, err := d.ask(ctx, domain(zone, 0))
-	if err != nil {
-		return got, err
-	}
-	e, err := b.startEcho(ctx, reply)
-	if err != nil {
-		return got, err
-	}
-	defer e.stop()
-	n := names{Zone: zone, Count: b.hot}
 	return b.repeat(ctx, func(round int) (s sample, err error) {
-		for _, spec := range []func(*server) string{unixOf, inetOf} {
-			pair, others, err := b.both(round, d, e, func(to *server) (outcome, error) {
-				return b.load(ctx, to, b.questionsTo(spec(to), n, expect))
+		for i, on := range networks {
+			pair, others, err := b.both(round, daemons[i], echoes[i], func(to *server) (outcome, error) {
+				return b.load(ctx, to, b.questions(names{Zone: zone, Count: b.hot}, expect))
 			})
 			if err != nil {
 				return s, err
@@ -48,14 +48,26 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 			cost, floor := pair[0].perQuestion(), pair[1].perQuestion()
 			s.values = append(s.values, float64(cost)/float64(floor))
 			s.others = max(s.others, others)
-			s.note += fmt.Sprintf("%v over %v for a question, %d over %d a second, ", cost, floor, pair[0].rate(), pair[1].rate())
+			s.note += fmt.Sprintf("%s: %v over %v for a question, %d over %d a second; ", on, cost, floor, pair[0].rate(), pair[1].rate())
 		}
 		return s, nil
 	})
 }
 
-func unixOf(s *server) string { return s.unix }
-func inetOf(s *server) string { return s.inet }
+// withEcho starts a daemon that has the zone's hot domains in memory, and an echo that answers as it does.
+func (b *bench) withEcho(ctx context.Context, on network, zone, expect string) (d, e *server, err error) {
+	if d, err = b.knowing(ctx, on, zone, expect); err != nil {
+		return nil, nil, err
+	}
+	reply, err := d.ask(ctx, domain(zone, 0))
+	if err == nil {
+		e, err = b.startEcho(ctx, on, reply)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, d.stop())
+	}
+	return d, e, nil
+}
 
 // rate is the questions answered a second.
 func (o outcome) rate() int { return int(float64(o.Questions) / o.Elapsed.Seconds()) }
@@ -74,9 +86,9 @@ func (b *bench) both(round int, x, y *server, load func(*server) (outcome, error
 	return pair, others, nil
 }
 
-// knowing starts a stsmapd that has the zone's hot domains in memory.
-func (b *bench) knowing(ctx context.Context, zone, expect string) (*server, error) {
-	var c daemonConfig
+// knowing starts a daemon that has the zone's hot domains in memory.
+func (b *bench) knowing(ctx context.Context, on network, zone, expect string) (*server, error) {
+	c := daemonConfig{network: on}
 	if zone == kept {
 		dir, err := b.store(b.hot)
 		if err != nil {
@@ -88,18 +100,21 @@ func (b *bench) knowing(ctx context.Context, zone, expect string) (*server, erro
 	if err != nil {
 		return nil, err
 	}
-	return d, b.teach(ctx, d, names{Zone: zone}, b.hot, expect)
+	if err := b.teach(ctx, d, names{Zone: zone}, b.hot, expect); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	return d, nil
 }
 
 // teach asks for so many domains, once each.
 func (b *bench) teach(ctx context.Context, d *server, n names, count int, expect string) error {
-	_, err := b.load(ctx, d, job{Spec: d.unix, Conns: b.conns, Names: n, Limit: count, Expect: expect})
+	_, err := b.load(ctx, d, job{Conns: b.conns, Names: n, Limit: count, Expect: expect})
 	return err
 }
 
 // allocationsPerQuestion counts the objects that the daemon allocates, whatever for, while it answers for live policies.
 func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err error) {
-	d, err := b.knowing(ctx, kept, "OK secure ")
+	d, err := b.knowing(ctx, unixSocket, kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}
@@ -109,7 +124,7 @@ func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err err
 		var counts [scrapes]float64
 		for i := range counts {
 			if i == scrapes-1 {
-				j := job{Spec: d.unix, Conns: 10, Names: names{Zone: kept, Count: b.hot}, Limit: b.allocations, Expect: "OK secure "}
+				j := job{Conns: 10, Names: names{Zone: kept, Count: b.hot}, Limit: b.allocations, Expect: "OK secure "}
 				if _, err := b.load(ctx, d, j); err != nil {
 					return s, err
 				}

@@ -32,7 +32,7 @@ func (b *bench) tenMillion(ctx context.Context) (got result, err error) {
 			if to == few {
 				n.Count = b.few
 			}
-			return b.load(ctx, to, b.questionsTo(to.unix, n, "NOTFOUND "))
+			return b.load(ctx, to, b.questions(n, "NOTFOUND "))
 		})
 		if err != nil {
 			return s, err
@@ -66,12 +66,12 @@ func (b *bench) remembering(ctx context.Context, count int) (*server, error) {
 // to sweep and to make room for.
 func (b *bench) pausesOf(ctx context.Context, many *server) (outcome, error) {
 	const newRate, rate, conns = 200, 2000, 20
-	beside, err := b.startLoad(ctx, many, job{Spec: many.unix, Conns: conns, Rate: newRate, Names: names{Zone: near, First: 20_000_000}, Warmup: b.warmup, Window: time.Hour})
+	beside, err := b.startLoad(ctx, many, job{Conns: conns, Rate: newRate, Names: names{Zone: near, First: 20_000_000}, Warmup: b.warmup, Window: time.Hour})
 	if err != nil {
 		return outcome{}, err
 	}
 	o, err := b.load(ctx, many, job{
-		Spec: many.unix, Conns: conns, Rate: rate, Names: names{Zone: near, Count: b.many, Shuffled: true}, Expect: "NOTFOUND ",
+		Conns: conns, Rate: rate, Names: names{Zone: near, Count: b.many, Shuffled: true}, Expect: "NOTFOUND ",
 		Warmup: b.warmup, Window: b.pauses,
 	})
 	if _, stopErr := beside.stop(); err == nil {

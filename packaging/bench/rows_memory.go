@@ -40,7 +40,7 @@ func (b *bench) growth(ctx context.Context, d *server, zone, expect string, befo
 	if err != nil {
 		return got, err
 	}
-	o, err := b.load(ctx, d, job{Spec: d.unix, Conns: b.conns, Names: names{Zone: zone, First: before}, Limit: count, Expect: expect})
+	o, err := b.load(ctx, d, job{Conns: b.conns, Names: names{Zone: zone, First: before}, Limit: count, Expect: expect})
 	if err != nil {
 		return got, err
 	}

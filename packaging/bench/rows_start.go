@@ -102,7 +102,7 @@ func (b *bench) firstAnswer(ctx context.Context) (got result, err error) {
 // timeStart starts a stsmapd, waits for its first answer, and ends it.
 func (b *bench) timeStart(ctx context.Context, dir string, policies int) (took time.Duration, err error) {
 	begin := time.Now()
-	d, err := b.launchDaemon(ctx, daemonConfig{stateDir: dir})
+	d, err := b.launch(ctx, daemonConfig{stateDir: dir})
 	if err != nil {
 		return 0, err
 	}
@@ -141,7 +141,7 @@ func (s *server) firstReply(question []byte) (string, error) {
 
 // connectionsServed: so many connections are open at once, and so many questions; how many are answered?
 func (b *bench) connectionsServed(ctx context.Context) (got result, err error) {
-	d, err := b.knowing(ctx, kept, "OK secure ")
+	d, err := b.knowing(ctx, unixSocket, kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}

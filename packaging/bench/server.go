@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -24,11 +22,11 @@ const (
 	stopLimit  = 20 * time.Second
 )
 
-// server is a running stsmapd or echo.
+// server is a running daemon or echo.
 type server struct {
-	unix, inet string // where it listens, as Postfix writes it
-	metrics    string // HOST:PORT of stsmapd's HTTP listener, if it has one
-	pid        int
+	spec    string // where it listens, as Postfix writes it
+	metrics string // HOST:PORT of stsmapd's HTTP listener
+	pid     int
 
 	b      *bench
 	cmd    *exec.Cmd
@@ -37,31 +35,40 @@ type server struct {
 	err    error // how it ended
 }
 
-// daemonConfig is what rows want of a stsmapd.
+// network is a kind of socket that Postfix can ask on.
+type network string
+
+const (
+	unixSocket network = "unix"
+	tcp        network = "inet"
+)
+
+// daemonConfig is what rows want of a daemon.
 type daemonConfig struct {
-	stateDir    string // "": a new one
-	maxNegative int    // 0: stsmapd's default
+	network     network // "": unixSocket
+	stateDir    string  // "": a new one
+	maxNegative int     // 0: stsmapd's default
 }
 
-// startDaemon starts a stsmapd and waits until it answers.
+// startDaemon starts the daemon that is measured and waits until it answers.
 func (b *bench) startDaemon(ctx context.Context, c daemonConfig) (*server, error) {
-	s, err := b.launchDaemon(ctx, c)
+	s, err := b.launch(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ready(ctx, "inet:192.0.2.1"); err != nil {
+	if err := s.ready(ctx, "[192.0.2.1]"); err != nil { // NOTFOUND without a look at anything
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
 }
 
-// launchDaemon starts a stsmapd and does not wait.
-func (b *bench) launchDaemon(ctx context.Context, c daemonConfig) (*server, error) {
-	s := b.newServer()
+// launchStsmapd starts a stsmapd and does not wait.
+func (b *bench) launchStsmapd(ctx context.Context, c daemonConfig) (*server, error) {
+	s := b.newServer(c.network)
 	if c.stateDir == "" {
 		c.stateDir = s.log + ".state"
 	}
-	toml := fmt.Sprintf("control = \"\"\nlisten = [%q, %q]\nmetrics = %q\nstate_dir = %q\n", s.unix, s.inet, s.metrics, c.stateDir)
+	toml := fmt.Sprintf("control = \"\"\nlisten = [%q]\nmetrics = %q\nstate_dir = %q\n", s.spec, s.metrics, c.stateDir)
 	toml += fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", resolverAddress, b.caFile)
 	if c.maxNegative > 0 {
 		toml += fmt.Sprintf("[cache]\nmax_negative = %d\n", c.maxNegative)
@@ -74,10 +81,10 @@ func (b *bench) launchDaemon(ctx context.Context, c daemonConfig) (*server, erro
 }
 
 // startEcho starts an echo that answers with this reply.
-func (b *bench) startEcho(ctx context.Context, reply string) (*server, error) {
-	s := b.newServer()
+func (b *bench) startEcho(ctx context.Context, on network, reply string) (*server, error) {
+	s := b.newServer(on)
 	frame := netstring.Append(nil, reply)
-	if err := s.start(b.program(ctx, "echo", string(frame), s.unix, s.inet)); err != nil {
+	if err := s.start(b.program(ctx, "echo", string(frame), s.spec)); err != nil {
 		return nil, err
 	}
 	if err := s.ready(ctx, "anything"); err != nil {
@@ -86,15 +93,17 @@ func (b *bench) startEcho(ctx context.Context, reply string) (*server, error) {
 	return s, nil
 }
 
-// newServer has addresses that no other has.
-func (b *bench) newServer() *server {
+// newServer has an address that no other has.
+func (b *bench) newServer(on network) *server {
 	b.started++
-	return &server{
+	s := &server{
 		b: b, exited: make(chan struct{}), log: filepath.Join(b.dir, fmt.Sprintf("server-%d", b.started)),
-		unix:    fmt.Sprintf("unix:%s/%d.sock", b.dir, b.started),
-		inet:    fmt.Sprintf("inet:127.0.0.1:%d", 10_000+b.started),
-		metrics: fmt.Sprintf("127.0.0.1:%d", 20_000+b.started),
+		spec: fmt.Sprintf("unix:%s/%d.sock", b.dir, b.started), metrics: fmt.Sprintf("127.0.0.1:%d", 20_000+b.started),
 	}
+	if on == tcp {
+		s.spec = fmt.Sprintf("inet:127.0.0.1:%d", 10_000+b.started)
+	}
+	return s
 }
 
 // program is one of this binary's own programs.
@@ -144,7 +153,7 @@ func (s *server) ready(ctx context.Context, key string) error {
 
 // ask asks a question on a connection of its own.
 func (s *server) ask(ctx context.Context, key string) (string, error) {
-	client, err := socketmap.Dial(ctx, s.unix)
+	client, err := socketmap.Dial(ctx, s.spec)
 	if err != nil {
 		return "", err
 	}
@@ -178,76 +187,9 @@ func (s *server) stop() error {
 	return nil
 }
 
-// loading is a load under way.
-type loading struct {
-	b     *bench
-	cmd   *exec.Cmd
-	stdin io.Closer
-	out   bytes.Buffer
-	err   bytes.Buffer
-}
-
-// startLoad starts a load, in a process of its own, on this server.
-func (b *bench) startLoad(ctx context.Context, s *server, j job) (*loading, error) {
-	j.Server = s.pid
-	for pid := range b.running {
-		if pid != s.pid {
-			j.Own = append(j.Own, pid)
-		}
-	}
-	text, err := json.Marshal(j)
-	if err != nil {
-		return nil, err
-	}
-	l := &loading{b: b, cmd: b.program(ctx, "load")}
-	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.err
-	stdin, err := l.cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	l.stdin = stdin
-	if err := l.cmd.Start(); err != nil {
-		return nil, err
-	}
-	b.running[l.cmd.Process.Pid] = true
-	if _, err := stdin.Write(append(text, '\n')); err != nil {
-		return nil, err
-	}
-	return l, nil
-}
-
-// wait waits for the end of the load.
-func (l *loading) wait() (o outcome, err error) {
-	err = l.cmd.Wait()
-	delete(l.b.running, l.cmd.Process.Pid)
-	if err != nil {
-		return o, fmt.Errorf("load: %w: %s", err, bytes.TrimSpace(l.err.Bytes()))
-	}
-	return o, json.Unmarshal(l.out.Bytes(), &o)
-}
-
-// stop ends the load before its time.
-func (l *loading) stop() (outcome, error) {
-	l.stdin.Close()
-	return l.wait()
-}
-
-// load runs a load to its end.
-func (b *bench) load(ctx context.Context, s *server, j job) (outcome, error) {
-	l, err := b.startLoad(ctx, s, j)
-	if err != nil {
-		return outcome{}, err
-	}
-	o, err := l.wait()
-	if err == nil {
-		err = expectAll(o)
-	}
-	return o, err
-}
-
-// dial opens a connection to the server's UNIX socket.
+// dial opens a connection to the server.
 func (s *server) dial() (net.Conn, error) {
-	network, address, err := socketmap.ParseSpec(s.unix)
+	network, address, err := socketmap.ParseSpec(s.spec)
 	if err != nil {
 		return nil, err
 	}
