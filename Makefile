@@ -8,7 +8,7 @@ RATE ?= 2000
 export PATH := $(PATH):/usr/sbin:/sbin
 export GO FUZZTIME
 
-.PHONY: build release test lint e2e bench fuzz deps torture soak model vuln
+.PHONY: build release test lint e2e bench bench-compare fuzz deps torture soak model vuln
 
 # The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
 build:
@@ -37,6 +37,10 @@ bench:
 	build/bench $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+# The Go benchmarks of the tree against those of a commit: make bench-compare OLD=main. BENCH=Question chooses some.
+bench-compare:
+	packaging/tools/bench-compare.sh $(OLD)
+
 # Every fuzz target of the module, FUZZTIME each.
 fuzz:
 	packaging/tools/fuzz.sh
@@ -64,4 +68,4 @@ deps:
 	packaging/tools/deps.sh
 
 # Tests need no version, and a clone that belongs to another user has none to give.
-test lint e2e bench fuzz torture soak: export GOFLAGS := $(GOFLAGS) -buildvcs=false
+test lint e2e bench bench-compare fuzz torture soak model: export GOFLAGS := $(GOFLAGS) -buildvcs=false

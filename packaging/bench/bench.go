@@ -100,6 +100,7 @@ func (b *bench) measureAll(ctx context.Context, r row) ([]line, error) {
 		return lines, err
 	}
 	b.launch = b.launchRival
+	r = r.withoutLimits()
 	r.name = "rival: " + r.name
 	more, err := b.measure(ctx, r)
 	return append(lines, more...), err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/stsmapd/stsmapd/socketmap"
@@ -140,13 +141,24 @@ func (l *load) connect() error {
 		return err
 	}
 	for range l.Conns {
-		conn, err := net.Dial(network, address)
+		conn, err := dialPatiently(network, address)
 		if err != nil {
 			return err
 		}
 		l.askers = append(l.askers, &asker{conn: conn, ask: make([]byte, 0, 256), reply: make([]byte, 8192)})
 	}
 	return nil
+}
+
+// dialPatiently connects. Where a UNIX socket's queue is full it tries again for a while: some servers have short ones.
+func dialPatiently(network, address string) (net.Conn, error) {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, err := net.Dial(network, address)
+		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(deadline) {
+			return conn, err
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // watch starts the askers, marks the window, and measures the server's CPU time in it.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"slices"
 )
 
 // row is a line, or some, of the table.
@@ -58,6 +59,15 @@ func rows() []row {
 			{what: "longest answer of those", unit: "ms", must: none, aim: none, digits: 2},
 		}, (*bench).tenMillion},
 	}
+}
+
+// withoutLimits is the row for a daemon of which nothing is demanded.
+func (r row) withoutLimits() row {
+	r.targets = slices.Clone(r.targets)
+	for i := range r.targets {
+		r.targets[i].must, r.targets[i].aim = math.NaN(), math.NaN()
+	}
+	return r
 }
 
 func rowNames() []string {
