@@ -28,7 +28,7 @@ type job struct {
 
 	Warmup time.Duration // not measured
 	Window time.Duration // measured; 0: until Limit questions were asked
-	Limit  int           // closed loop only: questions in all; 0: no limit
+	Limit  int           // questions in all; 0: no limit
 
 	Server int   // the process whose CPU time is measured
 	Own    []int // processes that belong to the measurement, the load's and the server's own aside

@@ -92,29 +92,57 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
-func TestClosedLoopWindow(t *testing.T) {
+func TestWindow(t *testing.T) {
 	spec := fake(t, func(int64) string { return "9:NOTFOUND ," })
-	o, err := perform(t, job{Spec: spec, Conns: 2, Names: names{Zone: near, Count: 5}, Expect: "NOTFOUND ", Warmup: time.Millisecond, Window: 50 * time.Millisecond})
-	if err != nil || o.Questions == 0 || o.Elapsed < 50*time.Millisecond {
+	for _, rate := range []float64{0, 1000} {
+		const window = 50 * time.Millisecond
+		o, err := perform(t, job{Spec: spec, Conns: 2, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Warmup: time.Millisecond, Window: window})
+		if err != nil || o.Elapsed < window {
+			t.Errorf("rate %v: %+v, %v", rate, o, err)
+		}
+	}
+}
+
+// TestLoadIsEnded: a load has no window and ends when its input does.
+func TestLoadIsEnded(t *testing.T) {
+	enough := make(chan struct{})
+	spec := fake(t, func(n int64) string {
+		if n == 100 {
+			close(enough)
+		}
+		return "9:NOTFOUND ,"
+	})
+	in, out := net.Pipe()
+	go func() {
+		_ = json.NewEncoder(out).Encode(job{Spec: spec, Conns: 2, Names: names{Zone: near}, Server: os.Getpid()})
+		<-enough
+		out.Close()
+	}()
+	var printed bytes.Buffer
+	if err := loadProgram(in, &printed); err != nil {
+		t.Fatal(err)
+	}
+	var o outcome
+	if err := json.Unmarshal(printed.Bytes(), &o); err != nil || o.Questions < 98 { // two may have been under way
 		t.Errorf("%+v, %v", o, err)
 	}
 }
 
 // TestPacedStall: a server that stalls once holds up all questions that come meanwhile, and each of them counts.
 func TestPacedStall(t *testing.T) {
-	const stall, rate = 300 * time.Millisecond, 100
+	const stall, rate = 100 * time.Millisecond, 500
 	spec := fake(t, func(n int64) string {
 		if n == 1 {
 			<-time.After(stall)
 		}
 		return "9:NOTFOUND ,"
 	})
-	o, err := perform(t, job{Spec: spec, Conns: 1, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Window: 400 * time.Millisecond})
+	o, err := perform(t, job{Spec: spec, Conns: 1, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Limit: 300})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 30 of the 40 questions came in the stall, the later the shorter they waited. Closed loop would have seen one.
-	if o.Max < stall || o.P50 < stall/10 || o.Questions < 30 {
+	// 50 of the 300 questions came in the stall. Only one was asked in it: a closed loop would count that one, far above p99.
+	if o.Max < stall || o.P99 < stall/2 {
 		t.Errorf("%+v: the questions that came in the stall were not counted", o)
 	}
 }

@@ -132,6 +132,9 @@ func inside(ctx context.Context, args []string) error {
 		table = append(table, lines...)
 	}
 	if len(table) > 0 {
+		if o.quick {
+			fmt.Println("Figures of -quick are worth nothing: it measures tiny things, not what the table says.")
+		}
 		fmt.Print(format(table))
 	}
 	if ctx.Err() != nil {

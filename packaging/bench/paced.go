@@ -26,7 +26,7 @@ func (l *load) paced(number int, a *asker) error {
 	}
 	defer socket.Close()
 	interval := time.Duration(float64(time.Second) / l.Rate)
-	for i := number; !l.stopped.Load(); i += l.Conns {
+	for i := number; !l.stopped.Load() && (l.Limit == 0 || i < l.Limit); i += l.Conns {
 		due := time.Duration(i) * interval
 		asked := due // the last answer came too late for this question
 		if left := due - time.Since(l.begin); left > 0 {

@@ -56,7 +56,7 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 
 // withEcho starts a daemon that has the zone's hot domains in memory, and an echo that answers as it does.
 func (b *bench) withEcho(ctx context.Context, on network, zone, expect string) (d, e *server, err error) {
-	if d, err = b.knowing(ctx, on, zone, expect); err != nil {
+	if d, err = b.knowing(ctx, daemonConfig{network: on}, zone, expect); err != nil {
 		return nil, nil, err
 	}
 	reply, err := d.ask(ctx, domain(zone, 0))
@@ -87,8 +87,7 @@ func (b *bench) both(round int, x, y *server, load func(*server) (outcome, error
 }
 
 // knowing starts a daemon that has the zone's hot domains in memory.
-func (b *bench) knowing(ctx context.Context, on network, zone, expect string) (*server, error) {
-	c := daemonConfig{network: on}
+func (b *bench) knowing(ctx context.Context, c daemonConfig, zone, expect string) (*server, error) {
 	if zone == kept {
 		dir, err := b.store(b.hot)
 		if err != nil {
@@ -114,7 +113,7 @@ func (b *bench) teach(ctx context.Context, d *server, n names, count int, expect
 
 // allocationsPerQuestion counts the objects that the daemon allocates, whatever for, while it answers for live policies.
 func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err error) {
-	d, err := b.knowing(ctx, unixSocket, kept, "OK secure ")
+	d, err := b.knowing(ctx, daemonConfig{metrics: true}, kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}

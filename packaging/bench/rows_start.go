@@ -141,7 +141,7 @@ func (s *server) firstReply(question []byte) (string, error) {
 
 // connectionsServed: so many connections are open at once, and so many questions; how many are answered?
 func (b *bench) connectionsServed(ctx context.Context) (got result, err error) {
-	d, err := b.knowing(ctx, unixSocket, kept, "OK secure ")
+	d, err := b.knowing(ctx, daemonConfig{}, kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}

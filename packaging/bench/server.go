@@ -25,7 +25,7 @@ const (
 // server is a running daemon or echo.
 type server struct {
 	spec    string // where it listens, as Postfix writes it
-	metrics string // HOST:PORT of stsmapd's HTTP listener
+	metrics string // HOST:PORT for stsmapd's HTTP listener
 	pid     int
 
 	b      *bench
@@ -48,6 +48,7 @@ type daemonConfig struct {
 	network     network // "": unixSocket
 	stateDir    string  // "": a new one
 	maxNegative int     // 0: stsmapd's default
+	metrics     bool    // open the HTTP listener
 }
 
 // startDaemon starts the daemon that is measured and waits until it answers.
@@ -68,7 +69,10 @@ func (b *bench) launchStsmapd(ctx context.Context, c daemonConfig) (*server, err
 	if c.stateDir == "" {
 		c.stateDir = s.log + ".state"
 	}
-	toml := fmt.Sprintf("control = \"\"\nlisten = [%q]\nmetrics = %q\nstate_dir = %q\n", s.spec, s.metrics, c.stateDir)
+	toml := fmt.Sprintf("control = \"\"\nlisten = [%q]\nstate_dir = %q\n", s.spec, c.stateDir)
+	if c.metrics {
+		toml += fmt.Sprintf("metrics = %q\n", s.metrics)
+	}
 	toml += fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", resolverAddress, b.caFile)
 	if c.maxNegative > 0 {
 		toml += fmt.Sprintf("[cache]\nmax_negative = %d\n", c.maxNegative)
