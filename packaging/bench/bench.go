@@ -64,6 +64,9 @@ func newBench(o options) (*bench, error) {
 	if o.quick {
 		b.sizes = quickSizes()
 	}
+	if o.remember > 0 {
+		b.many = o.remember
+	}
 	ca, err := world.NewCA("Bench CA")
 	if err != nil {
 		return nil, err

@@ -1,12 +1,13 @@
 // Command bench measures what stsmapd costs, and prints the table of README's section "How fast". `make bench` runs it:
 //
-//	go run ./packaging/bench [-only ROW,ROW] [-rounds N] [-quick] [-stsmapd PATH]
+//	go run ./packaging/bench [-only ROW,ROW] [-rounds N] [-remember N] [-quick] [-stsmapd PATH] [-rival DIR]
 //
 // Times depend on the machine and on what else runs on it; ratios much less. So a question's cost is the CPU time that stsmapd
 // takes for it (user and system, by the process's CPU clock), divided by what a server takes that does nothing but answer
 // (package comment of echo.go), in the same round: load on one, load on the other, the first of them changing from round to
 // round. The table has the median of the rounds and their range. A round in which other processes had more than a
-// twentieth of the machine, or the host of a virtual machine took as much, is spoilt; it is repeated, a few times at most.
+// twentieth of the machine, or the host of a virtual machine took as much, is spoilt; it is repeated, a few times at most. For
+// root, the kernel prefers the measurement to other programs.
 //
 // Everything is real but the Internet: the stsmapd binary with its configuration and store, sockets, DNS packets, TLS. The load
 // (load.go) comes from processes of their own, which keep one question open per connection, as Postfix's SMTP clients do. The DNS
@@ -67,11 +68,12 @@ func untilSignal(run func(context.Context, []string) error, args []string) error
 
 // options are the command's flags.
 type options struct {
-	only   []string
-	rounds int
-	quick  bool
-	binary string
-	rival  string
+	only     []string
+	rounds   int
+	quick    bool
+	remember int // domains in the row ten-million; 0: as many as its name says
+	binary   string
+	rival    string
 }
 
 func parseOptions(args []string) (options, error) {
@@ -81,6 +83,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&only, "only", "", "measure these rows alone, of "+strings.Join(rowNames(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "of which the median is taken")
 	flags.BoolVar(&o.quick, "quick", false, "tiny sizes: shows that all can be measured, and no figure that is worth anything")
+	flags.IntVar(&o.remember, "remember", 0, "so many domains in the row ten-million, which takes 10 minutes to learn as many as its name says")
 	flags.StringVar(&o.binary, "stsmapd", os.Getenv("STSMAPD_BINARY"), "the binary to measure (default $STSMAPD_BINARY, else built from this tree)")
 	flags.StringVar(&o.rival, "rival", "", "a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
 	if err := flags.Parse(args); err != nil {
@@ -88,6 +91,9 @@ func parseOptions(args []string) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.remember < 0 || o.remember > 10_000_000 {
+		return o, fmt.Errorf("-remember %d: must be between 0 and 10000000", o.remember)
 	}
 	if o.rounds < 1 || o.rounds > 100 {
 		return o, fmt.Errorf("-rounds %d: must be between 1 and 100", o.rounds)
@@ -113,6 +119,11 @@ func inside(ctx context.Context, args []string) error {
 	if err := enter(); err != nil {
 		return fmt.Errorf("furnishing the namespaces: %w", err)
 	}
+	if !o.quick {
+		if err := comeFirst(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: other programs are not kept back, so more rounds may be spoilt:", err)
+		}
+	}
 	b, err := newBench(o)
 	if err != nil {
 		return err
@@ -120,7 +131,7 @@ func inside(ctx context.Context, args []string) error {
 	defer b.close()
 	var failed error
 	var table []line
-	for _, row := range rows() {
+	for _, row := range rows(b.sizes) {
 		if !slices.Contains(o.only, row.name) || ctx.Err() != nil {
 			continue
 		}

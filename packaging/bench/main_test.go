@@ -32,7 +32,7 @@ func TestQuick(t *testing.T) {
 	if err != nil {
 		t.Fatalf("bench -quick: %v\n%s\n%s", err, out, messages.String())
 	}
-	for _, r := range rows() {
+	for _, r := range rows(quickSizes()) {
 		if got := strings.Count(string(out), "\n| "+r.name+" "); got != len(r.targets) {
 			t.Errorf("%d lines for the row %s, want %d:\n%s", got, r.name, len(r.targets), out)
 		}
@@ -49,6 +49,7 @@ func TestOptions(t *testing.T) {
 		{"-only live,cold -rounds 3 -quick -stsmapd /x", "", "all flags"},
 		{"-only live,nothing", "nothing: the rows are live, absent", "the rows are told to who does not know them"},
 		{"-rounds 0", "between 1 and 100", "no median of nothing"},
+		{"-remember 10000001", "between 0 and 10000000", "the DNS has no more"},
 		{"live", `unexpected argument "live"`, "rows are given by -only"},
 	} {
 		_, err := parseOptions(strings.Fields(c.args))

@@ -97,7 +97,7 @@ func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
 	defer e.stop()
 	asked := 0
 	return b.repeat(ctx, func(round int) (s sample, err error) {
-		misses, err := b.startLoad(ctx, d, job{Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: time.Hour})
+		misses, err := b.startLoad(ctx, d, job{Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: longest})
 		if err != nil {
 			return s, err
 		}
