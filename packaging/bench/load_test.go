@@ -96,7 +96,8 @@ func TestWindow(t *testing.T) {
 	spec := fake(t, func(int64) string { return "9:NOTFOUND ," })
 	for _, rate := range []float64{0, 1000} {
 		const window = 50 * time.Millisecond
-		o, err := perform(t, job{Spec: spec, Conns: 2, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Warmup: time.Millisecond, Window: window})
+		j := job{Spec: spec, Conns: 2, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Warmup: time.Millisecond, Window: window}
+		o, err := perform(t, j)
 		if err != nil || o.Elapsed < window {
 			t.Errorf("rate %v: %+v, %v", rate, o, err)
 		}

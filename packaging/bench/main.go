@@ -83,8 +83,8 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&only, "only", "", "measure these rows alone, of "+strings.Join(rowNames(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "of which the median is taken")
 	flags.BoolVar(&o.quick, "quick", false, "tiny sizes: shows that all can be measured, and no figure that is worth anything")
-	flags.IntVar(&o.remember, "remember", 0, "so many domains in the row ten-million, which takes 10 minutes to learn as many as its name says")
-	flags.StringVar(&o.binary, "stsmapd", os.Getenv("STSMAPD_BINARY"), "the binary to measure (default $STSMAPD_BINARY, else built from this tree)")
+	flags.IntVar(&o.remember, "remember", 0, "so many domains in the row ten-million (default 10000000, which takes 10 minutes to learn)")
+	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary), "the binary to measure (default $STSMAPD_BINARY, else one of this tree)")
 	flags.StringVar(&o.rival, "rival", "", "a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -57,7 +57,7 @@ func outside(ctx context.Context, args []string) error {
 	return err
 }
 
-// isolated starts a process in new namespaces, and a session (see comeFirst); for who is not root, also in a namespace in which it is.
+// isolated starts a process in new namespaces and a new session (see comeFirst); for who is not root, in a user namespace too.
 func isolated() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
@@ -74,7 +74,8 @@ func build(ctx context.Context, given, dir string) (string, error) {
 		return filepath.Abs(given)
 	}
 	binary := filepath.Join(dir, "stsmapd")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-o", binary, "github.com/stsmapd/stsmapd/cmd/stsmapd")
+	const program = "github.com/stsmapd/stsmapd/cmd/stsmapd"
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-o", binary, program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build of cmd/stsmapd: %w\n%s", err, out)

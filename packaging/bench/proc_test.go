@@ -37,7 +37,8 @@ func TestParseStatus(t *testing.T) {
 		ok   bool
 		why  string
 	}{
-		{"Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t   2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t    1024 kB\n", memory{2048 << 10, 1024 << 10}, true, "as the kernel writes it"},
+		{"Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t   2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t    1024 kB\n",
+			memory{2048 << 10, 1024 << 10}, true, "as the kernel writes it"},
 		{"Name:\tVmRSS: 7 kB\nRssAnon:\t1 kB\n", memory{}, false, "a process may be named as it likes"},
 		{"Name:\tkthreadd\n", memory{}, false, "a kernel thread has no memory"},
 		{"Name:\tx\nVmRSS:\tmuch kB\nRssAnon:\t1 kB\n", memory{}, false, "no number"},

@@ -116,7 +116,8 @@ func thousands(number string) string {
 
 // format prints the table, in Markdown.
 func format(lines []line) string {
-	table := [][]string{{"row", "what", "must", "aim", "measured", "range", "", "spoilt"}, {"---", "---", "---", "---", "---", "---", "---", "---"}}
+	head := []string{"row", "what", "must", "aim", "measured", "range", "", "spoilt"}
+	table := [][]string{head, slices.Repeat([]string{"---"}, len(head))}
 	for _, l := range lines {
 		t, value := l.target, median(l.values)
 		what := t.what

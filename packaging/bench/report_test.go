@@ -34,7 +34,7 @@ func TestLeastSpoilt(t *testing.T) {
 		samples, want []sample
 		why           string
 	}{
-		{of(0.04, 0.01, 0.03), of(0.04, 0.01), "good rounds count in the order in which they came: to choose among them would be to choose the figure"},
+		{of(0.04, 0.01, 0.03), of(0.04, 0.01), "of good rounds the first count: no choice among figures"},
 		{of(0.9, 0.01, 0.5, 0.04), of(0.01, 0.04), "spoilt ones go"},
 		{of(0.9, 0.2, 0.5), of(0.2, 0.5), "where all are spoilt, the least"},
 		{of(0.9), of(0.9), "where there are too few, what there is"},

@@ -28,7 +28,8 @@ func (b *bench) launchRival(ctx context.Context, c daemonConfig) (*server, error
 		host, port, _ := strings.Cut(address, ":")
 		listen = fmt.Sprintf("host: %s\nport: %s", host, port)
 	}
-	yaml := fmt.Sprintf("%s\ncache_grace: 86400\ncache:\n  type: internal\n  options:\n    cache_size: %d\n", listen, max(c.maxNegative, 100_000))
+	size := max(c.maxNegative, 100_000)
+	yaml := fmt.Sprintf("%s\ncache_grace: 86400\ncache:\n  type: internal\n  options:\n    cache_size: %d\n", listen, size)
 	file := s.log + ".yml"
 	if err := os.WriteFile(file, []byte(yaml), 0o644); err != nil {
 		return nil, err

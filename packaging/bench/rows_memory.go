@@ -50,8 +50,8 @@ func (b *bench) growth(ctx context.Context, d *server, zone, expect string, befo
 	}
 	perDomain := func(bytes int64) float64 { return float64(bytes) / float64(count) }
 	got.samples = []sample{{values: []float64{perDomain(large.resident - small.resident)}}}
-	got.notes = []string{fmt.Sprintf("%d domains (%d a second): resident from %d to %d KiB; %.0f B for each are no file's", count, o.rate(),
-		small.resident>>10, large.resident>>10, perDomain(large.anonymous-small.anonymous))}
+	got.notes = []string{fmt.Sprintf("%d domains (%d a second): resident from %d to %d KiB; %.0f B for each are no file's",
+		count, o.rate(), small.resident>>10, large.resident>>10, perDomain(large.anonymous-small.anonymous))}
 	return got, nil
 }
 

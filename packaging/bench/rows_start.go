@@ -183,7 +183,7 @@ func (b *bench) connectionsServed(ctx context.Context) (got result, err error) {
 		return got, err
 	}
 	got.samples = []sample{{values: []float64{float64(answered)}}}
-	got.notes = []string{fmt.Sprintf("%d connections opened and answered in %v; %d B of memory for each", answered, took.Round(time.Millisecond),
-		(after.resident-before.resident)/int64(b.open))}
+	got.notes = []string{fmt.Sprintf("%d connections opened and answered in %v; %d B of memory for each",
+		answered, took.Round(time.Millisecond), (after.resident-before.resident)/int64(b.open))}
 	return got, nil
 }
