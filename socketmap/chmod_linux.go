@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,5 +25,9 @@ func chmodSocket(path string, mode fs.FileMode) error {
 	if file.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return fmt.Errorf("%s is no socket any more: another process has taken its place", path)
 	}
-	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
+	err = os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
+	if errors.Is(err, fs.ErrNotExist) { // no /proc: newer kernels can do without
+		err = unix.Fchmodat(unix.AT_FDCWD, path, uint32(mode.Perm()), unix.AT_SYMLINK_NOFOLLOW)
+	}
+	return err
 }
