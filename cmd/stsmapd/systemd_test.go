@@ -177,8 +177,10 @@ func TestWatchdogGoesHungry(t *testing.T) {
 	defer func() { end(); <-watched }()
 
 	fed := func() bool { m, ok := notify.within(t, patience); return ok && m == "WATCHDOG=1" }
-	if !fed() || !fed() {
-		t.Fatal("the watchdog is not fed while all is well")
+	for range 2 {
+		if !fed() {
+			t.Fatal("the watchdog is not fed while all is well")
+		}
 	}
 	answerer.gate <- struct{}{} // shut
 	waitFor(t, func() bool { return strings.Contains(log.output(), "event=self_check_failed") })
