@@ -95,12 +95,18 @@ func (m *Memory) PutPolicy(h *resolver.Held) {
 // ForgetPolicy implements resolver.Memory.
 func (m *Memory) ForgetPolicy(domain dnsname.Name) { m.policyShard(domain).forget(domain) }
 
+// NoPolicy implements resolver.Memory.
+func (m *Memory) NoPolicy(domain dnsname.Name) (resolver.NoPolicy, bool) {
+	until, ok := m.negatives.get(domain.String())
+	return resolver.NoPolicyUntil(until), ok
+}
+
 // Absence implements resolver.Memory.
 func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
-	name := domain.String()
-	if until, ok := m.negatives.get(name); ok {
-		return resolver.NoPolicyUntil(until), true
+	if none, ok := m.NoPolicy(domain); ok {
+		return none, true
 	}
+	name := domain.String()
 	return m.failureTable(name).get(name)
 }
 

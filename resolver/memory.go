@@ -16,6 +16,8 @@ type Memory interface {
 	PutPolicy(*Held)
 	// ForgetPolicy removes a domain's policy.
 	ForgetPolicy(dnsname.Name)
+	// NoPolicy is Absence for the commonest one alone; it takes no memory.
+	NoPolicy(dnsname.Name) (NoPolicy, bool)
 	// Absence returns why a domain has no policy, as last put, expired or not, and whether there is any.
 	Absence(dnsname.Name) (Absence, bool)
 	// PutAbsence remembers an absence. now lets the memory drop expired ones first.

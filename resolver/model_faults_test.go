@@ -153,6 +153,12 @@ func (m oddMemory) Policy(n dnsname.Name) (*resolver.Held, bool) {
 	return m.get(n)
 }
 
+func (m oddMemory) NoPolicy(n dnsname.Name) (resolver.NoPolicy, bool) {
+	a, ok := m.Absence(n)
+	none, is := a.(resolver.NoPolicy)
+	return none, ok && is
+}
+
 func (m oddMemory) Absence(n dnsname.Name) (resolver.Absence, bool) {
 	if m.absence == nil {
 		return m.Memory.Absence(n)

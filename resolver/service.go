@@ -186,6 +186,9 @@ func (s *Service) remembered(now time.Time, domain dnsname.Name) STSFinding {
 	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
 		return s.serve(now, h)
 	}
+	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now) {
+		return NoPolicy{} // a finding without its end, which nobody asks for, takes no memory
+	}
 	if a, ok := s.memory.Absence(domain); ok && a.Fresh(now) {
 		return a
 	}
