@@ -124,6 +124,7 @@ func (m meter) read() (machine, time.Duration, error) {
 }
 
 // others is the part (0 to 1) of the machine that since the start went to other processes, or to another machine of the host.
+// A kernel with CONFIG_IRQ_TIME_ACCOUNTING keeps the time for packets out of processes' CPU time: there ours counts as others'.
 func (m meter) others() (float64, error) {
 	now, used, err := m.read()
 	if err != nil {

@@ -38,6 +38,7 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 		daemons, echoes = append(daemons, d), append(echoes, e)
 	}
 	return b.repeat(ctx, func(round int) (s sample, err error) {
+		var notes []string
 		for i, on := range networks {
 			pair, others, err := b.both(round, daemons[i], echoes[i], func(to *server) (outcome, error) {
 				return b.load(ctx, to, b.questions(names{Zone: zone, Count: b.hot}, expect))
@@ -48,8 +49,9 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 			cost, floor := pair[0].perQuestion(), pair[1].perQuestion()
 			s.values = append(s.values, float64(cost)/float64(floor))
 			s.others = max(s.others, others)
-			s.note += fmt.Sprintf("%s: %v over %v for a question, %d over %d a second; ", on, cost, floor, pair[0].rate(), pair[1].rate())
+			notes = append(notes, fmt.Sprintf("%s: %v over %v for a question, %d over %d a second", on, cost, floor, pair[0].rate(), pair[1].rate()))
 		}
+		s.note = strings.Join(notes, "; ")
 		return s, nil
 	})
 }
