@@ -58,6 +58,7 @@ func TestInstall(t *testing.T) {
 				{"sandbox", (*machine).sandbox},
 				{"use", (*machine).use},
 				{"certificates", (*machine).certificates},
+				{"certificates by RPM", (*machine).certificatesByRPM},
 				{"sockets", (*machine).sockets},
 				{"upgrade", func(m *machine, t *testing.T) { m.upgrade(t, p) }},
 				{"apart", (*machine).apart},
@@ -187,16 +188,34 @@ func (m *machine) seed(t *testing.T) {
 	m.run(t, "install -o stsmapd -g stsmapd -m 600 /test/policies.db /var/lib/stsmapd/policies.db")
 }
 
+// reloads is how often the daemon has read its configuration and the CA certificates again.
+func (m *machine) reloads() int { return strings.Count(m.journal(), "event=reloaded") }
+
 // certificates changes Debian's CA certificates.
 func (m *machine) certificates(t *testing.T) {
 	before := m.run(t, "systemctl show -P MainPID stsmapd")
-	reloads := func() int { return strings.Count(m.journal(), "event=reloaded") }
-	already := reloads() // apt-get may have Debian's certificates put in place last
+	already := m.reloads() // apt-get may have Debian's certificates put in place last
 	m.run(t, "openssl req -x509 -newkey rsa:2048 -nodes -subj '/CN=A new CA' -keyout /dev/null -out /usr/local/share/ca-certificates/new.crt && update-ca-certificates")
-	await(t, commandLimit, "the reload that update-ca-certificates asks for", func() bool { return reloads() == already+1 })
+	await(t, commandLimit, "the reload that update-ca-certificates asks for", func() bool { return m.reloads() == already+1 })
 	m.want(t, "systemctl show -P MainPID stsmapd", before)
 	m.run(t, "systemctl reload stsmapd") // returns when the daemon says that it is done
-	await(t, commandLimit, "the journal's line about it", func() bool { return reloads() == already+2 })
+	await(t, commandLimit, "the journal's line about it", func() bool { return m.reloads() == already+2 })
+}
+
+// certificatesByRPM tries the units that the RPM has for this, with a file where systems with RPMs have their certificates.
+func (m *machine) certificatesByRPM(t *testing.T) {
+	for _, name := range []string{"stsmapd-roots.path", "stsmapd-roots.service", "roots.conf"} {
+		m.copy(t, "../rpm/"+name, name)
+	}
+	m.run(t, `cd /etc/systemd/system && cp /test/stsmapd-roots.* . && mkdir stsmapd.service.d && cp /test/roots.conf stsmapd.service.d/
+		mkdir -p /etc/pki/ca-trust/extracted/pem && cp /etc/ssl/certs/ca-certificates.crt /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem
+		systemctl daemon-reload && systemctl restart stsmapd`)
+	m.want(t, "systemd-analyze verify --man=no stsmapd-roots.path stsmapd-roots.service stsmapd.service 2>&1", "")
+	m.want(t, "systemctl is-active stsmapd-roots.path", "active")
+	already := m.reloads()
+	m.run(t, "cd /etc/pki/ca-trust/extracted/pem && cp tls-ca-bundle.pem new && mv new tls-ca-bundle.pem")
+	await(t, commandLimit, "the reload that systemd asks for", func() bool { return m.reloads() == already+1 })
+	m.run(t, "systemctl stop stsmapd-roots.path; rm -r /etc/systemd/system/stsmapd*; systemctl daemon-reload")
 }
 
 // sockets enables the socket units, and has the daemon started again under load.

@@ -201,6 +201,28 @@ func readDir(t *testing.T, dir string) map[string]string {
 	return files
 }
 
+// TestVersion: the package has the version that the program says.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	p := shared(t)
+	said, err := exec.Command(p.file(t, "stsmapd_linux_"+runtime.GOARCH), "version").Output()
+	fields := strings.Fields(string(said))
+	if err != nil || len(fields) != 4 {
+		t.Fatalf("stsmapd version: %v\n%s", err, said)
+	}
+	packaged, err := exec.Command("dpkg-deb", "-f", p.file(t, "*_"+runtime.GOARCH+".deb"), "Version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(filepath.Join(p.source, ".git")); err == nil && info.Mode().IsRegular() {
+		t.Logf("a git worktree, in which go build finds no version: the program says %s, the package %s", fields[1], packaged)
+		return
+	}
+	if want := strings.Replace(strings.TrimPrefix(fields[1], "v"), "-", "~", 1) + "-1\n"; string(packaged) != want {
+		t.Errorf("the program says %s, and the package is of version %s", fields[1], packaged)
+	}
+}
+
 // TestLintian: Debian's judge of packages finds nothing.
 func TestLintian(t *testing.T) {
 	t.Parallel()
@@ -241,9 +263,15 @@ func TestRPM(t *testing.T) {
 		if got := list("rpm", "-qpc", rpm); !slices.Equal(got, []string{"/etc/stsmapd/stsmapd.toml"}) {
 			t.Errorf("configuration files of the RPM: %q", got)
 		}
+		wanted := []string{"/usr/lib/systemd/system/stsmapd-roots.path", "/usr/lib/systemd/system/stsmapd-roots.service",
+			"/usr/lib/systemd/system/stsmapd.service.d/roots.conf", "/usr/share/zsh/site-functions/_stsmapd"}
 		for line := range strings.Lines(readText(t, "testdata/files.txt")) {
-			name := strings.Fields(line)[2]
-			if !debiansOwn.MatchString(name) && !slices.Contains(files, name) {
+			if name := strings.Fields(line)[2]; !debiansOwn.MatchString(name) {
+				wanted = append(wanted, name)
+			}
+		}
+		for _, name := range wanted {
+			if !slices.Contains(files, name) {
 				t.Errorf("%s: no %s", filepath.Base(rpm), name)
 			}
 		}
