@@ -16,7 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Shared is a resolver.Fleet over a Valkey or Redis engine (version 6.2 or later): what one stsmapd learns, the others know. It
+// Shared is a resolver.Fleet over a Valkey or Redis engine (tested: Redis 7.0, Valkey 8.1): what one stsmapd learns, the others know. It
 // is never needed: while the engine is away, slow, full or wrong, each host goes on with its own store. A monitor keeps the
 // connection, finds out when the engine fails and when it is well again, and pushes what was learnt meanwhile.
 //

@@ -49,7 +49,7 @@ func TestCost(t *testing.T) {
 	})
 	t.Logf("bytes in the engine (used_memory, %d each): policy %d, failure %d", sample, policyBytes, failureBytes)
 
-	const events = 200
+	const events = 1000
 	engine.Do("CONFIG", "RESETSTAT")
 	for i := range events { // a refresh: claim, store, release; the other hosts hear of it and read
 		c := hosts[i%costHosts].Claim(t.Context(), costDomain(i))
@@ -63,7 +63,8 @@ func TestCost(t *testing.T) {
 	world.Eventually(t, 60*time.Second, "all hosts have read what they heard of", func() bool { return hosts[0].heard.Load() == want })
 	scripts, reads := calls(t, engine, "evalsha"), calls(t, engine, "get")-3*events // each script reads once
 	t.Logf("a refresh by one of %d hosts: %.1f scripts, %.1f messages, %.1f reads", costHosts, per(scripts, events), per(hosts[0].heard.Load(), events), per(reads, events))
-	if per(scripts, events) > 3.5 || per(reads, events) > costHosts {
+	// Each host's own look at the engine, every 5 s, is in these figures: 1 script and 3 reads.
+	if per(scripts, events) > 3.5 || per(reads, events) > costHosts+1 {
 		t.Errorf("%d scripts and %d reads for %d events", scripts, reads, events)
 	}
 
@@ -74,6 +75,7 @@ func TestCost(t *testing.T) {
 	t.Logf("  messages delivered        %.0f/s", refreshes*per(hosts[0].heard.Load(), events))
 	t.Logf("  reads after messages      %.0f/s", refreshes*per(reads, events))
 	t.Logf("  scripts                   %.0f/s", refreshes*per(scripts, events))
+	t.Logf("  looks at the engine       %d/s, of 1 script and 3 reads", costHosts/5)
 	t.Logf("  reads for new domains     %.0f/s", float64(costDomains)*costHosts/costSeconds)
 	if policyBytes > maxPolicyBytes || failureBytes > maxFailureBytes {
 		t.Errorf("a policy takes %d bytes and a failure %d, packaging/docs/fleet.md says at most %d and %d", policyBytes, failureBytes, maxPolicyBytes, maxFailureBytes)

@@ -91,7 +91,7 @@ func TestCluster(t *testing.T) {
 // report logs the figures of a phase, and compares them with those without a fault.
 func report(t *testing.T, what string, normal, l load) {
 	t.Helper()
-	t.Logf("%s: %d answers in %v, p99 %v, slowest %v; a new domain waited %v at most", what, len(l.took), phase,
+	t.Logf("%s: %d answers in %v, p99 %v, slowest %v; a new domain waited %v at most", what, len(l.took), l.lasted,
 		l.p99().Round(10*time.Microsecond), l.took[len(l.took)-1].Round(time.Millisecond), l.waited.Round(time.Millisecond))
 	if l.p99() > unharmed(normal.p99()) {
 		t.Errorf("%s: p99 of memory hits %v, without a fault %v", what, l.p99(), normal.p99())

@@ -22,6 +22,7 @@ const (
 
 // load is what became of questions in one phase of a test.
 type load struct {
+	lasted time.Duration
 	took   []time.Duration // sorted; of the questions about domains that are remembered
 	waited time.Duration   // the longest wait for an answer about a stranger
 }
@@ -35,7 +36,7 @@ func press(t *testing.T, hosts []*host, n *internet, domains int, duration time.
 	defer cancel()
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	var sum load
+	sum := load{lasted: duration}
 	workers := len(hosts) * connections
 	each := rate * int(tick) / int(time.Second) // for all connections in one tick
 	for i, h := range hosts {
