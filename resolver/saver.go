@@ -68,7 +68,19 @@ func (s *saver) save(ctx context.Context, h *Held) {
 func (s *saver) write(ctx context.Context, h *Held) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
-	return s.store.Put(ctx, h.Entry)
+	return s.put(ctx, h.Entry)
+}
+
+// put writes an entry. Where one of the domain has waited for the disk, what the store has was known before it, whatever its time
+// says: a clock that has been set back since may have fetched it, and the store would keep it as the newer one. An entry that was
+// not looked at since its fetch replaces it.
+func (s *saver) put(ctx context.Context, e Entry) error {
+	if s.unsaved(e.Domain) != nil {
+		if old, err := s.store.Get(ctx, e.Domain); err == nil && old.Fetched.After(e.Fetched) {
+			e.Checked = e.Fetched
+		}
+	}
+	return s.store.Put(ctx, e)
 }
 
 // written notes that nothing of a domain waits any more, and logs a line when that was the last. Call it with mu held.
@@ -135,7 +147,7 @@ func (s *saver) again(ctx context.Context, domain dnsname.Name) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, saveLimit)
 	defer cancel()
-	if err := s.store.Put(ctx, h.Entry); err != nil {
+	if err := s.put(ctx, h.Entry); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -157,8 +157,8 @@ func (m *Model) judgeFetch(n int) {
 	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minRefuse && f.live == live && (f.gen == m.gen || live) {
 		m.violate("backoff", "%s: id %q is fetched again %v after a failure", Domain(n), id, now.Sub(f.at))
 	}
-	if live && h.id == id && wall.Sub(h.high) < refreshAge(h.file)*9/10-time.Second {
-		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n), id, wall.Sub(h.high))
+	if live && h.id == id && wall.Sub(h.low) < refreshAge(h.file)*9/10-time.Second {
+		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n), id, wall.Sub(h.low))
 	}
 	// What became due while the daemon was down may be fetched once more.
 	if due := h.at.Add(refreshAge(h.file)); live && h.id == id && due.Sub(d.asked) > 92*day {
