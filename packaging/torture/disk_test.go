@@ -64,12 +64,23 @@ func makeReadOnly(t *testing.T, r *rig) func() {
 	return func() { world.Remount(t, r.disk(), 0, ""); giveBack() }
 }
 
-// limitWrites has writes fail beyond the file's present size.
+// limitWrites has the file not grow any more, and long policies be learnt until it must.
 func limitWrites(t *testing.T, r *rig) func() {
 	info, err := os.Stat(r.d.Store())
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := len(r.d.Log.Lines("event=store_write_failed"))
 	r.d.Limit(t, unix.RLIMIT_FSIZE, uint64(info.Size()))
+	a := NewAsker(r.oracle, r.d.Address)
+	defer a.Close()
+	world.Eventually(t, recoveryLimit, "a file that may not grow", func() bool {
+		domain := r.fresh()
+		r.p.Publish(domain, world.Publication{ID: 1, Policy: 1, Length: 60_000})
+		if _, err := a.Ask(domain); err != nil {
+			t.Fatal(err)
+		}
+		return len(r.d.Log.Lines("event=store_write_failed")) > before
+	})
 	return func() { r.d.Limit(t, unix.RLIMIT_FSIZE, unix.RLIM_INFINITY) }
 }

@@ -42,6 +42,7 @@ func killAmongWrites(t *testing.T, r *rig) {
 			spare[domain] = true
 		}
 		r.remembers(t, look)
+		r.quiet(t)
 	}
 	r.census(t)
 }
@@ -56,6 +57,15 @@ func killAtRest(t *testing.T, r *rig) {
 		r.d.Start(t)
 		r.recovers(t, end)
 		r.remembers(t, r.oracle.Known())
+		r.quiet(t)
+	}
+}
+
+// quiet: the store is as it should be.
+func (r *rig) quiet(t *testing.T) {
+	t.Helper()
+	for _, line := range r.d.Log.Lines("event=store_") {
+		t.Errorf("trouble with the store: %s", line)
 	}
 }
 
