@@ -151,7 +151,7 @@ func TestRemovedFile(t *testing.T) {
 	}
 }
 
-// TestDiskThatComesBack: the directory cannot be written for a while.
+// TestDiskThatComesBack: the directory cannot be had for a while, nor made again: something else is in its place.
 func TestDiskThatComesBack(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state", "policies.db")
@@ -160,12 +160,18 @@ func TestDiskThatComesBack(t *testing.T) {
 	if err := os.Rename(filepath.Dir(path), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	err := b.Put(t.Context(), e)
 	if io := (*IOError)(nil); !errors.As(err, &io) {
 		t.Fatalf("Put without a directory: %v", err)
 	}
 	if _, err := b.Get(t.Context(), e.Domain); err == nil || errors.Is(err, resolver.ErrNotCached) {
 		t.Errorf("Get without a directory: %v", err)
+	}
+	if err := os.Remove(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Rename(filepath.Join(dir, "away"), filepath.Dir(path)); err != nil {
 		t.Fatal(err)

@@ -253,7 +253,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 
 // TestMemoryOfPolicies measures what a policy costs that came from the store and was answered once.
 func TestMemoryOfPolicies(t *testing.T) {
-	const n, most = 100_000, 700
+	const n, most = 100_000, 750
 	now := storetest.Clock()
 	policy := func(i int) *resolver.Held {
 		name := million(i).String()
