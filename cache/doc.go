@@ -1,4 +1,5 @@
-// Package cache holds what stsmapd remembers: Memory for the questions of this minute, Bolt for the next restart.
+// Package cache holds what stsmapd remembers: Memory for the questions of this minute, Bolt for the next restart, and Shared for
+// what other hosts should know.
 //
 // A domain that publishes an MTA-STS policy asks senders to remember it for max_age, often months (RFC 8461 section 3.2), and
 // that memory is the whole protection: an attacker who can drop or forge DNS answers can hide a policy from a sender
@@ -10,6 +11,9 @@
 // and itself, and the policy as it was served, which is parsed again when it is read. Puts that wait at the same time share
 // one commit (writer.go). The file's own pages carry no checksum, so each page is checked before it is trusted (pages.go);
 // a file that fails is set aside and all of it that can still be read is carried over to a fresh one (heal.go).
+//
+// Shared is a Valkey or Redis engine between the hosts of a fleet, and beside the store, never in its place: it may hang, lose all,
+// or be written to by others. Its values are records too (shared_value.go), and the newest fetch wins (shared_script.go).
 //
 // The interfaces are those of package resolver; their comments say what callers may rely on, and storetest tests it.
 package cache

@@ -56,6 +56,7 @@ func TestOneFetchForAll(t *testing.T) {
 				time.Since(begin).Round(100*time.Millisecond), n.fetched(""), engine.Do("DBSIZE"))
 			fetchedOnce(t, hosts, n, domains)
 			changes(t, hosts, n)
+			poison(t, engine, hosts, n)
 			forgets(t, hosts, n)
 		})
 	}
@@ -100,6 +101,38 @@ func changes(t *testing.T, hosts []*host, n *internet) {
 	t.Logf("a change was answered by all hosts after %v at most", slowest.Round(time.Millisecond))
 	if slowest > limit {
 		t.Errorf("a change was answered by all hosts after %v, want %v", slowest, limit)
+	}
+}
+
+// poison: what somebody writes into the engine ends no live policy, be it garbage or a policy that was overtaken long ago.
+func poison(t *testing.T, engine *enginetest.Engine, hosts []*host, n *internet) {
+	t.Helper()
+	domain, overtaken := n.domain(40), n.domain(41)
+	old := engine.Do("GET", "stsmapd:{"+overtaken+"}")
+	n.publish(overtaken, "2", "none")
+	hosts[0].run(t, "cache", "refresh", overtaken)
+	for _, h := range hosts {
+		world.Eventually(t, 20*time.Second, h.name+" answers the change of "+overtaken, func() bool { return h.Ask(t, "sts", overtaken) == "NOTFOUND " })
+	}
+	heard := hosts[0].metric(t, `shared_messages_total{result="heard"}`)
+	for name, value := range map[string]string{domain: "P 1 garbage", overtaken: old} {
+		engine.Do("SET", "stsmapd:{"+name+"}", value)
+		engine.Do("PUBLISH", "stsmapd:news", "1 0123456789abcdef "+name)
+	}
+	world.Eventually(t, 20*time.Second, "the garbage is found and counted", func() bool {
+		found := 0
+		for _, h := range hosts {
+			found += h.metric(t, "shared_poisoned_total")
+		}
+		return found > 0 && hosts[0].metric(t, `shared_messages_total{result="heard"}`) >= heard+2
+	})
+	for _, h := range hosts {
+		if got := h.Ask(t, "sts", domain); got != answer(domain) {
+			t.Errorf("%s answers %q for a domain whose value is garbage", h.name, got)
+		}
+		if got := h.Ask(t, "sts", overtaken); got != "NOTFOUND " {
+			t.Errorf("%s answers %q by a policy that was overtaken", h.name, got)
+		}
 	}
 }
 
