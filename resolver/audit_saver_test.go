@@ -17,7 +17,7 @@ var errDisk = errors.New("no space left on device")
 
 // gate is a store whose Puts wait for the test and end as it says.
 type gate struct {
-	Store // nil: nothing but Put is expected
+	Store // nil: nothing but Put is expected, and a look at what is there
 	puts  chan gatePut
 }
 
@@ -31,6 +31,8 @@ func (g gate) Put(_ context.Context, e Entry) error {
 	g.puts <- p
 	return <-p.end
 }
+
+func (gate) Get(context.Context, dnsname.Name) (Entry, error) { return Entry{}, ErrNotCached }
 
 // atOnce stands for a domain's flight that nobody else is in.
 func atOnce(_ dnsname.Name, f func()) { f() }
@@ -89,6 +91,8 @@ type fails struct {
 	Store
 	err error
 }
+
+func (*fails) Get(context.Context, dnsname.Name) (Entry, error) { return Entry{}, ErrNotCached }
 
 func (f *fails) Put(context.Context, Entry) error { return f.err }
 
