@@ -208,7 +208,7 @@ func (m *Model) fetchFailed(n, gen int) {
 	wall := m.wall()
 	h, sure := d.only()
 	live := sure && h.lives(wall)
-	d.failure = failure{happened: true, id: d.fetchID(wall), at: m.now(), gen: gen, live: live}
+	d.failure = failure{happened: true, id: d.fetchID(wall), at: m.now(), gen: gen, live: live || !d.look.dead}
 	if !live {
 		looked := wall.Add(d.look.ended.Sub(m.now()))
 		d.refuse(denial{at: wall, until: latest(wall, looked.Add(between(minLook, d.look.ttl, maxLook)))})
