@@ -29,16 +29,20 @@ func (s *Service) saveHeld(ctx context.Context) {
 	}
 	writes, ctx := errgroup.WithContext(ctx)
 	writes.SetLimit(retriesAtOnce)
+	n := 0
 	for h := range c.Held() {
 		if ctx.Err() != nil {
 			break
 		}
+		n++
 		writes.Go(func() error {
 			s.saveAgain(ctx, h.Entry.Domain)
 			return ctx.Err()
 		})
 	}
-	_ = writes.Wait() // only the end of ctx
+	if writes.Wait() == nil { // else it is the end
+		s.log.Info("the policy store has begun anew: what was in memory is in it again, or waits for the disk", "event", "store_renewed", "policies", n)
+	}
 }
 
 // saveAgain writes what memory holds of a domain. A lookup may be under way, which alone then waits for: after it, it is tried again.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -205,10 +206,10 @@ func truncated(t *testing.T, r *rig) {
 func (r *rig) goesOn(t *testing.T) {
 	t.Helper()
 	r.learn(t, 20)
-	want := float64(len(r.oracle.Known()))
 	world.Eventually(t, recoveryLimit, "the store to have all again", func() bool {
-		gauges, err := r.d.Gauges("stsmapd_store_policies")
-		return err == nil && gauges["stsmapd_store_policies"] >= want
+		log := r.d.Log.String()
+		begun := max(strings.LastIndex(log, "event=store_corrupt"), strings.LastIndex(log, "event=store_replaced"))
+		return strings.LastIndex(log, "event=store_renewed") >= begun // both -1: the damage was none
 	})
 	r.census(t)
 }
