@@ -12,6 +12,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/stsmapd/stsmapd/cache/shared/guard"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -32,6 +33,7 @@ type Shared struct {
 	now      func() time.Time
 	scripts  scripts
 	health   *health
+	guard    *guard.Guard
 	stats    sharedCounters
 
 	client atomic.Pointer[valkey.Client] // nil while there is no connection
@@ -43,6 +45,7 @@ type Shared struct {
 	unheard    bool   // the engine's epoch changed while nobody watched
 	lastEpoch  string
 	lastPoison time.Time // of the last line about a value that cannot be read
+	lastBreach time.Time // of the last line about the protocol
 
 	ctx    context.Context // of all that goes on by itself; ends with Close
 	cancel context.CancelFunc
@@ -92,6 +95,7 @@ func OpenShared(opt SharedOptions) *Shared {
 		s.now = time.Now
 	}
 	s.health = newHealth(s.log, s.endpoint.String())
+	s.guard = guard.New(s.violated)
 	s.tasks.Go(s.monitor)
 	return s
 }

@@ -97,12 +97,12 @@ func (h *health) tell() {
 			"event", "shared_recovered", "engine", h.name)
 		return
 	}
-	what, err := "cannot be asked", h.reads.err
+	what, err := "cannot reach the shared engine", h.reads.err
 	if !h.reads.open {
-		what, err = "takes no writes", h.writes.err
+		what, err = "the shared engine takes no writes", h.writes.err
 	}
-	h.log.Error("the shared engine "+what+": this host goes on with what it knows itself, keeps what it learns to push it later, "+
-		"and tries again each second; check the engine, its memory, and shared.url", "event", "shared_failing", "engine", h.name, "error", err)
+	h.log.Error(what+"; continuing with the local store; what is learnt is kept to be pushed later; check the engine, its memory, "+
+		"and shared.url", "event", "shared_failing", "engine", h.name, "error", err)
 }
 
 // failing reports whether the engine can not be asked, or takes no writes.

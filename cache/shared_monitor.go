@@ -8,6 +8,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/stsmapd/stsmapd/cache/shared/guard"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -114,12 +115,32 @@ func (s *Shared) connect() (valkey.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.guard.NewClient()
+	opt.DialCtxFn = s.guard.Dial
 	client, err := valkey.NewClient(opt)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	s.client.Store(&client)
 	return client, nil
+}
+
+// breachInterval is the least time between two lines about the engine's protocol.
+const breachInterval = time.Minute
+
+// violated tells that the guard has closed a connection. That may be one of many, so that the engine can be well otherwise.
+func (s *Shared) violated(v *guard.Violation) {
+	now := s.now()
+	s.mu.Lock()
+	tell := now.Sub(s.lastBreach).Abs() >= breachInterval
+	if tell {
+		s.lastBreach = now
+	}
+	s.mu.Unlock()
+	if tell {
+		s.log.Error("the shared engine broke the protocol: its connection is closed, and a new one is tried later; continuing with the "+
+			"local store; check what answers at shared.url", "event", "shared_protocol", "engine", s.endpoint.String(), "error", v)
+	}
 }
 
 // disconnect gives up the connection. It may take some time to end while the engine hangs.

@@ -203,6 +203,7 @@ func (e Endpoint) options() (valkey.ClientOption, error) {
 	switch e.mode {
 	case modeCluster:
 		opt.ClusterOption.ShardsRefreshInterval = 5 * time.Second
+		opt.ClusterOption.MaxMovedRedirections = 5 // each may make a connection
 	case modeSentinel:
 		opt.Sentinel = valkey.SentinelOption{MasterSet: e.master, Dialer: dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: 2 * time.Second}
 		if opt.Sentinel.Password, err = password(e.SentinelPasswordFile, "sentinel_password_file", ""); err != nil {

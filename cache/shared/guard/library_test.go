@@ -1,0 +1,191 @@
+package guard
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// script is an engine that answers as a real one does until it has got to its command at, and there sends noise.
+type script struct {
+	at    int
+	noise string
+}
+
+// serve answers on a connection until it ends.
+func (s script) serve(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for i := 0; ; i++ {
+		words, err := readWords(r)
+		if err != nil {
+			return
+		}
+		text := answer(words)
+		if i >= s.at {
+			text = s.noise
+		}
+		if _, err := c.Write([]byte(text)); err != nil {
+			return
+		}
+	}
+}
+
+// answer is a real engine's, of all modes.
+func answer(words []string) string {
+	switch strings.ToUpper(words[0]) {
+	case "HELLO":
+		return hello
+	case "PING":
+		return "+PONG\r\n"
+	case "SUBSCRIBE":
+		return subscriptions("subscribe", words[1:])
+	case "UNSUBSCRIBE":
+		return subscriptions("unsubscribe", words[1:])
+	case "ROLE":
+		return "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+	case "SENTINEL":
+		if strings.EqualFold(words[1], "SENTINELS") {
+			return "*0\r\n"
+		}
+		return "*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"
+	case "CLUSTER":
+		return "*1\r\n%2\r\n+slots\r\n*2\r\n:0\r\n:16383\r\n+nodes\r\n*1\r\n%4\r\n+endpoint\r\n+127.0.0.1\r\n+port\r\n:6379\r\n+role\r\n+master\r\n" +
+			"+health\r\n+online\r\n"
+	}
+	return "_\r\n"
+}
+
+func subscriptions(kind string, channels []string) string {
+	var b strings.Builder
+	for i, c := range channels {
+		fmt.Fprintf(&b, ">3\r\n+%s\r\n+%s\r\n:%d\r\n", kind, c, i)
+	}
+	return b.String()
+}
+
+func readWords(r *bufio.Reader) ([]string, error) {
+	n, err := readNumber(r)
+	if err != nil {
+		return nil, err
+	}
+	words := make([]string, n)
+	for i := range words {
+		length, err := readNumber(r)
+		if err != nil {
+			return nil, err
+		}
+		for len(words[i]) < length+2 {
+			c, err := r.ReadByte()
+			if err != nil {
+				return nil, err
+			}
+			words[i] += string(c)
+		}
+		words[i] = words[i][:length]
+	}
+	return words, nil
+}
+
+func readNumber(r *bufio.Reader) (int, error) {
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(line[1:]))
+}
+
+// libraryOptions are a client's of each mode, with limits that a fuzzer has the patience for.
+func libraryOptions(mode byte) valkey.ClientOption {
+	opt := valkey.ClientOption{
+		InitAddress: []string{"127.0.0.1:6379"}, DisableCache: true, DisableRetry: true, AlwaysPipelining: true, PipelineMultiplex: -1,
+		ClientSetInfo: valkey.DisableClientSetInfo, ConnWriteTimeout: 20 * time.Millisecond, RingScaleEachConn: 4,
+		Dialer: net.Dialer{Timeout: 20 * time.Millisecond, KeepAlive: 5 * time.Millisecond}, ForceSingleClient: mode%3 == 0,
+	}
+	switch mode % 3 {
+	case 1:
+		opt.ClusterOption.ShardsRefreshInterval = time.Second
+		opt.ClusterOption.MaxMovedRedirections = 2
+	case 2:
+		opt.Sentinel = valkey.SentinelOption{MasterSet: "a", Dialer: opt.Dialer}
+	}
+	return opt
+}
+
+// exercise has a client do what ours do, against a script behind the guard.
+func exercise(t testing.TB, mode byte, s script) {
+	g := New(func(*Violation) {})
+	var engines sync.WaitGroup
+	opt := libraryOptions(mode)
+	opt.DialCtxFn = func(_ context.Context, address string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if err := g.admit(address); err != nil {
+			return nil, err
+		}
+		here, there := net.Pipe()
+		engines.Go(func() { s.serve(there) })
+		return g.guarded(here, address), nil
+	}
+	defer engines.Wait()
+	client, err := valkey.NewClient(opt)
+	if client == nil {
+		t.Log(err)
+		return
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Millisecond)
+	defer cancel()
+	var uses sync.WaitGroup
+	uses.Go(func() {
+		_ = client.Receive(ctx, client.B().Subscribe().Channel("news").Build(), func(valkey.PubSubMessage) {})
+	})
+	lua := valkey.NewLuaScript("return 1")
+	for range 3 {
+		uses.Go(func() { _ = client.Do(ctx, client.B().Get().Key("k").Build()).Error() })
+		uses.Go(func() { _, _ = lua.Exec(ctx, client, []string{"k"}, []string{"v"}).ToArray() })
+	}
+	uses.Wait()
+}
+
+// hostile are bytes that end a process with the library alone: by a panic, or by memory.
+var hostile = []string{
+	"+a\r\n+b\r\n", "$-5\r\n", "*-5\r\n", "*2000000000\r\n", "$10000000000\r\n", "%-1\r\n", "~-7\r\n", "|-1\r\n", "!-5\r\n", "=-5\r\n", ">-2\r\n",
+	"%4611686018427387905\r\n", "$9223372036854775809\r\n", "$?\r\n;-4\r\n", "|2000000000\r\n", ">3\r\n+subscribe\r\n+news\r\n:1\r\n",
+	"+QUEUED\r\n", "-QUEUED\r\n", "-MOVED\r\n", "-MOVED 1\r\n", "-ASK\r\n", "*0\r\n", "~0\r\n", "*1\r\n+master\r\n", "-BUSY\r\n", "-BUSY\r\n-BUSY\r\n",
+	"-NOPERM\r\n+OK\r\n", "+PONG\r\n", "+PONG\r\n+PONG\r\n", ">3\r\n+message\r\n+\r\n+\r\n",
+	subscriptions("subscribe", []string{"+sentinel", "+slave", "-sdown", "+sdown", "+switch-master", "+reboot"}) +
+		event("+sentinel", "x") + event("+switch-master", "a") + event("+reboot", "master"),
+	strings.Repeat("*1\r\n", 1000), "-ERR unknown command 'HELLO'\r\n", "*2\r\n+proto\r\n:2\r\n",
+}
+
+// TestLibrary: what would end the process behind the library alone does not behind the guard, in each mode and wherever it comes.
+// A panic is in a goroutine of the library, and would end the test.
+func TestLibrary(t *testing.T) {
+	t.Parallel()
+	for mode := range byte(3) {
+		for at := range 8 {
+			t.Run(fmt.Sprintf("mode %d, command %d", mode, at), func(t *testing.T) {
+				t.Parallel()
+				for _, noise := range hostile {
+					exercise(t, mode, script{at, noise})
+				}
+			})
+		}
+	}
+}
+
+// FuzzLibrary: nothing that an engine sends ends the process.
+func FuzzLibrary(f *testing.F) {
+	for i, noise := range hostile {
+		f.Add(byte(i), byte(i), noise)
+	}
+	f.Fuzz(func(t *testing.T, mode, at byte, noise string) { exercise(t, mode, script{int(at % 8), noise}) })
+}
