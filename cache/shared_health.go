@@ -33,6 +33,7 @@ type health struct {
 	writes circuit
 	told   bool
 	since  time.Time // of the last change to well
+	breach error     // of the protocol, since the engine was last found to be well: why what follows fails
 }
 
 // newHealth begins with an engine that has not been reached. Nothing is told before the monitor has found something.
@@ -70,12 +71,22 @@ func (h *health) found(now time.Time, reads, writes error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wasOpen := h.reads.open || h.writes.open
+	if reads == nil && writes == nil {
+		h.breach = nil
+	}
 	h.reads.set(reads)
 	h.writes.set(writes)
 	if wasOpen && !h.reads.open && !h.writes.open {
 		h.since = now
 	}
 	h.tell()
+}
+
+// broke takes in that a connection was closed because of what the engine sent.
+func (h *health) broke(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.breach = err
 }
 
 func (c *circuit) set(err error) {
@@ -100,6 +111,9 @@ func (h *health) tell() {
 	what, err := "cannot reach the shared engine", h.reads.err
 	if !h.reads.open {
 		what, err = "the shared engine takes no writes", h.writes.err
+	}
+	if h.breach != nil {
+		err = h.breach
 	}
 	h.log.Error(what+"; continuing with the local store; what is learnt is kept to be pushed later; check the engine, its memory, "+
 		"and shared.url", "event", "shared_failing", "engine", h.name, "error", err)

@@ -130,6 +130,7 @@ const breachInterval = time.Minute
 
 // violated tells that the guard has closed a connection. That may be one of many, so that the engine can be well otherwise.
 func (s *Shared) violated(v *guard.Violation) {
+	s.health.broke(v)
 	now := s.now()
 	s.mu.Lock()
 	tell := now.Sub(s.lastBreach).Abs() >= breachInterval
@@ -143,9 +144,16 @@ func (s *Shared) violated(v *guard.Violation) {
 	}
 }
 
-// disconnect gives up the connection. It may take some time to end while the engine hangs.
+// disconnect gives up the connection, if there is one.
 func (s *Shared) disconnect() {
-	if c := s.client.Swap(nil); c != nil {
+	if c := s.client.Load(); c != nil {
+		s.giveUp(c)
+	}
+}
+
+// giveUp gives up a connection, unless there is another by now. It may take some time to end while the engine hangs.
+func (s *Shared) giveUp(c *valkey.Client) {
+	if s.client.CompareAndSwap(c, nil) {
 		s.tasks.Go((*c).Close)
 	}
 }
@@ -186,9 +194,21 @@ func (s *Shared) Watch(ctx context.Context, heard func(dnsname.Name), renewed fu
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
+	var failingSince time.Time // zero: the last try listened
 	for ctx.Err() == nil {
 		if c := s.client.Load(); c != nil {
+			begin := s.now()
 			_ = (*c).Receive(ctx, (*c).B().Subscribe().Channel(s.channel()).Build(), func(m valkey.PubSubMessage) { s.receive(m, heard) })
+			switch now := s.now(); {
+			case now.Sub(begin).Abs() > renewAfter:
+				failingSince = time.Time{}
+			case failingSince.IsZero():
+				failingSince = begin
+			case now.Sub(failingSince).Abs() > renewAfter:
+				// By RESP2 the library subscribes on a connection of its own, which it does not make again while the first is well.
+				failingSince = time.Time{}
+				s.giveUp(c)
+			}
 		}
 		select {
 		case <-time.After(watchRetry):

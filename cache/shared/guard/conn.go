@@ -65,8 +65,8 @@ func (c *conn) fill() (err error) {
 		c.buf = c.buf[:len(c.buf)+n]
 	}
 	if reason := c.check(); reason != nil {
+		c.err = c.violated(reason) // known before a writer can fail
 		_ = c.Close()
-		c.err = c.violated(reason)
 		return nil
 	}
 	if c.ready > 0 || c.skip > 0 {

@@ -19,7 +19,7 @@ import (
 // Bounds of a Guard. They hold for each engine, cluster or group of sentinels, whatever its hosts say.
 const (
 	minPause     = time.Second      // after a host's first violation no connection is made to it for so long
-	maxPause     = 30 * time.Second // the pause doubles with each violation, up to this
+	maxPause     = 10 * time.Second // the pause doubles with each violation, up to this
 	dialInterval = 100 * time.Millisecond
 	dialBurst    = 20 // connections at once to a host; then one in dialInterval
 	maxHosts     = 256

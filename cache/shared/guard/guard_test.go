@@ -272,7 +272,7 @@ func TestDialIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New(func(*Violation) {})
 		reason := errors.New("noise")
-		for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		for i, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
 			if err := g.admit("a:1"); err != nil {
 				t.Fatalf("%d: %v", i, err)
 			}
