@@ -109,11 +109,11 @@ func (h *health) tell() {
 		return
 	}
 	what, err := "cannot reach the shared engine", h.reads.err
-	if !h.reads.open {
-		what, err = "the shared engine takes no writes", h.writes.err
-	}
-	if h.breach != nil {
+	switch {
+	case h.breach != nil: // the connection ended, whatever it was used for
 		err = h.breach
+	case !h.reads.open:
+		what, err = "the shared engine takes no writes", h.writes.err
 	}
 	h.log.Error(what+"; continuing with the local store; what is learnt is kept to be pushed later; check the engine, its memory, "+
 		"and shared.url", "event", "shared_failing", "engine", h.name, "error", err)

@@ -13,7 +13,8 @@ import (
 
 // breaches are what ended the process before there was a guard, and a part of what it says of each.
 var breaches = []struct{ noise, says string }{
-	{"$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n", "no command asked for"}, // and where it subscribes: at the first
+	{"$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n",
+		"no command asked for"}, // and where it subscribes: at the first
 	{"$-5\r\n", "is no length"},
 	{"*-5\r\n", "is no length"},
 	{"*2000000000\r\n", "an aggregate of 2000000000 values"},
@@ -30,8 +31,8 @@ type breached struct {
 	begin   time.Time
 }
 
-// TestSharedHostile: an engine breaks the protocol at each of its connections. The process lives and goes on alone, says why, and
-// does not connect in a storm; when a real engine has the address, all is well.
+// TestSharedHostile: an engine breaks the protocol at each of its connections. The process lives and goes on alone,
+// says why, and does not connect in a storm; when a real engine has the address, all is well.
 func TestSharedHostile(t *testing.T) {
 	t.Parallel()
 	named := func(names ...string) func(int, []string) bool {

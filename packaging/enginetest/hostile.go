@@ -16,9 +16,11 @@ import (
 	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
-// Hostile is an engine that answers as a real one of any mode does, until a command comes at which it sends noise instead.
+// Hostile is an engine that answers as a real one of any mode does, until a command comes at which it sends noise
+// instead.
 type Hostile struct {
-	// At reports whether noise answers a command; i counts those of the connection from 0. nil: noise comes before any command.
+	// At reports whether noise answers a command; i counts those of the connection from 0. nil: noise comes before any
+	// command.
 	At    func(i int, words []string) bool
 	Noise string
 	RESP2 bool // it knows no HELLO

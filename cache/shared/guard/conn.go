@@ -53,8 +53,8 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads, unless there is something unchecked, and checks. An error of the connection is returned as it is: after a timeout
-// the library may read on.
+// fill reads, unless there is something unchecked, and checks. An error of the connection is returned as it is: after a
+// timeout the library may read on.
 func (c *conn) fill() (err error) {
 	if c.skip > 0 {
 		c.buf, c.skip = c.buf[c.skip:], 0
@@ -75,8 +75,8 @@ func (c *conn) fill() (err error) {
 	return err
 }
 
-// makeRoom moves what is left to the front of the space. That grows with what has arrived, not with what was announced, and shrinks
-// after a large frame.
+// makeRoom moves what is left to the front of the space. That grows with what has arrived, not with what was announced,
+// and shrinks after a large frame.
 func (c *conn) makeRoom() {
 	want := max(readSize, 2*len(c.buf))
 	wasteful := want < cap(c.space)/4

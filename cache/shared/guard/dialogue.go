@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// maxEvents is how many events a sentinel may tell on one connection. The library holds 16 that it has not handled, and while it
-// asks the sentinels it handles none: one more, and it would wait for itself. A new connection begins with fresh answers.
+// maxEvents is how many events a sentinel may tell on one connection. The library holds 16 that it has not handled, and
+// while it asks the sentinels it handles none: one more, and it would wait for itself. A new connection begins with
+// fresh answers.
 const maxEvents = 16
 
-// dialogue compares what an engine sends on a connection with what was asked. It mirrors how the library counts replies, and is
-// stricter where the library would panic. It is not safe for concurrent use.
+// dialogue compares what an engine sends on a connection with what was asked. It mirrors how the library counts
+// replies, and is stricter where the library would panic. It is not safe for concurrent use.
 type dialogue struct {
 	named func(sentinel string) error // takes in a sentinel that the library will remember
 
@@ -195,8 +196,9 @@ func (d *dialogue) fits(c command, m message) error {
 	return nil
 }
 
-// ended checks the reply to UNSUBSCRIBE. The library sends a PING behind it and takes the PONG for the end of both. After an error
-// it drops the PONG, unless it takes the error itself for one: then the PONG would be one reply too many.
+// ended checks the reply to UNSUBSCRIBE. The library sends a PING behind it and takes the PONG for the end of both.
+// After an error it drops the PONG, unless it takes the error itself for one: then the PONG would be one reply too
+// many.
 func (d *dialogue) ended(m message) error {
 	switch {
 	case m.isPong() && !m.isError():

@@ -1,9 +1,11 @@
-// Package guard stands between the connections to a Valkey or Redis engine and the client library, which trusts the engine: by a
-// length that is negative or large, or a reply that nothing asked for, an engine that is broken or hostile would end the process.
+// Package guard stands between the connections to a Valkey or Redis engine and the client library, which trusts the
+// engine: by a length that is negative or large, or a reply that nothing asked for, an engine that is broken or hostile
+// would end the process.
 //
-// A guarded connection gives the library whole frames alone, within bounds, each of which answers a command that was written. The
-// first frame that is not closes the connection. The package knows what the library does with replies (valkey-go 1.0.79), and is
-// stricter; it is to be read again when the library is updated. FuzzLibrary runs both together.
+// A guarded connection gives the library whole frames alone, within bounds, each of which answers a command that was
+// written. The first frame that is not closes the connection. The package knows what the library does with replies
+// (valkey-go 1.0.79), and is stricter; it is to be read again when the library is updated. FuzzLibrary runs both
+// together.
 package guard
 
 import (
@@ -26,8 +28,8 @@ const (
 	maxSentinels = 256
 )
 
-// Violation is an engine's breach of the protocol. Its connection is closed. The caller goes on without the engine and may connect
-// again: the Guard refuses while it is too early.
+// Violation is an engine's breach of the protocol. Its connection is closed. The caller goes on without the engine and
+// may connect again: the Guard refuses while it is too early.
 type Violation struct {
 	Address string // host:port
 	Reason  error
@@ -41,7 +43,8 @@ func (v *Violation) Error() string {
 // Unwrap returns the reason.
 func (v *Violation) Unwrap() error { return v.Reason }
 
-// errTooMany is why hosts that the engine names are not connected to: the caller makes a new client, which begins with its own list.
+// errTooMany is why hosts that the engine names are not connected to: the caller makes a new client, which begins with
+// its own list.
 var errTooMany = errors.New("more hosts than any fleet has")
 
 // Guard makes guarded connections, and bounds how often. It is safe for concurrent use.
@@ -74,8 +77,8 @@ func (g *Guard) NewClient() {
 	clear(g.sentinels)
 }
 
-// Dial makes a guarded connection, by TLS where config is not nil. It is valkey.ClientOption's DialCtxFn. It fails at once, with
-// the last *Violation in the error, while it is too early to connect again.
+// Dial makes a guarded connection, by TLS where config is not nil. It is valkey.ClientOption's DialCtxFn. It fails at
+// once, with the last *Violation in the error, while it is too early to connect again.
 func (g *Guard) Dial(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
 	if err := g.admit(address); err != nil {
 		return nil, err
@@ -120,7 +123,8 @@ func (g *Guard) admit(address string) error {
 		h.free = now
 	}
 	if h.free.Sub(now) >= dialBurst*dialInterval {
-		return fmt.Errorf("not connecting to %s yet: %d connections in %v were enough", address, dialBurst, dialBurst*dialInterval)
+		return fmt.Errorf("not connecting to %s yet: %d connections in %v were enough", address, dialBurst,
+			dialBurst*dialInterval)
 	}
 	h.free = h.free.Add(dialInterval)
 	g.hosts[address] = h

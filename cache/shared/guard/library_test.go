@@ -78,8 +78,8 @@ var hostile = []string{
 	strings.Repeat("*1\r\n", 1000), "-ERR unknown command 'HELLO'\r\n", "*2\r\n+proto\r\n:2\r\n",
 }
 
-// TestLibrary: what would end the process behind the library alone does not behind the guard, in each mode and wherever it comes.
-// A panic is in a goroutine of the library, and would end the test.
+// TestLibrary: what would end the process behind the library alone does not behind the guard, in each mode and wherever
+// it comes. A panic is in a goroutine of the library, and would end the test.
 func TestLibrary(t *testing.T) {
 	t.Parallel()
 	for mode := range byte(3) {

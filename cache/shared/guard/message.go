@@ -64,7 +64,8 @@ func (m message) first() string {
 
 // isPong reports whether the library takes this for the answer to the PING that it sends behind an UNSUBSCRIBE.
 func (m message) isPong() bool {
-	if m.kind == '-' && (strings.HasPrefix(m.text, "LOADING") || strings.HasPrefix(m.text, "BUSY") || strings.Contains(m.text, "'ping'")) {
+	if m.kind == '-' && (strings.HasPrefix(m.text, "LOADING") || strings.HasPrefix(m.text, "BUSY") ||
+		strings.Contains(m.text, "'ping'")) {
 		return true
 	}
 	return m.text == "PONG" || m.first() == "pong"

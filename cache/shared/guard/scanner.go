@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// Bounds of one frame. A value of ours is a policy of 64 KiB at most; the largest replies are lists of the nodes of a cluster.
+// Bounds of one frame. A value of ours is a policy of 64 KiB at most; the largest replies are lists of the nodes of a
+// cluster.
 const (
 	maxBulk   = 1 << 20  // bytes of one string
 	maxFrame  = 2 << 20  // bytes of one frame
@@ -16,16 +17,16 @@ const (
 	maxDepth  = 8        // aggregates in each other
 )
 
-// scanner finds the end of a RESP2 or RESP3 frame in bytes that arrive in pieces. Its verdict depends on the bytes alone, not on
-// where the pieces end. The zero scanner is at the start of a frame.
+// scanner finds the end of a RESP2 or RESP3 frame in bytes that arrive in pieces. Its verdict depends on the bytes
+// alone, not on where the pieces end. The zero scanner is at the start of a frame.
 type scanner struct {
 	at     int   // bytes of the frame that are checked
 	values int   // values that the frame's headers have announced
 	open   []int // values still to come, of each open aggregate
 }
 
-// next returns the length of the frame that b begins with, or 0 while the frame is incomplete. Call it again with the same bytes
-// and more behind them. After a length or an error, the scanner is at the start of the next frame.
+// next returns the length of the frame that b begins with, or 0 while the frame is incomplete. Call it again with the
+// same bytes and more behind them. After a length or an error, the scanner is at the start of the next frame.
 func (s *scanner) next(b []byte) (length int, err error) {
 	for s.at < len(b) {
 		n, items, err := s.value(b[s.at:])
@@ -90,8 +91,8 @@ func (s *scanner) value(b []byte) (n, items int, err error) {
 	return end + 1, 0, checkLine(kind, line)
 }
 
-// lineLimit is how long the first line of a value may be. Streamed strings and aggregates, and attributes, are in the RESP3
-// specification, but no command of ours is answered by them.
+// lineLimit is how long the first line of a value may be. Streamed strings and aggregates, and attributes, are in the
+// RESP3 specification, but no command of ours is answered by them.
 func (s *scanner) lineLimit(kind byte) (int, error) {
 	switch kind {
 	case '+', '-':
