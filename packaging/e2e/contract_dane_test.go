@@ -157,7 +157,6 @@ var daneCases = []daneCase{
 
 // TestContractDANE delivers with DANE by a real validating resolver, which stsmapd and Postfix both ask.
 func TestContractDANE(t *testing.T) {
-	t.Parallel()
 	w := world.Open(t)
 	v := w.Validator(t)
 	for _, contract := range []struct {
@@ -169,7 +168,6 @@ func TestContractDANE(t *testing.T) {
 		{"Postfix 3.10 and later", "sts+dane+tlsrpt", world.Sid},
 	} {
 		t.Run(contract.why, func(t *testing.T) {
-			t.Parallel()
 			relay := w.SignedDomain(t, "smarthöst")
 			relayHost := w.MXHost(t, relay.Name, 2525)
 			relayCert := certificate(t)(w.Untrusted.Issue("mail.elsewhere.test"))

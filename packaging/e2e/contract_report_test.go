@@ -32,7 +32,6 @@ var breakings = []struct {
 // TestContractTLSRPTFetchFailures breaks policy hosts, with and without a live policy: the mail goes on, stsmapd reports why the policy could
 // not be had, and what it reports has the form of what Postfix reports.
 func TestContractTLSRPTFetchFailures(t *testing.T) {
-	t.Parallel()
 	w := world.Open(t)
 	p, daemon, collector := reportingPair(t, w)
 	complete := eventWithAll(t, w, p, collector)
@@ -58,7 +57,7 @@ func TestContractTLSRPTFetchFailures(t *testing.T) {
 					}
 					b.begin(t, w, d)
 					var ours, theirs []world.TLSReport
-					world.Eventually(t, checkLimit, "a report of the failed fetch", func() bool {
+					world.Eventually(t, world.Hang, "a report of the failed fetch", func() bool {
 						if len(ours) == 0 {
 							daemon.Ask(t, "sts+tlsrpt", d.Name)
 						}
@@ -67,7 +66,7 @@ func TestContractTLSRPTFetchFailures(t *testing.T) {
 					})
 					deliver()
 					if len(theirs) == 0 {
-						world.Eventually(t, checkLimit, "Postfix's own report", func() bool {
+						world.Eventually(t, world.Hang, "Postfix's own report", func() bool {
 							_, theirs = byWhom(collector.SoFar(d.Name))
 							return len(theirs) > 0
 						})
@@ -205,12 +204,12 @@ func TestContractTLSRPTNothingToReport(t *testing.T) {
 		d.Policy.Handle(http.NotFound)
 	}
 	withdrawn.SetID("2")
-	world.Eventually(t, checkLimit, "the failed fetch of a policy in mode none", func() bool {
+	world.Eventually(t, world.Hang, "the failed fetch of a policy in mode none", func() bool {
 		daemon.Ask(t, "sts+tlsrpt", withdrawn.Name)
 		return withdrawn.Policy.Requests() > 1
 	})
 	daemon.Ask(t, "sts+tlsrpt", unasked.Name)
-	world.Eventually(t, checkLimit, "the lookup of the TLSRPT record", func() bool {
+	world.Eventually(t, world.Hang, "the lookup of the TLSRPT record", func() bool {
 		return w.DNS.Count(reportName(unasked), dns.TypeTXT) > 0
 	})
 	daemon.Ask(t, "sts+tlsrpt", fence.Name)
@@ -268,23 +267,31 @@ func TestContractTLSRPTCollectorAway(t *testing.T) {
 			path := world.SocketPath(t)
 			c.begin(t, path)
 			daemon := w.StartDaemon(t, world.DaemonConfig{Collector: path})
-			const failing = 30
-			var took time.Duration
-			for range failing {
+			fail := func(reporting bool) time.Duration {
 				d := w.Domain("away")
-				setReporting(w, d)
+				if reporting {
+					setReporting(w, d)
+				}
 				d.Publish(t, "1", enforce(d))
 				d.Policy.Handle(http.NotFound)
 				begin := time.Now()
 				if got := daemon.Ask(t, "sts+tlsrpt", d.Name); got != "NOTFOUND " {
 					t.Errorf("got %q", got)
 				}
-				took += time.Since(begin)
+				return time.Since(begin)
 			}
-			t.Logf("%d answers in %v", failing, took)
-			// A datagram waits 1 s for a full collector, 0.8 s for the slow one; a busy machine takes half of that by itself.
-			if took > failing*750*time.Millisecond {
-				t.Errorf("%d answers took %v: as long as the collector would take", failing, took)
+			// Beside each failure that is to be reported, one that is not: it takes as long, but for the collector.
+			longer := make([]time.Duration, 30)
+			for i := range longer {
+				without := fail(false)
+				longer[i] = fail(true) - without
+			}
+			slices.Sort(longer)
+			median := longer[len(longer)/2]
+			t.Logf("answers took longer with a report than without by %v to %v, the median is %v", longer[0], longer[len(longer)-1], median)
+			// A datagram waits 1 s for a full collector, 0.8 s for the slow one.
+			if median > 400*time.Millisecond {
+				t.Errorf("a failure to report delays the answer by %v: as long as the collector would take", median)
 			}
 		})
 	}

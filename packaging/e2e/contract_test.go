@@ -46,7 +46,6 @@ func TestContractDeliveries(t *testing.T) {
 	w := world.Open(t)
 	for _, contract := range contracts {
 		t.Run(contract.why, func(t *testing.T) {
-			t.Parallel()
 			relay := w.Domain("relay")
 			relay.Publish(t, "1", world.Text("enforce", relay.Name))
 			relayHost := w.MXHost(t, relay.Name, 2525)
@@ -127,7 +126,6 @@ func TestContractPatterns(t *testing.T) {
 	w := world.Open(t)
 	for _, contract := range contracts {
 		t.Run(contract.why, func(t *testing.T) {
-			t.Parallel()
 			p, _ := startPair(t, w, world.PostfixConfig{
 				Map: contract.mapName, Tree: w.Tree(t, contract.system, w.Resolver()),
 			}, world.DaemonConfig{})

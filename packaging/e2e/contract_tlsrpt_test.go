@@ -51,7 +51,6 @@ var eventCases = []eventCase{
 // TestContractTLSRPTEvents delivers with a Postfix that has libtlsrpt, and looks at what it reports: what it says of the policy
 // it has from us.
 func TestContractTLSRPTEvents(t *testing.T) {
-	t.Parallel()
 	w := world.Open(t)
 	p, _, collector := reportingPair(t, w)
 	t.Run("cases", func(t *testing.T) {

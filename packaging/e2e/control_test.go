@@ -61,7 +61,6 @@ func says(t *testing.T, why, text string, parts ...string) {
 // TestControl is an administrator's day: the policies of those to whom mail goes are learnt from Postfix's log, looked at,
 // given to Postfix as a table, fetched anew after a change, and forgotten.
 func TestControl(t *testing.T) {
-	t.Parallel()
 	w := world.Open(t)
 	mailer := w.StartDaemon(t, world.DaemonConfig{})
 	p := w.NewPostfix(t, world.PostfixConfig{Inet: mailer.Inet, Map: "postfix"})

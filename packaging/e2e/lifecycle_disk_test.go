@@ -15,12 +15,8 @@ import (
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
 )
 
-const (
-	// retryLimit is within what stsmapd must have written what waited for the disk: it tries every 30 s.
-	retryLimit = 40 * time.Second
-	// stored is how many policies are in the store before a trouble begins.
-	stored = 10
-)
+// stored is how many policies are in the store before a trouble begins.
+const stored = 10
 
 // diskTroubles are what may happen to the disk under a running daemon.
 var diskTroubles = []struct {
@@ -40,7 +36,7 @@ var diskTroubles = []struct {
 		name: "read-only", cause: "no space left on device",
 		begin: func(t *testing.T, disk string, _ *world.Daemon) { world.FillDisk(t, disk, 128<<10) },
 		worsen: func(t *testing.T, disk string) {
-			world.Eventually(t, 10*time.Second, "making the disk read-only", func() bool {
+			world.Eventually(t, world.Hang, "making the disk read-only", func() bool {
 				err := unix.Mount("tmpfs", disk, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "")
 				if err != nil && !errors.Is(err, syscall.EBUSY) {
 					t.Fatal(err)
@@ -98,7 +94,7 @@ func TestDiskTrouble(t *testing.T) {
 			}
 			trouble.end(t, disk, v.d)
 			begin := time.Now()
-			world.Eventually(t, retryLimit, "the store's recovery", func() bool { return len(v.d.Log.Lines("event=store_recovered")) > 0 })
+			world.Eventually(t, world.Hang, "the store's recovery", func() bool { return len(v.d.Log.Lines("event=store_recovered")) > 0 })
 			t.Logf("%d policies answered in the trouble, %d of them learnt or changed in it; all written %v after its end",
 				len(v.policies), len(v.policies)-stored+1, time.Since(begin).Round(time.Second))
 			if lines := v.d.Log.Lines("event=store_"); len(lines) != 2 {
@@ -213,7 +209,7 @@ func (v *victim) change(t *testing.T, i int) {
 	domain := v.p.Domain(i)
 	v.policies[i]++
 	v.p.Publish(domain, world.Publication{ID: v.policies[i], Policy: v.policies[i]})
-	world.Eventually(t, checkLimit, "the changed policy", func() bool {
+	world.Eventually(t, world.Hang, "the changed policy", func() bool {
 		return world.PolicyOf(domain, v.ask("sts", domain)) == v.policies[i]
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -23,8 +24,8 @@ import (
 
 const (
 	kills      = 200
-	lifeMin    = 50 * time.Millisecond // from the first new write on
-	lifeMax    = 150 * time.Millisecond
+	lifeMax    = 100 * time.Millisecond // from the first answer on
+	hurry      = 20                     // times as many lives as kills: so many and too little learnt is a hang
 	learners   = 3
 	changers   = 2
 	due        = 2000 // policies that are due for their daily refresh from the first life on
@@ -50,8 +51,16 @@ func (l *ledger) note(domain string, policy int) {
 	l.recent[domain] = true
 }
 
-// TestKilledAmongWrites kills the daemon 200 times, at random moments while it learns, changes and refreshes policies. Its store
-// opens every time, and knows every policy that was ever answered: that or a newer one of its domain.
+// recently is how many domains were answered in this life.
+func (l *ledger) recently() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.recent)
+}
+
+// TestKilledAmongWrites kills the daemon 200 times and more, at random moments while it learns, changes and refreshes policies, until
+// it has written enough for that to say much. Its store opens every time, and knows every policy that was ever answered: that or a
+// newer one of its domain.
 func TestKilledAmongWrites(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -68,31 +77,39 @@ func TestKilledAmongWrites(t *testing.T) {
 	}
 	t.Logf("STSMAPD_E2E_SEED=%d", seed)
 	k.seed(t)
+	least := leftout.Sample(t, "kills", kills, 30)
 	begin := time.Now()
-	for life := range kills {
+	lives := 0
+	for ; lives < least || !k.enough(least); lives++ {
 		k.live(t)
-		if t.Failed() {
-			t.Fatalf("in life %d", life+1)
+		if t.Failed() || lives == hurry*least {
+			t.Fatalf("in life %d; %d changes, and the others too few", lives+1, k.changes.Load())
 		}
 	}
 	took := time.Since(begin)
 	k.p.Dead.Store(true)
 	d := w.DaemonOf(t, k.p, k.inet, k.stateDir)
-	refreshed := 0
 	for _, domain := range k.ledger.all {
 		k.check(t, d, domain)
 	}
+	t.Logf("%d kills in %v: %d policies learnt, %d changes, %d refreshes seen, %d answers of policies checked; all %d policies ever answered are there",
+		lives, took.Round(time.Second), len(k.ledger.all)-due, k.changes.Load(), k.refreshed(), k.checks, len(k.ledger.all))
+	k.read(t, d)
+}
+
+// enough reports whether so much was written that so many kills say something.
+func (k *killing) enough(kills int) bool {
+	return len(k.ledger.all)-due >= kills/2 && int(k.changes.Load()) >= kills/2 && k.refreshed() >= kills/4
+}
+
+// refreshed counts the domains that were due whose new policy was answered.
+func (k *killing) refreshed() (n int) {
 	for i := range due {
 		if k.ledger.answered[k.p.Domain(i)] == 2 {
-			refreshed++
+			n++
 		}
 	}
-	t.Logf("%d kills in %v: %d policies learnt, %d changes, %d refreshes seen, %d answers of policies checked; all %d policies ever answered are there",
-		kills, took.Round(time.Second), len(k.ledger.all)-due, k.changes.Load(), refreshed, k.checks, len(k.ledger.all))
-	if learnt := len(k.ledger.all) - due; learnt < kills/2 || k.changes.Load() < kills/2 || refreshed < kills/4 {
-		t.Error("too little was written for the test to say much")
-	}
-	k.read(t, d)
+	return n
 }
 
 // killing is a test with a daemon that is killed again and again.
@@ -176,7 +193,11 @@ func (k *killing) live(t *testing.T) {
 	all.Go(func() {
 		k.converse(ctx, d, func(ctx context.Context, c *socketmap.Client) error { return k.look(ctx, c, random) })
 	})
-	moment := time.NewTimer(lifeMin + time.Duration(k.random.Int64N(int64(lifeMax-lifeMin))))
+	answered := world.Poll(world.Hang, func() bool { return k.ledger.recently() > 0 })
+	if !answered {
+		t.Errorf("nothing is answered; log:\n%s", d.Log)
+	}
+	moment := time.NewTimer(time.Duration(k.random.Int64N(int64(lifeMax))))
 	<-moment.C
 	d.Signal(t, syscall.SIGKILL)
 	if code := d.Wait(t); code != -1 {

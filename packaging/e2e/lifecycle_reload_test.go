@@ -17,9 +17,6 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// reloadLimit is within what a reload must be done; a busy machine is in it.
-const reloadLimit = 10 * time.Second
-
 // reloading is a daemon whose configuration changes.
 type reloading struct {
 	p    *world.Publishers
@@ -52,7 +49,7 @@ func (r *reloading) reload(t *testing.T, overrides, event string) {
 	before := len(r.d.Log.Lines("event=" + event))
 	r.write(t, overrides)
 	r.d.Signal(t, syscall.SIGHUP)
-	world.Eventually(t, reloadLimit, "event="+event, func() bool { return len(r.d.Log.Lines("event="+event)) > before })
+	world.Eventually(t, world.Hang, "event="+event, func() bool { return len(r.d.Log.Lines("event="+event)) > before })
 }
 
 // override is the text of one in the configuration.
@@ -78,7 +75,7 @@ func TestOverridesReload(t *testing.T) {
 
 	crowd := r.crowd(t, domain, other)
 	r.expect(t, "ignored", domain, "NOTFOUND ")
-	world.Eventually(t, reloadLimit, "the overridden policy to be learnt", func() bool {
+	world.Eventually(t, world.Hang, "the overridden policy to be learnt", func() bool {
 		return len(r.d.Log.Lines("event=policy_learnt", "domain="+domain)) == 1
 	})
 	r.expect(t, "learnt, and still ignored", domain, "NOTFOUND ")

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -133,7 +132,7 @@ func writeFile(t *testing.T, name string) {
 // serveAs runs `stsmapd serve` as a user until it ends, which it should do by itself and soon.
 func serveAs(t *testing.T, w *world.World, uid uint32, args ...string) world.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), world.Hang)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, binaryFor(t, w, uid), append([]string{"serve"}, args...)...)

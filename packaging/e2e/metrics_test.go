@@ -151,7 +151,7 @@ func TestDashboardAndAlerts(t *testing.T) {
 	}
 	stop := askAll(t, w, m)
 	p := startPrometheus(t, w, m.metrics)
-	world.Eventually(t, 30*time.Second, "five scrapes", func() bool {
+	world.Eventually(t, world.Hang, "five scrapes", func() bool {
 		got, err := p.query(`count_over_time(stsmapd_build_info[1m]) >= 5`)
 		return err == nil && len(got) == 1
 	})
@@ -181,7 +181,7 @@ func (p prometheus) checkRules() {
 	p.t.Helper()
 	type rule struct{ Name, Health, LastError, State string }
 	var data struct{ Groups []struct{ Rules []rule } }
-	world.Eventually(p.t, 20*time.Second, "the rules' evaluation", func() bool {
+	world.Eventually(p.t, world.Hang, "the rules' evaluation", func() bool {
 		err := p.api("rules", nil, &data)
 		return err == nil && len(data.Groups) == 1 && !slices.ContainsFunc(data.Groups[0].Rules, func(r rule) bool { return r.Health == "unknown" })
 	})

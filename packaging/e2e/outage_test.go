@@ -2,23 +2,22 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/packaging/pace"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
 const (
-	// prompt is within what an answer from memory must come. One in a hundred may take up to stall, for the machine that runs
-	// the tests has other work too; an answer that waited for the DNS or for HTTPS would take seconds.
+	// prompt is within what 99 of 100 answers from memory must come on a machine that does nothing else, and stall all of them; an
+	// answer that waited for the DNS or for HTTPS would take seconds.
 	prompt = 50 * time.Millisecond
 	stall  = 500 * time.Millisecond
-	// checkLimit is within what stsmapd must have looked at a TXT record with a TTL of 1 s again while it is asked: 5 s, and a bit
-	// for a busy machine.
-	checkLimit = 10 * time.Second
 	// aftermath is for how long the answers are watched once stsmapd has met the outage.
 	aftermath = time.Second
 )
@@ -53,10 +52,10 @@ var outages = []struct {
 	}},
 }
 
-// TestOutagesTakeNoLivePolicy is not parallel to other tests, for it takes times.
 func TestOutagesTakeNoLivePolicy(t *testing.T) {
 	w := world.Open(t)
 	daemon := w.StartDaemon(t, world.DaemonConfig{})
+	watch := pace.Start(t)
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +68,7 @@ func TestOutagesTakeNoLivePolicy(t *testing.T) {
 			}
 			outage.begin(t, w, d)
 			before := d.Lookups()
-			asked, late, slowest := 0, 0, time.Duration(0)
+			var times []time.Duration
 			askInOutage := func() {
 				t.Helper()
 				begin := time.Now()
@@ -78,13 +77,9 @@ func TestOutagesTakeNoLivePolicy(t *testing.T) {
 				if got != want {
 					t.Fatalf("in the outage: %q, want %q", got, want)
 				}
-				asked++
-				slowest = max(slowest, took)
-				if took > prompt {
-					late++
-				}
+				times = append(times, took)
 			}
-			world.Eventually(t, checkLimit, "a look at the TXT record in the outage", func() bool {
+			world.Eventually(t, world.Hang, "a look at the TXT record in the outage", func() bool {
 				askInOutage()
 				return d.Lookups() > before
 			})
@@ -93,9 +88,12 @@ func TestOutagesTakeNoLivePolicy(t *testing.T) {
 				askInOutage()
 				return time.Now().After(end)
 			})
-			t.Logf("%d answers in the outage, the slowest after %v", asked, slowest)
-			if late*100 > asked || slowest > stall {
-				t.Errorf("%d of %d answers took more than %v, the slowest %v", late, asked, prompt, slowest)
+			slices.Sort(times)
+			p99, slowest := times[len(times)*99/100], times[len(times)-1]
+			t.Logf("%d answers in the outage, p99 %v, the slowest after %v", len(times), p99, slowest)
+			if p99 > watch.Limit(prompt) || slowest > watch.Limit(stall) {
+				t.Errorf("p99 of %d answers is %v, the slowest took %v; the machine has made of %v and %v %v and %v", len(times), p99, slowest,
+					prompt, stall, watch.Limit(prompt), watch.Limit(stall))
 			}
 		})
 	}
@@ -112,7 +110,7 @@ func TestNewIDIsServed(t *testing.T) {
 	}
 	d.Policy.Serve(world.Text("enforce", "new."+d.Name)) // first the file, then the id (RFC 8461 section 8.1)
 	d.SetID("2")
-	world.Eventually(t, 10*time.Second, "the new policy", func() bool {
+	world.Eventually(t, world.Hang, "the new policy", func() bool {
 		return daemon.Ask(t, "postfix", d.Name) == "OK secure match=new."+d.Name+" servername=hostname"
 	})
 	if n := d.Policy.Requests(); n != 2 {
@@ -127,7 +125,7 @@ func TestUnchangedIDIsNotFetched(t *testing.T) {
 	d := w.Domain("sameid")
 	d.Publish(t, "1", world.Text("enforce", "mx1."+d.Name))
 	const looks = 3 // the first, and two more
-	world.Eventually(t, looks*checkLimit, "two more looks at the TXT record", func() bool {
+	world.Eventually(t, world.Hang, "two more looks at the TXT record", func() bool {
 		daemon.Ask(t, "postfix", d.Name)
 		return d.Lookups() >= looks
 	})

@@ -8,16 +8,18 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 )
 
-// soon is how soon after its first answer a daemon is ended: too soon for anything but what was done before the answer.
+// soon is how soon after its first answer a daemon is ended: too soon for anything but what was done before the answer. A round in
+// which the machine was too busy for that says less, and another is made.
 const soon = 50 * time.Millisecond
 
 // TestPoliciesSurvive ends a daemon again and again right after it has answered for a new domain, whose DNS and HTTPS are dead
 // from then on. The next daemon must know that policy and all before it.
 func TestPoliciesSurvive(t *testing.T) {
 	w := world.Open(t)
-	const rounds = 100
+	rounds := leftout.Sample(t, "restarts", 100, 20)
 	for _, c := range []struct {
 		signal syscall.Signal
 		code   int
@@ -31,14 +33,16 @@ func TestPoliciesSurvive(t *testing.T) {
 			}
 			d := w.StartDaemon(t, config)
 			learnt := make(map[string]string, rounds)
-			for range rounds {
+			for inTime := 0; inTime < rounds; {
 				domain := w.Domain("survive")
 				domain.Publish(t, "1", world.Text("enforce", "mx1."+domain.Name))
 				answer := d.Ask(t, "postfix", domain.Name)
 				answered := time.Now()
 				d.Signal(t, c.signal)
-				if took := time.Since(answered); took > soon {
-					t.Fatalf("the signal went out %v after the answer, the test says something for %v only", took, soon)
+				if time.Since(answered) <= soon {
+					inTime++
+				} else if len(learnt) > 10*rounds {
+					t.Fatalf("only %d of %d signals went out within %v of the answer", inTime, len(learnt), soon)
 				}
 				if code := d.Wait(t); code != c.code {
 					t.Fatalf("exit code %d, want %d; log:\n%s", code, c.code, d.Log)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/packaging/pace"
 )
 
 // defaultAddress is where stsmapd listens when nobody says otherwise.
@@ -44,12 +45,10 @@ func TestServeWithoutConfiguration(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(c.store, "policies.db")); err != nil {
 			t.Errorf("%s: the store: %v", c.why, err)
 		}
-		begin := time.Now()
 		d.Signal(t, syscall.SIGTERM)
 		if code := d.Wait(t); code != 0 {
 			t.Errorf("%s: exit code %d after SIGTERM", c.why, code)
 		}
-		t.Logf("%s: ended %v after SIGTERM", c.why, time.Since(begin))
 		if got := w.Command(t, nil, "query", "unknown.example.test"); got.Code != 2 || strings.Count(got.Stderr, "\n") != 1 {
 			t.Errorf("%s: stsmapd query without a daemon: %+v, want exit code 2 and a line why", c.why, got)
 		}
@@ -102,10 +101,14 @@ func TestEndsWithQuestionsInFlight(t *testing.T) {
 				reply, err := daemon.TryAsk("postfix", d.Name)
 				asked <- outcome{reply, err}
 			}()
-			world.Eventually(t, 10*time.Second, "the fetch", func() bool { return d.Policy.Connections() > 0 })
+			world.Eventually(t, world.Hang, "the fetch", func() bool { return d.Policy.Connections() > 0 })
+			watch, begin := pace.Start(t), time.Now()
 			daemon.Signal(t, signal)
 			if code := daemon.Wait(t); code != 0 {
 				t.Errorf("exit code %d", code)
+			}
+			if took, limit := time.Since(begin), watch.Limit(world.StopLimit); took > limit {
+				t.Errorf("stsmapd ended after %v, may take %v", took, limit)
 			}
 			if got := <-asked; got.err == nil {
 				t.Errorf("the question in flight was answered %q, want the connection closed", got.reply)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -110,8 +111,7 @@ func newBrowser(t *testing.T) browser {
 // run shows a page and returns what Chromium printed.
 func (b browser) run(url string, args ...string) string {
 	b.t.Helper()
-	const limit = 60 * time.Second
-	ctx, cancel := context.WithTimeout(b.t.Context(), limit)
+	ctx, cancel := context.WithTimeout(b.t.Context(), world.Hang)
 	defer cancel()
 	fixed := []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
 		"--disable-sync", "--no-first-run", "--disable-dev-shm-usage", "--disable-extensions", "--no-proxy-server", "--hide-scrollbars",
@@ -143,6 +143,7 @@ func artefacts(t *testing.T) string {
 
 // TestStatusPage looks at the status page with a real browser.
 func TestStatusPage(t *testing.T) {
+	leftout.AllOnly(t, "the status page in a browser")
 	t.Parallel()
 	w := world.Open(t)
 	b := newBrowser(t)

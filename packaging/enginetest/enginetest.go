@@ -27,9 +27,6 @@ import (
 // Port is the port of every engine.
 const Port = "6379"
 
-// startLimit is how long an engine may take to be ready on a busy machine.
-const startLimit = 20 * time.Second
-
 // Program is an engine's program.
 type Program struct {
 	path string
@@ -52,11 +49,7 @@ func Valkey(t testing.TB) Program {
 	if os.Geteuid() != 0 {
 		leftout.Skip(t, "not root, so valkey-server cannot be run out of the folder with Debian 13")
 	}
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = "/var/cache"
-	}
-	p := Program{path: "/usr/bin/valkey-server", root: filepath.Join(cache, "stsmapd-test", "debian-13")}
+	p := Program{path: "/usr/bin/valkey-server", root: leftout.Folder(t, "debian-13")}
 	if _, err := os.Stat(filepath.Join(p.root, p.path)); err != nil {
 		leftout.Missing(t, "no valkey-server in a folder with Debian 13 ("+p.root+")")
 	}
@@ -159,7 +152,7 @@ func (e *Engine) start() bool {
 		e.t.Fatalf("%s: %v", e.program.path, err)
 	}
 	e.cmd, e.ended, e.output = cmd, ended, output
-	return poll.Until(startLimit, func() bool {
+	return poll.Until(poll.Hang, func() bool {
 		select {
 		case <-ended:
 			return true
@@ -225,12 +218,12 @@ func (e *Engine) Try(words ...string) (string, error) { return e.TryAs("", words
 // TryAs is Try for an engine with a password.
 func (e *Engine) TryAs(password string, words ...string) (string, error) {
 	client, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{e.Addr()}, ForceSingleClient: true, DisableCache: true, Password: password,
-		Dialer: net.Dialer{Timeout: startLimit}})
+		Dialer: net.Dialer{Timeout: poll.Hang}})
 	if err != nil {
 		return "", err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Hang)
 	defer cancel()
 	m, err := client.Do(ctx, client.B().Arbitrary(words...).Build()).ToMessage()
 	if valkey.IsValkeyNil(err) {

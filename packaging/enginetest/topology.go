@@ -7,13 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stsmapd/stsmapd/packaging/poll"
 )
-
-// settleLimit is how long engines may take to agree with each other.
-const settleLimit = 60 * time.Second
 
 // Cluster starts a cluster of three engines.
 func Cluster(t testing.TB, p Program) []*Engine {
@@ -27,7 +23,7 @@ func Cluster(t testing.TB, p Program) []*Engine {
 		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*slots/3), fmt.Sprint((i+1)*slots/3-1))
 		nodes[0].Do("CLUSTER", "MEET", n.Host, Port)
 	}
-	poll.Eventually(t, settleLimit, "the cluster's three nodes know each other and all slots", func() bool {
+	poll.Eventually(t, poll.Hang, "the cluster's three nodes know each other and all slots", func() bool {
 		for _, n := range nodes {
 			if info := n.Do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3") ||
 				!strings.Contains(info, "cluster_slots_ok:16384") {
@@ -43,7 +39,7 @@ func Cluster(t testing.TB, p Program) []*Engine {
 func Replica(t testing.TB, p Program, of *Engine) *Engine {
 	t.Helper()
 	r := Start(t, p, "--replicaof", of.Host+" "+Port, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
-	poll.Eventually(t, settleLimit, "the replica has caught up", func() bool {
+	poll.Eventually(t, poll.Hang, "the replica has caught up", func() bool {
 		return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up")
 	})
 	return r
@@ -59,7 +55,7 @@ func Sentinels(t testing.TB, p Program, primary *Engine) []*Engine {
 	for i := range all {
 		all[i] = startSentinel(t, p, primary)
 	}
-	poll.Eventually(t, settleLimit, "the sentinels know each other and the replica", func() bool {
+	poll.Eventually(t, poll.Hang, "the sentinels know each other and the replica", func() bool {
 		for _, s := range all {
 			info := s.Do("INFO", "sentinel")
 			if !strings.Contains(info, "slaves=1,sentinels=3") || !strings.Contains(info, "status=ok") {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
 // nobody is the user of the Dockerfile.
@@ -93,7 +94,7 @@ func TestContainer(t *testing.T) {
 			t.Errorf("the daemon ended with %v; its log:\n%s", err, &log)
 		}
 	}()
-	await(t, bootLimit, "the health check to succeed", func() bool { _, err := inside.try(health); return err == nil })
+	poll.Eventually(t, poll.Hang, "the health check to succeed", func() bool { _, err := inside.try(health); return err == nil })
 	if _, err := os.Stat(filepath.Join(state, "policies.db")); err != nil {
 		t.Error(err)
 	}

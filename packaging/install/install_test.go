@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -196,10 +197,10 @@ func (m *machine) certificates(t *testing.T) {
 	before := m.run(t, "systemctl show -P MainPID stsmapd")
 	already := m.reloads() // apt-get may have Debian's certificates put in place last
 	m.run(t, "openssl req -x509 -newkey rsa:2048 -nodes -subj '/CN=A new CA' -keyout /dev/null -out /usr/local/share/ca-certificates/new.crt && update-ca-certificates")
-	await(t, commandLimit, "the reload that update-ca-certificates asks for", func() bool { return m.reloads() == already+1 })
+	poll.Eventually(t, poll.Hang, "the reload that update-ca-certificates asks for", func() bool { return m.reloads() == already+1 })
 	m.want(t, "systemctl show -P MainPID stsmapd", before)
 	m.run(t, "systemctl reload stsmapd") // returns when the daemon says that it is done
-	await(t, commandLimit, "the journal's line about it", func() bool { return m.reloads() == already+2 })
+	poll.Eventually(t, poll.Hang, "the journal's line about it", func() bool { return m.reloads() == already+2 })
 }
 
 // certificatesByRPM tries the units that the RPM has for this, with a file where systems with RPMs have their certificates.
@@ -214,7 +215,7 @@ func (m *machine) certificatesByRPM(t *testing.T) {
 	m.want(t, "systemctl is-active stsmapd-roots.path", "active")
 	already := m.reloads()
 	m.run(t, "cd /etc/pki/ca-trust/extracted/pem && cp tls-ca-bundle.pem new && mv new tls-ca-bundle.pem")
-	await(t, commandLimit, "the reload that systemd asks for", func() bool { return m.reloads() == already+1 })
+	poll.Eventually(t, poll.Hang, "the reload that systemd asks for", func() bool { return m.reloads() == already+1 })
 	m.run(t, "systemctl stop stsmapd-roots.path; rm -r /etc/systemd/system/stsmapd*; systemctl daemon-reload")
 }
 

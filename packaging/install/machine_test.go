@@ -18,16 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
 //go:embed boot.sh
 var bootScript string
 
-// limits of what happens in a machine; the computer that it is on may be busy.
-const (
-	bootLimit    = 3 * time.Minute
-	commandLimit = 5 * time.Minute
-)
+// commandLimit ends a command in a machine that hangs; apt-get takes its time on a busy computer.
+const commandLimit = 2 * poll.Hang
 
 // machine is a system that runs.
 type machine struct {
@@ -42,10 +40,7 @@ func boot(t *testing.T, folder string) *machine {
 	if os.Geteuid() != 0 {
 		leftout.Skip(t, "not root, so no system to install on")
 	}
-	base := filepath.Join(cacheDir(), folder)
-	if _, err := os.Stat(filepath.Join(base, "usr")); err != nil {
-		leftout.Missing(t, "no folder "+base)
-	}
+	base := leftout.Folder(t, folder)
 	m := &machine{shared: t.TempDir(), log: &bytes.Buffer{}}
 	cmd := exec.Command("/bin/sh", "-c", bootScript, "boot.sh", base, m.shared)
 	cmd.Stdout, cmd.Stderr = m.log, m.log
@@ -69,7 +64,7 @@ func boot(t *testing.T, folder string) *machine {
 			t.Logf("the system said:\n%s", m.log)
 		}
 	})
-	await(t, bootLimit, "the system to be up", func() bool {
+	poll.Eventually(t, poll.Hang, "the system to be up", func() bool {
 		select {
 		case <-ended:
 			t.Fatalf("the system has ended:\n%s", m.log)
@@ -79,15 +74,6 @@ func boot(t *testing.T, folder string) *machine {
 		return strings.HasPrefix(state, "running") || strings.HasPrefix(state, "degraded") // without some of the kernel's file systems
 	})
 	return m
-}
-
-// cacheDir is where chroot.sh makes folders.
-func cacheDir() string {
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = "/var/cache"
-	}
-	return filepath.Join(cache, "stsmapd-test")
 }
 
 // cgroup makes a control group for a system, and returns it open.
@@ -114,7 +100,7 @@ func cgroup(t *testing.T) int {
 		}
 		t.Cleanup(func() {
 			unix.Close(fd)
-			await(t, bootLimit, "the end of the system's control groups", func() bool { return removeGroups(dir) == nil })
+			poll.Eventually(t, poll.Hang, "the end of the system's control groups", func() bool { return removeGroups(dir) == nil })
 		})
 		return fd
 	}
@@ -176,21 +162,5 @@ func (m *machine) fails(t *testing.T, why, script string) {
 	t.Helper()
 	if out, err := m.try(script); err == nil {
 		t.Errorf("%s: %s succeeds\n%s", why, script, out)
-	}
-}
-
-// await polls until done says yes.
-func await(t testing.TB, limit time.Duration, what string, done func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("%s: not within %v", what, limit)
-		}
 	}
 }

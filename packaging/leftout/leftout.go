@@ -1,29 +1,68 @@
-// Package leftout tells `make test` what could not be tested on this machine, so that its last lines say so: a test that is
-// skipped in silence looks like one that has passed.
+// Package leftout says what a run of the tests covers, and tells it what was left out, so that its last lines say so: a test that is
+// skipped in silence looks like one that has passed. `make test-all` covers everything, `make test` samples of the large matrices.
 package leftout
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// env names the file whose lines `make test` prints at its end; with CI=true a line in it is a failure.
-const env = "STSMAPD_TEST_LEFT_OUT"
+const (
+	// fileEnv names the file whose lines the run prints at its end; with CI=true a line about a missing part is a failure.
+	fileEnv = "STSMAPD_TEST_LEFT_OUT"
+	// allEnv is 1 in `make test-all`.
+	allEnv = "STSMAPD_TEST_ALL"
+)
+
+// The two kinds of lines, as packaging/tools/test.sh reads them.
+const (
+	notTested = "NOT TESTED: "
+	onlyInAll = "ONLY IN make test-all: "
+)
+
+// All reports whether this run covers everything. What it leaves out otherwise, a test tells by AllOnly or Sample.
+func All() bool { return os.Getenv(allEnv) == "1" }
+
+// AllOnly skips a test that only `make test-all` runs, and notes it. That is no failure, with CI=true neither.
+func AllOnly(t testing.TB, what string) {
+	t.Helper()
+	if All() {
+		return
+	}
+	note(onlyInAll + t.Name() + ": " + what)
+	t.Skip("only in make test-all: " + what)
+}
+
+// Sample returns how much of something large a test is to do: all of it in `make test-all`, otherwise a part, which it notes.
+func Sample(t testing.TB, what string, all, part int) int {
+	t.Helper()
+	if All() || part >= all {
+		return all
+	}
+	note(fmt.Sprintf("%s%s: %d %s, here %d", onlyInAll, t.Name(), all, what, part))
+	return part
+}
 
 // Note tells what is not tested, and why.
 func Note(what string) {
 	fmt.Fprintln(os.Stderr, "left out:", what)
-	name := os.Getenv(env)
+	note(notTested + what)
+}
+
+// note writes a line into the run's file, if there is one.
+func note(line string) {
+	name := os.Getenv(fileEnv)
 	if name == "" {
 		return
 	}
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err == nil {
-		_, err = fmt.Fprintln(f, what)
+		_, err = fmt.Fprintln(f, line)
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
@@ -42,10 +81,10 @@ func Skip(t testing.TB, why string) {
 	t.Skip(what)
 }
 
-// Missing is Skip for what `make deps` installs as root on Debian: there the test fails.
+// Missing is Skip for what `make deps` or `make deps-all` installs as root on Debian: there the test fails.
 func Missing(t testing.TB, what string) {
 	t.Helper()
-	why := what + ", which `make deps` makes or installs as root on Debian"
+	why := what + ", which `make deps` (for make test-all: `make deps-all`) makes or installs as root on Debian"
 	if Installable() {
 		t.Fatalf("%s: %s", t.Name(), why)
 	}
@@ -56,4 +95,25 @@ func Missing(t testing.TB, what string) {
 func Installable() bool {
 	text, err := os.ReadFile("/etc/os-release")
 	return err == nil && os.Geteuid() == 0 && slices.Contains(strings.Fields(string(text)), "ID=debian")
+}
+
+// InFolder is the Debian of which packaging/tools/chroot.sh makes a folder for every run; the others are for `make test-all`.
+const InFolder = "debian-12-base"
+
+// Folder returns the path of a folder with another Debian in it, such as "debian-sid". A test of one that this run does not cover is
+// skipped as by AllOnly, and where a folder is missing as by Missing.
+func Folder(t testing.TB, name string) string {
+	t.Helper()
+	if name != InFolder {
+		AllOnly(t, "what needs the folder "+name)
+	}
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = "/var/cache"
+	}
+	folder := filepath.Join(cache, "stsmapd-test", name)
+	if info, err := os.Stat(filepath.Join(folder, "usr")); err != nil || !info.IsDir() {
+		Missing(t, "no folder "+folder)
+	}
+	return folder
 }

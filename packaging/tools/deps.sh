@@ -1,15 +1,17 @@
 #!/bin/sh
 # Installs what the tests need and this machine lacks: as root on Debian (or a child of it) from the machine's own apt
-# sources. Anywhere else it only says what is missing; the tests then leave out what they cannot do, and say so.
+# sources. Anywhere else it only says what is missing; the tests then leave out what they cannot do, and say so. With
+# STSMAPD_TEST_ALL=1 it is what `make test-all` needs, otherwise what `make test` needs.
 set -eu
 
 # postfix: the end-to-end tests deliver mail with it. gcc, libc6-dev: go test -race. ca-certificates: fetching modules.
 # debootstrap, and what it checks signatures with: chroot.sh. prometheus: the dashboard's queries and the alert rules are evaluated
-# by it. chromium: the status page is looked at with it. systemd: its tools start the daemon and judge its unit. man-db: the manual
-# pages are shown. bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages. redis-server:
-# what a fleet shares is tested with it.
-wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus chromium systemd man-db
-	bash-completion zsh fish lintian rpm redis-server'
+# by it. systemd: its tools start the daemon and judge its unit. man-db: the manual pages are shown. bash-completion, zsh, fish:
+# completions are tried in them. lintian, rpm: they judge the packages. redis-server: what a fleet shares is tested with it. unbound:
+# the validating resolver of the tests of DANE. chromium: the status page is looked at with it.
+wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus systemd man-db
+	bash-completion zsh fish lintian rpm redis-server unbound'
+[ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium"
 
 # other_debians has chroot.sh make its folders. Where it cannot, the tests leave out what needs them and say so, or fail.
 other_debians() {
@@ -57,14 +59,18 @@ printf '#!/bin/sh\nexit 101\n' >"$policy"
 chmod 755 "$policy"
 
 export DEBIAN_FRONTEND=noninteractive
+# Another apt-get may run, as on a machine that has just started, and a mirror may fail once.
+apt() {
+	apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
+}
 echo "deps: installing$missing"
 # Postfix comes without a configuration of its own: there is no mail server to start, now or after a reboot.
 echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
 # The package lists may be missing or too old to fetch from. A failing update is not the end: the lists may do.
-apt-get -qq update || echo 'deps: apt-get update failed; trying with the package lists as they are' >&2
+apt update || echo 'deps: apt-get update failed; trying with the package lists as they are' >&2
 # --no-remove: another mail server of this machine stays where it is; then this fails and says so.
 # shellcheck disable=SC2086
-apt-get -qq -y --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 install $missing </dev/null >"$scratch/log" 2>&1 || {
+apt -y --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 install $missing </dev/null >"$scratch/log" 2>&1 || {
 	cat "$scratch/log" >&2
 	echo "deps: apt-get could not install:$missing" >&2
 	exit 1

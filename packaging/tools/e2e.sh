@@ -1,7 +1,8 @@
 #!/bin/sh
-# The end-to-end tests. -count=1: the daemon they run is no import of theirs, so the test cache cannot see it change.
+# The end-to-end tests. -count=1: the daemon they run is no import of theirs, so the test cache cannot see it change. -timeout only ends
+# what hangs.
 set -eu
 cd "$(dirname "$0")/../.."
 race=$(packaging/tools/race.sh)
 # shellcheck disable=SC2086
-exec "${GO:-go}" test $race -count=1 -v -timeout 20m ./packaging/e2e/...
+exec "${GO:-go}" test $race -count=1 -v -timeout 60m ./packaging/e2e/...

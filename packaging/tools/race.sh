@@ -6,4 +6,4 @@ if [ "$("${GO:-go}" env CGO_ENABLED)" = 1 ]; then
 	exit 0
 fi
 echo "left out: the race detector: no C compiler" >&2
-[ -z "${STSMAPD_TEST_LEFT_OUT:-}" ] || echo "the race detector: no C compiler" >>"$STSMAPD_TEST_LEFT_OUT"
+[ -z "${STSMAPD_TEST_LEFT_OUT:-}" ] || echo "NOT TESTED: the race detector: no C compiler" >>"$STSMAPD_TEST_LEFT_OUT"

@@ -1,37 +1,69 @@
 #!/bin/sh
-# `make test`. Ends with go test's own lines, and after them with what was left out, if anything was.
+# `make test`, and with STSMAPD_TEST_ALL=1 `make test-all`. Ends with how long each step took, what only `make test-all` covers, and
+# what was left out because this machine lacks something.
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
-
-packaging/tools/deps.sh
-packaging/tools/lint.sh
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 STSMAPD_TEST_LEFT_OUT=$scratch/left-out
 export STSMAPD_TEST_LEFT_OUT
-
-race=$(packaging/tools/race.sh)
-packages=$("$go" list ./...)
-units=$(echo "$packages" | grep -v -e /packaging/e2e -e /packaging/load -e /packaging/torture -e /packaging/fleet -e /packaging/install)
+: >"$STSMAPD_TEST_LEFT_OUT"
 failed=
-# shellcheck disable=SC2086
-"$go" test $race $units || failed=1
-# Without the race detector: these measure memory and time.
-"$go" test -count=1 -v ./packaging/load || failed=1
-"$go" test -count=1 -v -timeout 20m ./packaging/fleet || failed=1
-"$go" test -count=1 -v -short -timeout 20m -parallel 8 ./packaging/torture/... || failed=1
-# And the model once more, for a million events.
-STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-1000000} "$go" test -count=1 -v -run '^TestModel$' ./resolver || failed=1
-packaging/tools/e2e.sh || failed=1
-# The packages, in systems of their own.
-"$go" test -count=1 -v -timeout 20m ./packaging/install || failed=1
 
-if [ -s "$STSMAPD_TEST_LEFT_OUT" ]; then
-	sort -u "$STSMAPD_TEST_LEFT_OUT" | sed 's/^/NOT TESTED: /'
-	# Where the tests gate something, a part left out is no success.
-	[ "${CI:-}" != true ] || failed=1
+# step runs a part of the whole, and notes how long it took.
+step() {
+	name=$1
+	shift
+	echo "=== $name"
+	begin=$(date +%s)
+	result=passed
+	"$@" || result=FAILED
+	[ "$result" = passed ] || failed=1
+	printf '%6d s  %s: %s\n' $(($(date +%s) - begin)) "$name" "$result" >>"$scratch/steps"
+}
+
+# tests runs go test on packages one after the other: each of them fills the machine by itself. -timeout only ends what hangs.
+# -count=1: the daemon that most of them run is no import of theirs, so the test cache cannot see it change.
+tests() {
+	"$go" test -count=1 -v -p 1 -timeout 60m "$@"
+}
+
+units() {
+	race=$(packaging/tools/race.sh)
+	# shellcheck disable=SC2046,SC2086
+	"$go" test $race -timeout 60m $("$go" list ./... | grep -v -e /packaging/e2e -e /packaging/load -e /packaging/torture -e /packaging/fleet -e /packaging/install)
+}
+
+# The model once more, for longer and without the race detector.
+model() {
+	events=300000
+	[ "${STSMAPD_TEST_ALL:-}" != 1 ] || events=2000000
+	[ "${STSMAPD_TEST_ALL:-}" = 1 ] || echo "ONLY IN make test-all: TestModel: 2000000 events, here $events" >>"$STSMAPD_TEST_LEFT_OUT"
+	STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-$events} tests -run '^TestModel$' ./resolver
+}
+
+step 'what the tests need (make deps)' packaging/tools/deps.sh
+step 'gofmt, go vet, staticcheck' packaging/tools/lint.sh
+step 'unit tests, with the race detector' units
+# Without the race detector: these measure memory and time.
+step 'load' tests ./packaging/load
+step 'fleet' tests ./packaging/fleet
+step 'torture' tests ./packaging/torture/...
+step 'the model' model
+step 'end to end' packaging/tools/e2e.sh
+step 'packages' tests ./packaging/install
+
+echo
+cat "$scratch/steps"
+sort -u "$STSMAPD_TEST_LEFT_OUT"
+# Where the tests gate something, a part left out for want of something is no success.
+if [ "${CI:-}" = true ] && grep -q '^NOT TESTED: ' "$STSMAPD_TEST_LEFT_OUT"; then
+	failed=1
 fi
-[ -z "$failed" ]
+if [ -n "$failed" ]; then
+	echo 'make test: FAILED'
+	exit 1
+fi

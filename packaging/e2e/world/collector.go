@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 )
 
 // collectorName is where in its queue directory a Postfix looks for its TLSRPT collector.
@@ -99,15 +98,12 @@ func ListenDatagrams(t testing.TB, path string) *net.UnixConn {
 	return conn
 }
 
-// reportLimit is how long a report may take that is to come.
-const reportLimit = 30 * time.Second
-
 // Reports returns the first n reports about a domain, when so many have come.
 func (c *Collector) Reports(t testing.TB, domain string, n int) []TLSReport {
 	t.Helper()
 	var found []TLSReport
-	if !Poll(reportLimit, func() bool { found = c.SoFar(domain); return len(found) >= n }) {
-		t.Fatalf("the collector has %d reports about %s after %v, want %d: %+v", len(found), domain, reportLimit, n, found)
+	if !Poll(Hang, func() bool { found = c.SoFar(domain); return len(found) >= n }) {
+		t.Fatalf("the collector has %d reports about %s after %v, want %d: %+v", len(found), domain, Hang, n, found)
 	}
 	return found[:n]
 }

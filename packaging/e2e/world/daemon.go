@@ -17,10 +17,8 @@ import (
 )
 
 const (
-	// StopLimit is how long stsmapd may take to end after SIGTERM.
+	// StopLimit is how long stsmapd may take to end after SIGTERM, on a machine that does nothing else.
 	StopLimit = 10 * time.Second
-	// readyLimit is how long it may take to be ready; a busy machine and the race detector are in it.
-	readyLimit = 20 * time.Second
 	// askLimit is more than Postfix's own patience.
 	askLimit = 110 * time.Second
 )
@@ -101,7 +99,7 @@ func (w *World) StartProcess(t testing.TB, env []string, args ...string) *Daemon
 		close(d.exited)
 	}()
 	t.Cleanup(func() { d.finish(t) })
-	Poll(readyLimit, func() bool { return d.Ended() || len(d.Log.Lines("event=ready")) > 0 })
+	Poll(Hang, func() bool { return d.Ended() || len(d.Log.Lines("event=ready")) > 0 })
 	if d.Ended() || len(d.Log.Lines("event=ready")) == 0 {
 		t.Fatalf("stsmapd %s is not ready; its log:\n%s", strings.Join(args, " "), d.Log)
 	}
@@ -174,7 +172,7 @@ func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
 // Wait waits, after a signal that should end it, for the end and returns the exit code, -1 after SIGKILL.
 func (d *Daemon) Wait(t testing.TB) int {
 	t.Helper()
-	limit := time.NewTimer(StopLimit)
+	limit := time.NewTimer(Hang)
 	defer limit.Stop()
 	select {
 	case <-d.exited:
@@ -182,7 +180,7 @@ func (d *Daemon) Wait(t testing.TB) int {
 	case <-limit.C:
 		d.Signal(t, syscall.SIGKILL)
 		<-d.exited
-		t.Fatalf("stsmapd did not end within %v; its log:\n%s", StopLimit, d.Log)
+		t.Fatalf("stsmapd did not end within %v; its log:\n%s", Hang, d.Log)
 		return 0
 	}
 }

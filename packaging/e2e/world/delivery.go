@@ -3,7 +3,6 @@ package world
 import (
 	"regexp"
 	"testing"
-	"time"
 )
 
 // Delivery is what Postfix's log says of one attempt to deliver a mail.
@@ -16,9 +15,6 @@ type Delivery struct {
 	Fault  string // what it found wrong with the relay's certificate, "" if nothing
 }
 
-// deliveryLimit is how long the first attempt may take.
-const deliveryLimit = 60 * time.Second
-
 var (
 	statusLine = regexp.MustCompile(` postfix/(\w+)/smtp\[.* relay=([^,[]+)[^,]*, .*status=(\w+) \((.*)\)$`)
 	tlsLine    = regexp.MustCompile(`: (\w+) TLS connection established to `)
@@ -30,7 +26,7 @@ var (
 func (p *Postfix) Delivery(t testing.TB, queueID string) Delivery {
 	t.Helper()
 	var found []string
-	Eventually(t, deliveryLimit, "Postfix's first attempt to deliver "+queueID, func() bool {
+	Eventually(t, Hang, "Postfix's first attempt to deliver "+queueID, func() bool {
 		found = p.LogLines(t, " "+queueID+": to=<", " status=")
 		return len(found) > 0
 	})

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -78,7 +77,7 @@ func (w *World) startMX(t testing.TB, mx *MXHost, port uint16, config *tls.Confi
 	}()
 	t.Cleanup(func() {
 		tap.cut() // not server.Close, which reads what a STARTTLS under way writes
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), Hang)
 		defer cancel()
 		if err := server.Shutdown(ctx); ctx.Err() != nil {
 			t.Errorf("MX host %s does not end: %v", mx.Name, err)

@@ -56,15 +56,18 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// allowParallel lets more tests run at a time than there are processors, unless -parallel says otherwise: most of their time
-// they wait for stsmapd to look at a record again.
+// perProcessor is how many tests run at a time for each processor: most of their time they wait, for stsmapd to look at a record again,
+// say.
+const perProcessor = 6
+
+// allowParallel lets more tests run at a time than there are processors, unless -parallel says otherwise.
 func allowParallel() error {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if given {
 		return nil
 	}
-	return flag.Set("test.parallel", "32")
+	return flag.Set("test.parallel", fmt.Sprint(perProcessor*runtime.NumCPU()))
 }
 
 // inside reports whether this process is the second start, in the namespaces.
@@ -170,7 +173,7 @@ func enter(root string) error {
 		return fmt.Errorf("mounting a tmpfs on /var/lib: %w", err)
 	}
 	resolvConf := filepath.Join(root, "resolv.conf")
-	if err := os.WriteFile(resolvConf, []byte("nameserver "+dnsAddress+"\noptions timeout:2 attempts:2\n"), 0o644); err != nil {
+	if err := os.WriteFile(resolvConf, []byte("nameserver "+dnsAddress+"\noptions timeout:10 attempts:2\n"), 0o644); err != nil {
 		return err
 	}
 	target, err := filepath.EvalSymlinks("/etc/resolv.conf")

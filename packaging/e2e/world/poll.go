@@ -7,6 +7,9 @@ import (
 	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
+// Hang is [poll.Hang].
+const Hang = poll.Hang
+
 // Eventually asks done every few milliseconds until it says yes, and fails the test when it has not within the limit. The
 // message says what was waited for.
 func Eventually(t testing.TB, limit time.Duration, what string, done func() bool) {

@@ -31,6 +31,7 @@ type Postfix struct {
 	smtpd netip.AddrPort
 	log   string
 	tree  *Tree
+	slots chan struct{} // the world's
 }
 
 // Route is the way that a message takes to stsmapd.
@@ -68,6 +69,7 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 		smtpd:  netip.AddrPortFrom(w.Host(), 25),
 		log:    filepath.Join(dir, "log", "maillog"),
 		tree:   config.Tree,
+		slots:  w.postfixes,
 	}
 	data := filepath.Join(dir, "data")
 	for _, d := range []string{p.Config, p.Queue, data, filepath.Dir(p.log), filepath.Join(p.Queue, "etc")} {
@@ -103,9 +105,13 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 	return p
 }
 
-// Start starts Postfix; it stops with the test, and its log is shown if the test failed.
+// Start starts Postfix; it stops with the test, and its log is shown if the test failed. Where as many run as the machine has
+// processors it waits until one of them stops, and so a test that starts one should not be parallel: those that wait have their share
+// of -parallel, which the subtests of those that run may need.
 func (p *Postfix) Start(t testing.TB) {
 	t.Helper()
+	p.slots <- struct{}{}
+	t.Cleanup(func() { <-p.slots })
 	if r := complete(t, p.tree.command("postfix", "-c", p.Config, "start")); r.Code != 0 {
 		t.Fatalf("postfix start: exit code %d\n%s%s\n%s", r.Code, r.Stdout, r.Stderr, p.Log(t))
 	}
@@ -182,12 +188,12 @@ func (p *Postfix) SendAll(t testing.TB, route Route, user string, to []string) s
 }
 
 func (p *Postfix) send(from string, to ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", p.smtpd.String(), 10*time.Second)
+	conn, err := net.DialTimeout("tcp", p.smtpd.String(), Hang)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(Hang)); err != nil {
 		return "", err
 	}
 	client, err := smtp.NewClient(conn, p.smtpd.Addr().String())

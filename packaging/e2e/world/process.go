@@ -58,10 +58,7 @@ type Result struct {
 	Code           int
 }
 
-// commandLimit is far more than any command of a test takes.
-const commandLimit = 30 * time.Second
-
-// complete runs a command to its end, which must come soon. What becomes of its output is in the Result.
+// complete runs a command to its end. What becomes of its output is in the Result.
 func complete(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -70,14 +67,14 @@ func complete(t testing.TB, cmd *exec.Cmd) Result {
 		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
 	}
 	var late atomic.Bool
-	limit := time.AfterFunc(commandLimit, func() {
+	limit := time.AfterFunc(Hang, func() {
 		late.Store(true)
 		_ = cmd.Process.Kill() // it may just have ended
 	})
 	defer limit.Stop()
 	err := cmd.Wait()
 	if late.Load() {
-		t.Fatalf("%s: did not end within %v\n%s%s", strings.Join(cmd.Args, " "), commandLimit, &stdout, &stderr)
+		t.Fatalf("%s: did not end within %v\n%s%s", strings.Join(cmd.Args, " "), Hang, &stdout, &stderr)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

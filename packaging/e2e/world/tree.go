@@ -33,7 +33,7 @@ type System int
 const (
 	Own    System = iota // the machine's own: its Postfix is Debian 12's 3.7, or whatever else there is
 	Trixie               // Debian 13, as packaging/tools/chroot.sh unpacked it: Postfix 3.10, and valkey-server
-	Sid                  // Debian sid, likewise: Postfix 3.11 or later, and unbound
+	Sid                  // Debian sid, likewise: Postfix 3.11 or later
 )
 
 // treeKey tells trees apart.
@@ -45,14 +45,11 @@ type treeKey struct {
 // Resolver is the address of the world's DNS server, which does no DNSSEC.
 func (w *World) Resolver() netip.Addr { return netip.MustParseAddr(dnsAddress) }
 
-// Tree returns a tree of this system whose programs ask this resolver, on port 53. Where the system is not there the test is
-// skipped and `make test` is told; with CI=true, and for root on Debian, where `make deps` makes it, the test fails.
+// Tree returns a tree of this system whose programs ask this resolver, on port 53. Where this run does not cover the system, or it is
+// not there, the test is skipped or fails as by [leftout.Folder].
 func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 	t.Helper()
-	base := system.base()
-	if info, err := os.Stat(filepath.Join(base, "usr")); err != nil || !info.IsDir() {
-		leftout.Missing(t, "no folder with a newer Postfix ("+base+")")
-	}
+	base := system.base(t)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := treeKey{system, resolver}
@@ -70,19 +67,15 @@ func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 }
 
 // base is the directory that a system is in.
-func (s System) base() string {
-	folder := "debian-sid"
+func (s System) base(t testing.TB) string {
+	t.Helper()
 	switch s {
 	case Own:
 		return "/"
 	case Trixie:
-		folder = "debian-13"
+		return leftout.Folder(t, "debian-13")
 	}
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = "/var/cache"
-	}
-	return filepath.Join(cache, "stsmapd-test", folder) // packaging/tools/chroot.sh makes it there
+	return leftout.Folder(t, "debian-sid")
 }
 
 // newTree lays out a tree at root.
@@ -107,7 +100,7 @@ func newTree(base, root string, resolver netip.Addr) (*Tree, error) {
 		}
 	}
 	tree := &Tree{root: root, resolvConf: root + ".resolv.conf"}
-	text := fmt.Sprintf("nameserver %s\noptions timeout:5 attempts:2\n", resolver)
+	text := fmt.Sprintf("nameserver %s\noptions timeout:10 attempts:2\n", resolver)
 	if err := os.WriteFile(tree.resolvConf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}

@@ -39,12 +39,11 @@ type validator struct {
 	err error
 }
 
-// Validator returns the world's validating resolver. Where there is no unbound the test is skipped as by [World.Tree], from
-// which it comes.
+// Validator returns the world's validating resolver, the machine's unbound. Where there is none the test is skipped as by [Program].
 func (w *World) Validator(t testing.TB) *Validator {
 	t.Helper()
-	tree := w.Tree(t, Sid, w.Resolver())
-	w.validator.once.Do(func() { w.validator.Validator, w.validator.err = w.startValidator(tree) })
+	program := Program(t, "unbound")
+	w.validator.once.Do(func() { w.validator.Validator, w.validator.err = w.startValidator(t, program) })
 	if w.validator.err != nil {
 		t.Fatalf("unbound: %v", w.validator.err)
 	}
@@ -58,7 +57,7 @@ func (w *World) Validator(t testing.TB) *Validator {
 	return v
 }
 
-func (w *World) startValidator(tree *Tree) (*Validator, error) {
+func (w *World) startValidator(t testing.TB, program string) (*Validator, error) {
 	authority := w.Host()
 	w.DNS.Add(fmt.Sprintf(`
 		%[1]s. %[2]d IN SOA ns.%[1]s. hostmaster.%[1]s. 1 7200 3600 86400 %[2]d
@@ -89,7 +88,13 @@ func (w *World) startValidator(tree *Tree) (*Validator, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := tree.command("unbound", "-d", "-p", "-c", file)
+	code, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	own := filepath.Join(dir, "unbound") // where AppArmor confines the program, it does so by its path
+	WriteProgram(t, own, code)
+	cmd := exec.Command(own, "-d", "-p", "-c", file)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -104,7 +109,7 @@ func (v *Validator) ready(cmd *exec.Cmd) error {
 	question := new(dns.Msg).SetQuestion(dns.Fqdn(signedZone), dns.TypeSOA)
 	question.AuthenticatedData = true
 	var last string
-	good := Poll(readyLimit, func() bool {
+	good := Poll(Hang, func() bool {
 		client := dns.Client{Timeout: time.Second}
 		reply, _, err := client.Exchange(question, netip.AddrPortFrom(v.Addr, 53).String())
 		last = fmt.Sprint(reply, err)

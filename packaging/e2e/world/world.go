@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,7 @@ type World struct {
 	trees map[treeKey]*Tree
 
 	validator validator
+	postfixes chan struct{} // one element for each that runs
 }
 
 var open = sync.OnceValues(begin)
@@ -53,7 +55,8 @@ func Open(t testing.TB) *World {
 
 // begin makes the world.
 func begin() (*World, error) {
-	w := &World{Binary: os.Getenv(envBinary), CAFile: filepath.Join(os.Getenv(envDir), "ca.pem")}
+	w := &World{Binary: os.Getenv(envBinary), CAFile: filepath.Join(os.Getenv(envDir), "ca.pem"),
+		postfixes: make(chan struct{}, runtime.NumCPU())}
 	var err error
 	if w.CA, err = NewCA("Trusted Test CA"); err != nil {
 		return nil, err
