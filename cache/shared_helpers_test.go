@@ -18,8 +18,8 @@ import (
 const (
 	// generous is the budget of tests that say nothing about time.
 	generous = 5 * time.Second
-	// patience is for what comes by itself, on a busy machine.
-	patience = 30 * time.Second
+	// patience is for what comes by itself.
+	patience = poll.Hang
 )
 
 // testHost is one end of a shared engine, with what it logs and hears.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
 	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/packaging/pace"
 	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 )
@@ -153,9 +154,9 @@ func TestSharedClaim(t *testing.T) {
 			t.Fatalf("claim after the release: %+v", second)
 		}
 		b.close() // it dies
-		died := time.Now()
+		watch, died := pace.Start(t), time.Now()
 		poll.Eventually(t, patience, "the claim of a dead host ends", func() bool { return a.Claim(t.Context(), domain).State == resolver.ClaimGranted })
-		if took := time.Since(died); took > claimLife+patience/2 {
+		if took := time.Since(died); took > watch.Limit(2*claimLife) {
 			t.Errorf("the claim of a dead host took %v to end", took)
 		}
 	})

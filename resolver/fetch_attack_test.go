@@ -15,7 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
 // faultyConn lets so many bytes out; then it calls fail, once, and writes no more.
@@ -70,14 +71,10 @@ func TestFetchHandshakeBroken(t *testing.T) {
 					})
 					f := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: 150 * ms})
 					if c.how == "resets" {
-						f.cfg.Timeout = 30 * time.Second
+						f.cfg.Timeout = poll.Hang
 					}
-					begin := time.Now()
 					policy, err := f.Fetch(t.Context(), fetchDomain())
 					wantFetch(t, t.Name(), policy, err, FetchUnreachable, c.text)
-					if took := time.Since(begin); took > 5*time.Second {
-						t.Errorf("took %v", took)
-					}
 					if <-served {
 						t.Error("the handshake was not broken at all")
 					}
@@ -113,15 +110,14 @@ func TestFetchSpeaksNoHTTP2(t *testing.T) {
 		s := servePolicy(t, func(conn *tls.Conn) { c.serve(conn) })
 		f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
 		read := countReads(f)
-		begin := time.Now()
 		p, err := f.Fetch(t.Context(), fetchDomain())
 		kind := FetchUnreachable
 		if strings.HasPrefix(c.text, "HTTP status") {
 			kind = FetchRefused
 		}
 		wantFetch(t, c.why, p, err, kind, c.text)
-		if took := time.Since(begin); took > 5*time.Second || read.Load() > 2*maxPolicy {
-			t.Errorf("%s: took %v, read %d bytes", c.why, took, read.Load())
+		if read.Load() > 2*maxPolicy {
+			t.Errorf("%s: %d bytes read", c.why, read.Load())
 		}
 	}
 }
@@ -170,12 +166,8 @@ func TestFetchHeldOpen(t *testing.T) {
 			_, _ = io.WriteString(c, text)
 			drained(c) // until the fetcher closes: it must
 		})
-		begin := time.Now()
 		p, err := fetchFrom(t, s)
 		wantFetch(t, why, p, err, 0, "")
-		if took := time.Since(begin); took > 5*time.Second {
-			t.Errorf("%s: took %v", why, took)
-		}
 	}
 }
 

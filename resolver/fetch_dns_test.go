@@ -2,10 +2,10 @@ package resolver
 
 import (
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
@@ -15,7 +15,7 @@ func TestFetchRealDNS(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, respond(goodHead+"\r\n"+goodPolicy))
 	server := dnstest.New(t, dnstest.Config{Strict: true})
-	client, err := dnsclient.New(dnsclient.Config{Servers: []string{server.Addr()}, Timeout: 5 * time.Second})
+	client, err := dnsclient.New(dnsclient.Config{Servers: []string{server.Addr()}, Timeout: poll.Hang})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +41,7 @@ func TestFetchRealDNS(t *testing.T) {
 		server.SetZone(c.zone)
 		server.On(policyHost, dns.TypeAAAA, c.aaaa)
 		server.On(policyHost, dns.TypeA, c.a)
-		begin := time.Now()
 		p, err := f.Fetch(t.Context(), fetchDomain())
 		wantFetch(t, c.why, p, err, c.kind, c.text)
-		if took := time.Since(begin); took > 2*time.Second {
-			t.Errorf("%s: took %v", c.why, took)
-		}
 	}
 }

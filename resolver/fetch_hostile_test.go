@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 )
 
 // forever writes head, then text again and again until the fetcher has had enough, and counts the bytes.
@@ -95,12 +94,8 @@ func TestFetchHostile(t *testing.T) {
 		t.Run(c.why, func(t *testing.T) {
 			wrote := make(chan int, 1)
 			s := servePolicy(t, func(conn *tls.Conn) { wrote <- c.serve(conn) })
-			begin := time.Now()
 			p, err := fetchFrom(t, s)
 			wantFetch(t, c.why, p, err, c.kind, c.text)
-			if took := time.Since(begin); took > 5*time.Second {
-				t.Errorf("%s: took %v", c.why, took)
-			}
 			// What was not read is in the kernel's buffers, which are a few MB.
 			if n := <-wrote; n > 32<<20 {
 				t.Errorf("%s: the policy host could write %d bytes", c.why, n)

@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -216,7 +217,7 @@ func (o *openConns) wantClosed(t testing.TB) {
 	}()
 	select {
 	case <-none:
-	case <-time.After(5 * time.Second):
+	case <-time.After(poll.Hang):
 		t.Error("a connection is left open")
 	}
 }

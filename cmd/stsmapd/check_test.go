@@ -8,10 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
@@ -30,7 +30,7 @@ func TestCheckInterrupted(t *testing.T) {
 		go func() {
 			code <- run(context.Background(), append([]string{"check", "--config", config}, args...), &stdout, &stderr)
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), poll.Hang)
 		defer cancel()
 		if err := srv.Wait(ctx, "example.org", dns.TypeMX, 1); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
@@ -87,7 +88,7 @@ func awaitLog(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: awaitlog FILE TEXT")
 	}
-	poll(ts, func(context.Context) error {
+	retry(ts, func(context.Context) error {
 		if text := ts.ReadFile(args[0]); !strings.Contains(text, args[1]) {
 			return fmt.Errorf("%q is not in %s:\n%s", args[1], args[0], text)
 		}
@@ -100,12 +101,12 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || (len(args) != 1 && len(args) != 3) {
 		ts.Fatalf("usage: await LISTENER [KEY STATUS]")
 	}
-	poll(ts, func(ctx context.Context) error { return reached(ctx, args) })
+	retry(ts, func(ctx context.Context) error { return reached(ctx, args) })
 }
 
-// poll tries again until it succeeds, or fails the script after 20 s.
-func poll(ts *testscript.TestScript, try func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+// retry tries again until it succeeds, or fails the script when that hangs.
+func retry(ts *testscript.TestScript, try func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), poll.Hang)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -12,10 +12,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stsmapd/stsmapd/packaging/poll"
 )
 
-// patience is for a busy machine.
-const patience = 30 * time.Second
+// patience is for what comes by itself.
+const patience = poll.Hang
 
 // notified is a NOTIFY_SOCKET: what systemd would be told.
 type notified struct {

@@ -33,7 +33,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	f.hold(t, "inet", tcp)
 	f.hold(t, "chroot", chroot)
 
-	ctx, stop := context.WithTimeout(t.Context(), 2*patience)
+	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	var answered, closed atomic.Int64
 	var done sync.WaitGroup

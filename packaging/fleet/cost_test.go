@@ -60,7 +60,7 @@ func TestCost(t *testing.T) {
 		c.Release()
 	}
 	want := int64(events * (costHosts - 1))
-	world.Eventually(t, 60*time.Second, "all hosts have read what they heard of", func() bool { return hosts[0].heard.Load() == want })
+	world.Eventually(t, world.Hang, "all hosts have read what they heard of", func() bool { return hosts[0].heard.Load() == want })
 	scripts, reads := calls(t, engine, "evalsha"), calls(t, engine, "get")-3*events // each script reads once
 	t.Logf("a refresh by one of %d hosts: %.1f scripts, %.1f messages, %.1f reads", costHosts, per(scripts, events), per(hosts[0].heard.Load(), events), per(reads, events))
 	// Each host's own look at the engine, every 5 s, is in these figures: 1 script and 3 reads.
@@ -115,7 +115,7 @@ func costFleet(t *testing.T, engine *enginetest.Engine) []costHost {
 			h.Close()
 		}
 	})
-	world.Eventually(t, 60*time.Second, "all hosts listen", func() bool {
+	world.Eventually(t, world.Hang, "all hosts listen", func() bool {
 		return engine.Do("PUBSUB", "NUMSUB", "stsmapd:news") == fmt.Sprintf("stsmapd:news\n%d", costHosts)
 	})
 	return hosts

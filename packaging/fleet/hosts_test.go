@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
 	"github.com/stsmapd/stsmapd/socketmap"
@@ -60,7 +59,7 @@ func startHost(t *testing.T, w *world.World, name, url, timeout string) *host {
 	}
 	h.Daemon = w.StartProcess(t, nil, "serve", "--config", h.config)
 	h.Inet = inet
-	world.Eventually(t, 20*time.Second, name+" reaches the engine", func() bool { return h.metric(t, "shared_failing") == 0 })
+	world.Eventually(t, world.Hang, name+" reaches the engine", func() bool { return h.metric(t, "shared_failing") == 0 })
 	return h
 }
 

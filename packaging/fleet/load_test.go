@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/packaging/pace"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -23,6 +24,7 @@ const (
 // load is what became of questions in one phase of a test.
 type load struct {
 	lasted time.Duration
+	watch  *pace.Watch     // at the same time
 	took   []time.Duration // sorted; of the questions about domains that are remembered
 	waited time.Duration   // the longest wait for an answer about a stranger
 }
@@ -36,7 +38,7 @@ func press(t *testing.T, hosts []*host, n *internet, domains int, duration time.
 	defer cancel()
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	sum := load{lasted: duration}
+	sum := load{lasted: duration, watch: pace.Start(t)}
 	workers := len(hosts) * connections
 	each := rate * int(tick) / int(time.Second) // for all connections in one tick
 	for i, h := range hosts {

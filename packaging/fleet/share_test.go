@@ -8,6 +8,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
 	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/packaging/pace"
 )
 
 // patient is the time that the engine has in tests that count: a busy machine must not make a host act as if it were alone.
@@ -73,16 +74,15 @@ func fetchedOnce(t *testing.T, hosts []*host, n *internet, domains int) {
 	if got := n.fetched(""); got < domains || got > domains+alone {
 		t.Errorf("%d GETs, want %d; %d times the engine did not answer within %s: %s", got, domains, alone, patient, strings.Join(n.twice(), ", "))
 	}
-	if alone > domains/100 {
+	if alone > domains/20 {
 		t.Errorf("%d times the engine did not answer within %s", alone, patient)
 	}
 }
 
-// changes: a change seen by one host is answered by all within 2 s, without another GET.
+// changes: a change seen by one host is answered by all within 2 s, on a machine that does nothing else, without another GET.
 func changes(t *testing.T, hosts []*host, n *internet) {
 	t.Helper()
-	const limit = 2 * time.Second
-	slowest := time.Duration(0)
+	watch, slowest := pace.Start(t), time.Duration(0)
 	for i := range 20 {
 		domain := n.domain(i)
 		before := n.fetched(domain)
@@ -91,7 +91,7 @@ func changes(t *testing.T, hosts []*host, n *internet) {
 		seer.run(t, "cache", "refresh", domain)
 		seen := time.Now()
 		for _, h := range hosts {
-			world.Eventually(t, 20*time.Second, h.name+" answers the change of "+domain, func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
+			world.Eventually(t, world.Hang, h.name+" answers the change of "+domain, func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
 		}
 		slowest = max(slowest, time.Since(seen))
 		if got := n.fetched(domain) - before; got != 1 {
@@ -99,7 +99,7 @@ func changes(t *testing.T, hosts []*host, n *internet) {
 		}
 	}
 	t.Logf("a change was answered by all hosts after %v at most", slowest.Round(time.Millisecond))
-	if slowest > limit {
+	if limit := watch.Limit(2 * time.Second); slowest > limit {
 		t.Errorf("a change was answered by all hosts after %v, want %v", slowest, limit)
 	}
 }
@@ -112,14 +112,14 @@ func poison(t *testing.T, engine *enginetest.Engine, hosts []*host, n *internet)
 	n.publish(overtaken, "2", "none")
 	hosts[0].run(t, "cache", "refresh", overtaken)
 	for _, h := range hosts {
-		world.Eventually(t, 20*time.Second, h.name+" answers the change of "+overtaken, func() bool { return h.Ask(t, "sts", overtaken) == "NOTFOUND " })
+		world.Eventually(t, world.Hang, h.name+" answers the change of "+overtaken, func() bool { return h.Ask(t, "sts", overtaken) == "NOTFOUND " })
 	}
 	heard := hosts[0].metric(t, `shared_messages_total{result="heard"}`)
 	for name, value := range map[string]string{domain: "P 1 garbage", overtaken: old} {
 		engine.Do("SET", "stsmapd:{"+name+"}", value)
 		engine.Do("PUBLISH", "stsmapd:news", "1 0123456789abcdef "+name)
 	}
-	world.Eventually(t, 20*time.Second, "the garbage is found and counted", func() bool {
+	world.Eventually(t, world.Hang, "the garbage is found and counted", func() bool {
 		found := 0
 		for _, h := range hosts {
 			found += h.metric(t, "shared_poisoned_total")
@@ -178,7 +178,7 @@ func forgets(t *testing.T, hosts []*host, n *internet) {
 	n.w.DNS.Set("_mta-sts."+domain, txt, "")
 	hosts[0].run(t, "cache", "forget", "--fleet", domain)
 	for _, h := range hosts {
-		world.Eventually(t, 20*time.Second, h.name+" has forgotten "+domain, func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
+		world.Eventually(t, world.Hang, h.name+" has forgotten "+domain, func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
 	}
 	for _, h := range hosts[1:] {
 		if h.Log.Lines("event=policy_forgotten") == nil {

@@ -44,9 +44,12 @@ func Sample(t testing.TB, what string, all, part int) int {
 	if All() || part >= all {
 		return all
 	}
-	note(fmt.Sprintf("%s%s: %d %s, here %d", onlyInAll, t.Name(), all, what, part))
+	Shorter(t, fmt.Sprintf("%d %s, here %d", all, what, part))
 	return part
 }
+
+// Shorter notes what `make test-all` does and this run does not, for a test that does a part of it.
+func Shorter(t testing.TB, what string) { note(onlyInAll + t.Name() + ": " + what) }
 
 // Note tells what is not tested, and why.
 func Note(what string) {
@@ -81,10 +84,10 @@ func Skip(t testing.TB, why string) {
 	t.Skip(what)
 }
 
-// Missing is Skip for what `make deps` or `make deps-all` installs as root on Debian: there the test fails.
+// Missing is Skip for what `make deps` installs as root on Debian: there the test fails.
 func Missing(t testing.TB, what string) {
 	t.Helper()
-	why := what + ", which `make deps` (for make test-all: `make deps-all`) makes or installs as root on Debian"
+	why := what + ", which `make deps` makes or installs as root on Debian"
 	if Installable() {
 		t.Fatalf("%s: %s", t.Name(), why)
 	}

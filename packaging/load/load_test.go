@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/packaging/pace"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -54,7 +56,7 @@ func TestFlood(t *testing.T) {
 }
 
 // TestArrears: 100,000 policies are due at once, as after a week off. Refreshes keep to their rate, and questions are
-// answered meanwhile in under 5 ms, 99 of 100.
+// answered meanwhile in under 5 ms, 99 of 100, on a machine that does nothing else.
 func TestArrears(t *testing.T) {
 	n := newInternet(t)
 	n.delay = 100 * time.Millisecond
@@ -67,32 +69,37 @@ func TestArrears(t *testing.T) {
 	go func() { defer close(upkeep); s.Run(ctx) }()
 	defer func() { cancel(); s.Close(); <-upkeep }()
 
-	const seconds = 10
+	const refreshes = 400 // no standstill
 	var took []time.Duration
+	watch := pace.Start(t)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	begin := time.Now()
-	for i := 0; time.Since(begin) < seconds*time.Second; i++ {
+	for i := 0; n.gets.Load() < refreshes; i++ {
 		<-tick.C
+		if time.Since(begin) > poll.Hang {
+			t.Fatalf("%d refreshes in %v", n.gets.Load(), poll.Hang)
+		}
 		asked := time.Now()
 		if got := outcome(s, withPolicy(i*7919%policies)); got != resolver.Enforce {
 			t.Fatalf("%v is answered %v", withPolicy(i*7919%policies), got)
 		}
 		took = append(took, time.Since(asked))
 	}
-	gets := n.gets.Load()
+	lasted := time.Since(begin)
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
-	t.Logf("%d refreshes in %d s; %d questions meanwhile, p99 %v, slowest %v", gets, seconds, len(took), p99, took[len(took)-1])
-	if rate := gets / seconds; rate > 52 || rate < 20 {
-		t.Errorf("%d refreshes a second, want at most 50, and no standstill", rate)
+	t.Logf("%d refreshes in %v; %d questions meanwhile, p99 %v, slowest %v", refreshes, lasted, len(took), p99, took[len(took)-1])
+	if rate := refreshes / lasted.Seconds(); rate > 52 {
+		t.Errorf("%.1f refreshes a second, want at most 50", rate)
 	}
-	if p99 > 5*time.Millisecond {
-		t.Errorf("99 of 100 questions were answered within %v, want 5 ms", p99)
+	// The reference's rounds are disturbed as a question is, at its two ends.
+	if limit := 5*time.Millisecond + 2*watch.Part(0.99); p99 > limit {
+		t.Errorf("99 of 100 questions were answered within %v, want %v on this machine now", p99, limit)
 	}
 }
 
-// TestStartWithAMillion: the store is not read before the first answer.
+// TestStartWithAMillion: the store is not read before the first answer, which comes in a small part of the time that reading takes.
 func TestStartWithAMillion(t *testing.T) {
 	n := newInternet(t)
 	dir := t.TempDir()
@@ -112,8 +119,15 @@ func TestStartWithAMillion(t *testing.T) {
 	defer func() { cancel(); s.Close(); <-upkeep }()
 	got := outcome(s, withPolicy(policies/2))
 	took := time.Since(begin)
-	t.Logf("first answer from a store of %d policies after %v", policies, took)
-	if got != resolver.Enforce || took > time.Second {
-		t.Errorf("the first answer is %v after %v, want enforce within 1 s", got, took)
+	begin = time.Now()
+	for _, err := range store.All(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := time.Since(begin)
+	t.Logf("first answer from a store of %d policies after %v; all of it is read in %v", policies, took, whole)
+	if got != resolver.Enforce || took > whole/4 {
+		t.Errorf("the first answer is %v after %v, want enforce within %v", got, took, whole/4)
 	}
 }

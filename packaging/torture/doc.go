@@ -6,6 +6,6 @@
 // before, is wrong, whatever has happened to the disk, the memory, the network or the process. To answer TEMP, or nothing
 // at all, is not: Postfix keeps the mail and asks again; but it is counted, and must end soon after the fault has.
 //
-// `make torture` runs all of it and prints a table, a line a fault; `make test` a shorter form (go test -short). The soak, a
+// `make torture` runs all of it and prints a table, a line a fault; `make test` a shorter form. The soak, a
 // run of hours that looks for leaks, is in packaging/torture/soak.
 package torture

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 )
 
 func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
@@ -21,16 +22,19 @@ type fault struct {
 	run  func(*testing.T, *rig)
 	// closed is how many connections may be closed without an answer: none, unless the fault ends the daemon.
 	closed int
-	// patience is how long the answer for a remembered policy may take; 0: patience.
+	// patience is how long the answer for a remembered policy may take on a machine that does nothing else; 0: patience.
 	patience time.Duration
 }
 
-// patience is how long the answer for a remembered policy may take on a busy machine. Postfix's own patience is 100 s.
+// patience is how long the answer for a remembered policy may take. Postfix's own patience is 100 s.
 const patience = 20 * time.Second
 
 // TestTorture injects every fault, and prints a line for each at the end. No answer may be wrong, and no policy lost.
 func TestTorture(t *testing.T) {
 	w := world.Open(t)
+	if !leftout.All() {
+		leftout.Shorter(t, "each fault as often and for as long as `make torture` has it")
+	}
 	table := &table{}
 	t.Run("faults", func(t *testing.T) {
 		for _, f := range faults() {
@@ -57,10 +61,10 @@ func faults() []fault {
 
 // rounds is how often a fault is injected: so often, or in the short form so often.
 func rounds(long, short int) int {
-	if testing.Short() {
-		return short
+	if leftout.All() {
+		return long
 	}
-	return long
+	return short
 }
 
 // row is what came of a fault.

@@ -12,15 +12,18 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is for attempts that are answered, or fail by themselves; impatience for those that have to time out.
+// patience is for attempts that are answered, or fail by themselves; impatience for those that have to time out with nothing before,
+// and slowness for those that are to get somewhere before that.
 const (
-	patience   = 20 * time.Second
+	patience   = poll.Hang
 	impatience = 150 * time.Millisecond
+	slowness   = 10 * impatience
 )
 
 func newClient(t *testing.T, cfg Config) *Client {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/stsmapd/stsmapd/packaging/pace"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
@@ -78,14 +79,10 @@ func TestCompressionTricks(t *testing.T) {
 			srv.On(asked, dns.TypeTXT, dnstest.Raw(func(packed []byte) []byte {
 				return answered(packed, 1, tc.records(len(answered(packed, 0)))...)
 			}))
-			begin := time.Now()
 			got, err := c.TXT(t.Context(), asked)
 			checkKind(t, err, Malformed)
 			if len(got.Records) > 0 || srv.Total() != 3 {
 				t.Errorf("got %+v after %d questions", got, srv.Total())
-			}
-			if took := time.Since(begin); took > patience/2 {
-				t.Errorf("took %v", took)
 			}
 		})
 	}
@@ -121,7 +118,7 @@ func TestManyRecords(t *testing.T) {
 			})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			begin := time.Now()
+			watch, begin := pace.Start(t), time.Now()
 			got, err := c.TXT(t.Context(), asked)
 			took := time.Since(begin)
 			runtime.ReadMemStats(&after)
@@ -129,7 +126,7 @@ func TestManyRecords(t *testing.T) {
 				t.Errorf("got %d records, %v, want %d", len(got.Records), err, tc.want)
 			}
 			// The server's part is in it, too.
-			if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 || took > patience/2 {
+			if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 || took > watch.Limit(10*time.Second) {
 				t.Errorf("%d bytes allocated, in %v", n, took)
 			}
 		})
@@ -142,7 +139,7 @@ func TestLateAnswer(t *testing.T) {
 	release := make(chan struct{})
 	late := dnstest.Hold(release, dnstest.Records(asked+" TXT late"))
 	srv.On(asked, dns.TypeTXT, late, dnstest.Answer)
-	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: time.Second, Attempts: 20})
+	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: slowness, Attempts: 20})
 	for range 2 {
 		got, err := c.TXT(t.Context(), asked)
 		check(t, got, err, answerOne)
@@ -269,12 +266,12 @@ func TestHalfAnswers(t *testing.T) {
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			t.Parallel()
-			c := newClient(t, Config{Servers: []string{rawServer(t, tc.f)}, Timeout: 2 * impatience, Attempts: 2})
-			begin := time.Now()
+			c := newClient(t, Config{Servers: []string{rawServer(t, tc.f)}, Timeout: slowness, Attempts: 2})
+			watch, begin := pace.Start(t), time.Now()
 			_, err := c.TXT(t.Context(), asked)
 			checkKind(t, err, tc.kind)
-			if took := time.Since(begin); took > patience {
-				t.Errorf("took %v", took)
+			if took, limit := time.Since(begin), watch.Limit(10*time.Second); took > limit {
+				t.Errorf("took %v, may take %v", took, limit)
 			}
 		})
 	}

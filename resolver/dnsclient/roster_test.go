@@ -66,8 +66,9 @@ func TestServersInTurn(t *testing.T) {
 		{"one server, one attempt", 1, hooks{dnstest.ServFail, dnstest.Answer}, nil, []int{1}, ServerFailure},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
+			t.Parallel()
 			var servers []*dnstest.Server
-			cfg := Config{Attempts: tc.attempts, Timeout: 4 * impatience}
+			cfg := Config{Attempts: tc.attempts, Timeout: slowness}
 			for _, h := range []hooks{tc.first, tc.second} {
 				if h != nil {
 					srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
@@ -97,7 +98,7 @@ func TestDeadServerIsAvoided(t *testing.T) {
 	dead := dnstest.New(t, dnstest.Config{Zone: zoneOne})
 	dead.On("*", dns.TypeANY, dnstest.Drop)
 	alive := dnstest.New(t, dnstest.Config{Zone: zoneOne})
-	c := newClient(t, Config{Servers: []string{dead.Addr(), alive.Addr()}, Timeout: 4 * impatience})
+	c := newClient(t, Config{Servers: []string{dead.Addr(), alive.Addr()}, Timeout: slowness})
 	k := onClock(c)
 	steps := []struct {
 		why         string

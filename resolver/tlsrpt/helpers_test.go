@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -50,7 +51,7 @@ func remove(t *testing.T, path string) {
 // receive returns the next datagram.
 func receive(t *testing.T, conn *net.UnixConn) []byte {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(poll.Hang)); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 1<<20)
@@ -84,7 +85,7 @@ func (e events) next(t *testing.T, level slog.Level, event string) map[string]sl
 			t.Fatalf("logged %v %q %v, want %v %s", r.Level, r.Message, attrs, level, event)
 		}
 		return attrs
-	case <-time.After(30 * time.Second):
+	case <-time.After(poll.Hang):
 		t.Fatalf("no log line %s", event)
 	}
 	return nil

@@ -253,8 +253,8 @@ var mxCases = []brokenCase{
 	{"refused", badMX(func(w *world) { w.address(mx1) }), false, "deferred: mx1.example.org cannot be reached on port 25: connection refused"},
 	{"black hole", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Step = 200 * time.Millisecond }), false,
 		"deferred: mx1.example.org cannot be reached on port 25: no answer within 200ms"},
-	{"out of time", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Timeout = time.Second }), false,
-		"deferred: mx1.example.org cannot be reached on port 25: not finished within 1s"},
+	{"out of time", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Timeout = 3 * time.Second }), false,
+		"deferred: mx1.example.org cannot be reached on port 25: not finished within 3s"},
 	{"second address answers", badMX(func(w *world) { w.address(mx1); w.mail(mx1, w.good(mx1)) }), true, "delivered, verified"},
 	{"second family answers", badMX(func(w *world) {
 		w.dns.Add("mx1.example.org. 300 IN AAAA 2a00::1")

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
@@ -111,7 +112,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 			t.Fatal(err)
 		}
 	}
-	client, err := dnsclient.New(dnsclient.Config{Servers: []string{d.dns.Addr()}, Timeout: 2 * time.Second, Attempts: 2})
+	client, err := dnsclient.New(dnsclient.Config{Servers: []string{d.dns.Addr()}, Timeout: poll.Hang})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 	}
 	t.Cleanup(func() {
 		d.client.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), poll.Hang)
 		defer cancel()
 		d.server.Shutdown(ctx)
 		if err := <-served; err != nil {
@@ -217,7 +218,7 @@ func (d *daemon) raw(request string) string {
 	}
 	defer conn.Close()
 	_, _ = conn.Write([]byte(request)) // the server may have heard enough before its end
-	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(poll.Hang)); err != nil {
 		d.t.Fatal(err)
 	}
 	var answer bytes.Buffer
