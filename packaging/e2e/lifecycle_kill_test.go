@@ -24,8 +24,8 @@ import (
 
 const (
 	kills      = 200
-	lifeMax    = 100 * time.Millisecond // from the first answer on
-	hurry      = 20                     // times as many lives as kills: so many and too little learnt is a hang
+	lifeMax    = 100 * time.Millisecond // from the first answer on; more where the machine does too little in that
+	tries      = 10                     // times as many lives as kills: then nothing is written at all
 	learners   = 3
 	changers   = 2
 	due        = 2000 // policies that are due for their daily refresh from the first life on
@@ -81,9 +81,9 @@ func TestKilledAmongWrites(t *testing.T) {
 	begin := time.Now()
 	lives := 0
 	for ; lives < least || !k.enough(least); lives++ {
-		k.live(t)
-		if t.Failed() || lives == hurry*least {
-			t.Fatalf("in life %d; %d changes, and the others too few", lives+1, k.changes.Load())
+		k.live(t, lifeMax<<(lives/least))
+		if t.Failed() || lives == tries*least {
+			t.Fatalf("in life %d, after %d changes", lives+1, k.changes.Load())
 		}
 	}
 	took := time.Since(begin)
@@ -159,8 +159,8 @@ func (k *killing) seed(t *testing.T) {
 }
 
 // live is one life of the daemon: what it knows from the one before is looked at with the internet dead; then it is given
-// much to write, and killed.
-func (k *killing) live(t *testing.T) {
+// much to write, and killed after a while of at most lasting.
+func (k *killing) live(t *testing.T, lasting time.Duration) {
 	t.Helper()
 	k.p.Dead.Store(true)
 	d := k.w.DaemonOf(t, k.p, k.inet, k.stateDir)
@@ -197,7 +197,7 @@ func (k *killing) live(t *testing.T) {
 	if !answered {
 		t.Errorf("nothing is answered; log:\n%s", d.Log)
 	}
-	moment := time.NewTimer(time.Duration(k.random.Int64N(int64(lifeMax))))
+	moment := time.NewTimer(time.Duration(k.random.Int64N(int64(lasting))))
 	<-moment.C
 	d.Signal(t, syscall.SIGKILL)
 	if code := d.Wait(t); code != -1 {
