@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -233,7 +234,8 @@ func TestMemoryConcurrently(t *testing.T) {
 
 // TestMemoryOfAMillion measures what an absence costs.
 func TestMemoryOfAMillion(t *testing.T) {
-	const n, most = 1_000_000, 100
+	const most = 100
+	n := leftout.Sample(t, "absences in memory", 1_000_000, 200_000)
 	now := storetest.Clock()
 	before := heap()
 	m := NewMemory(MemoryOptions{MaxNegative: n})
@@ -253,7 +255,8 @@ func TestMemoryOfAMillion(t *testing.T) {
 
 // TestMemoryOfPolicies measures what a policy costs that came from the store and was answered once.
 func TestMemoryOfPolicies(t *testing.T) {
-	const n, most = 100_000, 750
+	const most = 750
+	n := leftout.Sample(t, "policies in memory", 100_000, 30_000)
 	now := storetest.Clock()
 	policy := func(i int) *resolver.Held {
 		name := million(i).String()
@@ -279,7 +282,7 @@ func TestMemoryOfPolicies(t *testing.T) {
 	for i := range n {
 		m.PutPolicy(policy(i))
 	}
-	each := float64(heap()-before) / n
+	each := float64(heap()-before) / float64(n)
 	t.Logf("%d policies, %.0f bytes each", m.Policies(), each)
 	if each > most || m.Policies() != n {
 		t.Errorf("%.0f bytes for each of %d policies, want %d at most", each, m.Policies(), most)

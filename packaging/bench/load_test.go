@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
@@ -168,7 +169,7 @@ func TestEcho(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- echo([]string{"9:NOTFOUND ,", spec}) }() // until the tests end
 	var o outcome
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(poll.Hang); ; {
 		var err error
 		if o, err = perform(t, job{Spec: spec, Conns: 5, Names: names{Zone: near}, Expect: "NOTFOUND ", Limit: 50}); err == nil {
 			break

@@ -42,8 +42,8 @@ func NewTarget(t testing.TB, w *world.World, p *world.Publishers, stateDir, more
 		Address: netip.AddrPortFrom(host, 8461).String(), Metrics: netip.AddrPortFrom(host, 9461).String(),
 	}
 	d.text = fmt.Sprintf("control = %q\nmetrics = %q\nlisten = [%q]\nstate_dir = %q\n", d.Control, d.Metrics, "inet:"+d.Address, stateDir) +
-		fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"1s\"\nattempts = 2\n", p.Resolver) +
-		fmt.Sprintf("[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"5s\"\n", w.CAFile) + more
+		fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"\nattempts = 3\n", p.Resolver) +
+		fmt.Sprintf("[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"20s\"\n", w.CAFile) + more
 	d.Configure(t, d.text)
 	return d
 }

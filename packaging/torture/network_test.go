@@ -184,7 +184,9 @@ func reloadStorm(t *testing.T, r *rig) {
 	stop := r.load(t)
 	defer stop()
 	bad := badConfigurations(r.d.Text())
-	for i := range rounds(500, 50) {
+	refused := func() int { return len(r.d.Log.Lines("event=reload_failed")) }
+	begin := time.Now()
+	for i := 0; i < rounds(500, 50) || refused() < len(bad) && time.Since(begin) < world.Hang; i++ {
 		text := r.d.Text()
 		if i%2 == 0 {
 			text = bad[i/2%len(bad)]
@@ -194,7 +196,7 @@ func reloadStorm(t *testing.T, r *rig) {
 		r.injected++
 		wait(20 * time.Millisecond)
 	}
-	if len(r.d.Log.Lines("event=reload_failed")) < len(bad) {
+	if refused() < len(bad) {
 		t.Errorf("hardly any configuration was refused; log:\n%s", r.d.Log)
 	}
 	r.d.Configure(t, r.d.Text())

@@ -20,7 +20,7 @@ import (
 func TestSend(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
-	c, log := collector(t, path, patience)
+	c, log := collector(t, path, time.Hour)
 	c.Send(sample())
 	var got any
 	if err := json.Unmarshal(receive(t, conn), &got); err != nil {
@@ -48,7 +48,7 @@ func TestSend(t *testing.T) {
 func TestLargest(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
-	c, _ := collector(t, path, patience)
+	c, _ := collector(t, path, time.Hour)
 	r := sample()
 	r.Policy = lines(20000, 10)
 	c.Send(r)
@@ -84,7 +84,7 @@ func TestAway(t *testing.T) {
 		t.Run(c.why, func(t *testing.T) {
 			path := socketPath(t)
 			c.make(t, path)
-			collector, log := collector(t, path, patience)
+			collector, log := collector(t, path, time.Hour)
 			for n := range 5 {
 				collector.Send(numbered(n))
 			}
@@ -104,7 +104,7 @@ func TestAway(t *testing.T) {
 
 // TestAwayPath: a path that no socket can have is no reason to fail either.
 func TestAwayPath(t *testing.T) {
-	c, log := collector(t, "/"+strings.Repeat("long", 50), patience)
+	c, log := collector(t, "/"+strings.Repeat("long", 50), time.Hour)
 	c.Send(sample())
 	c.Close()
 	checkStats(t, c, 0, 1)
@@ -116,7 +116,7 @@ func TestAwayPath(t *testing.T) {
 func TestRestart(t *testing.T) {
 	path := socketPath(t)
 	first := listen(t, path)
-	c, log := collector(t, path, patience)
+	c, log := collector(t, path, time.Hour)
 	c.Send(numbered(1))
 	if got := domainOf(t, receive(t, first)); got != "d1.example.com" {
 		t.Errorf("the first has %s", got)
@@ -152,7 +152,7 @@ func TestRestart(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	path := socketPath(t)
 	first := listen(t, path)
-	c, log := collector(t, path, patience)
+	c, log := collector(t, path, time.Hour)
 	c.Send(numbered(1))
 	receive(t, first)
 	remove(t, path)
@@ -284,7 +284,7 @@ func TestClose(t *testing.T) {
 func TestNotSent(t *testing.T) {
 	path := socketPath(t)
 	listen(t, path)
-	c, log := collector(t, path, patience)
+	c, log := collector(t, path, time.Hour)
 	c.Send(Report{})
 	c.Close()
 	checkStats(t, c, 0, 1)
