@@ -18,9 +18,9 @@ build:
 release:
 	packaging/tools/release.sh
 
-# What the tests need, formatting, vet, staticcheck, every package, with one Postfix (the machine's) and samples of the large matrices.
-# Its last lines say how long each step took, what only `make test-all` covers, and what was left out for want of something on this
-# machine; with CI=true nothing may be.
+# What the tests need, formatting, vet, staticcheck, every package, with one Postfix (the machine's) and samples of the
+# large matrices. Its last lines say how long each step took, what only `make test-all` covers, and what was left out
+# for want of something on this machine; with CI=true nothing may be.
 test:
 	packaging/tools/test.sh
 
@@ -32,8 +32,8 @@ test-all: test
 lint:
 	packaging/tools/lint.sh
 
-# A real Postfix against the real daemon, in namespaces of its own: as root on Linux, with Debian's postfix. STSMAPD_TEST_ALL=1 for
-# every Postfix.
+# A real Postfix against the real daemon, in namespaces of its own: as root on Linux, with Debian's postfix.
+# STSMAPD_TEST_ALL=1 for every Postfix.
 e2e: deps
 	packaging/tools/e2e.sh
 

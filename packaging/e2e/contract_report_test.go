@@ -288,7 +288,7 @@ func TestContractTLSRPTCollectorAway(t *testing.T) {
 			}
 			slices.Sort(longer)
 			median := longer[len(longer)/2]
-			t.Logf("answers took longer with a report than without by %v to %v, the median is %v", longer[0], longer[len(longer)-1], median)
+			t.Logf("with a report an answer takes longer by %v to %v, the median is %v", longer[0], longer[len(longer)-1], median)
 			// A datagram waits 1 s for a full collector, 0.8 s for the slow one.
 			if median > 400*time.Millisecond {
 				t.Errorf("a failure to report delays the answer by %v: as long as the collector would take", median)

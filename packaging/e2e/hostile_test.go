@@ -15,8 +15,8 @@ import (
 const (
 	// fetchTimeout is the longest that a fetch may take in these tests.
 	fetchTimeout = 2 * time.Second
-	// hostileLimit is within what an answer must come though its policy host is the worst, on a machine that does nothing else: the DNS
-	// and a fetch.
+	// hostileLimit is within what an answer must come though its policy host is the worst, on a machine that does nothing
+	// else: the DNS and a fetch.
 	hostileLimit = fetchTimeout + 3*time.Second
 )
 

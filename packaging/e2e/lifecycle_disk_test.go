@@ -94,7 +94,9 @@ func TestDiskTrouble(t *testing.T) {
 			}
 			trouble.end(t, disk, v.d)
 			begin := time.Now()
-			world.Eventually(t, world.Hang, "the store's recovery", func() bool { return len(v.d.Log.Lines("event=store_recovered")) > 0 })
+			world.Eventually(t, world.Hang, "the store's recovery", func() bool {
+				return len(v.d.Log.Lines("event=store_recovered")) > 0
+			})
 			t.Logf("%d policies answered in the trouble, %d of them learnt or changed in it; all written %v after its end",
 				len(v.policies), len(v.policies)-stored+1, time.Since(begin).Round(time.Second))
 			if lines := v.d.Log.Lines("event=store_"); len(lines) != 2 {

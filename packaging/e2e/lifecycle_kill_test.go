@@ -58,9 +58,9 @@ func (l *ledger) recently() int {
 	return len(l.recent)
 }
 
-// TestKilledAmongWrites kills the daemon 200 times and more, at random moments while it learns, changes and refreshes policies, until
-// it has written enough for that to say much. Its store opens every time, and knows every policy that was ever answered: that or a
-// newer one of its domain.
+// TestKilledAmongWrites kills the daemon 200 times and more, at random moments while it learns, changes and refreshes
+// policies, until it has written enough for that to say much. Its store opens every time, and knows every policy that
+// was ever answered: that or a newer one of its domain.
 func TestKilledAmongWrites(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -92,7 +92,8 @@ func TestKilledAmongWrites(t *testing.T) {
 	for _, domain := range k.ledger.all {
 		k.check(t, d, domain)
 	}
-	t.Logf("%d kills in %v: %d policies learnt, %d changes, %d refreshes seen, %d answers of policies checked; all %d policies ever answered are there",
+	t.Logf("%d kills in %v: %d policies learnt, %d changes, %d refreshes seen, %d answers of policies checked; "+
+		"all %d policies ever answered are there",
 		lives, took.Round(time.Second), len(k.ledger.all)-due, k.changes.Load(), k.refreshed(), k.checks, len(k.ledger.all))
 	k.read(t, d)
 }

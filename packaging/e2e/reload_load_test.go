@@ -17,8 +17,8 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
-// TestReloadUnderLoad sends SIGHUP again and again while 10,000 questions a second are asked, or as many as the machine can carry: each
-// of them is answered, with the policy.
+// TestReloadUnderLoad sends SIGHUP again and again while 10,000 questions a second are asked, or as many as the machine
+// can carry: each of them is answered, with the policy.
 func TestReloadUnderLoad(t *testing.T) {
 	w := world.Open(t)
 	d := w.Domain("busy")
@@ -67,8 +67,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	for _, s := range slowest {
 		worst = max(worst, s)
 	}
-	t.Logf("%d questions in %v, %d reloads meanwhile; the slowest %d took %v", asked, took.Round(time.Millisecond), reloads, batch, worst)
-	if got := m.get(t, "/metrics"); !strings.Contains(got, fmt.Sprintf("stsmapd_questions_total{map=\"sts\",outcome=\"enforce\"} %d\n", asked+1)) {
+	t.Logf("%d questions in %v, %d reloads meanwhile; the slowest %d took %v",
+		asked, took.Round(time.Millisecond), reloads, batch, worst)
+	counted := fmt.Sprintf("stsmapd_questions_total{map=\"sts\",outcome=\"enforce\"} %d\n", asked+1)
+	if got := m.get(t, "/metrics"); !strings.Contains(got, counted) {
 		t.Errorf("not every question was counted:\n%s", got)
 	}
 }

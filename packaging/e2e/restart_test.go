@@ -11,8 +11,8 @@ import (
 	"github.com/stsmapd/stsmapd/packaging/leftout"
 )
 
-// soon is how soon after its first answer a daemon is ended: too soon for anything but what was done before the answer. A round in
-// which the machine was too busy for that says less, and another is made.
+// soon is how soon after its first answer a daemon is ended: too soon for anything but what was done before the answer.
+// A round in which the machine was too busy for that says less, and another is made.
 const soon = 50 * time.Millisecond
 
 // TestPoliciesSurvive ends a daemon again and again right after it has answered for a new domain, whose DNS and HTTPS are dead

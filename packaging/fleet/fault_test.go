@@ -15,12 +15,13 @@ const (
 	known = 300
 	// phase is how long the hosts are pressed in each state of the engine.
 	phase = 3 * time.Second
-	// strangerLimit bounds the wait for an answer about a new domain while the engine does not answer, on a machine that does nothing
-	// else: a look at the DNS, and what is left of the engine's time.
+	// strangerLimit bounds the wait for an answer about a new domain while the engine does not answer, on a machine that
+	// does nothing else: a look at the DNS, and what is left of the engine's time.
 	strangerLimit = 3 * time.Second
 )
 
-// unharmed is the p99 that is allowed where without a fault it is normal, by what the machine did to the reference meanwhile.
+// unharmed is the p99 that is allowed where without a fault it is normal, by what the machine did to the reference
+// meanwhile.
 func unharmed(normal time.Duration, watch *pace.Watch) time.Duration {
 	return 10*normal + 20*time.Millisecond + 2*watch.Part(0.99)
 }

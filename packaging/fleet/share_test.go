@@ -79,7 +79,8 @@ func fetchedOnce(t *testing.T, hosts []*host, n *internet, domains int) {
 	}
 }
 
-// changes: a change seen by one host is answered by all within 2 s, on a machine that does nothing else, without another GET.
+// changes: a change seen by one host is answered by all within 2 s, on a machine that does nothing else, without
+// another GET.
 func changes(t *testing.T, hosts []*host, n *internet) {
 	t.Helper()
 	watch, slowest := pace.Start(t), time.Duration(0)

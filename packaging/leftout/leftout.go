@@ -1,5 +1,6 @@
-// Package leftout says what a run of the tests covers, and tells it what was left out, so that its last lines say so: a test that is
-// skipped in silence looks like one that has passed. `make test-all` covers everything, `make test` samples of the large matrices.
+// Package leftout says what a run of the tests covers, and tells it what was left out, so that its last lines say so: a
+// test that is skipped in silence looks like one that has passed. `make test-all` covers everything, `make test`
+// samples of the large matrices.
 package leftout
 
 import (
@@ -38,7 +39,8 @@ func AllOnly(t testing.TB, what string) {
 	t.Skip("only in make test-all: " + what)
 }
 
-// Sample returns how much of something large a test is to do: all of it in `make test-all`, otherwise a part, which it notes.
+// Sample returns how much of something large a test is to do: all of it in `make test-all`, otherwise a part, which it
+// notes.
 func Sample(t testing.TB, what string, all, part int) int {
 	t.Helper()
 	if All() || part >= all {
@@ -100,11 +102,12 @@ func Installable() bool {
 	return err == nil && os.Geteuid() == 0 && slices.Contains(strings.Fields(string(text)), "ID=debian")
 }
 
-// InFolder is the Debian of which packaging/tools/chroot.sh makes a folder for every run; the others are for `make test-all`.
+// InFolder is the Debian of which packaging/tools/chroot.sh makes a folder for every run; the others are for `make
+// test-all`.
 const InFolder = "debian-12-base"
 
-// Folder returns the path of a folder with another Debian in it, such as "debian-sid". A test of one that this run does not cover is
-// skipped as by AllOnly, and where a folder is missing as by Missing.
+// Folder returns the path of a folder with another Debian in it, such as "debian-sid". A test of one that this run does
+// not cover is skipped as by AllOnly, and where a folder is missing as by Missing.
 func Folder(t testing.TB, name string) string {
 	t.Helper()
 	if name != InFolder {

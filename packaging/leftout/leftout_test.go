@@ -37,7 +37,8 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
-// TestFolder: a folder that this run does not cover is not looked for, and what is there is found where chroot.sh makes it.
+// TestFolder: a folder that this run does not cover is not looked for, and what is there is found where chroot.sh makes
+// it.
 func TestFolder(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)

@@ -89,7 +89,8 @@ func TestArrears(t *testing.T) {
 	lasted := time.Since(begin)
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
-	t.Logf("%d refreshes in %v; %d questions meanwhile, p99 %v, slowest %v", refreshes, lasted, len(took), p99, took[len(took)-1])
+	t.Logf("%d refreshes in %v; %d questions meanwhile, p99 %v, slowest %v",
+		refreshes, lasted, len(took), p99, took[len(took)-1])
 	if rate := refreshes / lasted.Seconds(); rate > 52 {
 		t.Errorf("%.1f refreshes a second, want at most 50", rate)
 	}
@@ -99,7 +100,8 @@ func TestArrears(t *testing.T) {
 	}
 }
 
-// TestStartWithAMillion: the store is not read before the first answer, which comes in a small part of the time that reading takes.
+// TestStartWithAMillion: the store is not read before the first answer, which comes in a small part of the time that
+// reading takes.
 func TestStartWithAMillion(t *testing.T) {
 	n := newInternet(t)
 	dir := t.TempDir()

@@ -1,5 +1,5 @@
-// Package pace judges times in tests by what the machine does at the same moment: other programs may keep it busy, and a bound of
-// so many seconds would be one on them.
+// Package pace judges times in tests by what the machine does at the same moment: other programs may keep it busy, and
+// a bound of so many seconds would be one on them.
 package pace
 
 import (
@@ -20,8 +20,9 @@ const (
 	effort = 20_000
 )
 
-// Watch is a reference that runs beside a test: a plain echo server in this process, which is asked every few milliseconds and works
-// a little for each answer. How long its rounds take tells what the machine does to a program at that moment.
+// Watch is a reference that runs beside a test: a plain echo server in this process, which is asked every few
+// milliseconds and works a little for each answer. How long its rounds take tells what the machine does to a program at
+// that moment.
 type Watch struct {
 	quiet time.Duration // of a round that nothing disturbs: the fastest
 
@@ -125,8 +126,8 @@ func (w *Watch) Part(of float64) time.Duration {
 	return sorted[int(of*float64(len(sorted)-1))]
 }
 
-// Limit returns what may take this long on a machine that does nothing else may take on this one as it was since Start: so many times
-// longer as the reference's rounds took on average, and twice the longest of them.
+// Limit returns what may take this long on a machine that does nothing else may take on this one as it was since Start:
+// so many times longer as the reference's rounds took on average, and twice the longest of them.
 func (w *Watch) Limit(quiet time.Duration) time.Duration {
 	w.mu.Lock()
 	slowdown := float64(w.sum) / float64(time.Duration(len(w.rounds))*w.quiet)

@@ -3,6 +3,7 @@ package pace
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,24 +39,20 @@ func TestWatch(t *testing.T) {
 		defer w.mu.Unlock()
 		return len(w.rounds)
 	}
-	end := make(chan struct{})
+	var end atomic.Bool
 	var busy sync.WaitGroup
 	for range 4 * runtime.GOMAXPROCS(0) {
 		busy.Go(func() {
-			for {
-				select {
-				case <-end:
-					return
-				default:
-				}
+			for !end.Load() {
 			}
 		})
 	}
-	defer func() { close(end); busy.Wait() }()
+	defer func() { end.Store(true); busy.Wait() }()
 	poll.Eventually(t, poll.Hang, "rounds of the reference", func() bool { return rounds() > calibration+20 })
 	const quiet = time.Second
 	poll.Eventually(t, poll.Hang, "a slower reference", func() bool { return w.Limit(quiet) > 2*quiet })
 	if w.Part(0) < w.quiet || w.Part(0.5) > w.Part(1) {
-		t.Errorf("the fastest round took %v, half of them up to %v, all up to %v; the calibration %v", w.Part(0), w.Part(0.5), w.Part(1), w.quiet)
+		t.Errorf("the fastest round took %v, half of them up to %v, all up to %v; in the calibration the fastest took %v",
+			w.Part(0), w.Part(0.5), w.Part(1), w.quiet)
 	}
 }

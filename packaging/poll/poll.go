@@ -9,8 +9,8 @@ import (
 // interval is the time between two questions.
 const interval = 5 * time.Millisecond
 
-// Hang is the limit of a wait for what comes by itself. It only ends a test that hangs: no test may be right or wrong by how much less
-// the machine takes. A bound on time that decides something is judged by package pace.
+// Hang is the limit of a wait for what comes by itself. It only ends a test that hangs: no test may be right or wrong
+// by how much less the machine takes. A bound on time that decides something is judged by package pace.
 const Hang = 5 * time.Minute
 
 // Until asks done every few milliseconds and reports whether it said yes within the limit.

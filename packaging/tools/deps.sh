@@ -5,10 +5,11 @@
 set -eu
 
 # postfix: the end-to-end tests deliver mail with it. gcc, libc6-dev: go test -race. ca-certificates: fetching modules.
-# debootstrap, and what it checks signatures with: chroot.sh. prometheus: the dashboard's queries and the alert rules are evaluated
-# by it. systemd: its tools start the daemon and judge its unit. man-db: the manual pages are shown. bash-completion, zsh, fish:
-# completions are tried in them. lintian, rpm: they judge the packages. redis-server: what a fleet shares is tested with it. unbound:
-# the validating resolver of the tests of DANE. chromium: the status page is looked at with it.
+# debootstrap, and what it checks signatures with: chroot.sh. prometheus: the dashboard's queries and the alert rules
+# are evaluated by it. systemd: its tools start the daemon and judge its unit. man-db: the manual pages are shown.
+# bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages. redis-server: what a
+# fleet shares is tested with it. unbound: the validating resolver of the tests of DANE. chromium: the status page is
+# looked at with it.
 wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus systemd man-db
 	bash-completion zsh fish lintian rpm redis-server unbound'
 [ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium"

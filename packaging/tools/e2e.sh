@@ -1,6 +1,6 @@
 #!/bin/sh
-# The end-to-end tests. -count=1: the daemon they run is no import of theirs, so the test cache cannot see it change. -timeout only ends
-# what hangs.
+# The end-to-end tests. -count=1: the daemon they run is no import of theirs, so the test cache cannot see it change.
+# -timeout only ends what hangs.
 set -eu
 cd "$(dirname "$0")/../.."
 race=$(packaging/tools/race.sh)

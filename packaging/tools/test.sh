@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make test`, and with STSMAPD_TEST_ALL=1 `make test-all`. Ends with how long each step took, what only `make test-all` covers, and
-# what was left out because this machine lacks something.
+# `make test`, and with STSMAPD_TEST_ALL=1 `make test-all`. Ends with how long each step took, what only `make test-all`
+# covers, and what was left out because this machine lacks something.
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
@@ -25,7 +25,8 @@ step() {
 	printf '%6d s  %s: %s\n' $(($(date +%s) - begin)) "$name" "$result" >>"$scratch/steps"
 }
 
-# tests runs go test on packages one after the other: each of them fills the machine by itself. -timeout only ends what hangs.
+# tests runs go test on packages one after the other: each of them fills the machine by itself. -timeout only ends what
+# hangs.
 # -count=1: the daemon that most of them run is no import of theirs, so the test cache cannot see it change.
 tests() {
 	"$go" test -count=1 -v -p 1 -timeout 60m "$@"
@@ -33,15 +34,18 @@ tests() {
 
 units() {
 	race=$(packaging/tools/race.sh)
+	apart='/packaging/\(e2e\|load\|torture\|fleet\|install\)'
 	# shellcheck disable=SC2046,SC2086
-	"$go" test $race -timeout 60m $("$go" list ./... | grep -v -e /packaging/e2e -e /packaging/load -e /packaging/torture -e /packaging/fleet -e /packaging/install)
+	"$go" test $race -timeout 60m $("$go" list ./... | grep -v "$apart")
 }
 
 # The model once more, for longer and without the race detector.
 model() {
-	events=300000
-	[ "${STSMAPD_TEST_ALL:-}" != 1 ] || events=2000000
-	[ "${STSMAPD_TEST_ALL:-}" = 1 ] || echo "ONLY IN make test-all: TestModel: 2000000 events, here $events" >>"$STSMAPD_TEST_LEFT_OUT"
+	events=2000000
+	if [ "${STSMAPD_TEST_ALL:-}" != 1 ]; then
+		events=300000
+		echo "ONLY IN make test-all: TestModel: 2000000 events, here $events" >>"$STSMAPD_TEST_LEFT_OUT"
+	fi
 	STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-$events} tests -run '^TestModel$' ./resolver
 }
 

@@ -186,7 +186,8 @@ func wait(d time.Duration) {
 	<-timer.C
 }
 
-// recoveryLimit is for what a daemon does by itself: learn new policies again when a fault is over, above all. The table says when.
+// recoveryLimit is for what a daemon does by itself: learn new policies again when a fault is over, above all. The
+// table says when.
 const recoveryLimit = world.Hang
 
 // recovers waits until a new policy is learnt, and notes how long after the end of the fault that was.

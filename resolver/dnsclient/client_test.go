@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is for attempts that are answered, or fail by themselves; impatience for those that have to time out with nothing before,
-// and slowness for those that are to get somewhere before that.
+// patience is for attempts that are answered, or fail by themselves; impatience for those that have to time out with
+// nothing before, and slowness for those that are to get somewhere before that.
 const (
 	patience   = poll.Hang
 	impatience = 150 * time.Millisecond

@@ -115,7 +115,8 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.opts = Options{
-		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: poll.Hang, Timeout: poll.Hang, Dial: w.dial, Now: testNow,
+		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: poll.Hang, Timeout: poll.Hang, Dial: w.dial,
+		Now:   testNow,
 		Fetch: resolver.FetchConfig{Roots: pool([]*x509.Certificate{w.ca.cert}), Timeout: poll.Hang, UserAgent: "test"},
 	}
 	return w

@@ -56,8 +56,8 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// perProcessor is how many tests run at a time for each processor: most of their time they wait, for stsmapd to look at a record again,
-// say.
+// perProcessor is how many tests run at a time for each processor: most of their time they wait, for stsmapd to look at
+// a record again, say.
 const perProcessor = 6
 
 // allowParallel lets more tests run at a time than there are processors, unless -parallel says otherwise.
@@ -173,7 +173,8 @@ func enter(root string) error {
 		return fmt.Errorf("mounting a tmpfs on /var/lib: %w", err)
 	}
 	resolvConf := filepath.Join(root, "resolv.conf")
-	if err := os.WriteFile(resolvConf, []byte("nameserver "+dnsAddress+"\noptions timeout:10 attempts:2\n"), 0o644); err != nil {
+	text := "nameserver " + dnsAddress + "\noptions timeout:10 attempts:2\n"
+	if err := os.WriteFile(resolvConf, []byte(text), 0o644); err != nil {
 		return err
 	}
 	target, err := filepath.EvalSymlinks("/etc/resolv.conf")

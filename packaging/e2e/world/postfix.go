@@ -105,9 +105,9 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 	return p
 }
 
-// Start starts Postfix; it stops with the test, and its log is shown if the test failed. Where as many run as the machine has
-// processors it waits until one of them stops, and so a test that starts one should not be parallel: those that wait have their share
-// of -parallel, which the subtests of those that run may need.
+// Start starts Postfix; it stops with the test, and its log is shown if the test failed. Where as many run as the
+// machine has processors it waits until one of them stops, and so a test that starts one should not be parallel: those
+// that wait have their share of -parallel, which the subtests of those that run may need.
 func (p *Postfix) Start(t testing.TB) {
 	t.Helper()
 	p.slots <- struct{}{}

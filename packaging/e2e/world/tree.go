@@ -45,8 +45,8 @@ type treeKey struct {
 // Resolver is the address of the world's DNS server, which does no DNSSEC.
 func (w *World) Resolver() netip.Addr { return netip.MustParseAddr(dnsAddress) }
 
-// Tree returns a tree of this system whose programs ask this resolver, on port 53. Where this run does not cover the system, or it is
-// not there, the test is skipped or fails as by [leftout.Folder].
+// Tree returns a tree of this system whose programs ask this resolver, on port 53. Where this run does not cover the
+// system, or it is not there, the test is skipped or fails as by [leftout.Folder].
 func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 	t.Helper()
 	base := system.base(t)

@@ -39,7 +39,8 @@ type validator struct {
 	err error
 }
 
-// Validator returns the world's validating resolver, the machine's unbound. Where there is none the test is skipped as by [Program].
+// Validator returns the world's validating resolver, the machine's unbound. Where there is none the test is skipped as
+// by [Program].
 func (w *World) Validator(t testing.TB) *Validator {
 	t.Helper()
 	program := Program(t, "unbound")
