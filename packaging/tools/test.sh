@@ -55,7 +55,7 @@ step 'unit tests, with the race detector' units
 # Without the race detector: these measure memory and time.
 step 'load' tests ./packaging/load
 step 'fleet' tests ./packaging/fleet
-step 'torture' tests ./packaging/torture/...
+step 'torture' tests -parallel $((2 * $(nproc))) ./packaging/torture/... # each fault has a daemon under load
 step 'the model' model
 step 'end to end' packaging/tools/e2e.sh
 step 'packages' tests ./packaging/install
