@@ -2,7 +2,7 @@ package resolver
 
 import "time"
 
-// Absence is why nothing is held for a domain: NoPolicy, *LookupFailed or *FetchFailed. It is an STSFinding.
+// Absence is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an STSFinding.
 type Absence interface {
 	STSFinding
 	// Fresh reports whether the absence may be answered at now without looking again.
@@ -92,6 +92,8 @@ func brief(now time.Time, a Absence) Absence {
 		b := *a
 		b.CheckAt = earlier(b.CheckAt, soon)
 		return &b
+	case *HostFailed: // it holds for less
+		return a
 	default:
 		return noPolicy(now, minNegative)
 	}

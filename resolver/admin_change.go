@@ -82,7 +82,7 @@ func (d demanded) meet(found STSFinding) {
 const maxDemandSteps = 8
 
 // Refresh fetches a domain's policy now, whatever its id, its backoff and the time when it is due, by the same path as all
-// other fetches. It returns what is known afterwards: *Held, NoPolicy, *LookupFailed or *FetchFailed. The error is nil when
+// other fetches. It returns what is known afterwards: *Held, NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. The error is nil when
 // the fetch succeeded, and when the DNS says that there is no policy; ErrNotTried, ErrClosed or ctx's; else it says what is
 // wrong with the domain's DNS or policy host, and a live policy stays in force as ever.
 func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (STSFinding, error) {
@@ -99,7 +99,11 @@ func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (STSFinding,
 		}
 		select {
 		case <-d.done:
-			return d.outcome()
+			found, err := d.outcome()
+			if faults := s.hostFaults.list(); errors.Is(err, ErrNotTried) && len(faults) > 0 {
+				err = fmt.Errorf("%w: %w", err, faults[0].Err)
+			}
+			return found, err
 		default:
 		}
 	}
@@ -120,6 +124,8 @@ func (d *demand) outcome() (STSFinding, error) {
 	case *LookupFailed:
 		return f, f.Err
 	case *FetchFailed:
+		return f, f.Err
+	case *HostFailed:
 		return f, f.Err
 	case NoPolicy:
 		return f, nil

@@ -19,6 +19,8 @@ type Status struct {
 	Unwritten int  // and those for which there was no room to wait: in memory alone
 	Failing   bool // the last write to the store failed
 
+	HostFaults []HostFault // that keep this host from looking for policies; empty: it can
+
 	FleetFailing bool // there is a fleet, and it cannot be asked or told
 
 	Lookups int // domains that are being looked up now
@@ -57,6 +59,7 @@ func (s *Service) Status() Status {
 	if f, ok := s.fleet.(interface{ Failing() bool }); ok {
 		st.FleetFailing = f.Failing()
 	}
+	st.HostFaults = s.hostFaults.list()
 	st.Refreshes, st.Overdue = s.agenda.count(now)
 	st.Unsaved, st.Unwritten, st.Failing = s.saver.state()
 	return st

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -283,7 +284,7 @@ func TestStatus(t *testing.T) {
 		w.publish("enforce.test", "1", "")
 		_, _ = s.Refresh(t.Context(), dnsname.MustParse("enforce.test"))
 		want := resolver.Status{Stored: -1, Absent: 1, Held: resolver.Holdings{Enforce: 1, Testing: 1, None: 1, Expired: 1, Troubled: 1}}
-		if got := s.Status(); got != want {
+		if got := s.Status(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 		w.set(func() { store.full = true; w.delay = 10 * time.Second })

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // DANE (RFC 7672) binds a mail host to its certificate by TLSA records at _25._tcp.<host>, which DNSSEC proves. A domain
@@ -39,6 +41,8 @@ type daneJudge struct {
 	now    func() time.Time
 	log    *slog.Logger
 	memory *daneMemory
+
+	hostFailed func(error) // is told of errors of this host; nil: nobody is
 
 	flight   singleflight.Group  // one lookup for a domain at a time: it alone writes the domain's entry
 	lookups  *semaphore.Weighted // maxDANELookups
@@ -126,7 +130,7 @@ func (j *daneJudge) advance(domain Destination) <-chan singleflight.Result {
 		defer j.running.done()
 		defer func() {
 			if r := recover(); r != nil {
-				val = daneFailed(j.fault(domain.String(), r))
+				val = daneFailed(j.panicked(domain.String(), r))
 			}
 		}()
 		return j.step(domain), nil
@@ -153,6 +157,9 @@ func (j *daneJudge) step(domain Destination) DANEFinding {
 		return daneFailed(errDANEClosed) // the facts may be worse than the truth
 	}
 	status, err := judgeDANE(facts)
+	if status == DANEFailed && fault.Of(err) != fault.Domain {
+		return j.ownFault(domain, before, err)
+	}
 	j.counts[status].Add(1)
 	now := j.now()
 	after := before.next(now, status, err, facts.ttl)
@@ -162,8 +169,26 @@ func (j *daneJudge) step(domain Destination) DANEFinding {
 	return f
 }
 
-// fault turns a panic into an error: one domain's records must not end the daemon.
-func (j *daneJudge) fault(name string, r any) error {
+// ownFault is the finding after a lookup that failed by a fault of this host: the one of before while it serves, or a failure,
+// which counts against nobody.
+func (j *daneJudge) ownFault(domain Destination, before daneEntry, err error) DANEFinding {
+	now := j.now()
+	if j.hostFailed != nil {
+		j.hostFailed(err)
+	}
+	if fault.Of(err) == fault.Host { // no waiting mends it: rest a little
+		after := before
+		after.failures, after.tried, after.err = max(before.failures, 1), now, withCure(err)
+		j.memory.put(domain, after)
+	}
+	if before.serves(now) {
+		return DANEFinding{Status: before.status}
+	}
+	return daneFailed(withCure(err))
+}
+
+// panicked turns a panic into an error: one domain's records must not end the daemon.
+func (j *daneJudge) panicked(name string, r any) error {
 	j.log.Error("a DANE lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event", "panic",
 		"name", name, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	return errors.New("internal fault, see stsmapd's log")

@@ -25,7 +25,7 @@ func (j *daneJudge) gather(ctx context.Context, to Destination) daneFacts {
 		all.Go(func() {
 			defer func() {
 				if r := recover(); r != nil {
-					f.hosts[i] = mxHost{err: j.fault(name, r)}
+					f.hosts[i] = mxHost{err: j.panicked(name, r)}
 				}
 			}()
 			f.hosts[i] = lookUpHost(ctx, dns, to.port(), name)

@@ -7,11 +7,11 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// STSFinding is what was found of a domain's MTA-STS policy: *Held, NoPolicy, *LookupFailed, *FetchFailed, Overruled,
-// Busy or Closed.
+// STSFinding is what was found of a domain's MTA-STS policy: *Held, NoPolicy, *LookupFailed, *FetchFailed, *HostFailed,
+// Overruled, Busy or Closed.
 type STSFinding interface{ stsFinding() }
 
-// Busy: the limits on lookups under way were reached, or a lookup took too long for Postfix to wait.
+// Busy: this host lacks resources (fault.Exhausted), or a lookup took too long for Postfix to wait. The mail must wait.
 type Busy struct{ Err error }
 
 // Closed: the service was closed before anything was found.
@@ -76,6 +76,8 @@ func decideSTS(now time.Time, q Question, s STSFinding) Verdict {
 		return Verdict{Outcome: Unknown, Reason: s.Err}
 	case *FetchFailed:
 		return Verdict{Outcome: Unfetched, Reason: s.Err}
+	case *HostFailed:
+		return Verdict{Outcome: Unable, Reason: s.Err}
 	case Overruled:
 		if s.By.Action == ActionEnforce {
 			return Verdict{Outcome: Enforce, Held: s.By.held, Override: s.By}

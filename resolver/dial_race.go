@@ -56,7 +56,7 @@ func (r *race) run(ctx context.Context, v6, v4 <-chan addresses) (net.Conn, erro
 			r.faults = append(r.faults, a.err)
 			r.open = true
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, append(r.faults, context.Cause(ctx)) // a want of descriptors must not be forgotten
 		}
 		r.advance(ctx)
 	}

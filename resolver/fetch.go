@@ -12,11 +12,13 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -49,6 +51,8 @@ type HTTPFetcher struct {
 	cfg    FetchConfig
 	dialer *dialer
 	proxy  func(*url.URL) (*url.URL, error)
+
+	proxyAnswered atomic.Pointer[time.Time] // when a proxy last answered a CONNECT with what is no refusal of this host; nil: never
 }
 
 // NewHTTPFetcher makes a fetcher. HTTPS_PROXY and NO_PROXY are read now.
@@ -60,7 +64,11 @@ func NewHTTPFetcher(dns DNS, cfg FetchConfig) *HTTPFetcher {
 		cfg.Roots = nil
 	}
 	connect := func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", to.String())
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", to.String())
+		if err != nil {
+			return nil, ofRoute(to, err)
+		}
+		return c, nil
 	}
 	return &HTTPFetcher{
 		cfg:    cfg,
@@ -75,7 +83,9 @@ func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
 	if _, err := url.Parse(env.HTTPSProxy); err != nil {
 		if _, err := url.Parse("http://" + env.HTTPSProxy); err != nil {
 			// No more of it than this: there may be a password in it.
-			return func(*url.URL) (*url.URL, error) { return nil, errors.New("the value of HTTPS_PROXY is no URL") }
+			return func(*url.URL) (*url.URL, error) {
+				return nil, ofProxy(errors.New("the value of HTTPS_PROXY is no URL"))
+			}
 		}
 	}
 	return env.ProxyFunc()
@@ -85,6 +95,9 @@ func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
 func (f *HTTPFetcher) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	var at progress
 	body, kind, err := f.get(ctx, domain, &at)
+	if fault.Of(err) != fault.Domain {
+		kind = FetchHost
+	}
 	if err != nil {
 		return mtasts.Policy{}, &FetchError{Domain: domain, Kind: kind, Err: err, at: at.where()}
 	}
@@ -113,9 +126,14 @@ func (f *HTTPFetcher) get(caller context.Context, domain dnsname.Name, at *progr
 		return nil, FetchUnreachable, err
 	}
 	at.reach("connect")
+	begin := time.Now()
 	resp, err := f.transport(ctx, proxy, at).RoundTrip(req)
 	if err != nil {
-		return nil, transferKind(err), stopped(caller, ctx, err)
+		kind, err := transferKind(err), stopped(caller, ctx, err)
+		if at.atProxy() && !f.proxyAnswers(ctx, begin) {
+			err = ofProxy(err)
+		}
+		return nil, kind, err
 	}
 	defer resp.Body.Close()
 	if kind, err := checkHead(resp); err != nil {
@@ -141,8 +159,9 @@ func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progres
 	if proxy != nil {
 		// The proxy is the administrator's: the system's resolver finds it, and it may have any address. It finds the
 		// policy host itself.
-		dial, via = new(net.Dialer).DialContext, " through the proxy "
+		dial, via = dialProxy, " through the proxy "
 		at.goVia(via + proxy.Host)
+		at.enterProxy()
 	}
 	return &http.Transport{
 		Proxy: http.ProxyURL(proxy),
@@ -152,9 +171,14 @@ func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progres
 				return nil, err
 			}
 			at.goVia(via + c.RemoteAddr().String())
+			if proxy != nil && strings.HasPrefix(proxy.Scheme, "socks") {
+				at.leaveProxy() // what it says of the policy host comes as an error of no type
+			}
 			return hold(ctx, c), nil
 		},
-		OnProxyConnectResponse: checkConnect,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			return f.checkConnect(resp, at)
+		},
 		TLSClientConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12, // RFC 8461 section 7.2
 			RootCAs:    f.cfg.Roots,
@@ -170,20 +194,10 @@ func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progres
 	}
 }
 
-func checkConnect(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the proxy (HTTPS_PROXY) refuses to connect: HTTP status %d", resp.StatusCode)
-	}
-	return nil
-}
-
 // transferKind tells a bad certificate of the policy host from all else that can stop a transfer, a bad one of a proxy included.
 func transferKind(err error) FetchKind {
-	var (
-		cert *tls.CertificateVerificationError
-		op   *net.OpError
-	)
-	if errors.As(err, &cert) && !(errors.As(err, &op) && op.Op == "proxyconnect") {
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) && !isProxyConnect(err) {
 		return FetchCertificate
 	}
 	return FetchUnreachable
@@ -194,7 +208,7 @@ func transferKind(err error) FetchKind {
 func stopped(caller, ctx context.Context, err error) error {
 	var cert *tls.CertificateVerificationError
 	switch {
-	case errors.As(err, &cert): // this is no consequence of a context's end
+	case errors.As(err, &cert), fault.Of(err) == fault.Exhausted: // this is no consequence of a context's end
 		return err
 	case caller.Err() != nil && context.Cause(caller) != caller.Err():
 		return fmt.Errorf("%w: %w", caller.Err(), context.Cause(caller))

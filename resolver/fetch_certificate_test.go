@@ -120,6 +120,6 @@ func TestFetchNoRoots(t *testing.T) {
 	for why, pool := range map[string]*x509.CertPool{"none": nil, "an empty pool": x509.NewCertPool()} {
 		dns := &addressDNS{t: t, host: "no question is expected"}
 		policy, err := NewHTTPFetcher(dns, FetchConfig{Roots: pool}).Fetch(t.Context(), fetchDomain())
-		wantFetch(t, why, policy, err, FetchUnreachable, ErrNoRoots.Error())
+		wantFetch(t, why, policy, err, FetchHost, ErrNoRoots.Error())
 	}
 }

@@ -52,6 +52,7 @@ func (c fetchConn) Close() error {
 type progress struct {
 	mu         sync.Mutex
 	stage, via string
+	proxy      bool // a proxy is being waited for
 }
 
 func (p *progress) reach(stage string) {
@@ -64,6 +65,23 @@ func (p *progress) goVia(via string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.via = via
+}
+
+// enterProxy notes that all depends on a proxy from now on, and leaveProxy that it has done what it was asked for.
+func (p *progress) enterProxy() { p.setProxy(true) }
+func (p *progress) leaveProxy() { p.setProxy(false) }
+
+func (p *progress) setProxy(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.proxy = on
+}
+
+// atProxy reports whether a proxy was being waited for.
+func (p *progress) atProxy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proxy
 }
 
 // where is "" before the first stage.

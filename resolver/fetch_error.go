@@ -19,6 +19,7 @@ const (
 	FetchMediaType                        // not text/plain, or encoded: sts-policy-fetch-error
 	FetchTooLarge                         // over 64 KiB: sts-policy-fetch-error
 	FetchInvalid                          // it breaks the grammar of RFC 8461 section 3.2: sts-policy-invalid
+	FetchHost                             // a fault of this host (fault.Of is not fault.Domain): not reported
 	fetchKindCount
 )
 
@@ -27,7 +28,7 @@ func (k FetchKind) String() string {
 	if k == 0 || k >= fetchKindCount {
 		return "invalid_kind"
 	}
-	return [...]string{"", "unreachable", "certificate", "status", "media_type", "too_large", "invalid_policy"}[k]
+	return [...]string{"", "unreachable", "certificate", "status", "media_type", "too_large", "invalid_policy", "host_fault"}[k]
 }
 
 // FetchError: a policy was not to be had. A live policy that is remembered still binds; without one the mail goes as if

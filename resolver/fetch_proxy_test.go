@@ -107,21 +107,23 @@ func TestFetchBadProxy(t *testing.T) {
 		kind  FetchKind
 		text  string
 	}{
-		{"it refuses", answer("HTTP/1.1 403 \x1b[2J\r\n\r\n"), "http://%s", FetchUnreachable, "the proxy (HTTPS_PROXY) refuses to connect: HTTP status 403"},
-		{"it wants a password", answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"), "http://%s", FetchUnreachable, "HTTP status 407"},
-		{"it redirects", answer("HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n"), "http://%s", FetchUnreachable, "HTTP status 302"},
-		{"it talks nonsense", answer("220 mail.example.test ESMTP\r\n"), "http://%s", FetchUnreachable, "through the proxy 127.0.0.1:"},
-		{"it says nothing", unasked, "http://%s", FetchUnreachable, "connect through the proxy 127.0.0.1:"},
+		{"it refuses", answer("HTTP/1.1 403 \x1b[2J\r\n\r\n"), "http://%s", FetchHost, "the proxy (HTTPS_PROXY) refuses to connect: HTTP status 403"},
+		{"it wants a password", answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"), "http://%s", FetchHost, "HTTP status 407"},
+		{"it cannot reach the policy host", answer("HTTP/1.1 502 x\r\n\r\n"), "http://%s", FetchUnreachable, "could not connect: HTTP status 502"},
+		{"it redirects", answer("HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n"), "http://%s", FetchHost, "HTTP status 302"},
+		{"it talks nonsense", answer("220 mail.example.test ESMTP\r\n"), "http://%s", FetchHost, "through the proxy 127.0.0.1:"},
+		{"it says nothing", unasked, "http://%s", FetchHost, "connect through the proxy 127.0.0.1:"},
+		{"it hangs up", func(c net.Conn) { _, _ = readRequest(c) }, "http://%s", FetchHost, "connect through the proxy 127.0.0.1:"},
 		{"it says nothing, as SOCKS", unasked, "socks5://%s", FetchUnreachable, "not finished within 500ms"},
 		{"its head never ends", func(c net.Conn) {
 			for _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n"); err == nil; {
 				_, err = c.Write([]byte(strings.Repeat("X-Filler: 0123456789\r\n", 100)))
 			}
-		}, "http://%s", FetchUnreachable, "through the proxy 127.0.0.1:"},
+		}, "http://%s", FetchHost, "through the proxy 127.0.0.1:"},
 		{"its own certificate is bad", overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, func(*tls.Conn) {}), "https://%s",
-			FetchUnreachable, "proxyconnect"},
+			FetchHost, "proxyconnect"},
 		{"the policy host's certificate is bad", tunnel(t, strange, make(chan string, 1)), "http://%s", FetchCertificate, "unknown authority"},
-		{"its address is no URL", unasked, "http://user:secret@%s:%%zz", FetchUnreachable, "the value of HTTPS_PROXY is no URL"},
+		{"its address is no URL", unasked, "http://user:secret@%s:%%zz", FetchHost, "the value of HTTPS_PROXY is no URL"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			p := listen(t, c.serve)

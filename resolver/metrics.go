@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -19,6 +20,8 @@ type Metrics struct {
 	Remembered Histogram // answers out of memory: one in SampleRate is measured
 	Waited     Histogram // answers for which the DNS, a policy host or the store was waited for: each is measured
 	WaitedDANE Histogram // the waits for the DNS about DANE that came on top: each is measured
+
+	HostFaults []Count // looks that failed by a fault of this host, by fault.Kind
 
 	Adopted uint64 // policies, and failures of their fetches, that other hosts of the fleet told of
 
@@ -101,6 +104,8 @@ func (m *metrics) fetched(err error) {
 	switch {
 	case err == nil:
 		m.fetches[0].Add(1)
+	case fault.Of(err) != fault.Domain:
+		m.fetches[FetchHost].Add(1)
 	case errors.As(err, &failed) && failed.Kind < fetchKindCount:
 		m.fetches[failed.Kind].Add(1)
 	default:
@@ -182,6 +187,7 @@ func (s *Service) Metrics() Metrics {
 		}
 		m.Fetches = append(m.Fetches, Count{result, s.metrics.fetches[i].Load()})
 	}
+	m.HostFaults = s.hostFaults.count()
 	for i := DANENone; i <= DANEFailed; i++ {
 		m.DANE = append(m.DANE, Count{i.String(), s.dane.counts[i].Load()})
 	}

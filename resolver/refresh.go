@@ -94,6 +94,9 @@ func (s *Service) refresh(domain dnsname.Name) {
 		if !ok || h.Entry.NextCheck(s.config.Load().RefreshInterval).After(s.now()) {
 			return
 		}
+		if h.checkAt.Load() > s.now().Unix() {
+			break // the network was looked at, and the fetch failed by a fault of this host
+		}
 	}
 	// Too much was under way, another host's news came between, or memory dropped the policy between the two steps.
 	s.agenda.put(domain, s.now().Add(recheckFailed))

@@ -21,8 +21,8 @@ type Reporter interface{ Send(tlsrpt.Report) }
 // section 6).
 func (s *Service) report(domain dnsname.Name, known *Held, err error) {
 	to := s.config.Load().Reporter
-	if to == nil || (known != nil && known.Entry.Policy.Mode == mtasts.ModeNone) || errors.Is(err, ErrNoRoots) {
-		return // the last is our own fault, not the domain's
+	if to == nil || (known != nil && known.Entry.Policy.Mode == mtasts.ModeNone) {
+		return
 	}
 	s.aside(func(ctx context.Context) {
 		answer, lookupErr := s.config.Load().DNS.TXT(ctx, "_smtp._tls."+domain.String())

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // ErrNoRoots: no trusted root was found, so that every fetch would fail. Live policies can still be served; the administrator
 // must be told.
-var ErrNoRoots = errors.New("no trusted CA root found: install ca-certificates or set fetch.ca_file")
+var ErrNoRoots error = &fault.Error{Kind: fault.Host,
+	Err: errors.New("no trusted CA root found: install ca-certificates or set fetch.ca_file")}
 
 // rootPlaces is where trusted roots are looked for: in the first file that has any, and in all files of all directories.
 type rootPlaces struct{ files, dirs []string }
@@ -61,12 +64,18 @@ func (p rootPlaces) load(envFile string, envDirs []string) (*x509.CertPool, erro
 		p.dirs = nil
 	}
 	for _, file := range p.files {
-		if addFile(pool, file) == nil {
+		err := addFile(pool, file)
+		if fault.Of(err) == fault.Exhausted {
+			return nil, err // the roots may well be there
+		}
+		if err == nil {
 			break
 		}
 	}
 	for _, dir := range p.dirs {
-		_ = addDir(pool, dir) // most systems have only one of them
+		if err := addDir(pool, dir); fault.Of(err) == fault.Exhausted {
+			return nil, err // of the others, most systems have only one
+		}
 	}
 	if pool.Equal(x509.NewCertPool()) {
 		return nil, ErrNoRoots
@@ -94,7 +103,9 @@ func addDir(pool *x509.CertPool, dir string) error {
 	for _, e := range entries {
 		file := filepath.Join(dir, e.Name())
 		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-			_ = addFile(pool, file)
+			if err := addFile(pool, file); fault.Of(err) == fault.Exhausted {
+				return err
+			}
 		}
 	}
 	return nil

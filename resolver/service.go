@@ -76,6 +76,7 @@ type Service struct {
 	saver       *saver
 	clock       *clockWatch // of the scans alone
 	metrics     metrics
+	hostFaults  hostFaults
 	lookingUp   atomic.Int64  // domains in update
 	fetching    atomic.Int64  // of them, those in a fetch
 	learnt      atomic.Int64  // new policies since the last scan
@@ -108,8 +109,10 @@ func NewService(o Options) *Service {
 	if s.fleet == nil {
 		s.fleet = noFleet{}
 	}
+	s.hostFaults.log = o.Logger
 	s.metrics.remembered.bounds, s.metrics.waited.bounds = memoryBounds(), waitBounds()
 	s.dane = newDANEJudge(func() DNS { return s.config.Load().DNS }, func() time.Time { return s.now() }, o.Logger)
+	s.dane.hostFailed = func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) }
 	s.Reconfigure(o.Settings)
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -37,6 +38,9 @@ func TXTName(domain dnsname.Name) string { return "_mta-sts." + domain.String() 
 
 func discover(ctx context.Context, dns DNS, domain dnsname.Name) discovery {
 	answer, err := dns.TXT(ctx, TXTName(domain))
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+	}
 	if err != nil {
 		return undiscovered{fmt.Errorf("look up the MTA-STS record of %s: %w", domain, err)}
 	}
@@ -115,6 +119,9 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 		return note{checkAt}
 	default:
 		checkAt := now.Add(recheckFailed)
+		if fault.Of(d.(undiscovered).err) != fault.Domain {
+			checkAt = now.Add(hostRetry)
+		}
 		if due {
 			return fetch{id: e.ID, checkAt: checkAt}
 		}

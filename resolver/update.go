@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
 // errTooSlow: it is not the network's word, but ours, that ends the lookup.
-var errTooSlow = fmt.Errorf("not finished within %v", updateLimit)
+var errTooSlow error = &fault.Error{Kind: fault.Exhausted, Cure: "too many lookups in progress, or a slow network",
+	Err: fmt.Errorf("not finished within %v", updateLimit)}
 
 // step runs inside the domain's flight, and only there: nothing else writes what is known of a domain.
 func (s *Service) step(domain dnsname.Name) STSFinding {
@@ -115,21 +117,25 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	s.lookingUp.Add(1)
 	defer s.lookingUp.Add(-1)
 	if err := acquire(ctx, s.lookups, "lookups"); err != nil {
-		return s.busy(known, err)
+		return s.busy(domain, known, lookupWork, err)
 	}
 	defer s.lookups.Release(1)
 	done, err := s.fast.begin(ctx)
 	if err != nil {
-		return s.busy(known, err)
+		return s.busy(domain, known, lookupWork, err)
 	}
 	defer done()
 	cfg := s.config.Load()
 	before, _ := s.memory.Absence(domain)
+	before = withoutHostFailure(before)
 	d := discover(ctx, cfg.DNS, domain)
 	if s.ctx.Err() != nil {
-		return s.busy(known, s.ctx.Err())
+		return s.busy(domain, known, lookupWork, s.ctx.Err())
 	}
 	s.metrics.discovered(d)
+	if found := s.discovered(domain, known, before, d); found != nil {
+		return found
+	}
 	now := s.now()
 	next := plan(now, len(demanded) > 0 || s.due(cfg, domain, known, now), known, before, d)
 	if _, fetches := next.(fetch); fetches && len(demanded) == 0 {
@@ -160,22 +166,21 @@ func acquire(ctx context.Context, slots *semaphore.Weighted, what string) error 
 	ctx, cancel := context.WithTimeout(ctx, queueLimit)
 	defer cancel()
 	if err := slots.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("stsmapd is at its limit of %s under way: %w", what, err)
+		return &fault.Error{Kind: fault.Exhausted, Cure: "too many " + what + " in progress: check that the DNS resolver is fast", Err: err}
 	}
 	return nil
 }
 
 // busy is the finding when nothing could be learnt for a reason of our own: what is held still binds.
-func (s *Service) busy(known *Held, err error) STSFinding {
-	switch {
-	case known != nil:
-		known.checkFrom(s.now().Add(recheckFailed))
-		return known
-	case s.ctx.Err() != nil:
-		return Closed{}
-	default:
-		return Busy{err}
+func (s *Service) busy(domain dnsname.Name, known *Held, work hostWork, err error) STSFinding {
+	if s.ctx.Err() == nil {
+		return s.ownFault(domain, known, nil, work, err)
 	}
+	if known == nil {
+		return Closed{}
+	}
+	known.checkFrom(s.now().Add(recheckFailed))
+	return known
 }
 
 // noted keeps a live policy as it is. It is written only where the time of last use has grown too old.
@@ -192,7 +197,7 @@ func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note)
 
 func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence, p fetch) STSFinding {
 	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
-		return s.busy(known, err)
+		return s.busy(domain, known, fetchWork, err)
 	}
 	policy, err := func() (mtasts.Policy, error) {
 		defer cfg.fetches.Release(1) // also after a panic
@@ -201,9 +206,12 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 		return cfg.Fetcher.Fetch(ctx, domain)
 	}()
 	if err != nil && s.ctx.Err() != nil {
-		return s.busy(known, err)
+		return s.busy(domain, known, fetchWork, err)
 	}
 	s.metrics.fetched(err)
+	if found := s.ownFault(domain, known, before, fetchWork, err); found != nil {
+		return found
+	}
 	now := s.now()
 	if err != nil {
 		s.report(domain, known, err)
@@ -213,6 +221,7 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 }
 
 func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, policy mtasts.Policy, p fetch) STSFinding {
+	s.hostFaults.worked(fetchWork)
 	e := Entry{Domain: domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
 	if known != nil {
 		e.Used = known.Used()

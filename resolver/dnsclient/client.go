@@ -19,8 +19,8 @@ const (
 	defaultAttempts   = 3
 	defaultResolvConf = "/etc/resolv.conf"
 
-	// maxSockets bounds the questions under way at any time, each with a socket; further lookups wait for their turn.
-	maxSockets = 1000
+	// DefaultMaxSockets is the default of Config.MaxSockets.
+	DefaultMaxSockets = 1000
 	// maxRecords bounds the records of one answer. No mail domain comes near it.
 	maxRecords = 200
 )
@@ -42,6 +42,9 @@ type Config struct {
 	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, and that of the servers of
 	// a resolv.conf when it says "options trust-ad".
 	TrustAD bool
+	// MaxSockets bounds the questions under way at any time, each with a socket; a further one waits for its turn, as long
+	// as one attempt may last, and then fails by a fault of this host. 0: DefaultMaxSockets.
+	MaxSockets int
 }
 
 // Client looks up records. It is safe for concurrent use. A second or two after the last lookup it holds no socket and no
@@ -80,7 +83,7 @@ func New(cfg Config) (*Client, error) {
 		timeout:  cmp.Or(cfg.Timeout, defaultTimeout),
 		attempts: cmp.Or(cfg.Attempts, defaultAttempts),
 		roster:   r,
-		asking:   make(chan struct{}, maxSockets),
+		asking:   make(chan struct{}, cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
 		buffers:  sync.Pool{New: func() any { return new([udpBuffer]byte) }},
 	}, nil
 }

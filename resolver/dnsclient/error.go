@@ -15,7 +15,7 @@ type Kind uint8
 const (
 	Timeout       Kind = iota + 1 // the server was silent for Config.Timeout: is it up, does a firewall stand between?
 	ServerFailure                 // the server answered with Error.Rcode, mostly SERVFAIL (the domain's DNS or DNSSEC is broken) or REFUSED (it does not serve us)
-	Network                       // the server could not be reached, or ended the connection
+	Network                       // the server could not be asked or reached (Unwrap says whose fault that is), or ended the connection
 	Malformed                     // the server's answer contradicts itself or cannot be read
 	Lame                          // the server only referred to others: it is no recursive resolver
 	CNAMELoop                     // the domain's CNAME records lead in a circle, or over more than 8 links

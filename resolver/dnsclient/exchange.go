@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 const (
@@ -21,15 +25,10 @@ const (
 // exchange has one server answer q, with whatever changes of protocol that needs, within Config.Timeout. The message
 // returned answers q, whatever its Rcode.
 func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg, *Error) {
-	select {
-	case c.asking <- struct{}{}:
-		defer func() { <-c.asking }()
-	case <-ctx.Done():
-		return nil, failure(ctx, ctx.Err())
-	}
-	if err := ctx.Err(); err != nil {
+	if err := c.acquire(ctx); err != nil {
 		return nil, failure(ctx, err)
 	}
+	defer func() { <-c.asking }()
 	now := time.Now()
 	deadline := now.Add(c.timeout)
 	buf := c.buffers.Get().(*[udpBuffer]byte)
@@ -44,6 +43,29 @@ func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg,
 		fail.Waited = c.timeout
 	}
 	return m, fail
+}
+
+// acquire takes one of the slots for questions under way, for as long as one attempt may last.
+func (c *Client) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case c.asking <- struct{}{}:
+		return nil
+	default:
+	}
+	limit := time.NewTimer(c.timeout)
+	defer limit.Stop()
+	select {
+	case c.asking <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit.C:
+		return &fault.Error{Kind: fault.Exhausted, Cure: "check whether the DNS server is slow",
+			Err: fmt.Errorf("%d DNS questions are in progress; this one was not sent", cap(c.asking))}
+	}
 }
 
 // ednsOrPlain sends q with EDNS0, and once more without it to a server that does not know EDNS0 (RFC 6891 section 7).
@@ -174,7 +196,8 @@ func answers(m *dns.Msg, raw []byte, q dns.Question) bool {
 // count reads one of the header's four counts.
 func count(raw []byte, off int) int { return int(binary.BigEndian.Uint16(raw[off:])) }
 
-// failure tells the caller's giving up from the server's silence and from trouble of the network.
+// failure tells the caller's giving up from the server's silence and from trouble of the network. The servers are this host's
+// own: that one cannot be reached, or that nobody listens there, says nothing about the domain.
 func failure(ctx context.Context, err error) *Error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return &Error{Kind: Cancelled, Err: ctxErr}
@@ -183,9 +206,20 @@ func failure(ctx context.Context, err error) *Error {
 	if errors.As(err, &netErr) && netErr.Timeout() {
 		return &Error{Kind: Timeout}
 	}
+	judged := fault.Judge(err)
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err // the rest of it is told by Error's fields
+	}
+	var errno syscall.Errno
+	switch errors.As(err, &errno); errno {
+	case syscall.ENETUNREACH, syscall.EHOSTUNREACH:
+		judged = fault.Judgement{Kind: fault.Host, Cure: "check this host's network interfaces and routes, and dns.servers"}
+	case syscall.ECONNREFUSED:
+		judged = fault.Judgement{Kind: fault.Host, Cure: "check that the DNS server runs, and dns.servers"}
+	}
+	if judged.Kind != fault.Domain {
+		err = &fault.Error{Kind: judged.Kind, Cure: judged.Cure, Err: err}
 	}
 	return &Error{Kind: Network, Err: err}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // question is what one message asks; the class is always IN.
@@ -39,19 +41,24 @@ func (c *Client) resolve(ctx context.Context, name string, qtype uint16) (findin
 func (c *Client) ask(ctx context.Context, f finding, qtype uint16) (finding, *Error) {
 	servers := c.roster.order()
 	q := question{name: f.end(), qtype: qtype}
-	fail := &Error{}
+	var worst *Error
 	for i := range max(c.attempts, len(servers)) {
 		s := servers[i%len(servers)]
-		var next finding
-		if next, fail = c.attempt(ctx, s, f, q); fail == nil {
+		next, fail := c.attempt(ctx, s, f, q)
+		if fail == nil {
 			return next, nil
 		}
 		fail.Server, fail.Attempts = s.addr.String(), i+1
 		if fail.Kind == Cancelled || fail.Kind == CNAMELoop { // no other server can help
-			break
+			return finding{}, fail
 		}
+		// What a server made of the question counts more than that another could not be asked.
+		if worst == nil || fault.Of(worst) != fault.Domain || fault.Of(fail) == fault.Domain {
+			worst = fail
+		}
+		worst.Attempts = i + 1
 	}
-	return finding{}, fail
+	return finding{}, worst
 }
 
 // attempt asks one server.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 const (
@@ -188,6 +190,7 @@ func (r *roster) note(s *server, fail *Error) {
 		if s.avoid.Load() != 0 {
 			s.avoid.Store(0)
 		}
+	case fault.Of(fail) == fault.Exhausted: // it was not asked
 	case fail.Kind == Timeout || fail.Kind == Network:
 		s.avoid.Store(int64(r.elapsed() + avoidFor))
 	}

@@ -1,0 +1,114 @@
+package resolver
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
+)
+
+// hostAlertInterval is the least time between two log lines about this host's faults of one kind at one work.
+const hostAlertInterval = 10 * time.Minute
+
+// hostWork is what a fault of this host keeps from being done.
+type hostWork uint8
+
+const (
+	lookupWork hostWork = iota // DNS lookups
+	fetchWork                  // policy fetches
+	hostWorks
+)
+
+// String returns the work in words for people.
+func (w hostWork) String() string {
+	return [...]string{"look up domains in the DNS", "fetch policies"}[w]
+}
+
+// HostFault is a fault of this host that keeps it from looking for policies.
+type HostFault struct {
+	Kind  fault.Kind // Host or Exhausted
+	Work  string     // what cannot be done: "fetch policies"
+	Since time.Time  // the first failure
+	Last  time.Time  // the last one
+	Count uint64     // of failures
+	Err   error      // of the last one; it begins with what to mend
+
+	logged bool
+}
+
+// hostFaults remembers the faults of this host until the same work succeeds again, and logs them. It is safe for concurrent
+// use.
+type hostFaults struct {
+	log *slog.Logger
+
+	any     atomic.Bool // one of current is set
+	mu      sync.Mutex
+	current [hostWorks]*HostFault // nil: none
+	alerted [hostWorks][fault.Exhausted + 1]time.Time
+	counts  [fault.Exhausted + 1]uint64
+}
+
+// failed notes an error that fault.Of lays on this host.
+func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kind := fault.Of(err)
+	f.counts[kind]++
+	was := f.current[work]
+	if was == nil || was.Kind != kind {
+		was = &HostFault{Kind: kind, Work: work.String(), Since: now}
+		f.current[work] = was
+		f.any.Store(true)
+	}
+	was.Last, was.Err = now, withCure(err)
+	was.Count++
+	if last := f.alerted[work][kind]; !last.IsZero() && within(now, last, hostAlertInterval) {
+		return
+	}
+	f.alerted[work][kind], was.logged = now, true
+	what, event := "mail to domains without a live policy is delivered as if they had none", "host_fault"
+	if kind == fault.Exhausted {
+		what, event = "mail to domains without a live policy waits", "host_exhausted"
+	}
+	f.log.Error("this host cannot "+was.Work+": "+what+"; mend this host", "event", event, "failing_since", was.Since,
+		"failures", was.Count, "error", was.Err)
+}
+
+// worked notes that the work succeeded: what it needs is there. It is cheap where nothing had failed.
+func (f *hostFaults) worked(work hostWork) {
+	if !f.any.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.current[work]
+	if was == nil {
+		return
+	}
+	f.current[work] = nil
+	f.any.Store(f.current != [hostWorks]*HostFault{})
+	if was.logged {
+		f.log.Info("this host can "+was.Work+" again", "event", "host_recovered", "failing_since", was.Since, "failures", was.Count)
+	}
+}
+
+// list returns the faults that no success has followed.
+func (f *hostFaults) list() (all []HostFault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range f.current {
+		if h != nil {
+			all = append(all, *h)
+		}
+	}
+	return all
+}
+
+// count returns how many looks have failed by faults of this host of each kind.
+func (f *hostFaults) count() []Count {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []Count{{fault.Host.String(), f.counts[fault.Host]}, {fault.Exhausted.String(), f.counts[fault.Exhausted]}}
+}
