@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,20 @@ type HostFault struct {
 	logged bool
 }
 
+// String says what is wrong, what it means for mail, and what to mend, in one clause for people.
+func (h HostFault) String() string {
+	return fmt.Sprintf("this host cannot %s since %s (%d failures): %s; the last error: %v",
+		h.Work, h.Since.Format(time.RFC3339), h.Count, h.consequence(), h.Err)
+}
+
+// consequence is what the fault means for mail.
+func (h HostFault) consequence() string {
+	if h.Kind == fault.Exhausted {
+		return "mail to domains without a live policy waits"
+	}
+	return "mail to domains without a live policy is delivered as if they had none"
+}
+
 // hostFaults remembers the faults of this host until the same work succeeds again, and logs them. It is safe for concurrent
 // use.
 type hostFaults struct {
@@ -68,11 +83,11 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 		return
 	}
 	f.alerted[work][kind], was.logged = now, true
-	what, event := "mail to domains without a live policy is delivered as if they had none", "host_fault"
+	event := "host_fault"
 	if kind == fault.Exhausted {
-		what, event = "mail to domains without a live policy waits", "host_exhausted"
+		event = "host_exhausted"
 	}
-	f.log.Error("this host cannot "+was.Work+": "+what+"; mend this host", "event", event, "failing_since", was.Since,
+	f.log.Error("this host cannot "+was.Work+": "+was.consequence()+"; mend this host", "event", event, "failing_since", was.Since,
 		"failures", was.Count, "error", was.Err)
 }
 

@@ -77,8 +77,12 @@ func newWorld(t testing.TB) *world {
 }
 
 // start makes a service of the world, with an empty memory: a restart. The test closes it.
-func (w *world) start() *resolver.Service {
+func (w *world) start() *resolver.Service { return w.startWith(nil) }
+
+// startWith is start in a fleet.
+func (w *world) startWith(fleet resolver.Fleet) *resolver.Service {
 	s := resolver.NewService(resolver.Options{
+		Fleet:    fleet,
 		Settings: resolver.Settings{DNS: w, Fetcher: w},
 		Store:    w,
 		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),

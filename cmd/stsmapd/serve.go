@@ -140,7 +140,7 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
-	server := &socketmap.Server{Handler: handler, Logger: d.log}
+	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: files(c.Fetch.Concurrency).connections}
 	return d.serve(ctx, c, served{store, memory, fleet, service, handler, server}, signals)
 }
 
@@ -229,8 +229,11 @@ func closeAll(listeners []net.Listener) {
 
 // settings makes what a reload may change out of the configuration.
 func (d *daemon) settings(c config) (resolver.Settings, error) {
+	budget := files(c.Fetch.Concurrency)
+	budget.log(d.log, c.Fetch.Concurrency)
 	dns, err := dnsclient.New(dnsclient.Config{
 		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
+		MaxSockets: budget.dns,
 	})
 	if err != nil {
 		return resolver.Settings{}, fmt.Errorf("dns.servers: %w", err)
@@ -257,7 +260,7 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 		Fetcher: resolver.NewHTTPFetcher(dns, resolver.FetchConfig{
 			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots, UserAgent: "stsmapd/" + version(),
 		}),
-		FetchConcurrency: c.Fetch.Concurrency,
+		FetchConcurrency: budget.fetches,
 		RefreshInterval:  time.Duration(c.Refresh.Interval),
 		UnusedAfter:      time.Duration(c.Refresh.UnusedAfter),
 		MaxPolicies:      c.Cache.MaxPolicies,

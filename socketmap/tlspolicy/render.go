@@ -20,11 +20,14 @@ func Render(f Features, v resolver.Verdict) socketmap.Reply {
 		return secure(f, v.Held)
 	case resolver.Testing, resolver.Waived, resolver.Absent, resolver.Unfetched, resolver.Ignored:
 		return socketmap.NotFound()
-	case resolver.Unknown:
-		if f.Defer {
-			return socketmap.Temp(reason("MTA-STS: cannot find out whether the domain has a policy", v))
+	case resolver.Unknown, resolver.Unable:
+		if !f.Defer {
+			return socketmap.NotFound()
 		}
-		return socketmap.NotFound()
+		if v.Outcome == resolver.Unable {
+			return socketmap.Temp(reason("MTA-STS: this host cannot look for the domain's policy", v))
+		}
+		return socketmap.Temp(reason("MTA-STS: cannot find out whether the domain has a policy", v))
 	case resolver.DANEOnly:
 		return socketmap.OK("dane-only")
 	case resolver.DANESome:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
@@ -26,7 +27,15 @@ type decision struct {
 func decide(l *looking, overrides *resolver.Overrides, record looked[string], file *fetched) decision {
 	d := decision{at: l.at, to: l.to, override: overrides.For(l.to.Domain, l.at)}
 	parsed, err := mtasts.ParseRecord(record.answer.Records)
+	own := record.err
+	if own == nil && file != nil {
+		own = file.inspection.Err
+	}
 	switch {
+	case fault.Of(own) == fault.Exhausted:
+		d.finding = resolver.Busy{Err: own}
+	case fault.Of(own) == fault.Host:
+		d.finding = &resolver.HostFailed{At: l.at, Err: own}
 	case record.err != nil:
 		d.finding = &resolver.LookupFailed{At: l.at, Err: fmt.Errorf("look up the MTA-STS record of %s: %w", l.to.Domain, record.err)}
 	case err != nil || file == nil:

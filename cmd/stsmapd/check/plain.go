@@ -19,6 +19,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // clean makes a text of a stranger fit for a terminal: what does not print, escape sequences above all, is replaced.
@@ -100,6 +101,8 @@ func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) str
 		return "is invalid: " + cut(fail.Err.Error(), 200)
 	case resolver.FetchCertificate:
 		return "cannot be fetched: " + p.Host + " " + plainCertificate(fail.Err, leaf, now).Text
+	case resolver.FetchHost:
+		return "cannot be fetched by this host: " + plainHost(fail)
 	case resolver.FetchUnreachable:
 		var errno syscall.Errno
 		if errors.As(fail.Err, &errno) {
@@ -107,6 +110,18 @@ func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) str
 		}
 	}
 	return "cannot be fetched: " + cut(fail.Err.Error(), 200)
+}
+
+// plainHost says what this host lacks.
+func plainHost(err error) string {
+	if cure := fault.Judge(err).Cure; cure != "" {
+		return cure
+	}
+	var fail *resolver.FetchError
+	if errors.As(err, &fail) {
+		err = fail.Err
+	}
+	return cut(err.Error(), 200)
 }
 
 // plainCertificate says what is wrong with a server's certificate, by the error of its verification.

@@ -55,6 +55,10 @@ func unbound(r *Report, d decision, v resolver.Verdict) fate {
 		return fate{Unverified, as + "the DNS " + plainDNS(v.Reason) + " when asked for " + r.Record.Name}
 	case resolver.Unfetched:
 		return fate{Unverified, as + "its policy " + r.Policy.reason}
+	case resolver.Unable:
+		return fate{Unverified, as + "this host cannot look for its policy: " + plainHost(v.Reason)}
+	case resolver.Overloaded:
+		return fate{Deferred, "deferred: this host cannot look for its policy: " + plainHost(v.Reason)}
 	case resolver.Ignored:
 		return fate{Unverified, as + "an override of this stsmapd ignores its policy" + because(d.override.Reason)}
 	}

@@ -70,6 +70,8 @@ func viewAbsence(a resolver.Absence) *Absence {
 	case *resolver.FetchFailed:
 		return &Absence{Outcome: resolver.Unfetched.String(), Failures: a.Trouble.Failures, NextLook: second(a.CheckAt),
 			RetryAt: second(a.Trouble.RetryAt), FailedID: a.Trouble.ID, Reason: a.Err.Error()}
+	case *resolver.HostFailed:
+		return &Absence{Outcome: resolver.Unable.String(), NextLook: second(a.RetryAt), Reason: a.Err.Error()}
 	default:
 		return nil
 	}
@@ -112,6 +114,9 @@ func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	if s.Failing {
 		view.Problems = append(view.Problems, "the policy store cannot be written: policies are served from memory, and a restart would "+
 			"forget those that wait for the disk; check the disk space and the state directory")
+	}
+	for _, f := range s.HostFaults {
+		view.Problems = append(view.Problems, f.String())
 	}
 	if s.FleetFailing {
 		view.Problems = append(view.Problems, "the shared engine cannot be asked, or takes no writes: this host goes on with what it knows "+

@@ -110,6 +110,7 @@ func (s sink) histogram(name string, h resolver.Histogram, labels ...string) {
 func (s sink) service(m resolver.Metrics) {
 	for name, counts := range map[string][]resolver.Count{
 		"discoveries_total": m.Discoveries, "fetches_total": m.Fetches, "dane_lookups_total": m.DANE,
+		"host_faults_total": m.HostFaults,
 	} {
 		for _, c := range counts {
 			s.counter(name, float64(c.N), c.Result)

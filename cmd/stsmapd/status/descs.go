@@ -19,6 +19,8 @@ func metricList() []described {
 		{"connections_limit", "Connections at which no more are accepted until one ends.", nil},
 		{"discoveries_total", "Looks at _mta-sts TXT records by result.", []string{"result"}},
 		{"fetches_total", "Fetches of policies by result.", []string{"result"}},
+		{"host_faults_total", "Looks for policies that failed by a fault of this host, by kind: host (roots, proxy, route) or exhausted (descriptors, memory, ports, limits).",
+			[]string{"kind"}},
 		{"dane_lookups_total", "Looks at the TLSA records of a domain's MX hosts by result.", []string{"result"}},
 		{"lookups_in_flight", "Domains that are being looked up.", nil},
 		{"fetches_in_flight", "Of them, those whose policy is being fetched.", nil},

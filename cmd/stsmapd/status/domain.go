@@ -104,6 +104,9 @@ func viewAbsence(a resolver.Absence) *absenceView {
 	case *resolver.FetchFailed:
 		return &absenceView{What: "A policy is announced, but cannot be fetched or is invalid: mail goes as if there were none.",
 			Reason: a.Err.Error(), Failures: a.Trouble.Failures, NextLook: a.CheckAt}
+	case *resolver.HostFailed:
+		return &absenceView{What: "This host lacks what it needs to look for a policy: mail goes as if there were none until this host is mended.",
+			Reason: a.Err.Error(), NextLook: a.RetryAt}
 	}
 	return nil
 }

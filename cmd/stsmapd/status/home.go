@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
@@ -87,6 +88,9 @@ func counted(n int, one, more string) string {
 	return fmt.Sprintf("%d %s", n, more)
 }
 
+// sentence is a text with a capital letter and a full stop.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
 // problems says what an administrator should mend.
 func (s *Server) problems(v *survey, m resolver.Metrics) []string {
 	var list []string
@@ -97,6 +101,9 @@ func (s *Server) problems(v *survey, m resolver.Metrics) []string {
 	if m.NoRoots {
 		list = append(list, "There is no trusted CA: no policy can be fetched, and live ones end when they expire. Install "+
 			"ca-certificates or set fetch.ca_file, then reload.")
+	}
+	for _, f := range v.status.HostFaults {
+		list = append(list, sentence(f.String()))
 	}
 	if s.opt.Shared().Failing {
 		list = append(list, "The shared engine cannot be asked, or takes no writes: this host goes on with what it knows itself. Check the engine, "+
