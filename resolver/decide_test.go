@@ -47,6 +47,7 @@ func TestDecide(t *testing.T) {
 		{"no policy", NoPolicy{}, Absent, Absent},
 		{"DNS failed", &LookupFailed{Err: errDNS}, Unknown, Unknown},
 		{"fetch failed", &FetchFailed{Err: errDNS}, Unfetched, Unfetched},
+		{"a fault of this host", &HostFailed{Err: errDNS}, Unable, Unable},
 		{"at a limit", Busy{errDNS}, Overloaded, Overloaded},
 		{"closing", Closed{}, Closing, Closing},
 	}
@@ -92,7 +93,7 @@ func checkVerdict(t *testing.T, why string, v Verdict, s STSFinding) {
 		}
 	}
 	switch v.Outcome {
-	case Unknown, Unfetched, Overloaded, DANEUnknown:
+	case Unknown, Unfetched, Unable, Overloaded, DANEUnknown:
 		if v.Reason == nil {
 			t.Errorf("%s: verdict %v without a reason", why, v.Outcome)
 		}

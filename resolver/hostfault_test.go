@@ -234,6 +234,7 @@ func TestRefreshTellsOfHostFault(t *testing.T) {
 			s := a.start(nil)
 			defer s.Close()
 			for _, when := range []string{"nothing live", "a live policy"} {
+				pass(time.Second)
 				a.set(c.lookup, c.fetch)
 				_, err := s.Refresh(t.Context(), dnsname.MustParse("example.test"))
 				if when == "a live policy" && c.fetch == nil {

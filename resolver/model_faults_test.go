@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,17 @@ func (c certainDNS) TXT(ctx context.Context, name string) (dnsclient.Answer[stri
 	a, err := c.DNS.TXT(ctx, name)
 	if err != nil && ctx.Err() == nil {
 		return dnsclient.Answer[string]{Denial: dnsclient.NXDomain}, nil
+	}
+	return a, err
+}
+
+// hostBlindDNS takes a lookup that failed by a fault of this host for a failure of the domain's DNS.
+type hostBlindDNS struct{ resolver.DNS }
+
+func (h hostBlindDNS) TXT(ctx context.Context, name string) (dnsclient.Answer[string], error) {
+	a, err := h.DNS.TXT(ctx, name)
+	if errors.As(err, new(syscall.Errno)) {
+		err = errMute
 	}
 	return a, err
 }
@@ -265,6 +277,16 @@ func networkFaults() []fault {
 		{"TXT records are remembered for an hour", caching(time.Hour), []string{"look", "fetches"}},
 		{"and for 50 s, whatever their TTL", caching(50 * time.Second), []string{"look", "fetches"}},
 		{"a failed lookup is taken for a denial", func(p model.Parts) model.Parts { p.DNS = certainDNS{p.DNS}; return p }, []string{"answer"}},
+		{"this host's faults in lookups are taken for the DNS's", func(p model.Parts) model.Parts {
+			p.DNS = hostBlindDNS{p.DNS}
+			return p
+		}, []string{"answer", "look"}},
+		{"this host's faults in fetches are taken for the policy host's", edit(func(n dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
+			if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchHost {
+				return p, &resolver.FetchError{Domain: n, Kind: resolver.FetchUnreachable, Err: errMute}
+			}
+			return p, err
+		}), []string{"answer", "fetch", "look", "refresh"}},
 		{"a new id brings the old policy", func(p model.Parts) model.Parts { return first()(p) }, []string{"answer"}},
 		{"policies live twice as long as they say", maxAge(func(d time.Duration) time.Duration { return 2 * d }), []string{"answer", "refresh", "fetch", "idle fetch"}},
 		{"policies live half as long", maxAge(func(d time.Duration) time.Duration { return d / 2 }), []string{"answer", "at once", "idle fetch", "fetch"}},

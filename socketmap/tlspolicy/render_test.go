@@ -56,6 +56,8 @@ func TestGolden(t *testing.T) {
 		{"unfetched", "sts+defer", resolver.Verdict{Outcome: resolver.Unfetched, Reason: why}},
 		{"unknown", "sts", resolver.Verdict{Outcome: resolver.Unknown, Reason: why}},
 		{"unknown-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unknown, Reason: why}},
+		{"host-fault", "sts", resolver.Verdict{Outcome: resolver.Unable, Reason: why}},
+		{"host-fault-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unable, Reason: why}},
 		{"overloaded", "sts", resolver.Verdict{Outcome: resolver.Overloaded, Reason: errors.New("at its limit of lookups under way")}},
 		{"dane-only", "sts+dane", resolver.Verdict{Outcome: resolver.DANEOnly, Held: held(t, plainPolicy)}},
 		{"dane", "sts+dane+tlsrpt", resolver.Verdict{Outcome: resolver.DANESome, Held: held(t, plainPolicy)}},

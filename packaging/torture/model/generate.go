@@ -98,8 +98,10 @@ func (g *generator) disturb(d int) {
 		g.add(Kill{})
 	case n < 65:
 		g.add(Disk{pick(g, DiskOK, DiskOK, DiskRefuses, DiskSlow, DiskHangs)})
-	case n < 75:
+	case n < 70:
 		g.add(Mute{pick(g, MuteOff, MuteOn)})
+	case n < 75:
+		g.add(Host{pick(g, HostOK, HostOK, HostOK, HostOK, HostLookFiles, HostFetchFiles, HostRoute, HostRoots)})
 	case n < 80:
 		g.add(Clock{pick(g, time.Second, -time.Second, time.Hour, -time.Hour, 10*day, -10*day, 400*day, -400*day)})
 	case n < 90:

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -60,9 +61,32 @@ const roundedUp = time.Second
 
 // denial is a reason to answer that there is no policy, or that nobody knows, until a wall time.
 type denial struct {
-	failed bool // the DNS failed
-	at     time.Time
-	until  time.Time
+	cause denialCause
+	at    time.Time
+	until time.Time
+}
+
+// denialCause says which answer a denial allows.
+type denialCause int
+
+const (
+	noPolicy      denialCause = iota // or none that can be had: NOTFOUND
+	dnsFailed                        // NOTFOUND, or TEMP with the feature defer
+	hostLacks                        // the same, with another reason: the daemon's host lacks roots or a route
+	hostExhausted                    // TEMP: it lacks descriptors
+)
+
+// allows reports whether the answer is the one for the cause.
+func (c denialCause) allows(mapName, reply string) bool {
+	switch c {
+	case dnsFailed:
+		return unsure(mapName, reply, deferred)
+	case hostLacks:
+		return unsure(mapName, reply, deferredHere)
+	case hostExhausted:
+		return strings.HasPrefix(reply, waits)
+	}
+	return reply == notFound
 }
 
 // domain is what the model knows of one domain's state within the service.
@@ -77,6 +101,7 @@ type domain struct {
 	look      look
 	failure   failure
 	failures  int       // lookups in a row, nothing being held
+	hostFault time.Time // of the last look or fetch that failed for what the host lacks
 	asked     time.Time // last question
 	use       use
 	demanded  int // administrators' refreshes under way
@@ -199,7 +224,7 @@ func (m *Model) answered(q *question, reply string) {
 func (d *domain) denies(q *question, reply string, from, to time.Time) bool {
 	for _, r := range d.denials {
 		fresh := !earliest(from, to).After(r.until.Add(roundedUp))
-		if fresh && (r.failed && unsure(q.mapName, reply) || !r.failed && reply == notFound) {
+		if fresh && r.cause.allows(q.mapName, reply) {
 			return true
 		}
 	}
@@ -224,7 +249,7 @@ func (m *Model) explain(q *question, from, to time.Time) string {
 		}
 	}
 	for _, r := range m.domains[q.domain].denials {
-		text += fmt.Sprintf("  - no policy (the DNS failed: %v) from %s until %s\n", r.failed, stamp(r.at), stamp(r.until))
+		text += fmt.Sprintf("  - no policy (cause %d) from %s until %s\n", r.cause, stamp(r.at), stamp(r.until))
 	}
 	return text
 }

@@ -44,12 +44,17 @@ const (
 	hangup   = "HANGUP "
 	// deferred begins the answer for a failed lookup, with the feature defer.
 	deferred = "TEMP MTA-STS: cannot find out whether the domain has a policy: "
+
+	// deferredHere begins the answer, with the feature defer, where the host lacks roots or a route.
+	deferredHere = "TEMP MTA-STS: this host cannot look for the domain's policy: "
+	// waits begins the answer where the host lacks descriptors, or a limit was reached.
+	waits = "TEMP stsmapd cannot answer now: "
 )
 
-// unsure is the answer when the DNS failed and nothing is known.
-func unsure(mapName, reply string) bool {
+// unsure is the answer when a look failed and nothing is known; temp begins it with the feature defer.
+func unsure(mapName, reply, temp string) bool {
 	if slices.Contains(strings.Split(mapName, "+"), "defer") {
-		return strings.HasPrefix(reply, deferred)
+		return strings.HasPrefix(reply, temp)
 	}
 	return reply == notFound
 }

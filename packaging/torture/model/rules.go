@@ -28,6 +28,8 @@ func (l look) holds() time.Duration {
 		return between(minLook, l.ttl, maxLook)
 	case TXTGone:
 		return between(minAbsent, l.ttl, maxLook)
+	case txtUnseen, txtUnasked:
+		return hostLook
 	default:
 		return failLook
 	}
@@ -47,6 +49,8 @@ func (d *domain) absent() time.Duration {
 		return between(minAbsent, d.look.ttl, maxAbsent)
 	case d.look.state == TXTServfail:
 		return failLook
+	case d.look.state == txtUnseen:
+		return hostLook
 	case d.failure.happened && !d.failure.at.Before(d.look.ended): // it led to a fetch, which failed
 		return between(minLook, d.look.ttl, maxLook)
 	}
@@ -151,6 +155,9 @@ func (m *Model) judgeRefresh(n int) {
 	due = latest(due, m.started)
 	if d.failure.happened {
 		due = latest(due, d.failure.at.Add(maxRefuse))
+	}
+	if !d.hostFault.IsZero() {
+		due = latest(due, d.hostFault.Add(hostFetch))
 	}
 	if now.Sub(due) > refreshSlack {
 		m.violate("refresh", "%s: version %d was fetched at %s, and has not been refreshed since", Domain(n), h.file.Version, stamp(h.at))

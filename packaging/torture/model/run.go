@@ -172,6 +172,8 @@ func (w *world) change(e Event) {
 		w.web[e.Domain] = e.State
 	case Disk:
 		w.disk = e.State
+	case Host:
+		w.host = e.Lacks
 	case Mute:
 		w.mute = e.State
 	case Clock:

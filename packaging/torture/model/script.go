@@ -57,6 +57,8 @@ type (
 	Disk struct{ State DiskState }
 	// Mute makes every DNS lookup fail, or no more.
 	Mute struct{ State MuteState }
+	// Host says what the daemon's host lacks.
+	Host struct{ Lacks HostState }
 	// Forget and Refresh are an administrator's.
 	Forget  struct{ Domain int }
 	Refresh struct{ Domain int }
@@ -110,6 +112,18 @@ const (
 	MuteOff MuteState = "off"
 )
 
+// HostState is what the daemon's host lacks.
+type HostState string
+
+// The states of the daemon's host. Nothing of the last four is a domain's fault.
+const (
+	HostOK         HostState = "ok"
+	HostLookFiles  HostState = "lookfiles"  // descriptors, for DNS lookups
+	HostFetchFiles HostState = "fetchfiles" // descriptors, for fetches
+	HostRoute      HostState = "route"      // a route to the DNS server
+	HostRoots      HostState = "roots"      // trusted roots
+)
+
 func (TXT) event()     {}
 func (File) event()    {}
 func (Web) event()     {}
@@ -120,6 +134,7 @@ func (Restart) event() {}
 func (Kill) event()    {}
 func (Disk) event()    {}
 func (Mute) event()    {}
+func (Host) event()    {}
 func (Forget) event()  {}
 func (Refresh) event() {}
 
@@ -137,6 +152,7 @@ func (e Restart) String() string { return "restart " + span(e.Down) }
 func (e Kill) String() string    { return "kill" }
 func (e Disk) String() string    { return "disk " + string(e.State) }
 func (e Mute) String() string    { return "mute " + string(e.State) }
+func (e Host) String() string    { return "host " + string(e.Lacks) }
 func (e Forget) String() string  { return fmt.Sprintf("forget %d", e.Domain) }
 func (e Refresh) String() string { return fmt.Sprintf("refresh %d", e.Domain) }
 
@@ -216,6 +232,8 @@ func (w *wordReader) event(kind string) Event {
 		return Disk{DiskState(w.word())}
 	case "mute":
 		return Mute{MuteState(w.word())}
+	case "host":
+		return Host{HostState(w.word())}
 	case "forget":
 		return Forget{w.domain()}
 	case "refresh":

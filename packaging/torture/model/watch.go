@@ -3,6 +3,8 @@ package model
 import (
 	"slices"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // What the service does is told to the model by these; gen is that of the daemon that does it.
@@ -52,6 +54,8 @@ const (
 	maxRetry  = 15 * time.Minute // of failed lookups
 	minRefuse = 5 * time.Minute  // between two fetches of an id that cannot be had
 	maxRefuse = time.Hour
+	hostLook  = 10 * time.Second // between two looks that fail for what the host lacks and waiting does not bring
+	hostFetch = time.Minute      // between two refreshes that do
 	// diskPatience is how long the service waits for a write.
 	diskPatience = 10 * time.Second
 )
@@ -87,12 +91,50 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 	d.mustFetch = sure && d.look.dead && !h.mayLive(wall, wall) && state == TXTAnnounced && !m.mayHoldBack(d, id)
 }
 
+// txtUnseen is the state of a TXT record that could not be looked at, or whose policy could not be fetched, for what the host lacks.
+const (
+	txtUnseen  TXTState = "unseen"  // no waiting brings it
+	txtUnasked TXTState = "unasked" // descriptors
+)
+
+// lookFailedHere: the host lacks what a DNS lookup needs.
+func (m *Model) lookFailedHere(n, gen int, kind fault.Kind) {
+	if gen == m.gen {
+		m.domains[n].look.flight = false
+		m.failedHere(n, kind)
+	}
+}
+
+// fetchFailedHere: the host lacks what a fetch needs.
+func (m *Model) fetchFailedHere(n, gen int, kind fault.Kind) {
+	if gen == m.gen {
+		m.domains[n].look.fetching = false
+		m.failedHere(n, kind)
+	}
+}
+
+// failedHere: nothing was learnt of the domain. Where nothing lives, its mail waits for descriptors, and passes for all else.
+func (m *Model) failedHere(n int, kind fault.Kind) {
+	d := &m.domains[n]
+	wall := m.wall()
+	d.hostFault = m.now()
+	d.look.ended, d.look.id, d.look.state = m.now(), "", txtUnseen
+	r := denial{cause: hostLacks, at: wall, until: wall.Add(hostLook)}
+	if kind == fault.Exhausted {
+		d.look.state = txtUnasked
+		r = denial{cause: hostExhausted, at: wall, until: wall}
+	}
+	if h, sure := d.only(); !sure || !h.lives(wall) {
+		d.refuse(r)
+	}
+}
+
 // deny notes what a look says of a domain of which nothing is held for certain.
 func (m *Model) deny(d *domain, state TXTState, id string, ttl time.Duration, wall time.Time) {
 	switch {
 	case state == TXTServfail:
 		d.failures++
-		d.refuse(denial{failed: true, at: wall, until: wall.Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
+		d.refuse(denial{cause: dnsFailed, at: wall, until: wall.Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
 	case state == TXTGone:
 		d.failures = 0
 		d.refuse(denial{at: wall, until: wall.Add(between(minAbsent, ttl, maxAbsent))})

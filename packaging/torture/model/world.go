@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -39,12 +42,13 @@ type world struct {
 	file  [Domains]File
 	web   [Domains]WebState
 	mute  MuteState
+	host  HostState
 	disk  DiskState
 	store disk
 }
 
 func newWorld(store disk) *world {
-	w := &world{store: store, mute: MuteOff, disk: DiskOK}
+	w := &world{store: store, mute: MuteOff, disk: DiskOK, host: HostOK}
 	for d := range w.txt {
 		w.txt[d] = TXT{Domain: d, State: TXTGone, TTL: time.Hour}
 		w.web[d] = WebRefused
@@ -124,6 +128,10 @@ func (p port) TXT(ctx context.Context, name string) (answer dnsclient.Answer[str
 		return answer, err
 	}
 	p.w.locked(func() {
+		if err = p.w.host.lookError(); err != nil {
+			p.w.model.lookFailedHere(n, p.gen, fault.Of(err))
+			return
+		}
 		var seen TXTState
 		if answer, seen = p.w.say(p.w.txt[n]); seen == TXTServfail {
 			err = errServfail
@@ -174,6 +182,10 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
+	if err := p.w.host.fetchError(); err != nil {
+		p.w.model.fetchFailedHere(n, p.gen, fault.Of(err))
+		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchHost, Err: err}
+	}
 	kind := failureOf(p.w.web[n])
 	policy, err := mtasts.ParsePolicy([]byte(p.w.file[n].Text()))
 	if kind == 0 && err == nil {
@@ -182,6 +194,28 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 	}
 	p.w.model.fetchFailed(n, p.gen)
 	return failed(domain, max(kind, resolver.FetchUnreachable))
+}
+
+// lookError is how a DNS lookup fails for what the host lacks; nil: it does not.
+func (h HostState) lookError() error {
+	switch h {
+	case HostLookFiles:
+		return os.NewSyscallError("socket", syscall.EMFILE)
+	case HostRoute:
+		return os.NewSyscallError("connect", syscall.ENETDOWN)
+	}
+	return nil
+}
+
+// fetchError is how a fetch fails for what the host lacks; nil: it does not.
+func (h HostState) fetchError() error {
+	switch h {
+	case HostFetchFiles:
+		return os.NewSyscallError("socket", syscall.EMFILE)
+	case HostRoots:
+		return resolver.ErrNoRoots
+	}
+	return nil
 }
 
 func failed(domain dnsname.Name, kind resolver.FetchKind) (mtasts.Policy, error) {
