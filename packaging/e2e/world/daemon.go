@@ -88,8 +88,18 @@ func (w *World) toml(config DaemonConfig) string {
 // is ready.
 func (w *World) StartProcess(t testing.TB, env []string, args ...string) *Daemon {
 	t.Helper()
+	return w.StartProcessAfter(t, "", env, args...)
+}
+
+// StartProcessAfter is StartProcess in a process in which a shell has run this command before: it has the limits and the mounts
+// that the command has left.
+func (w *World) StartProcessAfter(t testing.TB, command string, env []string, args ...string) *Daemon {
+	t.Helper()
 	d := &Daemon{Log: newLog(t), exited: make(chan struct{})}
 	d.cmd = exec.Command(w.Binary, args...)
+	if command != "" {
+		d.cmd = exec.Command("unshare", append([]string{"--mount", "sh", "-c", command + ` && exec "$0" "$@"`, w.Binary}, args...)...)
+	}
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = quickExit(env), d.Log.file, d.Log.file
 	if err := d.cmd.Start(); err != nil {
 		t.Fatalf("starting stsmapd: %v", err)

@@ -34,6 +34,7 @@ type Publishers struct {
 	host netip.Addr // of all policy hosts
 
 	mu           sync.Mutex
+	announced    netip.Addr      // what the DNS says is their address
 	dns          *dnstest.Server // nil: away
 	ca           *CA
 	published    map[string]*publisher    // by domain
@@ -71,6 +72,7 @@ func (w *World) Publishers(t testing.TB) *Publishers {
 		Resolver: w.Host(), Zone: w.Domain("crowd").Name, host: w.Host(), ca: w.CA,
 		published: map[string]*publisher{}, certificates: map[int]*tls.Certificate{},
 	}
+	p.announced = p.host
 	p.TTL.Store(1)
 	p.StartDNS(t)
 	t.Cleanup(func() { p.StopDNS(t) })
@@ -87,6 +89,22 @@ func (w *World) Publishers(t testing.TB) *Publishers {
 	go func() { defer close(served); _ = https.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() { _ = https.Close(); <-served })
 	return p
+}
+
+// PolicyHost is where all policy hosts listen, whatever the DNS says.
+func (p *Publishers) PolicyHost() netip.AddrPort { return netip.AddrPortFrom(p.host, 443) }
+
+// Announce makes this the address of all policy hosts in the DNS.
+func (p *Publishers) Announce(address netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.announced = address
+}
+
+func (p *Publishers) address() netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.announced
 }
 
 // StartDNS starts the DNS server, after StopDNS again.
@@ -202,7 +220,7 @@ func (p *Publishers) resolve(q *dnstest.Query) {
 		record = q.Name + ". 300 IN TXT \"v=TLSRPTv1; rua=mailto:tls@report.test\""
 	}
 	if strings.HasPrefix(q.Name, "mta-sts.") && q.Type == dns.TypeA {
-		record = fmt.Sprintf("%s. 300 IN A %v", q.Name, p.host)
+		record = fmt.Sprintf("%s. 300 IN A %v", q.Name, p.address())
 	}
 	answer := dnstest.Answer // the zone is empty
 	if record != "" {
