@@ -6,13 +6,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
 const (
-	// fixedFiles are the descriptors for everything but lookups and Postfix's connections: the store, listeners, logs, the control
-	// socket, the metrics, the shared engine, the TLSRPT collector.
+	// fixedFiles are the descriptors for everything but lookups and connections of Postfix's and of the status page's: the store,
+	// listeners, logs, the control socket, the shared engine, the TLSRPT collector.
 	fixedFiles = 96
 	// filesPerFetch are the connections of one policy fetch at a time: 250 ms lie between two addresses that are raced.
 	filesPerFetch = 4
@@ -27,13 +28,14 @@ type fileBudget struct {
 	fetches     int // policy fetches at a time
 }
 
-// shareFiles makes the budget of a limit for that many fetches at a time. Lookups get half of a limit that is too small for everything.
-func shareFiles(limit uint64, fetches int) fileBudget {
+// shareFiles makes the budget of a limit for that many fetches at a time, and so many descriptors that are used in any case. Where the
+// limit is too small for everything, Postfix's connections get half of it.
+func shareFiles(limit uint64, fixed, fetches int) fileBudget {
 	b := fileBudget{limit: int(min(limit, math.MaxInt32)), dns: dnsclient.DefaultMaxSockets, fetches: fetches}
-	reserve := fixedFiles + b.dns + filesPerFetch*b.fetches
+	reserve := fixed + b.dns + filesPerFetch*b.fetches
 	if most := b.limit / 2; reserve > most && b.limit-reserve < socketmap.DefaultMaxConns {
 		reserve = most
-		lookups := max(reserve-fixedFiles, 0)
+		lookups := max(reserve-fixed, 0)
 		b.fetches = max(1, min(b.fetches, lookups*2/3/filesPerFetch))
 		b.dns = max(1, min(b.dns, lookups-filesPerFetch*b.fetches))
 	}
@@ -42,12 +44,16 @@ func shareFiles(limit uint64, fetches int) fileBudget {
 }
 
 // files is the budget of this process, whose soft limit Go has raised to the hard one.
-func files(fetches int) fileBudget {
+func files(c config) fileBudget {
+	fixed := fixedFiles
+	if c.Metrics != "" {
+		fixed += status.MaxConns
+	}
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
-		return shareFiles(math.MaxInt32, fetches) // as if there were no limit: what lacks then is told when it lacks
+		return shareFiles(math.MaxInt32, fixed, c.Fetch.Concurrency) // as if there were no limit: what lacks then is told when it lacks
 	}
-	return shareFiles(r.Cur, fetches)
+	return shareFiles(r.Cur, fixed, c.Fetch.Concurrency)
 }
 
 // log tells what had to be lowered for the sake of the limit.

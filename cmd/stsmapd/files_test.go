@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
@@ -24,7 +25,7 @@ func TestShareFiles(t *testing.T) {
 		{"hardly anything", 256, usual, fileBudget{256, 128, 12, 5}},
 		{"less than stsmapd needs for itself", 64, usual, fileBudget{64, 32, 1, 1}},
 	} {
-		if got := shareFiles(c.limit, c.fetches); got != c.want {
+		if got := shareFiles(c.limit, fixedFiles, c.fetches); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.why, got, c.want)
 		}
 	}
@@ -32,11 +33,13 @@ func TestShareFiles(t *testing.T) {
 
 // TestShareFilesLeavesRoom: whatever the limit, connections and lookups never need more than it has.
 func TestShareFilesLeavesRoom(t *testing.T) {
-	for limit := uint64(256); limit < 1<<17; limit += 97 {
+	for limit := uint64(768); limit < 1<<17; limit += 97 {
 		for _, fetches := range []int{1, 64, 5000} {
-			b := shareFiles(limit, fetches)
-			if sum := b.connections + b.dns + filesPerFetch*b.fetches + fixedFiles; sum > b.limit {
-				t.Fatalf("limit %d, %d fetches: %+v needs %d", limit, fetches, b, sum)
+			for _, fixed := range []int{fixedFiles, fixedFiles + status.MaxConns} {
+				b := shareFiles(limit, fixed, fetches)
+				if sum := b.connections + b.dns + filesPerFetch*b.fetches + fixed; sum > b.limit {
+					t.Fatalf("limit %d, %d fetches: %+v needs %d", limit, fetches, b, sum)
+				}
 			}
 		}
 	}

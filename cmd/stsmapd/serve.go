@@ -140,7 +140,7 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
-	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: files(c.Fetch.Concurrency).connections}
+	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: files(c).connections}
 	return d.serve(ctx, c, served{store, memory, fleet, service, handler, server}, signals)
 }
 
@@ -229,7 +229,7 @@ func closeAll(listeners []net.Listener) {
 
 // settings makes what a reload may change out of the configuration.
 func (d *daemon) settings(c config) (resolver.Settings, error) {
-	budget := files(c.Fetch.Concurrency)
+	budget := files(c)
 	budget.log(d.log, c.Fetch.Concurrency)
 	dns, err := dnsclient.New(dnsclient.Config{
 		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,

@@ -23,9 +23,11 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
+// MaxConns is how many connections the server has at a time; others wait.
+const MaxConns = 256
+
 // Bounds of the server.
 const (
-	maxConns   = 256
 	maxScrapes = 4 // at once
 	maxPages   = 8 // at once; the others are told to come back
 	maxHeader  = 16 << 10
@@ -102,7 +104,7 @@ func (s *Server) Ready(ready bool) { s.ready.Store(ready) }
 
 // Serve answers on a listener until Shutdown; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(netutil.LimitListener(l, MaxConns)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics listener: %w", err)
 	}
 	return nil
