@@ -29,8 +29,8 @@ func (d *lackingDNS) MX(ctx context.Context, name string) (dnsclient.Answer[dnsc
 	return d.daneDNS.MX(ctx, name)
 }
 
-// TestDANEHostFault: a lookup that this host could not make defers mail, or leaves a finding in force, and is no failure of the
-// domain's DNS: it is neither logged as one nor does it make the next wait longer.
+// TestDANEHostFault: a lookup that this host could not make defers mail, or leaves a finding in force, and is no
+// failure of the domain's DNS: it is neither logged as one nor does it make the next wait longer.
 func TestDANEHostFault(t *testing.T) {
 	for _, c := range []struct {
 		why   string

@@ -18,8 +18,8 @@ func ofProxy(err error) error {
 	return &fault.Error{Kind: fault.Host, Cure: "check HTTPS_PROXY and the proxy", Err: err}
 }
 
-// dialProxy connects to a proxy, by the system's resolver. That tells no error of the kernel, so that where it fails a socket is
-// tried for: without one, the name could not be asked for.
+// dialProxy connects to a proxy, by the system's resolver. That tells no error of the kernel, so that where it fails
+// a socket is tried for: without one, the name could not be asked for.
 func dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err == nil {
@@ -34,8 +34,8 @@ func dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
 	return nil, ofProxy(err)
 }
 
-// checkConnect judges a proxy's answer to CONNECT. With a status of 500 or more it says that it could not reach the policy host; with
-// another one it refuses this host.
+// checkConnect judges a proxy's answer to CONNECT. With a status of 500 or more it says that it could not reach the
+// policy host; with another one it refuses this host.
 func (f *HTTPFetcher) checkConnect(resp *http.Response, at *progress) error {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode/100 != 5 {
 		return fmt.Errorf("the proxy (HTTPS_PROXY) refuses to connect: HTTP status %d", resp.StatusCode)
@@ -49,8 +49,8 @@ func (f *HTTPFetcher) checkConnect(resp *http.Response, at *progress) error {
 	return nil
 }
 
-// proxyAnswers reports whether a fetch that began then, and timed out while it waited for the proxy, did so for the policy
-// host's sake: the proxy answered others meanwhile, or shortly before.
+// proxyAnswers reports whether a fetch that began then, and timed out while it waited for the proxy, did so for the
+// policy host's sake: the proxy answered others meanwhile, or shortly before.
 func (f *HTTPFetcher) proxyAnswers(ctx context.Context, begin time.Time) bool {
 	const shortly = 10 * time.Second
 	last := f.proxyAnswered.Load()
@@ -63,8 +63,8 @@ func isProxyConnect(err error) bool {
 	return errors.As(err, &op) && op.Op == "proxyconnect"
 }
 
-// ofRoute lays a failed connection on this host where the kernel has no route to the address. Else a router on the way, or the
-// policy host's own, has said that it is unreachable.
+// ofRoute lays a failed connection on this host where the kernel has no route to the address. Else a router on the
+// way, or the policy host's own, has said that it is unreachable.
 func ofRoute(to netip.AddrPort, err error) error {
 	if !isUnreachable(err) || !isUnreachable(probe(to)) {
 		return err

@@ -8,12 +8,13 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// hostRetry is the least time between two looks at a domain that failed by a fault of this host which waiting does not mend.
+// hostRetry is the least time between two looks at a domain that failed by a fault of this host which waiting does
+// not mend.
 const hostRetry = 10 * time.Second
 
-// HostFailed: this host lacks what it needs to look for the domain's policy (fault.Host), and none is remembered. Nothing was
-// learnt of the domain: what was remembered of it before stays, and the next question after RetryAt looks again. Deliver as
-// usual (RFC 8461 section 3.3).
+// HostFailed: this host lacks what it needs to look for the domain's policy (fault.Host), and none is remembered.
+// Nothing was learnt of the domain: what was remembered of it before stays, and the next question after RetryAt
+// looks again. Deliver as usual (RFC 8461 section 3.3).
 type HostFailed struct {
 	At, RetryAt time.Time
 	Err         error
@@ -53,8 +54,8 @@ func withCure(err error) error {
 	return err
 }
 
-// ownFault is what remains to be said of a domain when work for it failed by a fault of this host: what is held still binds, and
-// otherwise the mail waits or passes. nil: err is the domain's word.
+// ownFault is what remains to be said of a domain when work for it failed by a fault of this host: what is held
+// still binds, and otherwise the mail waits or passes. nil: err is the domain's word.
 func (s *Service) ownFault(domain dnsname.Name, known *Held, before Absence, work hostWork, err error) STSFinding {
 	kind := fault.Of(err)
 	if kind == fault.Domain {
@@ -74,8 +75,9 @@ func (s *Service) ownFault(domain dnsname.Name, known *Held, before Absence, wor
 	return a
 }
 
-// discovered notes how a look at the TXT record went for this host. Its finding is that of a look which failed by a fault of this
-// host, with nothing held; a held policy is planned for as after any failed lookup. nil: plan has to say what is next.
+// discovered notes how a look at the TXT record went for this host. Its finding is that of a look which failed by a
+// fault of this host, with nothing held; a held policy is planned for as after any failed lookup. nil: plan has to
+// say what is next.
 func (s *Service) discovered(domain dnsname.Name, known *Held, before Absence, d discovery) STSFinding {
 	failed, ok := d.(undiscovered)
 	switch {

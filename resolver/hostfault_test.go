@@ -106,7 +106,8 @@ func (a *ailing) start(to resolver.Reporter) *resolver.Service {
 	return s
 }
 
-// TestHostFaultOfFirstContact: it is remembered for nobody, told nobody but the administrator, and over when this host is mended.
+// TestHostFaultOfFirstContact: it is remembered for nobody, told nobody but the administrator, and over when this
+// host is mended.
 func TestHostFaultOfFirstContact(t *testing.T) {
 	for _, c := range hostCases() {
 		synctest.Test(t, func(t *testing.T) {
@@ -150,8 +151,8 @@ func TestHostFaultOfFirstContact(t *testing.T) {
 	}
 }
 
-// TestHostFaultKeepsLivePolicy: it is served, and the fetches that this host could not make are not held against it, nor tried in
-// a loop.
+// TestHostFaultKeepsLivePolicy: it is served, and the fetches that this host could not make are not held against it,
+// nor tried in a loop.
 func TestHostFaultKeepsLivePolicy(t *testing.T) {
 	for _, c := range hostCases() {
 		synctest.Test(t, func(t *testing.T) {
@@ -185,7 +186,8 @@ func TestHostFaultKeepsLivePolicy(t *testing.T) {
 	}
 }
 
-// TestHostFaultLeavesWhatWasKnown: the backoff of an id that failed by the domain's fault stands when this host's fault is over.
+// TestHostFaultLeavesWhatWasKnown: the backoff of an id that failed by the domain's fault stands when this host's
+// fault is over.
 func TestHostFaultLeavesWhatWasKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &ailing{world: newWorld(t)}

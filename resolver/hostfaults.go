@@ -53,8 +53,8 @@ func (h HostFault) consequence() string {
 	return "mail to domains without a live policy is delivered as if they had none"
 }
 
-// hostFaults remembers the faults of this host until the same work succeeds again, and logs them. It is safe for concurrent
-// use.
+// hostFaults remembers the faults of this host until the same work succeeds again, and logs them. It is safe for
+// concurrent use.
 type hostFaults struct {
 	log *slog.Logger
 
@@ -87,8 +87,8 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 	if kind == fault.Exhausted {
 		event = "host_exhausted"
 	}
-	f.log.Error("this host cannot "+was.Work+": "+was.consequence()+"; mend this host", "event", event, "failing_since", was.Since,
-		"failures", was.Count, "error", was.Err)
+	f.log.Error("this host cannot "+was.Work+": "+was.consequence()+"; mend this host", "event", event,
+		"failing_since", was.Since, "failures", was.Count, "error", was.Err)
 }
 
 // worked notes that the work succeeded: what it needs is there. It is cheap where nothing had failed.
@@ -105,7 +105,8 @@ func (f *hostFaults) worked(work hostWork) {
 	f.current[work] = nil
 	f.any.Store(f.current != [hostWorks]*HostFault{})
 	if was.logged {
-		f.log.Info("this host can "+was.Work+" again", "event", "host_recovered", "failing_since", was.Since, "failures", was.Count)
+		f.log.Info("this host can "+was.Work+" again", "event", "host_recovered",
+			"failing_since", was.Since, "failures", was.Count)
 	}
 }
 

@@ -149,6 +149,8 @@ func (s *sheet) absence(now time.Time, a control.Absence) {
 		s.line("TXT record", plain, "the DNS says that there is no MTA-STS policy")
 	case "lookup_failed":
 		s.line("TXT record", red, fmt.Sprintf("%d lookups in a row have failed", a.Failures))
+	case "host_fault":
+		s.line("policy", red, "this host lacks what it needs to look for one")
 	default:
 		s.line("TXT record", red, fmt.Sprintf("announces a policy with id %s, which could not be had: %d fetches in a row have failed", a.FailedID, a.Failures))
 		s.line("next fetch", plain, moment(now, a.RetryAt)+", or as soon as there is a new id")

@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// fixedFiles are the descriptors for everything but lookups and connections of Postfix's and of the status page's: the store,
-	// listeners, logs, the control socket, the shared engine, the TLSRPT collector.
+	// fixedFiles are the descriptors for everything but lookups and connections of Postfix's and of the status
+	// page's: the store, listeners, logs, the control socket, the shared engine, the TLSRPT collector.
 	fixedFiles = 96
-	// filesPerFetch are the connections of one policy fetch at a time: 250 ms lie between two addresses that are raced.
+	// filesPerFetch are the connections of one policy fetch at a time: 250 ms lie between two addresses that are
+	// raced.
 	filesPerFetch = 4
 )
 
-// fileBudget shares out the file descriptors of the process: Postfix's connections must leave room for lookups and the store, or who
-// can open connections can take the protection of domains away that are asked for the first time.
+// fileBudget shares out the file descriptors of the process: Postfix's connections must leave room for lookups and
+// the store, or who can open connections can take the protection of domains away that are asked for the first time.
 type fileBudget struct {
 	limit       int // RLIMIT_NOFILE
 	connections int // that are accepted from Postfix
@@ -28,8 +29,8 @@ type fileBudget struct {
 	fetches     int // policy fetches at a time
 }
 
-// shareFiles makes the budget of a limit for that many fetches at a time, and so many descriptors that are used in any case. Where the
-// limit is too small for everything, Postfix's connections get half of it.
+// shareFiles makes the budget of a limit for that many fetches at a time, and so many descriptors that are used in
+// any case. Where the limit is too small for everything, Postfix's connections get half of it.
 func shareFiles(limit uint64, fixed, fetches int) fileBudget {
 	b := fileBudget{limit: int(min(limit, math.MaxInt32)), dns: dnsclient.DefaultMaxSockets, fetches: fetches}
 	reserve := fixed + b.dns + filesPerFetch*b.fetches
@@ -51,7 +52,8 @@ func files(c config) fileBudget {
 	}
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
-		return shareFiles(math.MaxInt32, fixed, c.Fetch.Concurrency) // as if there were no limit: what lacks then is told when it lacks
+		// As if there were no limit: what lacks then is told when it lacks.
+		return shareFiles(math.MaxInt32, fixed, c.Fetch.Concurrency)
 	}
 	return shareFiles(r.Cur, fixed, c.Fetch.Concurrency)
 }
@@ -61,7 +63,8 @@ func (b fileBudget) log(log *slog.Logger, fetches int) {
 	if b.connections == socketmap.DefaultMaxConns && b.fetches == fetches && b.dns == dnsclient.DefaultMaxSockets {
 		return
 	}
-	log.Warn("the limit of open files is low: fewer connections are accepted at a time, and further ones wait; raise LimitNOFILE= of the "+
-		"service (ulimit -n) to 65536", "event", "nofile_low", "nofile", b.limit, "connections", b.connections,
-		"default_connections", socketmap.DefaultMaxConns, "dns_questions", b.dns, "fetches", b.fetches, "fetch_concurrency", fetches)
+	log.Warn("the limit of open files is low: fewer connections are accepted at a time, and further ones wait; "+
+		"raise LimitNOFILE= of the service (ulimit -n) to 65536", "event", "nofile_low", "nofile", b.limit, "connections", b.connections,
+		"default_connections", socketmap.DefaultMaxConns, "dns_questions", b.dns,
+		"fetches", b.fetches, "fetch_concurrency", fetches)
 }

@@ -114,8 +114,8 @@ func hostFaults() []hostFault {
 // hostRetry is within what the next question after the end of a fault gets the policy.
 const hostRetry = 10 * time.Second
 
-// TestHostFaults: what this host lacks is held against no domain. Live policies are served; first contacts pass, or wait with the
-// feature defer; and when the host is mended the next question after 10 s has the policy.
+// TestHostFaults: what this host lacks is held against no domain. Live policies are served; first contacts pass, or
+// wait with the feature defer; and when the host is mended the next question after 10 s has the policy.
 func TestHostFaults(t *testing.T) {
 	for _, f := range hostFaults() {
 		t.Run(f.name, func(t *testing.T) {
@@ -191,7 +191,8 @@ func withProxy(t *testing.T, h *troubled) (begin, end func()) {
 	return func() { stop() }, func() { startProxy(t, proxy, h.p.PolicyHost()) }
 }
 
-// startProxy starts a proxy that connects to the policy hosts, and ends it with the function that it returns, or the test.
+// startProxy starts a proxy that connects to the policy hosts, and ends it with the function that it returns, or the
+// test.
 func startProxy(t *testing.T, address, to netip.AddrPort) (stop func()) {
 	return accept(t, address, func(c net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
@@ -248,8 +249,9 @@ func withoutRoute(t *testing.T, h *troubled) (begin, end func()) {
 	return func() { ip("del") }, func() { ip("add") }
 }
 
-// TestConnectionsLeaveRoomForLookups: under a hard limit of 1,024 files, with as many idle connections of a local user as there are
-// accepted, first contacts get their policies. When the descriptors are gone all the same, they wait, and nothing is remembered.
+// TestConnectionsLeaveRoomForLookups: under a hard limit of 1,024 files, with as many idle connections of a local
+// user as there are accepted, first contacts get their policies. When the descriptors are gone all the same, they
+// wait, and nothing is remembered.
 func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 	t.Parallel()
 	const nofile, crowd, contacts = 1024, 1500, 8
@@ -302,7 +304,8 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 			t.Errorf("with descriptors again, the first question for %s is answered %q", domain, got)
 		}
 	}
-	if len(h.d.Log.Lines("event=host_exhausted", "LimitNOFILE")) != 1 || len(h.d.Log.Lines("event=host_recovered")) == 0 {
+	// One line for lookups and one for fetches, whichever failed.
+	if n := len(h.d.Log.Lines("event=host_exhausted", "LimitNOFILE")); n < 1 || n > 2 || len(h.d.Log.Lines("event=host_recovered")) == 0 {
 		t.Errorf("the log does not tell of the want of descriptors and its end:\n%s", h.d.Log)
 	}
 }

@@ -52,7 +52,8 @@ func TestWhoseFault(t *testing.T) {
 	}
 }
 
-// TestNoSlotIsOwnFault: a question that could not be sent for want of a slot says nothing of the domain, nor of the server.
+// TestNoSlotIsOwnFault: a question that could not be sent for want of a slot says nothing of the domain, nor of the
+// server.
 func TestNoSlotIsOwnFault(t *testing.T) {
 	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne})
 	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: impatience, MaxSockets: 1})

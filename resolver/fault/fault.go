@@ -1,5 +1,5 @@
-// Package fault says whose fault an error of the network is. An error of this host is never the domain's word: a caller
-// that takes it for one gives up a domain's protection because this host lacks descriptors, roots or a route.
+// Package fault says whose fault an error of the network is. An error of this host is never the domain's word: a
+// caller that takes it for one gives up a domain's protection because this host lacks descriptors, roots or a route.
 package fault
 
 import (
@@ -15,11 +15,12 @@ type Kind uint8
 const (
 	// Domain: the error says something about the domain, its DNS or its hosts. It may be remembered and reported.
 	Domain Kind = iota
-	// Host: this host lacks what no waiting brings: trusted roots, a proxy, a route. Nothing was learnt of the domain. RFC
-	// 8461 section 3.3 lets its mail pass; the administrator of this host must be told.
+	// Host: this host lacks what no waiting brings: trusted roots, a proxy, a route. Nothing was learnt of the
+	// domain. RFC 8461 section 3.3 lets its mail pass; the administrator of this host must be told.
 	Host
-	// Exhausted: this host lacks descriptors, memory or ports for now, or a limit of stsmapd was reached. Nothing was learnt
-	// of the domain. Its mail must wait, or anyone who can use up this host's resources can take its protection away.
+	// Exhausted: this host lacks descriptors, memory or ports for now, or a limit of stsmapd was reached. Nothing
+	// was learnt of the domain. Its mail must wait, or anyone who can use up this host's resources can take its
+	// protection away.
 	Exhausted
 )
 
@@ -36,7 +37,8 @@ func (k Kind) String() string {
 	return "invalid"
 }
 
-// Error is an error of this host that only its maker can tell from one of the domain: no roots, a dead proxy, an own limit.
+// Error is an error of this host that only its maker can tell from one of the domain: no roots, a dead proxy, an own
+// limit.
 type Error struct {
 	Kind Kind
 	Cure string // what to mend on this host, a clause without a full stop; "" where Err says it
@@ -51,8 +53,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Of returns whose fault err is; Domain for nil.
 //
-// An error of several parts is Exhausted if one of them is: what was not tried for lack of a descriptor might have worked.
-// Else it is the domain's if one of them is: it is no fault of this host that IPv6 has no route where IPv4 was refused.
+// An error of several parts is Exhausted if one of them is: what was not tried for lack of a descriptor might have
+// worked. Else it is the domain's if one of them is: it is no fault of this host that IPv6 has no route where IPv4
+// was refused.
 func Of(err error) Kind { return Judge(err).Kind }
 
 // Judgement is whose fault an error is, and what to do about it.
@@ -107,8 +110,8 @@ const (
 	cureFirewall = "check this host's firewall, and the sandbox of the service"
 )
 
-// ofErrno judges an error of the kernel. ENETUNREACH and EHOSTUNREACH are the domain's here: a router far away may have said
-// so. Who knows that this host has no route wraps them in an Error.
+// ofErrno judges an error of the kernel. ENETUNREACH and EHOSTUNREACH are the domain's here: a router far away may
+// have said so. Who knows that this host has no route wraps them in an Error.
 func ofErrno(e syscall.Errno) Judgement {
 	switch e {
 	case syscall.EMFILE:
@@ -129,8 +132,8 @@ func ofErrno(e syscall.Errno) Judgement {
 	return Judgement{}
 }
 
-// lacksIPv6 reports whether a dial failed because this host has no address to connect to IPv6 from: the kernel says that with
-// the error for a want of ports.
+// lacksIPv6 reports whether a dial failed because this host has no address to connect to IPv6 from: the kernel says
+// that with the error for a want of ports.
 func lacksIPv6(e *net.OpError) bool {
 	var ip net.IP
 	switch a := e.Addr.(type) {
