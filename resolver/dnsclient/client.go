@@ -39,8 +39,8 @@ type Config struct {
 	// Attempts is how often a question is sent, over all servers in turn, but each server is tried once. 0: 3. So a lookup
 	// without CNAMEs takes at most max(Attempts, number of servers) × Timeout; the context may end it earlier.
 	Attempts int
-	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, and that of the servers of
-	// a resolv.conf when it says "options trust-ad".
+	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, but for 127.0.0.11, Docker's
+	// forwarder; and that of the servers of a resolv.conf when it says "options trust-ad".
 	TrustAD bool
 	// MaxSockets bounds the questions under way at any time, each with a socket; a further one waits for its turn, as long
 	// as one attempt may last, and then fails by a fault of this host. 0: DefaultMaxSockets.
@@ -57,8 +57,9 @@ type Client struct {
 	attempts int
 	roster   *roster
 	asking   chan struct{} // one element for each question under way
-	sockets  sockets
-	buffers  sync.Pool // of *[udpBuffer]byte
+	sockets  *sockets
+	buffers  *sync.Pool // of *[udpBuffer]byte
+	dnssec   bool       // ask with the DO bit
 }
 
 // New returns a Client. Its error names the setting, and the server's text, that it cannot work with; a resolv.conf
@@ -84,8 +85,18 @@ func New(cfg Config) (*Client, error) {
 		attempts: cmp.Or(cfg.Attempts, defaultAttempts),
 		roster:   r,
 		asking:   make(chan struct{}, cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
-		buffers:  sync.Pool{New: func() any { return new([udpBuffer]byte) }},
+		sockets:  new(sockets),
+		buffers:  &sync.Pool{New: func() any { return new([udpBuffer]byte) }},
 	}, nil
+}
+
+// WithDNSSEC returns a client of the same servers, sockets and limits that asks with the DO bit as well (RFC 4035 section
+// 3.2.1). Some resolvers set the AD bit only in answers to such questions: a caller who needs Answer.Authentic asks this one.
+// Its answers carry signatures, which are not used, and are larger: more of them come over TCP.
+func (c *Client) WithDNSSEC() *Client {
+	d := *c
+	d.dnssec = true
+	return &d
 }
 
 // Servers returns the servers that are asked at present, as "192.0.2.53:53", in the order of the configuration.

@@ -11,5 +11,6 @@
 // the answer was truncated. A packet that does not answer the question asked is ignored, so that only one who sees the question
 // can forge its answer. Whether
 // DNSSEC proved the answer is what the resolver's AD bit says (RFC 6840 section 5.7), which is worth as much as the
-// path to that resolver: it is passed on from loopback addresses and from servers that the administrator vouched for.
+// path to that resolver: it is passed on from loopback addresses and from servers that the administrator vouched for. Some resolvers tell it only to
+// those who ask with the DO bit: Client.WithDNSSEC does. The signatures that come then are not looked at.
 package dnsclient

@@ -11,8 +11,9 @@ import (
 
 // question is what one message asks; the class is always IN.
 type question struct {
-	name  string // canonical
-	qtype uint16
+	name   string // canonical
+	qtype  uint16
+	dnssec bool // with the DO bit
 }
 
 // resolve asks for name, and for what it is an alias for, until the records or a denial are found. Its error lacks only
@@ -40,7 +41,7 @@ func (c *Client) resolve(ctx context.Context, name string, qtype uint16) (findin
 // used up.
 func (c *Client) ask(ctx context.Context, f finding, qtype uint16) (finding, *Error) {
 	servers := c.roster.order()
-	q := question{name: f.end(), qtype: qtype}
+	q := question{name: f.end(), qtype: qtype, dnssec: c.dnssec}
 	var worst *Error
 	for i := range max(c.attempts, len(servers)) {
 		s := servers[i%len(servers)]

@@ -137,7 +137,7 @@ func (r *roster) replace(addrs []netip.AddrPort, trusted bool, problem error) {
 	}
 	next := &lineup{problem: problem}
 	for _, addr := range addrs {
-		believed := trusted || addr.Addr().IsLoopback()
+		believed := trusted || onThisHost(addr.Addr())
 		i := slices.IndexFunc(old, func(s *server) bool { return s.addr == addr && s.believed == believed })
 		if i >= 0 {
 			next.servers = append(next.servers, old[i])
@@ -146,6 +146,12 @@ func (r *roster) replace(addrs []netip.AddrPort, trusted bool, problem error) {
 		}
 	}
 	r.lineup.Store(next)
+}
+
+// onThisHost reports whether a resolver at that address runs on this host. Docker's 127.0.0.11 does not: it forwards to servers
+// elsewhere, and hands on what they, or somebody between, say.
+func onThisHost(addr netip.Addr) bool {
+	return addr.IsLoopback() && addr != netip.AddrFrom4([4]byte{127, 0, 0, 11})
 }
 
 // order returns the servers in the order to ask them: as configured, but those that did not answer of late last.

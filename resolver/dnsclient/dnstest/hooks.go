@@ -1,6 +1,7 @@
 package dnstest
 
 import (
+	"encoding/base64"
 	"time"
 
 	"github.com/miekg/dns"
@@ -49,6 +50,45 @@ func NoEDNS(rcode int) Hook {
 		}
 		q.Send()
 	}
+}
+
+// OnlyDO is a resolver that sets the AD bit for none but those who ask with the DO bit: older systemd-resolved, the cache of
+// CoreDNS.
+func OnlyDO(q *Query) {
+	q.Reply.AuthenticatedData = q.Reply.AuthenticatedData && q.DO
+	q.Send()
+}
+
+// Signed adds to the answer for one who asks with the DO bit what comes from a signed zone (RFC 4035 section 3.1): a signature
+// of each set of records, with the size of one by RSA and 2,048 bits, and to a denial an NSEC record. They prove nothing.
+func Signed(q *Query) {
+	if q.DO {
+		if len(q.Reply.Ns) > 0 {
+			name := q.Reply.Ns[0].Header().Name
+			q.Reply.Ns = append(q.Reply.Ns, RRs(name+" 30 NSEC "+name+" NS SOA RRSIG NSEC")...)
+		}
+		q.Reply.Answer, q.Reply.Ns = withSignatures(q.Reply.Answer), withSignatures(q.Reply.Ns)
+	}
+	q.Send()
+}
+
+// withSignatures puts a signature behind each set of records.
+func withSignatures(section []dns.RR) []dns.RR {
+	var signed []dns.RR
+	for i, rr := range section {
+		signed = append(signed, rr)
+		h := rr.Header()
+		if i+1 < len(section) && newKey(section[i+1].Header().Name, section[i+1].Header().Rrtype) == newKey(h.Name, h.Rrtype) {
+			continue
+		}
+		signed = append(signed, &dns.RRSIG{
+			Hdr:         dns.RR_Header{Name: h.Name, Rrtype: dns.TypeRRSIG, Class: h.Class, Ttl: 1},
+			TypeCovered: h.Rrtype, Algorithm: dns.RSASHA256, Labels: uint8(dns.CountLabel(h.Name)), OrigTtl: h.Ttl,
+			Expiration: 1 << 31, Inception: 1, KeyTag: 1, SignerName: h.Name,
+			Signature: base64.StdEncoding.EncodeToString(make([]byte, 256)),
+		})
+	}
+	return signed
 }
 
 // Truncate sends nothing but the TC bit over UDP, and answers over TCP.
