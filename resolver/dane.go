@@ -222,5 +222,5 @@ func (s DANEStatus) String() string {
 	if s > DANEFailed {
 		return "invalid"
 	}
-	return [...]string{"unasked", "none", "partly", "fully", "failed"}[s]
+	return [...]string{"unasked", "none", "usable", "failed"}[s]
 }

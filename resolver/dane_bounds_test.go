@@ -18,7 +18,7 @@ func TestDANEOneLookupForAll(t *testing.T) {
 		b.dns.slow["MX example.test"] = time.Second
 		var all sync.WaitGroup
 		for range 200 {
-			all.Go(func() { b.want("one of 200 at once", DANEFully, time.Second) })
+			all.Go(func() { b.want("one of 200 at once", DANEUsable, time.Second) })
 		}
 		all.Wait()
 		<-b.advance(exampleTest) // of a question that looked at the memory before there was a finding
@@ -40,7 +40,7 @@ func TestDANEAskerGone(t *testing.T) {
 			t.Errorf("returned after %v, want 1s", took)
 		}
 		after(2 * time.Second)
-		b.want("the next asker", DANEFully, 0)
+		b.want("the next asker", DANEUsable, 0)
 		b.wantMX("two askers", 1)
 	})
 }
@@ -152,7 +152,7 @@ func TestDANEMemoryBounded(t *testing.T) {
 		if m.get(d).status != DANENone {
 			t.Errorf("%s is not remembered", d)
 		}
-		m.put(d, daneEntry{status: DANEFully, found: now, ttl: time.Minute}) // no new domain: nothing is forgotten for it
+		m.put(d, daneEntry{status: DANEUsable, found: now, ttl: time.Minute}) // no new domain: nothing is forgotten for it
 		if want := min(i+1, 3); len(m.entries) != want {
 			t.Errorf("%d entries after %d domains, want %d", len(m.entries), i+1, want)
 		}

@@ -24,10 +24,10 @@ func TestDANEDestinations(t *testing.T) {
 		to   Destination
 		want DANEStatus
 	}{
-		{"by MX, port 25", Destination{Domain: example}, DANEFully},
+		{"by MX, port 25", Destination{Domain: example}, DANEUsable},
 		{"by MX, another port", Destination{Domain: example, Port: 587}, DANENone},
 		{"the name itself: the MX hosts do not matter", Destination{Domain: example, Direct: true}, DANENone},
-		{"the name itself, another port", Destination{Domain: example, Port: 587, Direct: true}, DANEFully},
+		{"the name itself, another port", Destination{Domain: example, Port: 587, Direct: true}, DANEUsable},
 	} {
 		daneTest(t, func(t *testing.T, b *daneBench) {
 			b.dns.zone = zone

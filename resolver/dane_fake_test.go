@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// daneZone is what a daneDNS says, by type and name: "MX example.test". A value is a list of records; or "" where there are
+// daneZone is what a daneDNS says, by type and name: "MX example.test". A value is a list of records, MX hosts with "20/"
+// before them where their preference is not 10; or "" where there are
 // none of the type, NXDOMAIN, or SERVFAIL; or "-> name" for an alias. What is not in it must not be asked, but for AAAA
 // records of a name whose A records are: there are none.
 type daneZone map[string]string
@@ -190,8 +192,16 @@ func (d *daneDNS) AAAA(ctx context.Context, name string) (dnsclient.Answer[netip
 }
 
 func (d *daneDNS) MX(ctx context.Context, name string) (dnsclient.Answer[dnsclient.MX], error) {
-	return askDANE(ctx, d, "MX", name, func(host string) dnsclient.MX {
-		return dnsclient.MX{Preference: 10, Host: strings.TrimSuffix(host, ".")}
+	return askDANE(ctx, d, "MX", name, func(word string) dnsclient.MX {
+		preference, host, ok := strings.Cut(word, "/")
+		if !ok {
+			preference, host = "10", word
+		}
+		n, err := strconv.ParseUint(preference, 10, 16)
+		if err != nil {
+			panic(err)
+		}
+		return dnsclient.MX{Preference: uint16(n), Host: strings.TrimSuffix(host, ".")}
 	})
 }
 

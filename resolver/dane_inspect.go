@@ -32,6 +32,7 @@ func (s hostState) String() string {
 type DANEHost struct {
 	Name    string
 	State   DANEHostState
+	InReach bool             // Postfix may come to it among the first addresses that it tries
 	Err     error            // for DANEHostUnknown
 	At      string           // the name whose TLSA records decided, "_25._tcp.mx.example.com"; "" where none had to be asked for
 	Records []dnsclient.TLSA // at that name, as far as they are secure
@@ -40,19 +41,13 @@ type DANEHost struct {
 // DANEInspection is a DANE finding, and what it rests upon.
 type DANEInspection struct {
 	Status DANEStatus // never DANEUnasked
-	Err    error      // the reason for DANEFailed; with DANEPartly: lookups of some hosts failed
+	Err    error      // the reason for DANEFailed
 	// Hosts are those whose DANE counts: of a secure MX answer, the most preferred first. None: nothing there is signed.
 	Hosts []DANEHost
 }
 
 // Finding is the inspection as Decide wants it.
-func (i DANEInspection) Finding() DANEFinding {
-	f := DANEFinding{Status: i.Status}
-	if i.Status == DANEFailed {
-		f.Err = i.Err
-	}
-	return f
-}
+func (i DANEInspection) Finding() DANEFinding { return DANEFinding{Status: i.Status, Err: i.Err} }
 
 // Usable reports whether Postfix could match a certificate with the record.
 func (h DANEHost) Usable(r dnsclient.TLSA) bool { return usableTLSA(r) }
@@ -61,27 +56,25 @@ func (h DANEHost) Usable(r dnsclient.TLSA) bool { return usableTLSA(r) }
 func InspectDANE(ctx context.Context, dns DNS, to Destination) DANEInspection {
 	ctx, cancel := context.WithTimeoutCause(ctx, daneLookupLimit, errDANETooSlow)
 	defer cancel()
-	names := []string{to.Domain.String()}
-	if !to.Direct {
-		mx, err := dns.MX(ctx, to.Domain.String())
-		if err != nil {
-			return DANEInspection{Status: DANEFailed, Err: err}
-		}
-		names = mxHosts(to.Domain, mx)
+	records, _, err := lookUpMX(ctx, dns, to)
+	if err != nil {
+		return DANEInspection{Status: DANEFailed, Err: err}
 	}
-	facts := daneFacts{hosts: make([]mxHost, len(names))}
+	names, hosts := mxHosts(records)
 	in := DANEInspection{Hosts: make([]DANEHost, len(names))}
 	var all sync.WaitGroup
 	for i, name := range names {
 		all.Go(func() {
 			w := tlsaWitness{DNS: dns}
-			h := lookUpHost(ctx, &w, to.port(), name)
-			facts.hosts[i] = h
-			in.Hosts[i] = DANEHost{Name: name, State: h.state, Err: h.err, At: w.name, Records: w.records}
+			hosts[i] = lookUpHost(ctx, &w, to.port(), name, hosts[i])
+			in.Hosts[i] = DANEHost{Name: name, State: hosts[i].state, Err: hosts[i].err, At: w.name, Records: w.records}
 		})
 	}
 	all.Wait()
-	in.Status, in.Err = judgeDANE(facts)
+	for i := range hosts {
+		in.Hosts[i].InReach = inReach(hosts, i)
+	}
+	in.Status, in.Err = judgeDANE(daneFacts{hosts: hosts})
 	return in
 }
 

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -71,7 +70,7 @@ func TestInspectDANEInTime(t *testing.T) {
 		}
 		direct := Destination{Domain: exampleTest.Domain, Port: 587, Direct: true}
 		d = newDANEDNS(t, daneZone{"A example.test": "192.0.2.1", "TLSA _587._tcp.example.test": "3-1-1"})
-		if in := InspectDANE(context.Background(), d, direct); in.Status != DANEFully || in.Hosts[0].At != "_587._tcp.example.test" {
+		if in := InspectDANE(context.Background(), d, direct); in.Status != DANEUsable || in.Hosts[0].At != "_587._tcp.example.test" {
 			t.Errorf("a next hop in brackets: %+v", in)
 		}
 	})
@@ -82,8 +81,5 @@ func TestDANEHostWords(t *testing.T) {
 		if got := DANEHostState(s).String(); got != want {
 			t.Errorf("state %d is %q, want %q", s, got, want)
 		}
-	}
-	if f := (DANEInspection{Status: DANEPartly, Err: errors.New("of one host")}).Finding(); f.Err != nil {
-		t.Errorf("only DANEFailed has a reason: %v", f.Err)
 	}
 }

@@ -1,9 +1,6 @@
 package resolver
 
 import (
-	"crypto/sha256"
-	"crypto/sha512"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,10 +10,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// maxMXHosts bounds the MX hosts of a domain that are judged, the most preferred first. The rest count for nothing:
-// Postfix tries 5 addresses (smtp_mx_address_limit) and will hardly come to them, and if it does, `dane-only` still
-// refuses a host without TLSA records.
-const maxMXHosts = 20
+// maxMXHosts bounds the MX hosts of a domain that are looked up, the most preferred first. Postfix tries five addresses, so
+// the rest could only count where more hosts than this share one preference, or have no addresses.
+const maxMXHosts = 50
 
 // daneFacts is what the DNS said of a domain's DANE.
 type daneFacts struct {
@@ -27,9 +23,11 @@ type daneFacts struct {
 
 // mxHost is what the DNS said of one MX host.
 type mxHost struct {
-	state hostState
-	err   error // for hostUnknown
-	ttl   time.Duration
+	preferences []uint16 // of each MX record that names it, the smallest first
+	addresses   addressCount
+	state       hostState
+	err         error // for hostUnknown
+	ttl         time.Duration
 }
 
 // hostState is what the DNS says of a mail host's DANE.
@@ -39,75 +37,78 @@ const (
 	hostUnknown  hostState = iota // a lookup failed
 	hostAway                      // no addresses: no mail can go there
 	hostPlain                     // not signed, or no TLSA records: DANE does not apply (RFC 7672 section 2.2)
-	hostUnusable                  // secure TLSA records, none of them usable: Postfix encrypts, without authentication
+	hostUnusable                  // secure TLSA records, none of them usable
 	hostUsable                    // secure, usable TLSA records
 )
 
-// judgeDANE is total: all that can be found has a status. The error is the reason for DANEFailed; with DANEPartly it
-// says that lookups failed for some hosts, which may well have DANE too.
+// judgeDANE is total: all that can be found has a status. The error is the reason for DANEFailed.
 //
-// A host that could not be looked up decides nothing where another has DANE: under `dane` Postfix looks for itself and
-// defers what it cannot look up (RFC 7672 section 2.1.2). Where no host is known to have DANE, it decides all: MTA-STS
-// would let the delivery pass that the host's TLSA records, had they been seen, might have stopped.
+// One host with usable TLSA records decides, whatever is known of the others: under dane-only Postfix uses each host with
+// DANE, or not at all. Where there is none, a host that could not be looked up may be one, and the mail waits: MTA-STS
+// could let a delivery pass that the host's TLSA records would stop. Hosts that Postfix would not come to do not count.
 func judgeDANE(f daneFacts) (DANEStatus, error) {
 	if f.err != nil {
 		return DANEFailed, f.err
 	}
-	count := map[hostState]int{}
-	var failure error
-	for _, h := range f.hosts {
-		count[h.state]++
-		if h.state == hostUnknown && failure == nil {
-			failure = h.err
+	var failures []error
+	for i, h := range f.hosts {
+		switch {
+		case h.state != hostUsable && h.state != hostUnknown || !inReach(f.hosts, i):
+		case h.state == hostUsable:
+			return DANEUsable, nil
+		default:
+			failures = append(failures, h.err)
 		}
 	}
-	if more := count[hostUnknown] - 1; more > 0 {
-		failure = fmt.Errorf("%w (and %d more of its MX hosts)", failure, more)
-	}
-	switch {
-	case count[hostUsable]+count[hostUnusable] > 0:
-		if count[hostUnusable]+count[hostPlain]+count[hostUnknown] == 0 {
-			return DANEFully, nil
-		}
-		return DANEPartly, failure
-	case count[hostUnknown] > 0:
-		return DANEFailed, failure
-	default:
+	switch len(failures) {
+	case 0:
 		return DANENone, nil
+	case 1:
+		return DANEFailed, failures[0]
+	default:
+		return DANEFailed, fmt.Errorf("%w (and %d more of its MX hosts)", failures[0], len(failures)-1)
 	}
 }
 
-// mxHosts returns the names of the hosts whose DANE counts for a domain: those of a secure answer, without duplicates.
+// mxRecords returns the MX records whose hosts' DANE counts for a domain: those of a secure answer.
 //
-// Behind an MX answer that DNSSEC does not prove there is no DANE that counts, although Postfix's `dane` tries it there
-// too (RFC 7672 section 2.2.1 lets it; smtp_tls_dane_insecure_mx_policy). Postfix refuses `dane-only` for such a
-// domain. And to answer `dane` would be a way around MTA-STS: who can forge the MX answer, and that is the attacker whom
-// MTA-STS is made for, names a host of his own, with TLSA records or without any. MTA-STS proves the names of the MX
-// hosts by HTTPS, and every certificate by its name: that is the more.
+// Behind an MX answer that DNSSEC does not prove there is no DANE that counts. Postfix refuses every host of such a domain
+// under dane-only. Under dane it would try the TLSA records of the hosts named (smtp_tls_dane_insecure_mx_policy), but who
+// can forge the MX answer names hosts with other records, or with none. MTA-STS proves the names of the MX hosts.
 //
 // A domain that does not exist, or that takes no mail (a null MX, RFC 7505), has no hosts: Postfix bounces by itself. One
 // without MX records is its own host (RFC 5321 section 5.1), as far as the denial is secure.
-func mxHosts(domain dnsname.Name, mx dnsclient.Answer[dnsclient.MX]) []string {
-	if !mx.Authentic || mx.Denial == dnsclient.NXDomain {
+func mxRecords(domain dnsname.Name, mx dnsclient.Answer[dnsclient.MX]) []dnsclient.MX {
+	switch {
+	case !mx.Authentic || mx.Denial == dnsclient.NXDomain:
 		return nil
+	case mx.Denial == dnsclient.NoData:
+		return []dnsclient.MX{{Host: domain.String()}}
 	}
-	if mx.Denial == dnsclient.NoData {
-		return []string{domain.String()}
-	}
-	var hosts []string
-	for _, r := range mx.Records {
-		if r.Host != "" && !slices.Contains(hosts, r.Host) && len(hosts) < maxMXHosts {
-			hosts = append(hosts, r.Host)
+	return slices.DeleteFunc(slices.Clone(mx.Records), func(r dnsclient.MX) bool { return r.Host == "" })
+}
+
+// mxHosts returns the hosts of MX records, which are sorted by preference, each host once.
+func mxHosts(records []dnsclient.MX) (names []string, hosts []mxHost) {
+	for _, r := range records {
+		i := slices.Index(names, r.Host)
+		if i < 0 && len(names) == maxMXHosts {
+			continue
 		}
+		if i < 0 {
+			i = len(names)
+			names, hosts = append(names, r.Host), append(hosts, mxHost{})
+		}
+		hosts[i].preferences = append(hosts[i].preferences, r.Preference)
 	}
-	return hosts
+	return names, hosts
 }
 
 // hostAddresses is what both address lookups for a host came to.
 type hostAddresses struct {
 	err    error // of a lookup, and the other found no addresses
-	exist  bool
-	secure bool   // DNSSEC proves all of them, and the CNAMEs that lead there
+	count  addressCount
+	secure bool   // DNSSEC proves those of a family, and the CNAMEs that lead there
 	target string // where the host's CNAMEs lead to; "" if it has none
 	ttl    time.Duration
 }
@@ -119,25 +120,25 @@ type looked struct {
 }
 
 // addressesOf puts the A and AAAA lookups of a host together. One of them may fail if the other finds addresses: Postfix
-// delivers to those then.
-func addressesOf(both ...looked) hostAddresses {
-	found := hostAddresses{secure: true, ttl: maxDANETTL}
+// delivers to those then. Postfix goes by the family of the first address that it tries, which may be either.
+func addressesOf(v4, v6 looked) hostAddresses {
+	found := hostAddresses{ttl: maxDANETTL}
 	denied := maxDANETTL
 	var err error
-	for _, l := range both {
+	for _, l := range []looked{v4, v6} {
 		switch {
 		case l.err != nil:
 			err = l.err
 		case l.answer.Denial != dnsclient.Exists:
 			denied = min(denied, l.answer.TTL)
 		default:
-			found.exist = true
-			found.secure = found.secure && l.answer.Authentic
+			found.secure = found.secure || l.answer.Authentic
 			found.ttl = min(found.ttl, l.answer.TTL)
 			found.target = l.answer.Target
 		}
 	}
-	if found.exist {
+	found.count = addressCount{len(v4.answer.Records), len(v6.answer.Records)}
+	if found.count.total() > 0 {
 		return found
 	}
 	return hostAddresses{err: err, ttl: denied}
@@ -153,44 +154,5 @@ func judgeTLSA(a dnsclient.Answer[dnsclient.TLSA]) hostState {
 		return hostUsable
 	default:
 		return hostUnusable
-	}
-}
-
-// The fields of TLSA records (RFC 6698 section 2.1, names of RFC 7218) that mail uses: a host's certificate can be pinned
-// without the public CAs only (RFC 7672 section 3.1.3).
-const (
-	usageDANETA  = 2
-	usageDANEEE  = 3
-	selectorCert = 0
-	selectorSPKI = 1
-	matchFull    = 0
-	matchSHA256  = 1
-	matchSHA512  = 2
-)
-
-// usableTLSA reports whether Postfix could match a certificate with the record. Where it is stricter than Postfix, which
-// can only be with a whole certificate or key, the answer is `dane`, and Postfix's own judgement holds; it must not be
-// laxer, for under `dane-only` Postfix refuses a host that has unusable records only.
-func usableTLSA(r dnsclient.TLSA) bool {
-	if r.Usage != usageDANETA && r.Usage != usageDANEEE {
-		return false
-	}
-	if r.Selector != selectorCert && r.Selector != selectorSPKI {
-		return false
-	}
-	switch r.MatchingType {
-	case matchSHA256:
-		return len(r.Data) == sha256.Size
-	case matchSHA512:
-		return len(r.Data) == sha512.Size
-	case matchFull:
-		if r.Selector == selectorSPKI {
-			_, err := x509.ParsePKIXPublicKey(r.Data)
-			return err == nil
-		}
-		c, err := x509.ParseCertificate(r.Data)
-		return err == nil && c.PublicKeyAlgorithm != x509.UnknownPublicKeyAlgorithm
-	default:
-		return false
 	}
 }

@@ -5,59 +5,75 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
 // gather looks up all that judgeDANE needs. The MX hosts are looked up at once, each by itself: a slow or broken one takes
 // no time from the others, and is unknown when ctx ends.
 func (j *daneJudge) gather(ctx context.Context, to Destination) daneFacts {
 	dns := j.dns()
-	names, ttl := []string{to.Domain.String()}, maxDANETTL
-	if !to.Direct {
-		mx, err := dns.MX(ctx, to.Domain.String())
-		if err != nil {
-			return daneFacts{err: err}
-		}
-		names, ttl = mxHosts(to.Domain, mx), mx.TTL
+	records, ttl, err := lookUpMX(ctx, dns, to)
+	if err != nil {
+		return daneFacts{err: err}
 	}
-	f := daneFacts{hosts: make([]mxHost, len(names)), ttl: ttl}
+	names, hosts := mxHosts(records)
 	var all sync.WaitGroup
 	for i, name := range names {
 		all.Go(func() {
 			defer func() {
 				if r := recover(); r != nil {
-					f.hosts[i] = mxHost{err: j.panicked(name, r)}
+					hosts[i].err = j.panicked(name, r)
 				}
 			}()
-			f.hosts[i] = lookUpHost(ctx, dns, to.port(), name)
+			hosts[i] = lookUpHost(ctx, dns, to.port(), name, hosts[i])
 		})
 	}
 	all.Wait()
-	for _, h := range f.hosts {
+	for _, h := range hosts {
 		if h.state != hostUnknown {
-			f.ttl = min(f.ttl, h.ttl)
+			ttl = min(ttl, h.ttl)
 		}
 	}
-	return f
+	return daneFacts{hosts: hosts, ttl: ttl}
+}
+
+// lookUpMX returns the MX records whose hosts count, and how long that holds. A destination in [brackets] is its own host.
+func lookUpMX(ctx context.Context, dns DNS, to Destination) ([]dnsclient.MX, time.Duration, error) {
+	if to.Direct {
+		return []dnsclient.MX{{Host: to.Domain.String()}}, maxDANETTL, nil
+	}
+	mx, err := dns.MX(ctx, to.Domain.String())
+	if err != nil {
+		return nil, 0, err
+	}
+	return mxRecords(to.Domain, mx), mx.TTL, nil
 }
 
 // lookUpHost finds out the state of one MX host as Postfix does (RFC 7672 section 2.2.2, RFC 7671 section 7): the TLSA
 // records of a host whose addresses are not secure are not even looked up, for there are servers that fail at it. A host
 // that is an alias may have them at the end of its CNAMEs, which goes before, or at its own name.
-func lookUpHost(ctx context.Context, dns DNS, port uint16, host string) mxHost {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return mxHost{state: hostPlain, ttl: maxDANETTL} // against RFC 5321 section 5.1, but Postfix delivers there
+//
+// It returns h with what was found.
+func lookUpHost(ctx context.Context, dns DNS, port uint16, host string, h mxHost) mxHost {
+	if ip, err := netip.ParseAddr(host); err == nil { // against RFC 5321 section 5.1, but Postfix delivers there
+		h.state, h.addresses, h.ttl = hostPlain, countAddress(ip), maxDANETTL
+		return h
 	}
 	addr := lookUpAddresses(ctx, dns, host)
+	h.addresses, h.ttl = addr.count, addr.ttl
 	switch {
 	case addr.err != nil:
-		return mxHost{err: addr.err}
-	case !addr.exist:
-		return mxHost{state: hostAway, ttl: addr.ttl}
+		h.err = addr.err
+		return h
+	case addr.count.total() == 0:
+		h.state = hostAway
+		return h
 	}
-	h := mxHost{state: hostPlain, ttl: addr.ttl}
+	h.state = hostPlain
 	switch {
 	case addr.secure && addr.target == "":
-		return lookUpTLSA(ctx, dns, tlsaName(port, host), h)
 	case addr.secure:
 		if h = lookUpTLSA(ctx, dns, tlsaName(port, addr.target), h); h.state != hostPlain {
 			return h
@@ -66,7 +82,8 @@ func lookUpHost(ctx context.Context, dns DNS, port uint16, host string) mxHost {
 		return h
 	default:
 		if signed, err := signedAlias(ctx, dns, tlsaName(port, host)); err != nil {
-			return mxHost{err: err}
+			h.state, h.err = hostUnknown, err
+			return h
 		} else if !signed {
 			return h
 		}
@@ -98,9 +115,11 @@ func signedAlias(ctx context.Context, dns DNS, tlsa string) (bool, error) {
 func lookUpTLSA(ctx context.Context, dns DNS, name string, h mxHost) mxHost {
 	a, err := dns.TLSA(ctx, name)
 	if err != nil {
-		return mxHost{err: err}
+		h.state, h.err = hostUnknown, err
+		return h
 	}
-	return mxHost{state: judgeTLSA(a), ttl: min(h.ttl, a.TTL)}
+	h.state, h.ttl = judgeTLSA(a), min(h.ttl, a.TTL)
+	return h
 }
 
 // tlsaName is where the TLSA records of a host's port are (RFC 6698 section 3).

@@ -62,19 +62,13 @@ func (e daneEntry) serves(now time.Time) bool {
 	return e.status != DANEUnasked && within(now, e.found, e.ttl+daneGrace)
 }
 
-// next is the entry after a lookup that came to status and err, as judgeDANE returns them, from records of that TTL.
-//
-// A failure leaves what was found. So does half a finding where a whole and better one still serves: that one MX host
-// cannot be looked up at the moment is no reason to let the others' hosts off. Else half a finding is better than none,
-// but not for long.
+// next is the entry after a lookup that came to status and err, as judgeDANE returns them, from records of that TTL. A
+// failure leaves what was found.
 func (e daneEntry) next(now time.Time, status DANEStatus, err error, ttl time.Duration) daneEntry {
-	if status == DANEFailed || err != nil && e.status == DANEFully && e.serves(now) {
+	if status == DANEFailed {
 		e.failures++
 		e.tried, e.err = now, err
 		return e
-	}
-	if err != nil {
-		ttl = minDANETTL
 	}
 	return daneEntry{status: status, found: now, ttl: min(max(ttl, minDANETTL), maxDANETTL)}
 }

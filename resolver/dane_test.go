@@ -45,14 +45,14 @@ func TestDANERemembered(t *testing.T) {
 			if c.ttl != nil {
 				b.dns.ttl = c.ttl
 			}
-			b.want(c.why, DANEFully, 0)
+			b.want(c.why, DANEUsable, 0)
 			b.wantMX(c.why+": first", 1)
 			after(c.want - time.Second)
-			b.want(c.why, DANEFully, 0)
+			b.want(c.why, DANEUsable, 0)
 			synctest.Wait()
 			b.wantMX(c.why+": still fresh", 0)
 			after(time.Second)
-			b.want(c.why, DANEFully, 0)
+			b.want(c.why, DANEUsable, 0)
 			synctest.Wait()
 			b.wantMX(c.why+": no longer fresh", 1)
 		})
@@ -62,18 +62,18 @@ func TestDANERemembered(t *testing.T) {
 // TestDANERenewed: an old finding serves while a lookup in the background finds the new one.
 func TestDANERenewed(t *testing.T) {
 	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.want("first", DANEFully, 0)
+		b.want("first", DANEUsable, 0)
 		b.dns.set(func() {
-			b.dns.zone["TLSA _25._tcp.mx2.example.test"] = "NXDOMAIN"
+			b.dns.zone["MX example.test"] = "."
 			b.dns.slow["MX example.test"] = 2 * time.Second
 		})
 		b.wantMX("first", 1)
 		after(6 * time.Minute)
 		for range 100 {
-			b.want("while the lookup is under way", DANEFully, 0)
+			b.want("while the lookup is under way", DANEUsable, 0)
 		}
 		after(3 * time.Second)
-		b.want("after it", DANEPartly, 0)
+		b.want("after it", DANENone, 0)
 		b.wantMX("100 questions", 1)
 		if n := b.log.events("dane_changed"); n != 1 {
 			t.Errorf("%d log lines of the change, want 1", n)
@@ -84,11 +84,11 @@ func TestDANERenewed(t *testing.T) {
 // TestDANEOutage: a resolver that is down stops no mail to domains asked for before, for an hour; then it must.
 func TestDANEOutage(t *testing.T) {
 	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.want("before", DANEFully, 0)
+		b.want("before", DANEUsable, 0)
 		b.dns.set(func() { b.dns.dead = true })
 		for range 65*60 - 1 { // TTL 5 minutes, and an hour
 			after(time.Second)
-			b.want("during the outage", DANEFully, 0)
+			b.want("during the outage", DANEUsable, 0)
 		}
 		if n := b.log.lines(); n != 0 {
 			t.Errorf("%d log lines while no mail is deferred, want none", n)
@@ -108,7 +108,7 @@ func TestDANEOutage(t *testing.T) {
 		}
 		b.dns.set(func() { b.dns.dead = false })
 		after(maxDANERetry)
-		b.want("the resolver is back", DANEFully, 0)
+		b.want("the resolver is back", DANEUsable, 0)
 		if n := b.log.events("dane_recovered"); n != 1 {
 			t.Errorf("%d log lines of the recovery, want 1", n)
 		}
@@ -148,10 +148,10 @@ func TestDANESlow(t *testing.T) {
 		for _, key := range []string{"A " + mx2, "TLSA _25._tcp." + mx2} {
 			daneTest(t, func(t *testing.T, b *daneBench) {
 				b.dns.slow[key] = time.Hour
-				b.want(key+" slow, the other host has DANE", DANEPartly, daneLookupLimit)
-				b.want("remembered", DANEPartly, 0)
+				b.want(key+" slow, the other host has DANE", DANEUsable, daneLookupLimit)
+				b.want("remembered", DANEUsable, 0)
 				after(2 * time.Minute)
-				b.want("old", DANEPartly, 0)
+				b.want("old", DANEUsable, 0)
 			})
 		}
 	})
@@ -178,32 +178,39 @@ func TestDANESlow(t *testing.T) {
 	})
 }
 
-// TestDANEHalfFinding: that one host cannot be looked up does not let the others off, as long as the whole finding serves.
+// TestDANEHalfFinding: a host that cannot be looked up leaves what was found before where it might change that, for an hour.
 func TestDANEHalfFinding(t *testing.T) {
+	tlsa1, tlsa2 := "TLSA _25._tcp.mx1.example.test", "TLSA _25._tcp.mx2.example.test"
+	for _, c := range []struct {
+		why           string
+		before, after daneZone
+		old           DANEStatus // before, and for an hour
+		then          DANEStatus
+	}{
+		{"the only host with records fails", daneZone{tlsa2: "NXDOMAIN"}, daneZone{tlsa1: "SERVFAIL"}, DANEUsable, DANEFailed},
+		{"a host fails that had no records", daneZone{tlsa1: "NXDOMAIN", tlsa2: ""}, daneZone{tlsa2: "SERVFAIL"}, DANENone, DANEFailed},
+		{"a host fails beside one with records", nil, daneZone{tlsa2: "SERVFAIL"}, DANEUsable, DANEUsable},
+	} {
+		daneTest(t, func(t *testing.T, b *daneBench) {
+			b.dns.zone = b.dns.zone.with(c.before)
+			b.want(c.why+": before", c.old, 0)
+			b.dns.set(func() { b.dns.zone = b.dns.zone.with(c.after) })
+			for range 64 { // TTL 5 minutes, and an hour
+				after(time.Minute)
+				b.want(c.why+": in the hour", c.old, 0)
+			}
+			after(2 * time.Minute)
+			b.want(c.why+": later", c.then, 0)
+		})
+	}
 	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.want("whole", DANEFully, 0)
-		b.dns.set(func() { b.dns.zone["TLSA _25._tcp.mx2.example.test"] = "SERVFAIL" })
-		for range 64 {
-			after(time.Minute)
-			b.want("one host fails", DANEFully, 0)
-		}
-		after(2 * time.Minute)
-		b.want("for more than an hour", DANEPartly, 0)
-		b.dns.set(func() { b.dns.zone["TLSA _25._tcp.mx2.example.test"] = "3-1-1" })
-		after(time.Minute)
-		b.want("old", DANEPartly, 0)
-		synctest.Wait()
-		b.want("whole again, as soon as half a finding is a minute old", DANEFully, 0)
-	})
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		tlsa1, tlsa2 := "TLSA _25._tcp.mx1.example.test", "TLSA _25._tcp.mx2.example.test"
 		b.dns.zone[tlsa1], b.dns.zone[tlsa2] = "NXDOMAIN", "NXDOMAIN"
 		b.want("none", DANENone, 0)
 		b.dns.set(func() { b.dns.zone[tlsa1], b.dns.zone[tlsa2] = "3-1-1", "SERVFAIL" })
 		after(6 * time.Minute)
 		b.want("old", DANENone, 0)
 		synctest.Wait()
-		b.want("records at one host, the other fails: DANE is there, so MTA-STS must not override it", DANEPartly, 0)
+		b.want("records at one host, the other fails: that is enough to know", DANEUsable, 0)
 	})
 }
 
@@ -242,10 +249,10 @@ func TestDANEClose(t *testing.T) {
 func TestDANEClockSet(t *testing.T) {
 	daneTest(t, func(t *testing.T, b *daneBench) {
 		b.set = 30 * 24 * time.Hour
-		b.want("by a clock that is a month ahead", DANEFully, 0)
+		b.want("by a clock that is a month ahead", DANEUsable, 0)
 		b.set = 0
-		b.dns.zone["TLSA _25._tcp.mx2.example.test"] = "NXDOMAIN"
-		b.want("the clock is set right: the finding is not from the future", DANEPartly, 0)
+		b.dns.zone["MX example.test"] = "."
+		b.want("the clock is set right: the finding is not from the future", DANENone, 0)
 
 		b.dns.zone["MX example.test"] = "SERVFAIL"
 		b.set = 2 * time.Hour
@@ -253,10 +260,10 @@ func TestDANEClockSet(t *testing.T) {
 		b.wantMX("in all", 3)
 		b.set = 0
 		b.dns.zone["MX example.test"] = "mx1.example.test"
-		b.want("set back again: as it was", DANEPartly, 0)
+		b.want("set back again: as it was", DANENone, 0)
 
 		b.set = -30 * time.Second
-		b.want("a small step back", DANEPartly, 0)
+		b.want("a small step back", DANENone, 0)
 		b.wantMX("in all", 0)
 	})
 	daneTest(t, func(t *testing.T, b *daneBench) {
@@ -265,7 +272,7 @@ func TestDANEClockSet(t *testing.T) {
 		b.want("a failure by a clock that is a day ahead", DANEFailed, 0)
 		b.set = 0
 		b.dns.zone["MX example.test"] = "mx1.example.test"
-		b.want("the clock is set right: the failure does not hold the lookup back", DANEFully, 0)
+		b.want("the clock is set right: the failure does not hold the lookup back", DANEUsable, 0)
 	})
 }
 
@@ -276,7 +283,7 @@ func TestDANEReload(t *testing.T) {
 		b.want("by the old DNS", DANEFailed, 0)
 		b.dns = newDANEDNS(t, twoHosts())
 		after(maxDANERetry)
-		b.want("by the new DNS", DANEFully, 0)
+		b.want("by the new DNS", DANEUsable, 0)
 	})
 }
 

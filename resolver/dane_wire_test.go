@@ -32,13 +32,18 @@ func TestDANEOnTheWire(t *testing.T) {
 		want    DANEStatus
 		queries int
 	}{
-		{"all is signed", true, "", nil, DANEFully, 4},
+		{"all is signed", true, "", nil, DANEUsable, 4},
 		{"nothing is signed", false, "", nil, DANENone, 1},
 		{"an alias that leads out of DNSSEC, with records of its own", true, "_25._tcp.mx.example.test TLSA 3 1 1 " + digest, map[string]dnstest.Hook{
-			"A mx.example.test": unproven, "AAAA mx.example.test": unproven, "A _25._tcp.mx.example.test": dnstest.Answer}, DANEFully, 5},
+			"A mx.example.test": unproven, "AAAA mx.example.test": unproven, "A _25._tcp.mx.example.test": dnstest.Answer}, DANEUsable, 5},
 		{"an alias that leads out of DNSSEC, without", true, "", map[string]dnstest.Hook{
 			"A mx.example.test": unproven, "AAAA mx.example.test": unproven, "A _25._tcp.mx.example.test": dnstest.Answer,
 			"TLSA _25._tcp.mx.example.test": dnstest.Answer}, DANENone, 5},
+		{"a resolver that says so to those alone who ask with DO, and signs", true, "", map[string]dnstest.Hook{
+			"ANY *": func(q *dnstest.Query) {
+				q.Reply.AuthenticatedData = q.Reply.AuthenticatedData && q.DO
+				dnstest.Signed(q)
+			}}, DANEUsable, 4},
 		{"TLSA lookup fails", true, "", map[string]dnstest.Hook{"TLSA _25._tcp.mail.host.test": dnstest.ServFail}, DANEFailed, 4},
 	} {
 		t.Run(c.why, func(t *testing.T) {
@@ -52,7 +57,7 @@ func TestDANEOnTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			j := newDANEJudge(func() DNS { return client }, wallClock, slog.New(slog.DiscardHandler))
+			j := newDANEJudge(func() DNS { return client.WithDNSSEC() }, wallClock, slog.New(slog.DiscardHandler))
 			defer j.close()
 			f := j.find(context.Background(), exampleTest)
 			if f.Status != c.want {

@@ -30,9 +30,8 @@ type DANEStatus uint8
 // The DANE findings. The zero DANEStatus is DANEUnasked.
 const (
 	DANEUnasked DANEStatus = iota // nobody wants to know
-	DANENone                      // none, denied securely or not signed
-	DANEPartly                    // some hosts have usable ones, or some exist but none is usable
-	DANEFully                     // every MX host has secure, usable ones
+	DANENone                      // no host that Postfix would try has secure, usable ones
+	DANEUsable                    // a host that Postfix may try has secure, usable ones
 	DANEFailed                    // a lookup failed and nothing is remembered
 )
 
@@ -44,18 +43,17 @@ type DANEFinding struct {
 
 // Decide turns what was found into the one answer. It is total: every pair of findings has a verdict.
 //
-// MTA-STS decides unless it would bind the delivery and the asking Postfix does DANE: then DANE, where a domain has it,
-// goes before (RFC 8461 section 2), and is not guessed at where it could not be looked up.
+// MTA-STS decides unless its policy is enforced and the asking Postfix does DANE. Then DANE goes before, where the domain
+// has it (RFC 8461 section 2), and the mail waits where DANE could not be looked up. No outcome lets a host be used
+// without authentication (RFC 8461 section 5): a host without usable TLSA records is not used beside one that has them.
 func Decide(now time.Time, q Question, d DANEFinding, s STSFinding) Verdict {
 	v := decideSTS(now, q, s)
 	if v.Outcome != Enforce || !q.DANE {
 		return v
 	}
 	switch d.Status {
-	case DANEFully:
+	case DANEUsable:
 		v.Outcome = DANEOnly
-	case DANEPartly:
-		v.Outcome = DANESome
 	case DANEFailed:
 		v.Outcome, v.Reason = DANEUnknown, d.Err
 		if errors.Is(d.Err, errDANEClosed) {

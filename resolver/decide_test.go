@@ -57,8 +57,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{DANEFinding{}, Enforce},
 		{DANEFinding{Status: DANENone}, Enforce},
-		{DANEFinding{Status: DANEPartly}, DANESome},
-		{DANEFinding{Status: DANEFully}, DANEOnly},
+		{DANEFinding{Status: DANEUsable}, DANEOnly},
 		{DANEFinding{Status: DANEFailed, Err: errTLSA}, DANEUnknown},
 	}
 	for _, f := range findings {
@@ -87,7 +86,7 @@ func TestDecide(t *testing.T) {
 func checkVerdict(t *testing.T, why string, v Verdict, s STSFinding) {
 	t.Helper()
 	switch v.Outcome {
-	case Enforce, Testing, Waived, DANEOnly, DANESome, DANEUnknown:
+	case Enforce, Testing, Waived, DANEOnly, DANEUnknown:
 		if v.Held != s {
 			t.Errorf("%s: verdict %v without the policy", why, v.Outcome)
 		}

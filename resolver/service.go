@@ -26,6 +26,7 @@ type Fetcher interface {
 // Settings is what a reload may change.
 type Settings struct {
 	DNS              DNS
+	SecureDNS        DNS // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
 	Fetcher          Fetcher
 	FetchConcurrency int           // fetches under way at once; refreshes have half of them. 0 = 64
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
@@ -111,7 +112,7 @@ func NewService(o Options) *Service {
 	}
 	s.hostFaults.log = o.Logger
 	s.metrics.remembered.bounds, s.metrics.waited.bounds = memoryBounds(), waitBounds()
-	s.dane = newDANEJudge(func() DNS { return s.config.Load().DNS }, func() time.Time { return s.now() }, o.Logger)
+	s.dane = newDANEJudge(func() DNS { return s.config.Load().SecureDNS }, func() time.Time { return s.now() }, o.Logger)
 	s.dane.hostFailed = func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) }
 	s.Reconfigure(o.Settings)
 	return s
@@ -122,6 +123,9 @@ func wallClock() time.Time { return time.Now().UTC().Round(0) }
 
 // Reconfigure puts new settings in force; lookups under way end with the old ones.
 func (s *Service) Reconfigure(set Settings) {
+	if set.SecureDNS == nil {
+		set.SecureDNS = set.DNS
+	}
 	if set.FetchConcurrency <= 0 {
 		set.FetchConcurrency = 64
 	}

@@ -56,8 +56,7 @@ const (
 	Ignored                        // an override says to deliver as usual: Verdict.Override
 	Overloaded                     // stsmapd could not look in time: the mail must wait
 	Closing                        // stsmapd is on its way out and does not know: give no answer at all
-	DANEOnly                       // every MX host has usable TLSA records: the mail must be secured by DANE
-	DANESome                       // some TLSA records exist: Postfix's own DANE judges host by host
+	DANEOnly                       // an MX host has usable TLSA records: the mail must be secured by DANE, or wait
 	DANEUnknown                    // whether there are TLSA records could not be learnt: the mail must wait
 	Unable                         // this host lacks what it needs to look, and no policy is remembered: deliver as usual (RFC 8461 section 3.3)
 	outcomeCount
@@ -69,7 +68,7 @@ func (o Outcome) String() string {
 		return "invalid"
 	}
 	return [...]string{"", "enforce", "testing", "none", "no_policy", "lookup_failed", "fetch_failed", "ignored", "overloaded",
-		"closing", "dane_only", "dane", "dane_unknown", "host_fault"}[o]
+		"closing", "dane_only", "dane_unknown", "host_fault"}[o]
 }
 
 // Verdict is the one answer to a Question.

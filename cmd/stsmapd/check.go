@@ -55,8 +55,8 @@ always there, lists are never null, times are RFC 3339):
              error, left_out, hosts: name, preference, addresses, in_policy,
              pattern, looked_at, address, failed (address, error), greeting,
              starttls, tls, passes, passes_match, problems (code, text), dane
-  dane       believed, status (none, partly, fully, failed), error, hosts: name,
-             state, error, at, records (usage, selector, matching_type, data,
+  dane       believed, status (none, usable, failed), error, hosts: name,
+             state, in_reach, error, at, records (usage, selector, matching_type, data,
              usable), matches
   tlsrpt     name, status, record, error
   answers    map, outcome, reply
@@ -160,7 +160,7 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	}
 	return check.Options{
 		Remembered: remembered(f),
-		DNS:        dns, ADTrusted: dns.AuthenticServers(), Overrides: set, Helo: heloName(f.helo), Timeout: f.timeout, NoSMTP: f.noSMTP,
+		DNS:        dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: set, Helo: heloName(f.helo), Timeout: f.timeout, NoSMTP: f.noSMTP,
 		Fetch: resolver.FetchConfig{
 			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots, UserAgent: "stsmapd/" + version(),
 		},

@@ -256,7 +256,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 			"dns.trust_ad, or options trust-ad in resolv.conf", "event", "dane_blind", "servers", dns.Servers())
 	}
 	return resolver.Settings{
-		DNS: dns,
+		DNS:       dns,
+		SecureDNS: dns.WithDNSSEC(),
 		Fetcher: resolver.NewHTTPFetcher(dns, resolver.FetchConfig{
 			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots, UserAgent: "stsmapd/" + version(),
 		}),

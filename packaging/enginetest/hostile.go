@@ -70,7 +70,7 @@ func (h *Hostile) Listen(t testing.TB, address string) (stop func()) {
 		mu.Unlock()
 		running.Wait()
 		// A process that is being started may hold the socket until its exec.
-		poll.Eventually(t, startLimit, "nothing listens any more", func() bool {
+		poll.Eventually(t, poll.Hang, "nothing listens any more", func() bool {
 			c, err := net.DialTimeout("tcp", address, time.Second)
 			if err == nil {
 				c.Close()

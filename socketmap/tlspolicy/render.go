@@ -30,8 +30,6 @@ func Render(f Features, v resolver.Verdict) socketmap.Reply {
 		return socketmap.Temp(reason("MTA-STS: cannot find out whether the domain has a policy", v))
 	case resolver.DANEOnly:
 		return socketmap.OK("dane-only")
-	case resolver.DANESome:
-		return socketmap.OK("dane")
 	case resolver.DANEUnknown:
 		return socketmap.Temp(reason("DANE: cannot look up the MX hosts' TLSA records", v))
 	case resolver.Closing:

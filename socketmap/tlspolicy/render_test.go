@@ -60,7 +60,6 @@ func TestGolden(t *testing.T) {
 		{"host-fault-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unable, Reason: why}},
 		{"overloaded", "sts", resolver.Verdict{Outcome: resolver.Overloaded, Reason: errors.New("at its limit of lookups under way")}},
 		{"dane-only", "sts+dane", resolver.Verdict{Outcome: resolver.DANEOnly, Held: held(t, plainPolicy)}},
-		{"dane", "sts+dane+tlsrpt", resolver.Verdict{Outcome: resolver.DANESome, Held: held(t, plainPolicy)}},
 		{"dane-unknown", "sts+dane", resolver.Verdict{Outcome: resolver.DANEUnknown, Held: held(t, plainPolicy), Reason: errors.New("TLSA _25._tcp.mx1.example.com: SERVFAIL")}},
 		{"no-outcome", "sts", resolver.Verdict{}},
 	} {

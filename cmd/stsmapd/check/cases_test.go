@@ -323,7 +323,14 @@ var daneCases = []brokenCase{
 		w.tlsa(mx1, cfg)
 		w.mail(mx1, cfg)
 		w.mail(mx2, w.good(mx2))
-	}), true, "delivered, verified; by a Postfix with DANE delivered, not always verified: mx2.example.org has no usable TLSA record"},
+	}), true, "delivered, verified"},
+	{"DANE of a host that is down, and one without STARTTLS", signed(func(w *world) {
+		w.publish(policy("enforce", mx1, mx2))
+		w.mx(mx1, mx2)
+		w.tlsa(mx1, w.good(mx1))
+		w.address(mx1)
+		w.mail(mx2, nil)
+	}), false, "deferred: mx1.example.org cannot be reached on port 25: connection refused; mx2.example.org offers no STARTTLS"},
 	{"DANE of an authority", signed(func(w *world) {
 		onePolicy(w)
 		w.dns.Add(fmt.Sprintf("_25._tcp.mx1.example.org. 300 IN TLSA 2 0 0 %X", w.ca.cert.Raw))
@@ -347,7 +354,13 @@ var daneCases = []brokenCase{
 	{"DANE unusable", signed(func(w *world) {
 		onePolicy(w)
 		w.dns.Add("_25._tcp.mx1.example.org. 300 IN TLSA 0 1 1 " + strings.Repeat("00", 32))
-	}), true, "delivered, verified; by a Postfix with DANE delivered, not always verified: mx1.example.org has no usable TLSA record"},
+	}), true, "delivered, verified"},
+	{"DANE unusable, and a certificate of an unknown authority", signed(func(w *world) {
+		w.publish(policy("enforce", mx1))
+		w.mx(mx1)
+		w.mail(mx1, &tls.Config{Certificates: []tls.Certificate{*w.unknown.issue(w.t, farEnd(), mx1)}})
+		w.dns.Add("_25._tcp.mx1.example.org. 300 IN TLSA 9 9 9 " + strings.Repeat("00", 32))
+	}), false, "deferred: mx1.example.org has a certificate of no trusted authority: it is from CN=Unknown CA,O=Test"},
 }
 
 func TestLastLine(t *testing.T) {

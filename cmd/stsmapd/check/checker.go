@@ -22,7 +22,7 @@ import (
 const (
 	defaultTimeout = time.Minute
 	maxSessions    = 16 // SMTP sessions at a time, of all domains
-	maxHosts       = 20 // MX hosts looked at of one domain, as many as DANE is judged of
+	maxHosts       = 20 // MX hosts looked at of one domain
 	smtpPort       = 25
 )
 

@@ -23,7 +23,7 @@ func judgeDANE(l *looking, in resolver.DANEInspection, seen []seenHost, believed
 		chains[s.name] = s.chain
 	}
 	for _, h := range in.Hosts {
-		host := DANEHost{Name: h.Name, State: h.State.String(), At: h.At, Records: []TLSA{}}
+		host := DANEHost{Name: h.Name, State: h.State.String(), InReach: h.InReach, At: h.At, Records: []TLSA{}}
 		if h.Err != nil {
 			host.Error = h.Err.Error()
 		}
@@ -101,7 +101,7 @@ func covers(r dnsclient.TLSA, c *x509.Certificate) bool {
 // What DANE would do with a host, as Host.DANE has it.
 const (
 	daneVerified  = "verified"  // a usable record matches
-	daneEncrypted = "encrypted" // no record is usable: TLS, whatever the certificate
+	daneEncrypted = "encrypted" // no record is usable: where no policy is enforced, TLS, whatever the certificate
 	danePlain     = "plain"     // no records: as without DANE
 	daneRefused   = "refused"
 	daneUnknown   = "unknown" // a lookup failed: the host must wait

@@ -173,7 +173,7 @@ const (
 // DANE is what the TLSA records of the MX hosts say (RFC 7672).
 type DANE struct {
 	Believed bool       `json:"believed"` // the DNS resolver's AD bit is; if not, no DANE can be found
-	Status   string     `json:"status"`   // none, partly, fully or failed
+	Status   string     `json:"status"`   // none, usable or failed
 	Error    string     `json:"error"`
 	Hosts    []DANEHost `json:"hosts"` // those of a secure MX answer
 }
@@ -181,9 +181,10 @@ type DANE struct {
 // DANEHost is the DANE of one MX host.
 type DANEHost struct {
 	Name    string `json:"name"`
-	State   string `json:"state"` // usable, unusable, plain, no_address or unknown
-	Error   string `json:"error"` // for unknown
-	At      string `json:"at"`    // the name of the TLSA records
+	State   string `json:"state"`    // usable, unusable, plain, no_address or unknown
+	InReach bool   `json:"in_reach"` // one of its addresses can be among the first five, which Postfix tries
+	Error   string `json:"error"`    // for unknown
+	At      string `json:"at"`       // the name of the TLSA records
 	Records []TLSA `json:"records"`
 	Matches *bool  `json:"matches"` // a usable record matches the certificate; null where there is none of either
 }
@@ -208,7 +209,7 @@ type TLSRPT struct {
 // Answer is what the daemon would tell Postfix, with nothing remembered but what the check found.
 type Answer struct {
 	Map     string `json:"map"`
-	Outcome string `json:"outcome"` // enforce, testing, none, no_policy, lookup_failed, fetch_failed, ignored, dane_only, dane, dane_unknown
+	Outcome string `json:"outcome"` // enforce, testing, none, no_policy, lookup_failed, fetch_failed, ignored, dane_only, dane_unknown
 	Reply   string `json:"reply"`   // "OK secure match=… servername=hostname", "NOTFOUND", "TEMP …"
 }
 

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -72,18 +73,25 @@ func (t *Text) dane(d DANE) {
 	switch {
 	case !d.Believed:
 		t.row("DANE", mind, "cannot be judged: the AD bit of the DNS resolver is not to be believed (dns.trust_ad)")
-	case d.Status == "none":
-		t.row("DANE", noMark, "no TLSA records that DNSSEC proves")
 	case d.Status == "failed":
 		t.row("DANE", bad, "%s", d.Error)
-	case d.Status == "fully":
+	case d.Status == "usable" && d.all("usable"):
 		t.row("DANE", good, "every MX host has usable TLSA records")
+	case d.Status == "usable":
+		t.row("DANE", mind, "some MX hosts have no usable TLSA records: under an enforced policy they are not used")
+	case d.all("plain", "no_address"):
+		t.row("DANE", noMark, "no TLSA records that DNSSEC proves")
 	default:
-		t.row("DANE", mind, "some MX hosts have no usable TLSA records")
+		t.row("DANE", mind, "no MX host that Postfix would try has usable TLSA records: an enforced policy decides")
 	}
 	for _, h := range d.Hosts {
 		t.daneHost(h)
 	}
+}
+
+// all reports whether each host has one of these states.
+func (d DANE) all(states ...string) bool {
+	return !slices.ContainsFunc(d.Hosts, func(h DANEHost) bool { return !slices.Contains(states, h.State) })
 }
 
 func (t *Text) daneHost(h DANEHost) {
@@ -101,10 +109,13 @@ func (t *Text) daneHost(h DANEHost) {
 	case h.Matches != nil:
 		verdict, text = bad, "the certificate matches none of them"
 	case h.State == "unusable":
-		verdict, text = bad, "none is usable: TLS without authentication"
+		verdict, text = bad, "none is usable, which is as good as none"
 	}
 	t.row("  TLSA", verdict, "%s", h.At)
 	t.row("", noMark, "%s", text)
+	if !h.InReach {
+		t.row("", mind, "no address of it is among the first five, which Postfix tries")
+	}
 	for _, r := range h.Records {
 		t.row("", noMark, "%d %d %d %s", r.Usage, r.Selector, r.MatchingType, cut(r.Data, 32))
 	}
