@@ -93,6 +93,9 @@ func (mx *MXHost) SetCertificate(cert tls.Certificate) { mx.certificate.Store(&c
 // Certificate is the certificate that the host has now.
 func (mx *MXHost) Certificate() tls.Certificate { return *mx.certificate.Load() }
 
+// HasCertificate reports whether the host offers STARTTLS at all.
+func (mx *MXHost) HasCertificate() bool { return mx.certificate.Load() != nil }
+
 // Messages returns the mails taken so far.
 func (mx *MXHost) Messages() []Message {
 	mx.mu.Lock()
