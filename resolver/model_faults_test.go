@@ -196,6 +196,17 @@ func (f handlerFunc) ServeSocketmap(ctx context.Context, r socketmap.Request) so
 	return f(ctx, r)
 }
 
+// sureTLSA takes a failed lookup of TLSA records for a proof that there are none.
+type sureTLSA struct{ resolver.DNS }
+
+func (d sureTLSA) TLSA(ctx context.Context, name string) (dnsclient.Answer[dnsclient.TLSA], error) {
+	a, err := d.DNS.TLSA(ctx, name)
+	if err != nil {
+		return dnsclient.Answer[dnsclient.TLSA]{Denial: dnsclient.NXDomain, Authentic: true}, nil
+	}
+	return a, nil
+}
+
 type fault struct {
 	why      string
 	sabotage func(model.Parts) model.Parts
@@ -276,6 +287,8 @@ func networkFaults() []fault {
 		}, []string{"fetch", "answer"}},
 		{"TXT records are remembered for an hour", caching(time.Hour), []string{"look", "fetches"}},
 		{"and for 50 s, whatever their TTL", caching(50 * time.Second), []string{"look", "fetches"}},
+		{"a failed lookup of TLSA records is taken for a denial", func(p model.Parts) model.Parts { p.DNS = sureTLSA{p.DNS}; return p },
+			[]string{"answer"}},
 		{"a failed lookup is taken for a denial", func(p model.Parts) model.Parts { p.DNS = certainDNS{p.DNS}; return p }, []string{"answer"}},
 		{"this host's faults in lookups are taken for the DNS's", func(p model.Parts) model.Parts {
 			p.DNS = hostBlindDNS{p.DNS}
@@ -302,6 +315,18 @@ func networkFaults() []fault {
 
 func daemonFaults() []fault {
 	return []fault{
+		{"Postfix is told to judge DANE host by host", replies(func(_ socketmap.Request, r socketmap.Reply) socketmap.Reply {
+			if r.String() == "OK dane-only" {
+				return socketmap.OK("dane")
+			}
+			return r
+		}), []string{"answer"}},
+		{"the policy is answered where DANE goes before", replies(func(q socketmap.Request, r socketmap.Reply) socketmap.Reply {
+			if r.String() == "OK dane-only" {
+				return socketmap.OK("secure match=mx." + string(q.Key))
+			}
+			return r
+		}), []string{"answer"}},
 		{"the clock stands still", func(p model.Parts) model.Parts {
 			stopped := p.Clock()
 			p.Clock = func() time.Time { return stopped }

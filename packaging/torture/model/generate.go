@@ -82,7 +82,9 @@ func (g *generator) next() {
 		g.add(TXT{d, pick(g, TXTGone, TXTGone, TXTBroken, TXTTwo, TXTServfail, TXTTimeout), 0, g.ttl()})
 	case n < 87:
 		g.announce(d)
-	case n < 92:
+	case n < 89:
+		g.add(DANE{d, pick(g, DANEUnsigned, DANENone, DANEUnusable, DANEOne, DANEHalf, DANEServfail)})
+	case n < 93:
 		g.add(Web{d, pick(g, WebOK, WebOK, WebRefused, WebTimeout, WebCertificate, WebStatus, WebMediaType, WebTooLarge, WebInvalid)})
 	default:
 		g.disturb(d)
@@ -112,7 +114,8 @@ func (g *generator) disturb(d int) {
 }
 
 func (g *generator) ask(d int) {
-	g.add(Ask{d, pick(g, "sts", "sts", "sts+tlsrpt", "sts+strict", "sts+defer", "sts+nosni", "postfix", "sts+tlsrpt+strict+defer")})
+	g.add(Ask{d, pick(g, "sts", "sts", "sts+tlsrpt", "sts+strict", "sts+defer", "sts+nosni", "postfix", "sts+tlsrpt+strict+defer",
+		"sts+dane", "sts+dane", "sts+dane+tlsrpt+strict")})
 }
 
 // step is mostly short: an hour costs as much as ten events, since the service looks around twice a minute. Longer times pass

@@ -97,6 +97,7 @@ type domain struct {
 	unsaved  bool   // the disk refused what is held
 	puts     int    // under way
 	denials  []denial
+	dane     []daneSpan
 
 	look      look
 	failure   failure
@@ -182,7 +183,7 @@ func (m *Model) ask(n int, mapName string) *question {
 	h, sure := d.only()
 	if sure && h.lives(q.wall) && d.puts == 0 {
 		// What comes from the future, a policy or a failure, is first written anew.
-		q.atOnce = !q.wall.Before(h.high) && !(d.failure.happened && m.unsteady(d.failure.at))
+		q.atOnce = !q.wall.Before(h.high) && !(d.failure.happened && m.unsteady(d.failure.at)) && !doesDANE(mapName)
 		m.expectLook(n)
 	}
 	q.atOnce = q.atOnce || sure && m.denied(d)
@@ -206,7 +207,7 @@ func (m *Model) answered(q *question, reply string) {
 	}
 	from, to := q.wall, m.wall()
 	for _, h := range q.could {
-		if h.mayLive(from, to) && reply == h.file.binding(q.mapName) {
+		if h.mayLive(from, to) && m.bound(q, h.file, reply) {
 			return
 		}
 		if h.mayBeDead(from, to) && m.domains[q.domain].denies(q, reply, from, to) {
@@ -247,6 +248,9 @@ func (m *Model) explain(q *question, from, to time.Time) string {
 			text += fmt.Sprintf("  - version %d of %s, id %q, fetched at %s to %s: may live %v, may be dead %v\n", h.file.Version, h.file.Mode,
 				h.id, stamp(h.low), stamp(h.high), h.mayLive(from, to), h.mayBeDead(from, to))
 		}
+	}
+	if doesDANE(q.mapName) {
+		text += fmt.Sprintf("  - DANE was %v\n", m.domains[q.domain].dane)
 	}
 	for _, r := range m.domains[q.domain].denials {
 		text += fmt.Sprintf("  - no policy (cause %d) from %s until %s\n", r.cause, stamp(r.at), stamp(r.until))

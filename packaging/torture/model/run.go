@@ -176,6 +176,10 @@ func (w *world) change(e Event) {
 		w.host = e.Lacks
 	case Mute:
 		w.mute = e.State
+		w.tellDANE()
+	case DANE:
+		w.dane[e.Domain] = e.State
+		w.tellDANE()
 	case Clock:
 		w.model.clockSet(w.model.wall().Add(e.By))
 		w.ahead += e.By

@@ -234,6 +234,8 @@ func (w *wordReader) event(kind string) Event {
 		return Mute{MuteState(w.word())}
 	case "host":
 		return Host{HostState(w.word())}
+	case "dane":
+		return DANE{w.domain(), DANEState(w.word())}
 	case "forget":
 		return Forget{w.domain()}
 	case "refresh":

@@ -25,7 +25,7 @@ func TestScriptText(t *testing.T) {
 			kinds[word] = true
 		}
 	}
-	for _, kind := range []string{"txt", "file", "web", "ask", "step", "clock", "restart", "kill", "disk", "mute", "forget", "refresh"} {
+	for _, kind := range []string{"txt", "file", "web", "ask", "step", "clock", "restart", "kill", "disk", "mute", "dane", "forget", "refresh"} {
 		if !kinds[kind] {
 			t.Errorf("no script has an event %q", kind)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -41,6 +40,7 @@ type world struct {
 	txt   [Domains]TXT
 	file  [Domains]File
 	web   [Domains]WebState
+	dane  [Domains]DANEState
 	mute  MuteState
 	host  HostState
 	disk  DiskState
@@ -51,9 +51,10 @@ func newWorld(store disk) *world {
 	w := &world{store: store, mute: MuteOff, disk: DiskOK, host: HostOK}
 	for d := range w.txt {
 		w.txt[d] = TXT{Domain: d, State: TXTGone, TTL: time.Hour}
-		w.web[d] = WebRefused
+		w.web[d], w.dane[d] = WebRefused, DANEUnsigned
 	}
 	w.model = newModel(time.Now, func() time.Time { return time.Now().UTC().Round(0).Add(w.ahead) })
+	w.tellDANE()
 	return w
 }
 
@@ -240,26 +241,6 @@ func failureOf(s WebState) resolver.FetchKind {
 	default:
 		return resolver.FetchUnreachable
 	}
-}
-
-// MX implements resolver.DNS: the policy's lint asks, and no answer to Postfix depends on it.
-func (p port) MX(context.Context, string) (dnsclient.Answer[dnsclient.MX], error) {
-	return dnsclient.Answer[dnsclient.MX]{}, errServfail
-}
-
-// A implements resolver.DNS; nobody has reason to ask.
-func (p port) A(_ context.Context, name string) (a dnsclient.Answer[netip.Addr], err error) {
-	return a, p.unexpected("A", name)
-}
-
-// AAAA implements resolver.DNS; nobody has reason to ask.
-func (p port) AAAA(_ context.Context, name string) (a dnsclient.Answer[netip.Addr], err error) {
-	return a, p.unexpected("AAAA", name)
-}
-
-// TLSA implements resolver.DNS; nobody has reason to ask, for no map here has the feature dane.
-func (p port) TLSA(_ context.Context, name string) (a dnsclient.Answer[dnsclient.TLSA], err error) {
-	return a, p.unexpected("TLSA", name)
 }
 
 func (p port) unexpected(kind, name string) error {
