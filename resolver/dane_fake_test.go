@@ -19,10 +19,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// daneZone is what a daneDNS says, by type and name: "MX example.test". A value is a list of records, MX hosts with "20/"
-// before them where their preference is not 10; or "" where there are
-// none of the type, NXDOMAIN, or SERVFAIL; or "-> name" for an alias. What is not in it must not be asked, but for AAAA
-// records of a name whose A records are: there are none.
+// daneZone is what a daneDNS says, by type and name: "MX example.test". A value is a list of records, MX hosts with
+// "20/" before them where their preference is not 10; or "" where there are none of the type, NXDOMAIN, or SERVFAIL; or
+// "-> name" for an alias. What is not in it must not be asked, but for AAAA records of a name whose A records are:
+// there are none.
 type daneZone map[string]string
 
 // with is the zone with some values changed.

@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// maxMXHosts bounds the MX hosts of a domain that are looked up, the most preferred first. Postfix tries five addresses, so
-// the rest could only count where more hosts than this share one preference, or have no addresses.
+// maxMXHosts bounds the MX hosts of a domain that are looked up, the most preferred first. Postfix tries five
+// addresses, so the rest could only count where more hosts than this share one preference, or have no addresses.
 const maxMXHosts = 50
 
 // daneFacts is what the DNS said of a domain's DANE.
@@ -43,9 +43,10 @@ const (
 
 // judgeDANE is total: all that can be found has a status. The error is the reason for DANEFailed.
 //
-// One host with usable TLSA records decides, whatever is known of the others: under dane-only Postfix uses each host with
-// DANE, or not at all. Where there is none, a host that could not be looked up may be one, and the mail waits: MTA-STS
-// could let a delivery pass that the host's TLSA records would stop. Hosts that Postfix would not come to do not count.
+// One host with usable TLSA records decides, whatever is known of the others: under dane-only Postfix uses each host
+// with DANE, or not at all. Where there is none, a host that could not be looked up may be one, and the mail waits:
+// MTA-STS could let a delivery pass that the host's TLSA records would stop. Hosts that Postfix would not come to do
+// not count.
 func judgeDANE(f daneFacts) (DANEStatus, error) {
 	if f.err != nil {
 		return DANEFailed, f.err
@@ -72,12 +73,13 @@ func judgeDANE(f daneFacts) (DANEStatus, error) {
 
 // mxRecords returns the MX records whose hosts' DANE counts for a domain: those of a secure answer.
 //
-// Behind an MX answer that DNSSEC does not prove there is no DANE that counts. Postfix refuses every host of such a domain
-// under dane-only. Under dane it would try the TLSA records of the hosts named (smtp_tls_dane_insecure_mx_policy), but who
-// can forge the MX answer names hosts with other records, or with none. MTA-STS proves the names of the MX hosts.
+// Behind an MX answer that DNSSEC does not prove there is no DANE that counts. Postfix refuses every host of such a
+// domain under dane-only. Under dane it would try the TLSA records of the hosts named
+// (smtp_tls_dane_insecure_mx_policy), but who can forge the MX answer names hosts with other records, or with none.
+// MTA-STS proves the names of the MX hosts.
 //
-// A domain that does not exist, or that takes no mail (a null MX, RFC 7505), has no hosts: Postfix bounces by itself. One
-// without MX records is its own host (RFC 5321 section 5.1), as far as the denial is secure.
+// A domain that does not exist, or that takes no mail (a null MX, RFC 7505), has no hosts: Postfix bounces by itself.
+// One without MX records is its own host (RFC 5321 section 5.1), as far as the denial is secure.
 func mxRecords(domain dnsname.Name, mx dnsclient.Answer[dnsclient.MX]) []dnsclient.MX {
 	switch {
 	case !mx.Authentic || mx.Denial == dnsclient.NXDomain:
@@ -119,8 +121,8 @@ type looked struct {
 	err    error
 }
 
-// addressesOf puts the A and AAAA lookups of a host together. One of them may fail if the other finds addresses: Postfix
-// delivers to those then. Postfix goes by the family of the first address that it tries, which may be either.
+// addressesOf puts the A and AAAA lookups of a host together. One of them may fail if the other finds addresses:
+// Postfix delivers to those then. Postfix goes by the family of the first address that it tries, which may be either.
 func addressesOf(v4, v6 looked) hostAddresses {
 	found := hostAddresses{ttl: maxDANETTL}
 	denied := maxDANETTL

@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
-// gather looks up all that judgeDANE needs. The MX hosts are looked up at once, each by itself: a slow or broken one takes
-// no time from the others, and is unknown when ctx ends.
+// gather looks up all that judgeDANE needs. The MX hosts are looked up at once, each by itself: a slow or broken one
+// takes no time from the others, and is unknown when ctx ends.
 func (j *daneJudge) gather(ctx context.Context, to Destination) daneFacts {
 	dns := j.dns()
 	records, ttl, err := lookUpMX(ctx, dns, to)
@@ -39,7 +39,8 @@ func (j *daneJudge) gather(ctx context.Context, to Destination) daneFacts {
 	return daneFacts{hosts: hosts, ttl: ttl}
 }
 
-// lookUpMX returns the MX records whose hosts count, and how long that holds. A destination in [brackets] is its own host.
+// lookUpMX returns the MX records whose hosts count, and how long that holds. A destination in [brackets] is its own
+// host.
 func lookUpMX(ctx context.Context, dns DNS, to Destination) ([]dnsclient.MX, time.Duration, error) {
 	if to.Direct {
 		return []dnsclient.MX{{Host: to.Domain.String()}}, maxDANETTL, nil
@@ -52,8 +53,8 @@ func lookUpMX(ctx context.Context, dns DNS, to Destination) ([]dnsclient.MX, tim
 }
 
 // lookUpHost finds out the state of one MX host as Postfix does (RFC 7672 section 2.2.2, RFC 7671 section 7): the TLSA
-// records of a host whose addresses are not secure are not even looked up, for there are servers that fail at it. A host
-// that is an alias may have them at the end of its CNAMEs, which goes before, or at its own name.
+// records of a host whose addresses are not secure are not even looked up, for there are servers that fail at it. A
+// host that is an alias may have them at the end of its CNAMEs, which goes before, or at its own name.
 //
 // It returns h with what was found.
 func lookUpHost(ctx context.Context, dns DNS, port uint16, host string, h mxHost) mxHost {
@@ -103,9 +104,9 @@ func lookUpAddresses(ctx context.Context, dns DNS, host string) hostAddresses {
 	return addressesOf(v4, v6)
 }
 
-// signedAlias reports whether the zone of an alias is signed, when the end of its CNAMEs is not: TLSA records at its own
-// name count then. A question for the alias is answered for its end; so the question is for the name of its TLSA records,
-// and for a type that is not there, whose absence is proven where that zone is signed.
+// signedAlias reports whether the zone of an alias is signed, when the end of its CNAMEs is not: TLSA records at its
+// own name count then. A question for the alias is answered for its end; so the question is for the name of its TLSA
+// records, and for a type that is not there, whose absence is proven where that zone is signed.
 func signedAlias(ctx context.Context, dns DNS, tlsa string) (bool, error) {
 	a, err := dns.A(ctx, tlsa)
 	return a.Authentic, err

@@ -28,9 +28,9 @@ func countAddress(ip netip.Addr) addressCount {
 }
 
 // inReach reports whether the host at that index can have one of the first five addresses that Postfix tries, with its
-// default settings and in some order: Postfix sorts by preference and shuffles hosts and addresses of the same preference.
-// A host whose addresses could not be looked up may have one of each family; until that is known it takes none from the
-// others.
+// default settings and in some order: Postfix sorts by preference and shuffles hosts and addresses of the same
+// preference. A host whose addresses could not be looked up may have one of each family; until that is known it takes
+// none from the others.
 //
 // smtp_address_preference makes some of these orders more likely, and no other possible.
 func inReach(hosts []mxHost, at int) bool {
@@ -65,8 +65,8 @@ func inReach(hosts []mxHost, at int) bool {
 }
 
 // balance returns how many addresses of each family Postfix keeps at most where there are too many
-// (smtp_balance_inet_protocols, since 3.3): half of them each, or more of one family where the other has less. The odd one
-// goes to the family of the first address, which is one of those in first.
+// (smtp_balance_inet_protocols, since 3.3): half of them each, or more of one family where the other has less. The odd
+// one goes to the family of the first address, which is one of those in first.
 func balance(all, first addressCount) addressCount {
 	const half = mxAddressLimit / 2
 	switch {

@@ -178,7 +178,8 @@ func TestDANESlow(t *testing.T) {
 	})
 }
 
-// TestDANEHalfFinding: a host that cannot be looked up leaves what was found before where it might change that, for an hour.
+// TestDANEHalfFinding: a host that cannot be looked up leaves what was found before where it might change that, for an
+// hour.
 func TestDANEHalfFinding(t *testing.T) {
 	tlsa1, tlsa2 := "TLSA _25._tcp.mx1.example.test", "TLSA _25._tcp.mx2.example.test"
 	for _, c := range []struct {

@@ -13,8 +13,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
-// The fields of TLSA records (RFC 6698 section 2.1, names of RFC 7218) that mail uses: a host's certificate can be pinned
-// without the public CAs only (RFC 7672 section 3.1.3).
+// The fields of TLSA records (RFC 6698 section 2.1, names of RFC 7218) that mail uses: a host's certificate can be
+// pinned without the public CAs only (RFC 7672 section 3.1.3).
 const (
 	usageDANETA  = 2
 	usageDANEEE  = 3
@@ -26,14 +26,14 @@ const (
 )
 
 // usableTLSA reports whether Postfix can match a certificate with the record. Both errors harm. To call a usable record
-// unusable lets MTA-STS override DANE; to call an unusable one usable stops the mail, for under dane-only Postfix refuses
-// a host that has nothing else.
+// unusable lets MTA-STS override DANE; to call an unusable one usable stops the mail, for under dane-only Postfix
+// refuses a host that has nothing else.
 //
 // Postfix drops usages 0 and 1 and matching type 255, and leaves the rest to OpenSSL, which knows the digests of
 // tls_dane_digests (by default sha512 and sha256, in Postfix 3.4 to 3.11), wants a digest of the right length, and must
-// be able to decode a whole certificate or key. What differs between versions makes no difference here: Postfix 3.10 drops
-// a record without data itself, 3.7 has OpenSSL refuse it. Keys that only OpenSSL 3.5 decodes (ML-DSA, SLH-DSA) count as
-// unusable: the Postfix that asks may have an older OpenSSL.
+// be able to decode a whole certificate or key. What differs between versions makes no difference here: Postfix 3.10
+// drops a record without data itself, 3.7 has OpenSSL refuse it. Keys that only OpenSSL 3.5 decodes (ML-DSA, SLH-DSA)
+// count as unusable: the Postfix that asks may have an older OpenSSL.
 func usableTLSA(r dnsclient.TLSA) bool {
 	if r.Usage != usageDANETA && r.Usage != usageDANEEE || r.Selector > selectorSPKI {
 		return false
@@ -53,8 +53,8 @@ func usableTLSA(r dnsclient.TLSA) bool {
 	}
 }
 
-// derCertificate is a certificate (RFC 5280 section 4.1) as far as OpenSSL looks when it decodes one. Go's own decoder is
-// stricter: it refuses certificates for their extensions, serial numbers or dates, which OpenSSL decodes.
+// derCertificate is a certificate (RFC 5280 section 4.1) as far as OpenSSL looks when it decodes one. Go's own decoder
+// is stricter: it refuses certificates for their extensions, serial numbers or dates, which OpenSSL decodes.
 type derCertificate struct {
 	TBS struct {
 		Version    int `asn1:"optional,explicit,default:0,tag:0"`
@@ -131,8 +131,8 @@ func (k derKey) decodes() bool {
 	}
 }
 
-// isPoint reports whether the bytes are a point of the curve (SEC 1 section 2.3.4). Of curves that Go does not know, only
-// the form is looked at.
+// isPoint reports whether the bytes are a point of the curve (SEC 1 section 2.3.4). Of curves that Go does not know,
+// only the form is looked at.
 func isPoint(curve string, point []byte) bool {
 	size := 0
 	switch curve {

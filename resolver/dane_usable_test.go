@@ -110,8 +110,8 @@ func certificate(t testing.TB) (cert, spki []byte) {
 	return cert, spki
 }
 
-// FuzzUsableTLSA: no bytes break it, a byte more or less makes a usable record unusable, and a certificate that is usable has a
-// usable key.
+// FuzzUsableTLSA: no bytes break it, a byte more or less makes a usable record unusable, and a certificate that is
+// usable has a usable key.
 func FuzzUsableTLSA(f *testing.F) {
 	cert, spki := certificate(f)
 	f.Add(cert)

@@ -43,9 +43,10 @@ type DANEFinding struct {
 
 // Decide turns what was found into the one answer. It is total: every pair of findings has a verdict.
 //
-// MTA-STS decides unless its policy is enforced and the asking Postfix does DANE. Then DANE goes before, where the domain
-// has it (RFC 8461 section 2), and the mail waits where DANE could not be looked up. No outcome lets a host be used
-// without authentication (RFC 8461 section 5): a host without usable TLSA records is not used beside one that has them.
+// MTA-STS decides unless its policy is enforced and the asking Postfix does DANE. Then DANE goes before, where the
+// domain has it (RFC 8461 section 2), and the mail waits where DANE could not be looked up. No outcome lets a host be
+// used without authentication (RFC 8461 section 5): a host without usable TLSA records is not used beside one that has
+// them.
 func Decide(now time.Time, q Question, d DANEFinding, s STSFinding) Verdict {
 	v := decideSTS(now, q, s)
 	if v.Outcome != Enforce || !q.DANE {

@@ -53,8 +53,9 @@ var daneRows = []daneRow{
 	{"no TLSA", false, [2]tlsaState{noTLSA, noTLSA}, byPolicy},
 }
 
-// mxPairs are the states of the two hosts. With TLSA of the first host alone, the fifth is the leak that `OK dane` was: one
-// host refuses connections, the other has no STARTTLS. Without usable TLSA the last is another: it was sent "Untrusted".
+// mxPairs are the states of the two hosts. With TLSA of the first host alone, the fifth is the leak that `OK dane` was:
+// one host refuses connections, the other has no STARTTLS. Without usable TLSA the last is another: it was sent
+// "Untrusted".
 var mxPairs = [][2]mxState{
 	{mxGood, mxGood}, {mxNoSTARTTLS, mxGood}, {mxWrongName, mxGood}, {mxRefused, mxGood},
 	{mxRefused, mxNoSTARTTLS}, {mxRefused, mxWrongName}, {mxRefused, mxUnknownCA}, {mxRefused, mxRefused},

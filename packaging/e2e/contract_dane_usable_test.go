@@ -52,9 +52,9 @@ var usableCases = []struct {
 	{"garbage", "3 0 0 " + strings.Repeat("30", 40), false},
 }
 
-// TestContractDANEUsable: what stsmapd calls usable is what Postfix calls usable. To a domain without a policy Postfix does DANE
-// by itself: under usable records, of which none matches, the mail waits; under unusable ones it is sent unauthenticated. For a
-// domain with a policy and the same MX host stsmapd must say dane-only, or the policy.
+// TestContractDANEUsable: what stsmapd calls usable is what Postfix calls usable. To a domain without a policy Postfix
+// does DANE by itself: under usable records, of which none matches, the mail waits; under unusable ones it is sent
+// unauthenticated. For a domain with a policy and the same MX host stsmapd must say dane-only, or the policy.
 func TestContractDANEUsable(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

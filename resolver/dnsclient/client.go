@@ -36,19 +36,19 @@ type Config struct {
 	ResolvConf string
 	// Timeout is for one attempt, a change to TCP included. 0: 3 s.
 	Timeout time.Duration
-	// Attempts is how often a question is sent, over all servers in turn, but each server is tried once. 0: 3. So a lookup
-	// without CNAMEs takes at most max(Attempts, number of servers) × Timeout; the context may end it earlier.
+	// Attempts is how often a question is sent, over all servers in turn, but each server is tried once. 0: 3. So a
+	// lookup without CNAMEs takes at most max(Attempts, number of servers) × Timeout; the context may end it earlier.
 	Attempts int
-	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, but for 127.0.0.11, Docker's
-	// forwarder; and that of the servers of a resolv.conf when it says "options trust-ad".
+	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, but for 127.0.0.11,
+	// Docker's forwarder; and that of the servers of a resolv.conf when it says "options trust-ad".
 	TrustAD bool
 	// MaxSockets bounds the questions under way at any time, each with a socket; a further one waits for its turn, as long
 	// as one attempt may last, and then fails by a fault of this host. 0: DefaultMaxSockets.
 	MaxSockets int
 }
 
-// Client looks up records. It is safe for concurrent use. A second or two after the last lookup it holds no socket and no
-// goroutine.
+// Client looks up records. It is safe for concurrent use. A second or two after the last lookup it holds no socket and
+// no goroutine.
 //
 // A name that the DNS cannot hold (empty, with an empty label or one over 63 bytes, or over 255 bytes in all) exists
 // nowhere: it is answered NXDomain, with no TTL, without asking.
@@ -90,9 +90,9 @@ func New(cfg Config) (*Client, error) {
 	}, nil
 }
 
-// WithDNSSEC returns a client of the same servers, sockets and limits that asks with the DO bit as well (RFC 4035 section
-// 3.2.1). Some resolvers set the AD bit only in answers to such questions: a caller who needs Answer.Authentic asks this one.
-// Its answers carry signatures, which are not used, and are larger: more of them come over TCP.
+// WithDNSSEC returns a client of the same servers, sockets and limits that asks with the DO bit as well (RFC 4035
+// section 3.2.1). Some resolvers set the AD bit only in answers to such questions: a caller who needs Answer.Authentic
+// asks this one. Its answers carry signatures, which are not used, and are larger: more of them come over TCP.
 func (c *Client) WithDNSSEC() *Client {
 	d := *c
 	d.dnssec = true

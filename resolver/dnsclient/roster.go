@@ -148,8 +148,8 @@ func (r *roster) replace(addrs []netip.AddrPort, trusted bool, problem error) {
 	r.lineup.Store(next)
 }
 
-// onThisHost reports whether a resolver at that address runs on this host. Docker's 127.0.0.11 does not: it forwards to servers
-// elsewhere, and hands on what they, or somebody between, say.
+// onThisHost reports whether a resolver at that address runs on this host. Docker's 127.0.0.11 does not: it forwards to
+// servers elsewhere, and hands on what they, or somebody between, say.
 func onThisHost(addr netip.Addr) bool {
 	return addr.IsLoopback() && addr != netip.AddrFrom4([4]byte{127, 0, 0, 11})
 }
@@ -173,8 +173,8 @@ func (r *roster) order() []*server {
 	return append(good, bad...)
 }
 
-// worthAsking reports whether the server is to be asked before those that are avoided. When its time of being avoided is
-// over and it would be asked first, only the one caller that starts the next such time hears yes.
+// worthAsking reports whether the server is to be asked before those that are avoided. When its time of being avoided
+// is over and it would be asked first, only the one caller that starts the next such time hears yes.
 func (s *server) worthAsking(now int64, first bool) bool {
 	until := s.avoid.Load()
 	switch {
@@ -188,8 +188,8 @@ func (s *server) worthAsking(now int64, first bool) bool {
 	return true
 }
 
-// note remembers how an exchange with the server went. What a server answered at once, a refusal included, costs no time
-// and is not held against it.
+// note remembers how an exchange with the server went. What a server answered at once, a refusal included, costs no
+// time and is not held against it.
 func (r *roster) note(s *server, fail *Error) {
 	switch {
 	case fail == nil || fail.Kind == Malformed:

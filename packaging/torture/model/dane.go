@@ -63,8 +63,8 @@ func (m *Model) setDANE(n int, state DANEState) {
 
 func doesDANE(mapName string) bool { return slices.Contains(strings.Split(mapName, "+"), "dane") }
 
-// bound reports whether the answer is right while the file's policy lives. Where it is enforced and Postfix does DANE, that is
-// what one of the states says that may still be remembered.
+// bound reports whether the answer is right while the file's policy lives. Where it is enforced and Postfix does DANE,
+// that is what one of the states says that may still be remembered.
 func (m *Model) bound(q *question, f File, reply string) bool {
 	policy := f.binding(q.mapName)
 	if policy == notFound || !doesDANE(q.mapName) {

@@ -52,15 +52,16 @@ func NoEDNS(rcode int) Hook {
 	}
 }
 
-// OnlyDO is a resolver that sets the AD bit for none but those who ask with the DO bit: older systemd-resolved, the cache of
-// CoreDNS.
+// OnlyDO is a resolver that sets the AD bit for none but those who ask with the DO bit: older systemd-resolved, the
+// cache of CoreDNS.
 func OnlyDO(q *Query) {
 	q.Reply.AuthenticatedData = q.Reply.AuthenticatedData && q.DO
 	q.Send()
 }
 
-// Signed adds to the answer for one who asks with the DO bit what comes from a signed zone (RFC 4035 section 3.1): a signature
-// of each set of records, with the size of one by RSA and 2,048 bits, and to a denial an NSEC record. They prove nothing.
+// Signed adds to the answer for one who asks with the DO bit what comes from a signed zone (RFC 4035 section 3.1): a
+// signature of each set of records, with the size of one by RSA and 2,048 bits, and to a denial an NSEC record. They
+// prove nothing.
 func Signed(q *Query) {
 	if q.DO {
 		if len(q.Reply.Ns) > 0 {
