@@ -57,8 +57,9 @@ type CorruptError struct {
 // Error implements error.
 func (e *CorruptError) Error() string { return fmt.Sprintf("damaged record of %q: %s", e.Key, e.Msg) }
 
-// ErrVersion: a record was written by a newer stsmapd. The caller keeps it, and goes on as if nothing were cached.
-var ErrVersion = errors.New("record of a newer stsmapd")
+// ErrVersion: a record was written by a newer stsmapd, or is of a kind that only an older one wrote. The caller keeps it, and goes
+// on as if nothing were cached.
+var ErrVersion = errors.New("record of another version of stsmapd")
 
 // encode makes the record of an entry. It fails only on an entry that no parser made: without domain or policy, or with a
 // field beyond its bounds.

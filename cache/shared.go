@@ -163,7 +163,7 @@ const poisonInterval = time.Minute
 
 func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string, err error) {
 	if errors.Is(err, ErrVersion) {
-		return // a newer stsmapd's: it stays
+		return // another version's: it stays
 	}
 	s.stats.poisoned.Add(1)
 	now := s.now()
@@ -177,7 +177,10 @@ func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string,
 		s.log.Error("a value in the shared engine is no stsmapd's: it is dropped, and what this host knows stands; find out who writes "+
 			"to the engine, and lock it down", "event", "shared_poisoned", "domain", domain, "error", err)
 	}
-	_ = s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) error { return s.drop(ctx, c, domain, text) })
+	_ = s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) error {
+		_, err := s.replace(ctx, c, []string{s.valueKey(domain)}, text, "", 0)
+		return err
+	})
 }
 
 // Share implements resolver.Fleet.
@@ -187,11 +190,6 @@ func (s *Shared) Share(ctx context.Context, e resolver.Entry) {
 		return // no parser made it, or it has expired
 	}
 	s.push(ctx, outgoing{domain: e.Domain, value: v})
-}
-
-// ShareFailure implements resolver.Fleet. Nobody is told: a host reads it when it is about to fetch.
-func (s *Shared) ShareFailure(ctx context.Context, domain dnsname.Name, t resolver.Trouble) {
-	s.push(ctx, outgoing{domain: domain, value: failedValue(s.now(), domain, t), quiet: true})
 }
 
 // End implements resolver.Fleet.

@@ -22,65 +22,81 @@ const (
 )
 
 // Claim implements resolver.Fleet.
-func (s *Shared) Claim(ctx context.Context, domain dnsname.Name) resolver.Claim {
-	token := fmt.Sprintf("%s%016x", s.sender, rand.Uint64())
-	var granted bool
-	var text string
+func (s *Shared) Claim(ctx context.Context, domain dnsname.Name, a resolver.Attempt) resolver.Claim {
+	h := holding{s, s.slotKeys(domain, a.ID), slot{slotClaim, s.now(), fmt.Sprintf("%s%016x", s.sender, rand.Uint64())}.String()}
+	var found claimed
 	err := s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) (err error) {
-		granted, text, err = s.claim(ctx, c, domain, token)
+		found, err = s.claim(ctx, c, domain, a, h.text)
 		return err
 	})
 	if err != nil {
 		s.stats.unclaimed.Add(1)
 		if !errors.Is(err, errTripped) {
-			s.release(domain, token) // it may have been granted all the same
+			h.become("", 0) // it may have been granted all the same
 		}
 		return resolver.Claim{}
 	}
-	known := s.read(ctx, domain, text)
-	if !granted {
+	claim := resolver.Claim{Tidings: s.read(ctx, domain, found.value), Failed: failedAttempts(found.used)}
+	switch found.word {
+	case wordGranted:
+		s.stats.granted.Add(1)
+		claim.State = resolver.ClaimGranted
+		claim.Release, claim.Fail = h.keep()
+	case wordRefused:
+		s.stats.refused.Add(1)
+		claim.State = resolver.ClaimRefused
+	default:
 		s.stats.taken.Add(1)
-		return resolver.Claim{Tidings: known, State: resolver.ClaimTaken}
+		claim.State = resolver.ClaimTaken
 	}
-	s.stats.granted.Add(1)
-	return resolver.Claim{Tidings: known, State: resolver.ClaimGranted, Release: s.hold(domain, token)}
+	return claim
 }
 
-// hold prolongs a claim until the function that it returns is called, which ends the claim.
-func (s *Shared) hold(domain dnsname.Name, token string) (release func()) {
-	ctx, cancel := context.WithCancel(s.ctx)
+// holding is a claim of this host's in one of the slots.
+type holding struct {
+	s    *Shared
+	keys []string // of the slots
+	text string
+}
+
+// keep prolongs the claim until one of the functions that it returns is called, which end it: with a free slot, or with one that
+// tells of a failed attempt.
+func (h holding) keep() (release, fail func()) {
+	ctx, cancel := context.WithCancel(h.s.ctx)
 	var beat *time.Timer
 	var mu sync.Mutex // a beat under way ends before the claim does
 	beat = time.AfterFunc(claimProlong, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if ctx.Err() == nil && s.extend(ctx, domain, token, claimLife) {
+		if ctx.Err() == nil && h.become(h.text, claimLife) {
 			beat.Reset(claimProlong)
 		}
 	})
-	return sync.OnceFunc(func() {
-		cancel()
-		mu.Lock()
-		defer mu.Unlock()
-		beat.Stop()
-		s.release(domain, token)
-	})
+	var once sync.Once
+	end := func(text string, life time.Duration) {
+		once.Do(func() {
+			cancel()
+			mu.Lock()
+			defer mu.Unlock()
+			beat.Stop()
+			h.become(text, life)
+		})
+	}
+	return func() { end("", 0) }, func() {
+		end(slot{slotFailed, h.s.now(), h.s.self}.String(), resolver.AttemptWindow)
+	}
 }
 
-// extend gives a claim another life; false: it is lost.
-func (s *Shared) extend(ctx context.Context, domain dnsname.Name, token string, life time.Duration) bool {
+// become gives the claim's slot another text for so long, or frees it where the life is 0; false: the claim is lost. What could
+// not be asked may still be ours; a claim that cannot be ended ends by itself.
+func (h holding) become(text string, life time.Duration) bool {
 	mine := false
-	err := s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) (err error) {
-		mine, err = s.prolong(ctx, c, domain, token, life)
+	err := h.s.use(context.Background(), &h.s.health.writes, func(ctx context.Context, c valkey.Client) (err error) {
+		mine, err = h.s.replace(ctx, c, h.keys, h.text, text, life)
 		return err
 	})
 	if err != nil && life > 0 {
-		s.stats.unclaimed.Add(1) // the claim may end before the fetch
+		h.s.stats.unclaimed.Add(1) // the claim may end before the fetch, or the failure is not counted
 	}
-	return mine || err != nil // what could not be asked may still be ours
-}
-
-// release ends a claim. If it cannot, the claim ends by itself.
-func (s *Shared) release(domain dnsname.Name, token string) {
-	s.extend(context.Background(), domain, token, 0)
+	return mine || err != nil
 }

@@ -64,7 +64,7 @@ func TestSharedFaults(t *testing.T) {
 			for i := range 2 * tripAfter { // as questions would
 				begin := time.Now()
 				a.Find(t.Context(), storetest.Domain(50+i))
-				a.Claim(t.Context(), storetest.Domain(50+i))
+				a.Claim(t.Context(), storetest.Domain(50+i), first)
 				if took := time.Since(begin); took > watch.Limit(4*budget) { // two operations and one release
 					t.Errorf("a question waited for %v", took)
 				}
@@ -77,7 +77,7 @@ func TestSharedFaults(t *testing.T) {
 			if took := time.Since(begin); !c.reads && took > watch.Limit(2*budget) {
 				t.Errorf("1000 reads of an engine that is known to fail took %v", took)
 			}
-			if got := a.Claim(t.Context(), storetest.Domain(3)); got.State != resolver.ClaimAlone {
+			if got := a.Claim(t.Context(), storetest.Domain(3), first); got.State != resolver.ClaimAlone {
 				t.Errorf("a claim was granted: %+v", got)
 			}
 			a.Share(t.Context(), meanwhile)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -20,7 +19,7 @@ func sampleValues(t testing.TB) []value {
 		t.Fatal(err)
 	}
 	domain := troubled().Domain
-	return []value{policy, failedValue(at, domain, troubled().Trouble), endedValue(domain, at)}
+	return []value{policy, endedValue(domain, at)}
 }
 
 // TestSharedValueFindsEveryBit flips each bit of each kind of value.
@@ -68,11 +67,9 @@ func FuzzSharedValue(f *testing.F) {
 // timesIn are the times that may have to stand before a record.
 func timesIn(record []byte) []int64 {
 	var times []int64
-	for _, offset := range []int{0, 1 + 4 + 8} { // of a policy or an end, of a failure
-		if len(record) >= recordHeader+offset+8 {
-			r := fields{rest: record[recordHeader+offset:]}
-			times = append(times, r.time().UnixMilli())
-		}
+	if len(record) >= recordHeader+8 {
+		r := fields{rest: record[recordHeader:]}
+		times = append(times, r.time().UnixMilli())
 	}
 	return times
 }
@@ -85,7 +82,7 @@ func checkValue(t *testing.T, domain, text string) {
 		if !errors.As(err, &c) && !errors.Is(err, ErrVersion) {
 			t.Errorf("decodeValue(%q, %q): %v", domain, text, err)
 		}
-		if got.Entry != nil || got.Failed != (resolver.Trouble{}) || !got.Ended.IsZero() {
+		if got.Entry != nil || !got.Ended.IsZero() {
 			t.Errorf("with an error: %+v", got)
 		}
 		return
@@ -117,6 +114,26 @@ func FuzzSharedMessage(f *testing.F) {
 		}
 		if message(sender, domain) != text {
 			t.Errorf("%q is read as %q, %v", text, sender, domain)
+		}
+	})
+}
+
+func FuzzSharedSlot(f *testing.F) {
+	for _, s := range []slot{{slotClaim, storetest.Clock(), senderName(0xfeed)}, {slotFailed, storetest.Clock(), "mail-a.example"}} {
+		f.Add(s.String())
+	}
+	f.Add("1 F 01 mail-a")
+	f.Add("2 F 1 mail-a")
+	f.Add("1 F 9223372036854775807 mail-a")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, ok := parseSlot(text)
+		if ok && (s.String() != text || !ValidHost(s.word) || s.at.Before(time.UnixMilli(0))) {
+			t.Errorf("%q is read as %+v", text, s)
+		}
+		for _, a := range failedAttempts([]string{text}) {
+			if !ok || s.state != slotFailed || a.Host != s.word || !a.At.Equal(s.at) {
+				t.Errorf("%q is an attempt: %+v", text, a)
+			}
 		}
 	})
 }

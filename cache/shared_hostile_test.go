@@ -102,7 +102,7 @@ func (h breached) suffers(t *testing.T, well, exact bool) {
 			t.Error(line)
 		}
 		h.awaitFailing(t)
-		if got := h.Claim(t.Context(), storetest.Domain(2)); got.State != resolver.ClaimAlone {
+		if got := h.Claim(t.Context(), storetest.Domain(2), first); got.State != resolver.ClaimAlone {
 			t.Errorf("a claim was granted: %+v", got)
 		}
 	}

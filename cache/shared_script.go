@@ -8,15 +8,16 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
 // What must not come apart is done by scripts at the server. The keys of each are in one hash slot, by the domain in braces, so
-// that they work in a cluster too. They use GET, SET, DEL, PEXPIRE and PUBLISH; README lists all that the engine must allow.
+// that they work in a cluster too. They use GET, SET, DEL and PUBLISH; README lists all that the engine must allow.
 
 // scriptStore sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands if it is
-// a policy, or the end of one, that is newer than the new one, or a policy and the new one tells of a fetch that failed; but not
-// if its time lies ahead of the writer's clock, for then it was written by a clock that ran ahead.
+// a policy, or the end of one, that is newer than the new one; but not if its time lies ahead of the writer's clock, for then it
+// was written by a clock that ran ahead.
 // KEYS: value. ARGV: value, letter, its time, the writer's clock, life in ms, channel ("": tell nobody), message.
 const scriptStore = `
 local old = redis.call('GET', KEYS[1])
@@ -24,9 +25,7 @@ if old then
   local kind, at = string.match(old, '^([PT]) (%d+) ')
   at = tonumber(at)
   if at and at <= tonumber(ARGV[4]) then
-    if ARGV[2] == 'F' then
-      if kind == 'P' then return 0 end
-    elseif at > tonumber(ARGV[3]) or (kind == 'T' and ARGV[2] == 'P' and at == tonumber(ARGV[3])) then
+    if at > tonumber(ARGV[3]) or (kind == 'T' and ARGV[2] == 'P' and at == tonumber(ARGV[3])) then
       return 0
     end
   end
@@ -35,23 +34,43 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[5])
 if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
 return 1`
 
-// scriptClaim takes a domain's claim if nobody has it, and returns whether it did, and the domain's value at that moment.
-// KEYS: value, claim. ARGV: token, life in ms.
+// scriptClaim writes a claim into the first free slot, unless too many are in use, or a claim is in one and the caller does not
+// want to fetch beside it. It returns what became of that (a claimWord), the domain's value, and what is in the slots in use. A
+// slot is in use if its text is a claim or a failed attempt (shared_slot.go) of a time near the caller's clock: its life ends by
+// the engine's clock, unless somebody else wrote it.
+// KEYS: value, slots. ARGV: text, life in ms, limit, beside (1 or 0), the caller's clock, AttemptWindow in ms.
 const scriptClaim = `
-local granted = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
-return {granted and 1 or 0, redis.call('GET', KEYS[1])}`
+local free, claimed, used = nil, false, {}
+for i = 2, #KEYS do
+  local text = redis.call('GET', KEYS[i])
+  local state, at = string.match(text or '', '^1 ([CF]) (%d+) ')
+  if state and math.abs(tonumber(ARGV[5]) - tonumber(at)) < tonumber(ARGV[6]) then
+    used[#used + 1] = text
+    claimed = claimed or state == 'C'
+  else
+    free = free or KEYS[i]
+  end
+end
+local word = 'granted'
+if claimed and (ARGV[4] ~= '1' or #used >= tonumber(ARGV[3])) then
+  word = 'taken'
+elseif #used >= tonumber(ARGV[3]) then
+  word = 'refused'
+else
+  redis.call('SET', free, ARGV[1], 'PX', ARGV[2])
+end
+return {word, redis.call('GET', KEYS[1]), unpack(used)}`
 
-// scriptProlong gives a claim that is still the caller's another life; with the life 0 it ends it.
-// KEYS: claim. ARGV: token, life in ms.
-const scriptProlong = `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])`
-
-// scriptDrop removes a value that is still the one that could not be read.
-// KEYS: value. ARGV: value.
-const scriptDrop = `
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+// scriptReplace gives the first key that has a text another one, with a life; with the life 0 it removes the key. It returns
+// whether there is such a key.
+// KEYS: all that may have it. ARGV: text, new text, life in ms.
+const scriptReplace = `
+for _, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then
+    if ARGV[3] == '0' then redis.call('DEL', key) else redis.call('SET', key, ARGV[2], 'PX', ARGV[3]) end
+    return 1
+  end
+end
 return 0`
 
 // scriptEpoch returns the engine's epoch, a random word that is gone when the engine has lost its memory; then it sets a new one.
@@ -63,15 +82,14 @@ redis.call('SET', KEYS[1], epoch)
 return epoch`
 
 // scripts are the scripts, with their names for EVALSHA.
-type scripts struct{ store, claim, prolong, drop, epoch *valkey.Lua }
+type scripts struct{ store, claim, replace, epoch *valkey.Lua }
 
 func newScripts() scripts {
-	return scripts{valkey.NewLuaScript(scriptStore), valkey.NewLuaScript(scriptClaim), valkey.NewLuaScript(scriptProlong),
-		valkey.NewLuaScript(scriptDrop), valkey.NewLuaScript(scriptEpoch)}
+	return scripts{valkey.NewLuaScript(scriptStore), valkey.NewLuaScript(scriptClaim), valkey.NewLuaScript(scriptReplace),
+		valkey.NewLuaScript(scriptEpoch)}
 }
 
 func (s *Shared) valueKey(domain dnsname.Name) string { return s.prefix + "{" + domain.String() + "}" }
-func (s *Shared) claimKey(domain dnsname.Name) string { return s.valueKey(domain) + "claim" }
 func (s *Shared) epochKey() string                    { return s.prefix + "epoch" }
 func (s *Shared) channel() string                     { return s.prefix + "news" }
 
@@ -90,41 +108,54 @@ func (s *Shared) store(ctx context.Context, c valkey.Client, w outgoing) (bool, 
 	if w.quiet {
 		channel = ""
 	}
-	life := max(w.value.life.Milliseconds(), 1)
+	life := max(w.value.life, time.Millisecond)
 	n, err := s.scripts.store.Exec(ctx, c, []string{s.valueKey(w.domain)}, []string{w.value.text, string(w.value.kind),
-		millis(w.value.at), millis(s.now()), strconv.FormatInt(life, 10), channel, message(s.sender, w.domain)}).AsInt64()
+		millis(w.value.at), millis(s.now()), lifeMillis(life), channel, message(s.sender, w.domain)}).AsInt64()
 	return n == 1, err
 }
 
-// claim takes a domain's claim, if it can be had, and returns the domain's value.
-func (s *Shared) claim(ctx context.Context, c valkey.Client, domain dnsname.Name, token string) (granted bool, text string, err error) {
-	both, err := s.scripts.claim.Exec(ctx, c, []string{s.valueKey(domain), s.claimKey(domain)},
-		[]string{token, strconv.FormatInt(claimLife.Milliseconds(), 10)}).ToArray()
-	if err != nil {
-		return false, "", err
-	}
-	if len(both) != 2 {
-		return false, "", fmt.Errorf("the claim's script returned %d values", len(both))
-	}
-	n, err := both[0].AsInt64()
-	if err != nil {
-		return false, "", err
-	}
-	if text, err = both[1].ToString(); valkey.IsValkeyNil(err) {
-		err = nil
-	}
-	return n == 1, text, err
+// claimed is what scriptClaim returns.
+type claimed struct {
+	word  string
+	value string   // of the domain; "": there is none
+	used  []string // what is in the slots in use
 }
 
-// prolong gives a claim another life, and reports whether it is still the caller's.
-func (s *Shared) prolong(ctx context.Context, c valkey.Client, domain dnsname.Name, token string, life time.Duration) (bool, error) {
-	n, err := s.scripts.prolong.Exec(ctx, c, []string{s.claimKey(domain)}, []string{token, strconv.FormatInt(life.Milliseconds(), 10)}).AsInt64()
+// The words of scriptClaim.
+const (
+	wordGranted = "granted"
+	wordTaken   = "taken"
+	wordRefused = "refused"
+)
+
+// claim writes a claim into one of the slots, if it may.
+func (s *Shared) claim(ctx context.Context, c valkey.Client, domain dnsname.Name, a resolver.Attempt, text string) (claimed, error) {
+	beside := "0"
+	if a.Beside {
+		beside = "1"
+	}
+	reply, err := s.scripts.claim.Exec(ctx, c, append([]string{s.valueKey(domain)}, s.slotKeys(domain, a.ID)...), []string{text,
+		lifeMillis(claimLife), strconv.Itoa(a.Limit), beside, millis(s.now()), lifeMillis(resolver.AttemptWindow)}).ToArray()
+	if err != nil {
+		return claimed{}, err
+	}
+	texts := make([]string, len(reply))
+	for i, r := range reply {
+		if texts[i], err = r.ToString(); err != nil && !valkey.IsValkeyNil(err) {
+			return claimed{}, err
+		}
+	}
+	if len(texts) < 2 {
+		return claimed{}, fmt.Errorf("the claim's script returned %d values", len(texts))
+	}
+	return claimed{texts[0], texts[1], texts[2:]}, nil
+}
+
+// replace gives the first of the keys that has a text another one, with a life, or removes it where the life is 0. It reports
+// whether there was such a key.
+func (s *Shared) replace(ctx context.Context, c valkey.Client, keys []string, from, to string, life time.Duration) (bool, error) {
+	n, err := s.scripts.replace.Exec(ctx, c, keys, []string{from, to, lifeMillis(life)}).AsInt64()
 	return n == 1, err
-}
-
-// drop removes a value that could not be read.
-func (s *Shared) drop(ctx context.Context, c valkey.Client, domain dnsname.Name, text string) error {
-	return s.scripts.drop.Exec(ctx, c, []string{s.valueKey(domain)}, []string{text}).Error()
 }
 
 // epoch reads the engine's epoch.
@@ -133,3 +164,5 @@ func (s *Shared) epoch(ctx context.Context, c valkey.Client, fresh string) (stri
 }
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+
+func lifeMillis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

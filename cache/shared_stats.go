@@ -11,12 +11,13 @@ type SharedStats struct {
 	Stored, Stale, Unwritten      uint64 // writes; Stale: the engine had something newer
 	Dropped                       uint64 // values that found no room to wait
 	Granted, Taken, Unclaimed     uint64 // claims; Taken: another host fetches, Unclaimed: the engine could not be asked, or a claim not prolonged
+	Refused                       uint64 // claims of which enough other hosts' fetches have failed
 	Messages, BadMessages         uint64 // from other hosts; BadMessages: that were none
 	Poisoned                      uint64 // values that could not be read
 }
 
 type sharedCounters struct {
-	hits, misses, failed, skipped, stored, stale, unwritten, granted, taken, unclaimed, messages, badMessages, poisoned atomic.Uint64
+	hits, misses, failed, skipped, stored, stale, unwritten, granted, taken, refused, unclaimed, messages, badMessages, poisoned atomic.Uint64
 }
 
 // Failing reports whether the engine cannot be asked, or takes no writes.
@@ -29,7 +30,7 @@ func (s *Shared) Stats() SharedStats {
 		Failing: s.health.failing(), Queued: s.queue.len(),
 		Hits: c.hits.Load(), Misses: c.misses.Load(), Failed: c.failed.Load(), Skipped: c.skipped.Load(),
 		Stored: c.stored.Load(), Stale: c.stale.Load(), Unwritten: c.unwritten.Load(), Dropped: s.queue.dropped.Load(),
-		Granted: c.granted.Load(), Taken: c.taken.Load(), Unclaimed: c.unclaimed.Load(),
+		Granted: c.granted.Load(), Taken: c.taken.Load(), Refused: c.refused.Load(), Unclaimed: c.unclaimed.Load(),
 		Messages: c.messages.Load(), BadMessages: c.badMessages.Load(), Poisoned: c.poisoned.Load(),
 	}
 }

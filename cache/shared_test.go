@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -63,9 +64,9 @@ func TestSharedExpires(t *testing.T) {
 	if e.Do("EXISTS", "other:{"+storetest.Domain(3).String()+"}") != "0" {
 		t.Error("an expired policy was shared")
 	}
-	h.ShareFailure(t.Context(), storetest.Domain(4), resolver.Trouble{Failures: 1, RetryAt: time.Now().Add(5 * time.Minute), Reason: "x"})
-	if left := e.Do("PTTL", "other:{"+storetest.Domain(4).String()+"}"); left < "3600000" || left > "3900000" {
-		t.Errorf("a failure lives for %s ms", left)
+	h.Claim(t.Context(), storetest.Domain(4), first).Fail()
+	if left := e.Do("PTTL", "other:{"+storetest.Domain(4).String()+"}try1:1"); left < "280000" || left > "300000" {
+		t.Errorf("a failed attempt lives for %s ms", left)
 	}
 }
 
@@ -111,51 +112,35 @@ func TestSharedTellsOthers(t *testing.T) {
 	})
 }
 
-func TestSharedFailures(t *testing.T) {
-	t.Parallel()
-	e := enginetest.Start(t, enginetest.Redis(t))
-	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
-	domain := storetest.Domain(1)
-	failed := resolver.Trouble{Failures: 2, ID: "7", Since: time.Now().UTC().Truncate(time.Millisecond),
-		RetryAt: time.Now().UTC().Truncate(time.Millisecond).Add(10 * time.Minute), Alerted: time.Now().UTC().Truncate(time.Millisecond), Reason: "refused"}
-	h.ShareFailure(t.Context(), domain, failed)
-	if got := h.Find(t.Context(), domain); got.Failed != failed || got.Entry != nil {
-		t.Errorf("got %+v", got)
-	}
-	h.Share(t.Context(), fresh(1))
-	h.ShareFailure(t.Context(), domain, failed)
-	if got := h.Find(t.Context(), domain); got.Entry == nil {
-		t.Errorf("a failure replaced a policy: %+v", got)
-	}
-}
-
 func TestSharedClaim(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
 		e := enginetest.Start(t, p)
 		a, b := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())}), join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 		domain := storetest.Domain(1)
-		first := a.Claim(t.Context(), domain)
-		if first.State != resolver.ClaimGranted || first.Entry != nil {
-			t.Fatalf("first claim: %+v", first)
+		mine := a.Claim(t.Context(), domain, first)
+		if mine.State != resolver.ClaimGranted || mine.Entry != nil {
+			t.Fatalf("first claim: %+v", mine)
 		}
 		begin := time.Now()
 		for time.Since(begin) < claimLife+time.Second { // it is prolonged while it is held
-			if got := b.Claim(t.Context(), domain); got.State != resolver.ClaimTaken {
+			if got := b.Claim(t.Context(), domain, first); got.State != resolver.ClaimTaken {
 				t.Fatalf("claim of another host after %v: %+v", time.Since(begin), got)
 			}
 			<-time.After(100 * time.Millisecond)
 		}
 		entry := fresh(1)
 		a.Share(t.Context(), entry)
-		first.Release()
-		second := b.Claim(t.Context(), domain)
+		mine.Release()
+		second := b.Claim(t.Context(), domain, first)
 		if second.State != resolver.ClaimGranted || second.Entry == nil || !second.Entry.Fetched.Equal(entry.Fetched) {
 			t.Fatalf("claim after the release: %+v", second)
 		}
 		b.close() // it dies
 		watch, died := pace.Start(t), time.Now()
-		poll.Eventually(t, patience, "the claim of a dead host ends", func() bool { return a.Claim(t.Context(), domain).State == resolver.ClaimGranted })
+		poll.Eventually(t, patience, "the claim of a dead host ends", func() bool {
+			return a.Claim(t.Context(), domain, first).State == resolver.ClaimGranted
+		})
 		if took := time.Since(died); took > watch.Limit(2*claimLife) {
 			t.Errorf("the claim of a dead host took %v to end", took)
 		}
@@ -189,9 +174,9 @@ func TestSharedPoison(t *testing.T) {
 	} {
 		key := "stsmapd:{" + domain.String() + "}"
 		e.Do("SET", key, c.value)
-		// What says that it is a newer stsmapd's is left alone.
+		// What says that it is another version's is left alone.
 		got := h.Find(t.Context(), domain)
-		if got.Entry != nil || got.Failed.Failures != 0 || !got.Ended.IsZero() {
+		if got.Entry != nil || !got.Ended.IsZero() {
 			t.Errorf("%s: believed: %+v", c.why, got)
 		}
 		if versioned := c.value[0] == 'F' || c.value[0] == 'T'; !versioned && e.Do("EXISTS", key) != "0" {
@@ -213,11 +198,11 @@ func exercise(t *testing.T, a, b *testHost) {
 	before := a.Stats()
 	for i := range 20 { // in a cluster: on all nodes
 		entry := fresh(i)
-		c := a.Claim(t.Context(), entry.Domain)
+		c := a.Claim(t.Context(), entry.Domain, first)
 		if c.State != resolver.ClaimGranted {
 			t.Fatalf("claim of %s: %+v, log %v", entry.Domain, c, a.log.with("event="))
 		}
-		if a.extend(t.Context(), entry.Domain, "not mine", claimLife) {
+		if (holding{a.Shared, a.slotKeys(entry.Domain, first.ID), "not mine"}).become("not mine", claimLife) {
 			t.Error("another host prolonged the claim")
 		}
 		a.Share(t.Context(), entry)
@@ -226,7 +211,7 @@ func exercise(t *testing.T, a, b *testHost) {
 		if !b.has(t, entry) {
 			t.Fatalf("b does not know %s", entry.Domain)
 		}
-		if again := b.Claim(t.Context(), entry.Domain); again.State != resolver.ClaimGranted || again.Entry == nil {
+		if again := b.Claim(t.Context(), entry.Domain, first); again.State != resolver.ClaimGranted || again.Entry == nil {
 			t.Fatalf("claim of %s by b: %+v", entry.Domain, again)
 		} else {
 			again.Release()
@@ -235,10 +220,13 @@ func exercise(t *testing.T, a, b *testHost) {
 			t.Fatal(err)
 		}
 		a.hears(t, entry.Domain)
-		a.ShareFailure(t.Context(), storetest.Domain(100+i), resolver.Trouble{Failures: 1, RetryAt: time.Now().Add(time.Minute)})
-		if b.Find(t.Context(), storetest.Domain(100+i)).Failed.Failures != 1 {
-			t.Fatal("a failure is not shared")
+		dead := resolver.Attempt{ID: senderName(rand.Uint64()), Limit: resolver.MaxAttempts}
+		a.Claim(t.Context(), storetest.Domain(100+i), dead).Fail()
+		c = b.Claim(t.Context(), storetest.Domain(100+i), dead)
+		if c.State != resolver.ClaimGranted || len(c.Failed) != 1 {
+			t.Fatalf("a failure is not told: %+v", c)
 		}
+		c.Release()
 		if err := a.Offer(t.Context(), fresh(200+i)); err != nil {
 			t.Fatal(err)
 		}

@@ -16,18 +16,16 @@ import (
 // decides by (shared_script.go); what counts here is the record, whose checksum covers the domain too.
 //
 //	P  a policy; the time is that of its fetch
-//	F  fetches that failed, of a policy that no host has; the time is that of the next try
+//	F  a fetch that failed, as earlier versions told; it is not read, and the next policy replaces it
 //	T  there was a policy, and it was forgotten; the time is up to when it was fetched at most
 //
-// The record of F is of version 0x81 and holds a trouble as a policy's record does; that of T is of version 0x82 and holds the
-// time once more, in 8 bytes.
+// The record of T is of version 0x82 and holds the time once more, in 8 bytes.
 const (
 	kindPolicy = 'P'
 	kindFailed = 'F'
 	kindEnded  = 'T'
 
-	failedVersion = 0x81
-	endedVersion  = 0x82
+	endedVersion = 0x82
 )
 
 // value is a value and what the script needs to know of it.
@@ -50,13 +48,6 @@ func policyValue(now time.Time, e resolver.Entry, self string) (value, error) {
 	record, err := encode(e)
 	// It ends with the policy. By the engine's clock that is max_age from now at most, however wrong this host's clock is.
 	return newValue(kindPolicy, e.Fetched, min(e.Expires().Sub(now), e.Policy.MaxAge), record), err
-}
-
-// failedValue is the value of a fetch that failed, which is remembered as long as in memory.
-func failedValue(now time.Time, domain dnsname.Name, t resolver.Trouble) value {
-	record := appendTrouble([]byte{recordMagic, failedVersion, 0, 0, 0, 0}, t)
-	seal(domain.String(), record)
-	return newValue(kindFailed, t.RetryAt, (&resolver.FetchFailed{Trouble: t}).Expires().Sub(now), record)
 }
 
 // endedLife is how long it is remembered that a policy was forgotten: hosts that were cut off may still have it to push.
@@ -88,10 +79,7 @@ func decodeValue(domain, text string) (resolver.Tidings, error) {
 		}
 		t.Entry, at = &e, e.Fetched
 	case kindFailed:
-		if t.Failed, err = decodeFailed(domain, []byte(record)); err != nil {
-			return resolver.Tidings{}, err
-		}
-		at = t.Failed.RetryAt
+		return t, ErrVersion
 	case kindEnded:
 		if t.Ended, err = decodeEnded(domain, []byte(record)); err != nil {
 			return resolver.Tidings{}, err
@@ -106,48 +94,23 @@ func decodeValue(domain, text string) (resolver.Tidings, error) {
 	return t, nil
 }
 
-// openSpecial returns the fields of a record that only a fleet keeps.
-func openSpecial(domain string, record []byte, version byte) (fields, error) {
-	found, payload, err := frame(domain, record)
-	if err == nil && found != version {
+func decodeEnded(domain string, record []byte) (time.Time, error) {
+	version, payload, err := frame(domain, record)
+	if err == nil && version != endedVersion {
 		err = ErrVersion
 	}
-	return fields{version: found, rest: payload}, err
-}
-
-// end is the error of a record that should have been read to its end.
-func (r *fields) end(domain string) error {
+	if err != nil {
+		return time.Time{}, err
+	}
+	r := fields{version: version, rest: payload}
+	at := r.time()
 	if r.bad == "" && len(r.rest) > 0 {
 		r.bad = "longer than its fields"
 	}
 	if r.bad != "" {
-		return &CorruptError{domain, r.bad}
+		return time.Time{}, &CorruptError{domain, r.bad}
 	}
-	return nil
-}
-
-func decodeFailed(domain string, record []byte) (resolver.Trouble, error) {
-	r, err := openSpecial(domain, record, failedVersion)
-	if err != nil {
-		return resolver.Trouble{}, err
-	}
-	t := r.trouble()
-	if err := r.end(domain); err != nil {
-		return resolver.Trouble{}, err
-	}
-	if t.Failures == 0 {
-		return resolver.Trouble{}, &CorruptError{domain, "a failure without one"}
-	}
-	return t, nil
-}
-
-func decodeEnded(domain string, record []byte) (time.Time, error) {
-	r, err := openSpecial(domain, record, endedVersion)
-	if err != nil {
-		return time.Time{}, err
-	}
-	at := r.time()
-	return at, r.end(domain)
+	return at, nil
 }
 
 // A message tells the other hosts that a domain's value has changed; they read it themselves. It is the version, the sender and

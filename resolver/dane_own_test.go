@@ -61,10 +61,10 @@ func TestDANEHostFault(t *testing.T) {
 			}
 			dns.errno.Store(0)
 			after(c.rest)
-			want("mended", DANEFully)
+			want("mended", DANEUsable)
 			dns.errno.Store(uintptr(c.errno))
 			after(30 * time.Minute)
-			want("the finding is old", DANEFully)
+			want("the finding is old", DANEUsable)
 			synctest.Wait()
 			if len(told) != 6 || log.events("dane_failing") > 0 {
 				t.Errorf("%s: the host's faults told %v, log:\n%v", c.why, told, log)

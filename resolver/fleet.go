@@ -14,12 +14,10 @@ type Fleet interface {
 	// Find returns what the fleet knows of a domain; the zero Tidings when that is nothing, or the fleet cannot be asked.
 	Find(context.Context, dnsname.Name) Tidings
 	// Claim asks for the right to fetch a domain's policy on behalf of all.
-	Claim(context.Context, dnsname.Name) Claim
-	// Share tells the fleet of a policy fetched here, or of one whose fetch has failed here. What the fleet cannot be told now it
-	// is told later. The newest Fetched wins: one that is older than what the fleet has changes nothing.
+	Claim(context.Context, dnsname.Name, Attempt) Claim
+	// Share tells the fleet of a policy fetched here. What the fleet cannot be told now it is told later. The newest Fetched
+	// wins: one that is older than what the fleet has changes nothing.
 	Share(context.Context, Entry)
-	// ShareFailure tells the fleet of a fetch that failed, of a policy that nobody has.
-	ShareFailure(context.Context, dnsname.Name, Trouble)
 	// End has the fleet forget a domain's policy if it was fetched at upTo or before. The error says why the fleet could not be
 	// told; the caller tells whoever asked, or lets the policies of the other hosts end by themselves.
 	End(ctx context.Context, domain dnsname.Name, upTo time.Time) error
@@ -33,35 +31,16 @@ type Fleet interface {
 
 // Tidings are what a fleet knows of a domain. They have been read as strictly as what comes from the network.
 type Tidings struct {
-	Entry  *Entry    // the policy; nil: none
-	Failed Trouble   // while there is no policy: the fetches that failed; Failures 0: none
-	Ended  time.Time // policies fetched at this time or before are to be forgotten; zero: none
-}
-
-// ClaimState is what became of a Claim.
-type ClaimState uint8
-
-// The states of a Claim. The zero ClaimState is ClaimAlone.
-const (
-	ClaimAlone   ClaimState = iota // the fleet cannot be asked: act as if there were none
-	ClaimGranted                   // fetch, share what comes of it, then call Release
-	ClaimTaken                     // another host fetches: claim again in a moment, and see what has come of it
-)
-
-// Claim is an answer to Fleet.Claim, with what the fleet knows at that moment.
-type Claim struct {
-	Tidings
-	State   ClaimState
-	Release func() // of a claim that was granted; it ends by itself soon after its host does. Else nil
+	Entry *Entry    // the policy; nil: none
+	Ended time.Time // policies fetched at this time or before are to be forgotten; zero: none
 }
 
 // noFleet is the fleet of a host that is alone.
 type noFleet struct{}
 
 func (noFleet) Find(context.Context, dnsname.Name) Tidings                { return Tidings{} }
-func (noFleet) Claim(context.Context, dnsname.Name) Claim                 { return Claim{} }
+func (noFleet) Claim(context.Context, dnsname.Name, Attempt) Claim        { return Claim{} }
 func (noFleet) Share(context.Context, Entry)                              {}
-func (noFleet) ShareFailure(context.Context, dnsname.Name, Trouble)       {}
 func (noFleet) End(context.Context, dnsname.Name, time.Time) error        { return nil }
 func (noFleet) Offer(context.Context, Entry) error                        { return nil }
 func (noFleet) Watch(ctx context.Context, _ func(dnsname.Name), _ func()) { <-ctx.Done() }
@@ -75,10 +54,11 @@ const (
 
 // adopt says what a host that holds known (nil: nothing live) makes of an entry that it hears of, and whether that is worth
 // having. The last successful fetch counts, wherever it was made; a policy never becomes older by what others say. A fetch in
-// the future counts as made now, but it cannot make the same policy live on and on.
+// the future counts as made now, but it cannot make the same policy live on and on. What failed on another host is not adopted.
 func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
 	ahead := e.Fetched.Sub(now) > fleetSkew
 	e = e.at(now)
+	e.Trouble = Trouble{}
 	if !e.Live(now) {
 		return e, false
 	}
@@ -88,13 +68,8 @@ func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
 	if used := known.Used(); used.After(e.Used) {
 		e.Used = used
 	}
-	switch order := e.Fetched.Truncate(fleetGrain).Compare(known.Entry.Fetched.Truncate(fleetGrain)); {
-	case order < 0:
-		return e, false
-	case order == 0: // the same fetch: what is new can be fetches that failed since
-		return e, e.Trouble != known.Entry.Trouble && e.Checked.After(known.Entry.Checked)
-	}
-	return e, !ahead || e.Policy.Text != known.Entry.Policy.Text
+	later := e.Fetched.Truncate(fleetGrain).After(known.Entry.Fetched.Truncate(fleetGrain))
+	return e, later && (!ahead || e.Policy.Text != known.Entry.Policy.Text)
 }
 
 // hear takes in what the fleet knows of a domain of which known is held (nil: nothing live), and returns what is held then. It

@@ -42,8 +42,10 @@ func TestAdopt(t *testing.T) {
 		{"mode none fetched earlier ends nothing", ptr(entry("enforce", day)), entry("none", 2*day), false, 0},
 		{"the same fetch", ptr(entry("enforce", day)), entry("enforce", day), false, 0},
 		{"the same fetch, but for what a fleet does not pass on of a time", ptr(entry("enforce", day)), entry("enforce", day+400), false, 0},
-		{"the same fetch, and one that failed since", ptr(entry("enforce", day)), failing(entry("enforce", day), time.Hour), true, day},
-		{"one that failed before this host's last look", ptr(failing(entry("enforce", day), time.Hour)), entry("enforce", day), false, 0},
+		{"the same fetch, and one that failed since", ptr(entry("enforce", day)), failing(entry("enforce", day), time.Hour), false, 0},
+		{"fetched later, and one that failed since", ptr(entry("enforce", 2*day)), failing(entry("enforce", day), time.Hour), true, day},
+		{"a policy that fails elsewhere", nil, failing(entry("enforce", day), time.Hour), true, day},
+		{"one that failed here, and the same fetch", ptr(failing(entry("enforce", day), time.Hour)), entry("enforce", day), false, 0},
 		{"a clock that runs ahead a little", ptr(entry("enforce", day)), entry("enforce", -fleetSkew), true, 0},
 		{"the future counts as now", nil, entry("enforce", -100*day), true, 0},
 		{"a policy of the future replaces another", ptr(entry("enforce", day)), entry("testing", -100*day), true, 0},
@@ -57,6 +59,9 @@ func TestAdopt(t *testing.T) {
 		got, ok := adopt(now, known, c.told)
 		if ok != c.want || ok && (now.Sub(got.Fetched) != c.wantAt || got.Checked.After(now)) {
 			t.Errorf("%s: %+v, %v", c.why, got, ok)
+		}
+		if ok && got.Trouble != (Trouble{}) {
+			t.Errorf("%s: another host's failures are adopted: %+v", c.why, got.Trouble)
 		}
 		if ok && known != nil && got.Used.Before(known.Used()) {
 			t.Errorf("%s: last used %v, but here it was %v", c.why, got.Used, known.Used())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -11,13 +12,14 @@ import (
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// hub is the memory of a fleet, without an engine: what it knows, who holds a claim, and who listens.
+// hub is the memory of a fleet, without an engine: what it knows, who fetches or has failed, and who listens.
 type hub struct {
 	mu     sync.Mutex
 	known  map[dnsname.Name]resolver.Tidings
-	claims map[dnsname.Name]time.Time // when the claim ends by itself
+	slots  map[fetching][]*slot
 	heard  map[*member]func(dnsname.Name)
 	offers int
 	away   bool // it cannot be asked
@@ -26,8 +28,26 @@ type hub struct {
 
 const claimLife = 6 * time.Second
 
+// fetching is what hosts claim.
+type fetching struct {
+	domain dnsname.Name
+	id     string
+}
+
+// slot is in use by a claim, or by a failed attempt.
+type slot struct {
+	failed *resolver.FailedAttempt // nil: a claim
+	ends   time.Time               // by itself
+}
+
 func newHub() *hub {
-	return &hub{known: map[dnsname.Name]resolver.Tidings{}, claims: map[dnsname.Name]time.Time{}, heard: map[*member]func(dnsname.Name){}}
+	return &hub{known: map[dnsname.Name]resolver.Tidings{}, slots: map[fetching][]*slot{}, heard: map[*member]func(dnsname.Name){}}
+}
+
+// claim has an unknown host claim a fetch of shared.example under the id 1.
+func (h *hub) claim(life time.Duration) {
+	f := fetching{dnsname.MustParse(shared), "1"}
+	h.set(func() { h.slots[f] = append(h.slots[f], &slot{ends: time.Now().Add(life)}) })
 }
 
 // member is one host's end of the hub.
@@ -47,21 +67,42 @@ func (m *member) Find(_ context.Context, domain dnsname.Name) resolver.Tidings {
 	return m.hub.known[domain]
 }
 
-func (m *member) Claim(_ context.Context, domain dnsname.Name) resolver.Claim {
+func (m *member) Claim(_ context.Context, domain dnsname.Name, a resolver.Attempt) resolver.Claim {
 	m.hub.mu.Lock()
 	defer m.hub.mu.Unlock()
-	switch {
-	case m.hub.away:
+	if m.hub.away {
 		return resolver.Claim{}
-	case time.Now().Before(m.hub.claims[domain]):
-		return resolver.Claim{State: resolver.ClaimTaken, Tidings: m.hub.known[domain]}
 	}
-	m.hub.claims[domain] = time.Now().Add(time.Minute) // as if it were prolonged
-	return resolver.Claim{State: resolver.ClaimGranted, Tidings: m.hub.known[domain], Release: func() {
-		m.hub.mu.Lock()
-		defer m.hub.mu.Unlock()
-		delete(m.hub.claims, domain)
-	}}
+	f := fetching{domain, a.ID}
+	used := slices.DeleteFunc(m.hub.slots[f], func(s *slot) bool { return !time.Now().Before(s.ends) })
+	m.hub.slots[f] = used
+	c, taken := resolver.Claim{Tidings: m.hub.known[domain]}, false
+	for _, s := range used {
+		if s.failed == nil {
+			taken = true
+		} else {
+			c.Failed = append(c.Failed, *s.failed)
+		}
+	}
+	switch full := len(used) >= a.Limit; {
+	case taken && (full || !a.Beside):
+		c.State = resolver.ClaimTaken
+	case full:
+		c.State = resolver.ClaimRefused
+	default:
+		mine := &slot{ends: time.Now().Add(time.Minute)} // as if it were prolonged
+		m.hub.slots[f] = append(used, mine)
+		c.State = resolver.ClaimGranted
+		var once sync.Once
+		end := func(change func(now time.Time)) { once.Do(func() { m.hub.set(func() { change(time.Now()) }) }) }
+		c.Release = func() { end(func(now time.Time) { mine.ends = now }) }
+		c.Fail = func() {
+			end(func(now time.Time) {
+				*mine = slot{&resolver.FailedAttempt{Host: m.name, At: now}, now.Add(resolver.AttemptWindow)}
+			})
+		}
+	}
+	return c
 }
 
 // tell changes what is known of a domain and returns those who are to hear of it.
@@ -94,14 +135,6 @@ func (m *member) Share(_ context.Context, e resolver.Entry) {
 		*t = resolver.Tidings{Entry: &e}
 		return true
 	})
-}
-
-func (m *member) ShareFailure(_ context.Context, domain dnsname.Name, failed resolver.Trouble) {
-	m.hub.mu.Lock()
-	defer m.hub.mu.Unlock()
-	if t := m.hub.known[domain]; t.Entry == nil && !m.hub.away {
-		m.hub.known[domain] = resolver.Tidings{Failed: failed}
-	}
 }
 
 func (m *member) End(_ context.Context, domain dnsname.Name, upTo time.Time) error {
@@ -154,13 +187,32 @@ type host struct {
 	t   *testing.T
 }
 
+// broken is the Fetcher of a host on which every fetch fails: its roots are stale, or its proxy is dead.
+type broken struct{ takes time.Duration }
+
+var errBroken = errors.New("certificate signed by unknown authority")
+
+func (b broken) Fetch(ctx context.Context, _ dnsname.Name) (mtasts.Policy, error) {
+	select {
+	case <-time.After(b.takes):
+		return mtasts.Policy{}, errBroken
+	case <-ctx.Done():
+		return mtasts.Policy{}, ctx.Err()
+	}
+}
+
 // startFleet starts hosts that meet the same Internet, that of w, and share a hub. The test's bubble ends them.
 func startFleet(t *testing.T, w *world, h *hub, names ...string) []*host {
+	return startHosts(t, w, w, h, names...)
+}
+
+// startHosts is startFleet of hosts with this Fetcher.
+func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names ...string) []*host {
 	var hosts []*host
 	for _, name := range names {
 		own := newWorld(t)
 		s := resolver.NewService(resolver.Options{
-			Settings: resolver.Settings{DNS: w, Fetcher: w},
+			Settings: resolver.Settings{DNS: w, Fetcher: fetcher},
 			Store:    own,
 			Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
 			Fleet:    &member{h, name},

@@ -115,6 +115,7 @@ func (s *Service) offerAll(ctx context.Context) {
 		if err != nil || !e.Live(s.now()) || e.Fetched.After(s.now()) || e.Doubtful() {
 			continue
 		}
+		e.Trouble = Trouble{} // what failed here says nothing of other hosts
 		for s.fleet.Offer(ctx, e) != nil {
 			if pause(ctx, offerRetry); ctx.Err() != nil {
 				return

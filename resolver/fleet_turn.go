@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"time"
 
@@ -13,55 +12,58 @@ const (
 	// turnPoll is the time between two looks at what another host's fetch has brought: it doubles to turnPollMax.
 	turnPoll    = 20 * time.Millisecond
 	turnPollMax = 500 * time.Millisecond
-	// turnLimit is how long another host's fetch is waited for: as long as a fetch takes, so that there is time left for one here.
+	// turnLimit is how long other hosts' fetches are waited for before one is made beside them, if the fleet allows it: as long
+	// as a fetch takes, so that there is time left for one here.
 	turnLimit = 32 * time.Second
 	// staggerMax spreads the refreshes of one policy over the hosts of a fleet: the first to begin does it for all, and tells
 	// the others before most of them have begun.
 	staggerMax = 2 * time.Minute
 )
 
-// turn is what a domain needs, after this host's turn to fetch has come or another has fetched.
-type turn struct {
-	known   *Held
-	before  Absence
-	step    step
-	release func()
+// look is what a look at a domain's TXT record found, and the fetch that plan found necessary after it.
+type look struct {
+	domain dnsname.Name
+	before Absence
+	found  discovery
+	fetch  fetch
 }
 
-// await waits for this host's turn to fetch a domain's policy, as plan found necessary after d. Another host may fetch it
-// meanwhile; then plan, which is asked again with what came of that, has something else to say. A live policy needs no waiting:
-// the other host will tell what it fetched, and if that gets lost, the next look at the TXT record finds it.
-func (s *Service) await(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence, d discovery) turn {
-	t := turn{known: known, before: before, release: func() {}}
+// turn is what a domain needs after this host's turn to fetch has come, another host has fetched, or enough hosts have failed.
+type turn struct {
+	known *Held
+	step  step
+	claim Claim
+}
+
+// await waits for this host's turn to fetch a domain's policy. Another host may fetch it meanwhile; then plan, which is asked
+// again with what came of that, has something else to say. When the other host fails, the next one that waits fetches. A live
+// policy needs no waiting: the other host will tell what it fetched, and if that gets lost, the next look at the TXT record
+// finds it.
+func (s *Service) await(ctx context.Context, cfg *config, known *Held, l look) turn {
+	t := turn{known: known}
 	begin := time.Now()
 	for wait := turnPoll; ; wait = min(2*wait, turnPollMax) {
-		c := s.fleet.Claim(ctx, domain)
+		a := attemptFor(l.fetch.id, lastTrouble(t.known, l.before), time.Since(begin))
+		t.claim = s.fleet.Claim(ctx, l.domain, a)
 		now := s.now()
-		t.known = s.hear(ctx, domain, t.known, c.Tidings)
-		if t.known == nil && c.Failed.Failures > 0 {
-			t.before = failedElsewhere(now, c.Failed)
-		}
-		t.step = plan(now, s.due(cfg, domain, t.known, now), t.known, t.before, d)
-		_, fetches := t.step.(fetch)
-		switch taken := c.State == ClaimTaken && fetches; {
-		case taken && t.known != nil:
+		t.known = s.hear(ctx, l.domain, t.known, t.claim.Tidings)
+		t.step = plan(now, s.due(cfg, l.domain, t.known, now), t.known, l.before, l.found)
+		p, fetches := t.step.(fetch)
+		switch {
+		case !fetches:
+		case t.claim.State == ClaimGranted:
+			p.claim = &t.claim
+			t.step = p
+		case t.claim.State == ClaimRefused:
+			t.step = refused(now, p, t.known, l.before, t.claim.Failed)
+		case t.claim.State == ClaimTaken && t.known != nil:
 			t.step = note{now.Add(minCheck)}
-		case taken && ctx.Err() == nil && time.Since(begin) < turnLimit:
+		case t.claim.State == ClaimTaken && ctx.Err() == nil:
 			pause(ctx, wait)
 			continue
-		case c.State == ClaimGranted && fetches:
-			t.release = c.Release
-		case c.State == ClaimGranted:
-			c.Release()
 		}
 		return t
 	}
-}
-
-// failedElsewhere is the absence that another host's failed fetch makes here.
-func failedElsewhere(now time.Time, t Trouble) *FetchFailed {
-	t = t.at(now)
-	return &FetchFailed{Trouble: t, At: now, CheckAt: now, Err: errors.New(t.Reason)}
 }
 
 // due reports whether a live policy is to be fetched whatever its id: it is in doubt, or its refresh has been granted and its time

@@ -35,6 +35,9 @@ func newHeld(e Entry, checkAt time.Time) *Held {
 // checkFrom sets when the TXT record should be looked at again: no sooner, so the second is rounded up.
 func (h *Held) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Second - 1).Unix()) }
 
+// nextLook is what checkFrom was told last, to the second.
+func (h *Held) nextLook() time.Time { return time.Unix(h.checkAt.Load(), 0).UTC() }
+
 // use marks a question at now.
 func (h *Held) use(now time.Time) {
 	if n := now.Unix(); n-h.used.Load() >= useGrain || n < h.used.Load() {

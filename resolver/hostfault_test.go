@@ -60,10 +60,11 @@ type tattle struct {
 	a *ailing
 }
 
-func (f tattle) Share(context.Context, resolver.Entry)                              { f.told() }
-func (f tattle) ShareFailure(context.Context, dnsname.Name, resolver.Trouble)       { f.told() }
-func (f tattle) Find(context.Context, dnsname.Name) resolver.Tidings                { return resolver.Tidings{} }
-func (f tattle) Claim(context.Context, dnsname.Name) resolver.Claim                 { return resolver.Claim{} }
+func (f tattle) Share(context.Context, resolver.Entry)               { f.told() }
+func (f tattle) Find(context.Context, dnsname.Name) resolver.Tidings { return resolver.Tidings{} }
+func (f tattle) Claim(context.Context, dnsname.Name, resolver.Attempt) resolver.Claim {
+	return resolver.Claim{State: resolver.ClaimGranted, Release: func() {}, Fail: f.told}
+}
 func (f tattle) Watch(ctx context.Context, _ func(dnsname.Name), _ func())          { <-ctx.Done() }
 func (f tattle) Offer(context.Context, resolver.Entry) error                        { return nil }
 func (f tattle) End(ctx context.Context, domain dnsname.Name, upTo time.Time) error { return nil }

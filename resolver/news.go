@@ -55,7 +55,7 @@ func (s *Service) logRefreshFailed(now time.Time, e *Entry) {
 
 // logUnfetched tells of an announced policy that could not be had, for the first failure and when the id is new.
 func (s *Service) logUnfetched(domain dnsname.Name, a *FetchFailed) {
-	if a.Trouble.Failures > 1 && !a.Trouble.Alerted.IsZero() && a.At.Sub(a.Trouble.Alerted) < alertInterval {
+	if a.Trouble.Failures != 1 && !a.Trouble.Alerted.IsZero() && a.At.Sub(a.Trouble.Alerted) < alertInterval {
 		return
 	}
 	a.Trouble.Alerted = a.At
@@ -67,6 +67,10 @@ func (s *Service) logUnfetched(domain dnsname.Name, a *FetchFailed) {
 // logAbsence tells of a record that is there but broken, when that is new, and at debug level of lookups that failed.
 func (s *Service) logAbsence(domain dnsname.Name, d discovery, before, a Absence) {
 	switch d := d.(type) {
+	case announced:
+		if f, ok := a.(*FetchFailed); ok && f.Trouble.Failures == 0 {
+			s.logUnfetched(domain, f) // what other hosts found is the finding here
+		}
 	case unannounced:
 		if _, was := before.(NoPolicy); d.broken() && !was {
 			s.log.Warn("broken MTA-STS record: mail goes as if there were none; the domain's publisher must mend it",

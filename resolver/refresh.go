@@ -89,17 +89,23 @@ func pause(ctx context.Context, d time.Duration) {
 // memory; then the second one looks at the network.
 func (s *Service) refresh(domain dnsname.Name) {
 	defer s.agenda.done(domain)
+	again := time.Time{}
 	for range 2 {
 		h, ok := s.advanced(domain).(*Held)
 		if !ok || h.Entry.NextCheck(s.config.Load().RefreshInterval).After(s.now()) {
 			return
 		}
-		if h.checkAt.Load() > s.now().Unix() {
+		again = h.nextLook()
+		if again.After(s.now()) {
 			break // the network was looked at, and the fetch failed by a fault of this host
 		}
 	}
-	// Too much was under way, another host's news came between, or memory dropped the policy between the two steps.
-	s.agenda.put(domain, s.now().Add(recheckFailed))
+	// Too much was under way, another host's news came between, memory dropped the policy between the two steps, or the fleet has
+	// refused the fetch until the next look at the TXT record.
+	if soon := s.now().Add(recheckFailed); again.Before(soon) {
+		again = soon
+	}
+	s.agenda.put(domain, again)
 }
 
 // schedule puts a policy's refresh on the agenda, unless nobody has asked for it for long or it expires before.

@@ -64,6 +64,7 @@ type note struct{ checkAt time.Time }
 type fetch struct {
 	id      string
 	checkAt time.Time // next look at the TXT record, whatever the fetch brings
+	claim   *Claim    // held meanwhile; nil: the fleet was not asked
 }
 
 // forget: the policy of mode none that is held has served its purpose (RFC 8461 section 8.3); what is left is absence.

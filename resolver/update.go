@@ -138,10 +138,13 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	}
 	now := s.now()
 	next := plan(now, len(demanded) > 0 || s.due(cfg, domain, known, now), known, before, d)
-	if _, fetches := next.(fetch); fetches && len(demanded) == 0 {
-		t := s.await(ctx, cfg, domain, known, before, d)
-		defer t.release()
-		now, known, before, next = s.now(), t.known, t.before, t.step
+	if p, fetches := next.(fetch); fetches && len(demanded) == 0 {
+		t := s.await(ctx, cfg, known, look{domain, before, d, p})
+		defer t.claim.release()
+		if ctx.Err() != nil { // other hosts' fetches took all of the time
+			return s.busy(domain, t.known, fetchWork, context.Cause(ctx))
+		}
+		now, known, next = s.now(), t.known, t.step
 	}
 	switch p := next.(type) {
 	case note:
@@ -215,6 +218,7 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 	now := s.now()
 	if err != nil {
 		s.report(domain, known, err)
+		p.claim.fail()
 		return s.fetchFailed(ctx, now, domain, known, before, p, err)
 	}
 	return s.fetched(ctx, now, domain, known, policy, p)
@@ -248,16 +252,13 @@ func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname
 		a := &FetchFailed{Trouble: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
 		s.logUnfetched(domain, a)
 		s.memory.PutAbsence(now, domain, a)
-		s.fleet.ShareFailure(ctx, domain, a.Trouble)
 		return a
 	}
 	e := known.Entry
 	e.Trouble = e.Trouble.after(now, p.id, err.Error())
 	e.Checked, e.Used = now, known.Used()
 	s.logRefreshFailed(now, &e)
-	h := s.keep(ctx, e, p.checkAt)
-	s.fleet.Share(ctx, e)
-	return h
+	return s.keep(ctx, e, p.checkAt)
 }
 
 func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forget) STSFinding {

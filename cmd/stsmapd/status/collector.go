@@ -73,7 +73,7 @@ func (s sink) shared(v cache.SharedStats) {
 	for name, counts := range map[string]map[string]uint64{
 		"shared_reads_total":    {"hit": v.Hits, "miss": v.Misses, "error": v.Failed, "skipped": v.Skipped},
 		"shared_writes_total":   {"stored": v.Stored, "stale": v.Stale, "error": v.Unwritten, "dropped": v.Dropped},
-		"shared_claims_total":   {"granted": v.Granted, "taken": v.Taken, "error": v.Unclaimed},
+		"shared_claims_total":   {"granted": v.Granted, "taken": v.Taken, "refused": v.Refused, "error": v.Unclaimed},
 		"shared_messages_total": {"heard": v.Messages, "bad": v.BadMessages},
 	} {
 		for result, n := range counts {

@@ -1,0 +1,69 @@
+package cache
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// A slot is one of the MaxAttempts fetches that the hosts of a fleet may have under way, or have failed with, for a domain and an
+// id. It is a key beside the domain's value: while a host fetches it holds that host's claim, after a failure that for
+// AttemptWindow, and else it is not there. Its text is four words with a space between them, by which the script at the server
+// decides (shared_script.go):
+//
+//	the version, 1
+//	C: a claim, or F: a failed attempt
+//	its time in milliseconds since 1970 UTC, by its host's clock
+//	of a claim a random token, of a failed attempt the host's name
+//
+// What is no such text, or of another version, makes a slot free.
+type slot struct {
+	state byte
+	at    time.Time
+	word  string
+}
+
+const (
+	slotVersion = "1"
+	slotClaim   = 'C'
+	slotFailed  = 'F'
+)
+
+// String is the slot's text.
+func (s slot) String() string {
+	return fmt.Sprintf("%s %c %d %s", slotVersion, s.state, s.at.UnixMilli(), s.word)
+}
+
+// parseSlot is the inverse of String, for what may come from anyone; false: it is no slot of this version.
+func parseSlot(text string) (slot, bool) {
+	words := strings.Split(text, " ")
+	if len(words) != 4 || words[0] != slotVersion || len(words[1]) != 1 || !ValidHost(words[3]) {
+		return slot{}, false
+	}
+	millis, err := strconv.ParseInt(words[2], 10, 64)
+	s := slot{words[1][0], time.UnixMilli(millis).UTC(), words[3]}
+	return s, err == nil && millis >= 0 && s.String() == text && (s.state == slotClaim || s.state == slotFailed)
+}
+
+// slotKeys are the keys of all slots for a domain and an id.
+func (s *Shared) slotKeys(domain dnsname.Name, id string) []string {
+	keys := make([]string, resolver.MaxAttempts)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%stry%d:%s", s.valueKey(domain), i+1, id)
+	}
+	return keys
+}
+
+// failedAttempts are those among the texts of slots.
+func failedAttempts(texts []string) (failed []resolver.FailedAttempt) {
+	for _, text := range texts {
+		if s, ok := parseSlot(text); ok && s.state == slotFailed {
+			failed = append(failed, resolver.FailedAttempt{Host: s.word, At: s.at})
+		}
+	}
+	return failed
+}
