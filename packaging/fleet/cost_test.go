@@ -43,17 +43,15 @@ func TestCost(t *testing.T) {
 
 	const sample = 20_000
 	policyBytes := grown(t, engine, sample, func(i int) { must(t, hosts[0].Offer(t.Context(), costEntry(t, i, at))) })
-	failureBytes := grown(t, engine, sample, func(i int) {
-		hosts[0].ShareFailure(t.Context(), costDomain(1_000_000+i), resolver.Trouble{Failures: 1, ID: "20260101T000000", Since: at,
-			RetryAt: at.Add(5 * time.Minute), Alerted: at, Reason: "fetch https://mta-sts.d1.example/.well-known/mta-sts.txt: connect to 192.0.2.1:443: connection refused"})
-	})
+	attempt := resolver.Attempt{ID: "20260101T000000", Limit: resolver.MaxAttempts}
+	failureBytes := grown(t, engine, sample, func(i int) { hosts[0].Claim(t.Context(), costDomain(1_000_000+i), attempt).Fail() })
 	t.Logf("bytes in the engine (used_memory, %d each): policy %d, failure %d", sample, policyBytes, failureBytes)
 
 	const events = 1000
 	engine.Do("CONFIG", "RESETSTAT")
 	begin := time.Now()
 	for i := range events { // a refresh: claim, store, release; the other hosts hear of it and read
-		c := hosts[i%costHosts].Claim(t.Context(), costDomain(i))
+		c := hosts[i%costHosts].Claim(t.Context(), costDomain(i), attempt)
 		if c.State != resolver.ClaimGranted {
 			t.Fatalf("claim %d: %+v", i, c)
 		}
@@ -62,7 +60,7 @@ func TestCost(t *testing.T) {
 	}
 	want := int64(events * (costHosts - 1))
 	world.Eventually(t, world.Hang, "all hosts have read what they heard of", func() bool { return hosts[0].heard.Load() == want })
-	scripts, reads := calls(t, engine, "evalsha"), calls(t, engine, "get")-3*events // each script reads once
+	scripts, reads := calls(t, engine, "evalsha"), calls(t, engine, "get")-6*events // the scripts read 4, 1 and 1 keys
 	t.Logf("a refresh by one of %d hosts: %.1f scripts, %.1f messages, %.1f reads", costHosts, per(scripts, events), per(hosts[0].heard.Load(), events), per(reads, events))
 	// Each host's own look at the engine, every 5 s, is in these figures: 1 script and 3 reads.
 	looks := costHosts * int64(time.Since(begin)/(5*time.Second)+1)

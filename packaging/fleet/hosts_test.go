@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
+	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -36,31 +39,62 @@ func (h *host) stranger() string {
 	return fmt.Sprintf("s%d.%s.stranger.test", h.strangers.Add(1), h.name)
 }
 
+// hostConfig is what a test says about a host. The zero value of what can be left out is that of a healthy host.
+type hostConfig struct {
+	name, url, timeout string
+	roots              string   // fetch.ca_file; "": the world's
+	env                []string // nil: that of the test
+	stored             []resolver.Entry
+}
+
+// systemRoots is a hostConfig's word for no fetch.ca_file.
+const systemRoots = "system"
+
 // startHosts starts three daemons that share the engine at a URL.
 func startHosts(t *testing.T, w *world.World, url, timeout string) []*host {
 	t.Helper()
 	var hosts []*host
 	for _, name := range []string{"mail-a", "mail-b", "mail-c"} {
-		hosts = append(hosts, startHost(t, w, name, url, timeout))
+		hosts = append(hosts, startHost(t, w, hostConfig{name: name, url: url, timeout: timeout}))
 	}
 	return hosts
 }
 
-func startHost(t *testing.T, w *world.World, name, url, timeout string) *host {
+func startHost(t *testing.T, w *world.World, c hostConfig) *host {
 	t.Helper()
 	dir := t.TempDir()
-	h := &host{name: name, control: "unix:" + filepath.Join(dir, "control.sock"), config: filepath.Join(dir, "stsmapd.toml"), w: w}
+	roots := fmt.Sprintf("ca_file = %q", cmp.Or(c.roots, w.CAFile))
+	if c.roots == systemRoots {
+		roots = ""
+	}
+	store(t, filepath.Join(dir, "state"), c.stored)
+	h := &host{name: c.name, control: "unix:" + filepath.Join(dir, "control.sock"), config: filepath.Join(dir, "stsmapd.toml"), w: w}
 	h.metrics = netip.AddrPortFrom(w.Host(), 9461).String()
 	inet := netip.AddrPortFrom(w.Host(), 8461)
-	text := fmt.Sprintf("listen = [%q]\ncontrol = %q\nmetrics = %q\nstate_dir = %q\n[fetch]\nca_file = %q\nallow_private_addresses = true\n"+
-		"[shared]\nurl = %q\nname = %q\ntimeout = %q\n", "inet:"+inet.String(), h.control, h.metrics, filepath.Join(dir, "state"), w.CAFile, url, name, timeout)
+	text := fmt.Sprintf("listen = [%q]\ncontrol = %q\nmetrics = %q\nstate_dir = %q\n[fetch]\n%s\nallow_private_addresses = true\n"+
+		"[shared]\nurl = %q\nname = %q\ntimeout = %q\n", "inet:"+inet.String(), h.control, h.metrics, filepath.Join(dir, "state"), roots, c.url, c.name, c.timeout)
 	if err := os.WriteFile(h.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h.Daemon = w.StartProcess(t, nil, "serve", "--config", h.config)
+	h.Daemon = w.StartProcess(t, c.env, "serve", "--config", h.config)
 	h.Inet = inet
-	world.Eventually(t, world.Hang, name+" reaches the engine", func() bool { return h.metric(t, "shared_failing") == 0 })
+	world.Eventually(t, world.Hang, c.name+" reaches the engine", func() bool { return h.metric(t, "shared_failing") == 0 })
 	return h
+}
+
+// store writes the policy store of a host that has run before.
+func store(t *testing.T, dir string, entries []resolver.Entry) {
+	t.Helper()
+	if len(entries) == 0 {
+		return
+	}
+	must(t, os.MkdirAll(dir, 0o700))
+	b, err := cache.OpenBolt(filepath.Join(dir, "policies.db"), cache.BoltOptions{})
+	must(t, err)
+	for _, e := range entries {
+		must(t, b.Put(t.Context(), e))
+	}
+	must(t, b.Close())
 }
 
 // run runs a command of stsmapd's that asks the daemon, and returns what it prints.

@@ -137,27 +137,6 @@ func poison(t *testing.T, engine *enginetest.Engine, hosts []*host, n *internet)
 	}
 }
 
-// TestOneFailureForAll: a dead policy host sees one GET from the whole fleet.
-func TestOneFailureForAll(t *testing.T) {
-	w := world.Open(t)
-	n := newInternet(t, w, 1)
-	hosts := startHosts(t, w, "redis://"+enginetest.Start(t, enginetest.Redis(t)).Addr(), patient)
-	domain := "dead." + n.suffix
-	n.set(func() { n.dead[domain] = true })
-	n.w.DNS.Add("_mta-sts." + domain + ". 1 IN TXT \"v=STSv1; id=1\"\nmta-sts." + domain + ". 300 IN A " + n.address.String() + "\n")
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); { // longer than a look at the TXT record holds
-		for _, h := range hosts {
-			if got := h.Ask(t, "sts", domain); got != "NOTFOUND " {
-				t.Fatalf("%s answers %q for a domain whose policy host is dead", h.name, got)
-			}
-		}
-		<-time.After(100 * time.Millisecond)
-	}
-	if got := n.fetched(domain); got != 1 {
-		t.Errorf("a dead policy host saw %d GETs", got)
-	}
-}
-
 // forgets: who fetched is shown, and a policy forgotten with --fleet is forgotten by all.
 func forgets(t *testing.T, hosts []*host, n *internet) {
 	t.Helper()
