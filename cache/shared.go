@@ -178,7 +178,7 @@ func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string,
 			"to the engine, and lock it down", "event", "shared_poisoned", "domain", domain, "error", err)
 	}
 	_ = s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) error {
-		_, err := s.replace(ctx, c, []string{s.valueKey(domain)}, text, "", 0)
+		_, err := s.replace(ctx, c, replacement{keys: []string{s.valueKey(domain)}, from: text})
 		return err
 	})
 }

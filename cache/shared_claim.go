@@ -23,10 +23,11 @@ const (
 
 // Claim implements resolver.Fleet.
 func (s *Shared) Claim(ctx context.Context, domain dnsname.Name, a resolver.Attempt) resolver.Claim {
-	h := holding{s, s.slotKeys(domain, a.ID), slot{slotClaim, s.now(), fmt.Sprintf("%s%016x", s.sender, rand.Uint64())}.String()}
+	h := holding{s: s, domain: domain, slots: s.slotKeys(domain, a.ID), began: s.now()}
+	h.text = slot{slotClaim, h.began, fmt.Sprintf("%s%016x", s.sender, rand.Uint64())}.String()
 	var found claimed
 	err := s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) (err error) {
-		found, err = s.claim(ctx, c, domain, a, h.text)
+		found, err = s.claim(ctx, c, h, a)
 		return err
 	})
 	if err != nil {
@@ -54,13 +55,15 @@ func (s *Shared) Claim(ctx context.Context, domain dnsname.Name, a resolver.Atte
 
 // holding is a claim of this host's in one of the slots.
 type holding struct {
-	s    *Shared
-	keys []string // of the slots
-	text string
+	s      *Shared
+	domain dnsname.Name
+	slots  []string // one of which has the text
+	text   string
+	began  time.Time
 }
 
-// keep prolongs the claim until one of the functions that it returns is called, which end it: with a free slot, or with one that
-// tells of a failed attempt.
+// keep prolongs the claim until one of the functions that it returns is called, which end it: with a free slot, or with one
+// that holds a failed attempt.
 func (h holding) keep() (release, fail func()) {
 	ctx, cancel := context.WithCancel(h.s.ctx)
 	var beat *time.Timer
@@ -83,16 +86,17 @@ func (h holding) keep() (release, fail func()) {
 		})
 	}
 	return func() { end("", 0) }, func() {
-		end(slot{slotFailed, h.s.now(), h.s.self}.String(), resolver.AttemptWindow)
+		left := resolver.AttemptWindow - h.s.now().Sub(h.began)
+		end(slot{slotFailed, h.began, h.s.self}.String(), min(max(left, time.Millisecond), resolver.AttemptWindow))
 	}
 }
 
-// become gives the claim's slot another text for so long, or frees it where the life is 0; false: the claim is lost. What could
-// not be asked may still be ours; a claim that cannot be ended ends by itself.
+// become gives the claim's slot another text for so long, or frees it where the life is 0; false: the claim is lost.
+// What could not be asked may still be ours; a claim that cannot be ended ends by itself.
 func (h holding) become(text string, life time.Duration) bool {
 	mine := false
 	err := h.s.use(context.Background(), &h.s.health.writes, func(ctx context.Context, c valkey.Client) (err error) {
-		mine, err = h.s.replace(ctx, c, h.keys, h.text, text, life)
+		mine, err = h.s.replace(ctx, c, replacement{h.slots, h.text, text, life})
 		return err
 	})
 	if err != nil && life > 0 {

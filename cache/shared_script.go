@@ -12,13 +12,14 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// What must not come apart is done by scripts at the server. The keys of each are in one hash slot, by the domain in braces, so
-// that they work in a cluster too. They use GET, SET, DEL and PUBLISH; README lists all that the engine must allow.
+// What must not come apart is done by scripts at the server. The keys of each are in one hash slot, by the domain in
+// braces, so that they work in a cluster too. They use GET, SET, DEL and PUBLISH; README lists all that the engine
+// must allow.
 
-// scriptStore sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands if it is
-// a policy, or the end of one, that is newer than the new one; but not if its time lies ahead of the writer's clock, for then it
-// was written by a clock that ran ahead.
-// KEYS: value. ARGV: value, letter, its time, the writer's clock, life in ms, channel ("": tell nobody), message.
+// scriptStore sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands
+// if it is a policy, or the end of one, that is newer than the new one; but not if its time lies ahead of the writer's
+// clock, for then it was written by a clock that ran ahead. KEYS: value. ARGV: value, letter, its time, the writer's
+// clock, life in ms, channel ("": tell nobody), message.
 const scriptStore = `
 local old = redis.call('GET', KEYS[1])
 if old then
@@ -34,11 +35,11 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[5])
 if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
 return 1`
 
-// scriptClaim writes a claim into the first free slot, unless too many are in use, or a claim is in one and the caller does not
-// want to fetch beside it. It returns what became of that (a claimWord), the domain's value, and what is in the slots in use. A
-// slot is in use if its text is a claim or a failed attempt (shared_slot.go) of a time near the caller's clock: its life ends by
-// the engine's clock, unless somebody else wrote it.
-// KEYS: value, slots. ARGV: text, life in ms, limit, beside (1 or 0), the caller's clock, AttemptWindow in ms.
+// scriptClaim writes a claim into the first free slot, unless too many are in use, or a claim is in one and the caller
+// does not want to fetch beside it. It returns what became of that (wordGranted and so on), the domain's value, and
+// what is in the slots in use. A slot is in use if its text is a claim or a failed attempt (shared_slot.go) of a time
+// near the caller's clock: its life ends by the engine's clock, unless somebody else wrote it. KEYS: value, slots.
+// ARGV: text, life in ms, limit, beside (1 or 0), the caller's clock, AttemptWindow in ms.
 const scriptClaim = `
 local free, claimed, used = nil, false, {}
 for i = 2, #KEYS do
@@ -61,9 +62,8 @@ else
 end
 return {word, redis.call('GET', KEYS[1]), unpack(used)}`
 
-// scriptReplace gives the first key that has a text another one, with a life; with the life 0 it removes the key. It returns
-// whether there is such a key.
-// KEYS: all that may have it. ARGV: text, new text, life in ms.
+// scriptReplace gives the first key that has a text another one, with a life; with the life 0 it removes the key. It
+// returns whether there is such a key. KEYS: all that may have it. ARGV: text, new text, life in ms.
 const scriptReplace = `
 for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then
@@ -73,9 +73,8 @@ for _, key in ipairs(KEYS) do
 end
 return 0`
 
-// scriptEpoch returns the engine's epoch, a random word that is gone when the engine has lost its memory; then it sets a new one.
-// It writes each time, to learn whether the engine takes writes.
-// KEYS: epoch. ARGV: a new epoch.
+// scriptEpoch returns the engine's epoch, a random word that is gone when the engine has lost its memory; then it sets
+// a new one. It writes each time, to learn whether the engine takes writes. KEYS: epoch. ARGV: a new epoch.
 const scriptEpoch = `
 local epoch = redis.call('GET', KEYS[1]) or ARGV[1]
 redis.call('SET', KEYS[1], epoch)
@@ -129,13 +128,14 @@ const (
 )
 
 // claim writes a claim into one of the slots, if it may.
-func (s *Shared) claim(ctx context.Context, c valkey.Client, domain dnsname.Name, a resolver.Attempt, text string) (claimed, error) {
+func (s *Shared) claim(ctx context.Context, c valkey.Client, h holding, a resolver.Attempt) (claimed, error) {
 	beside := "0"
 	if a.Beside {
 		beside = "1"
 	}
-	reply, err := s.scripts.claim.Exec(ctx, c, append([]string{s.valueKey(domain)}, s.slotKeys(domain, a.ID)...), []string{text,
-		lifeMillis(claimLife), strconv.Itoa(a.Limit), beside, millis(s.now()), lifeMillis(resolver.AttemptWindow)}).ToArray()
+	keys := append([]string{s.valueKey(h.domain)}, h.slots...)
+	reply, err := s.scripts.claim.Exec(ctx, c, keys, []string{h.text, lifeMillis(claimLife), strconv.Itoa(a.Limit), beside,
+		millis(h.began), lifeMillis(resolver.AttemptWindow)}).ToArray()
 	if err != nil {
 		return claimed{}, err
 	}
@@ -151,10 +151,16 @@ func (s *Shared) claim(ctx context.Context, c valkey.Client, domain dnsname.Name
 	return claimed{texts[0], texts[1], texts[2:]}, nil
 }
 
-// replace gives the first of the keys that has a text another one, with a life, or removes it where the life is 0. It reports
-// whether there was such a key.
-func (s *Shared) replace(ctx context.Context, c valkey.Client, keys []string, from, to string, life time.Duration) (bool, error) {
-	n, err := s.scripts.replace.Exec(ctx, c, keys, []string{from, to, lifeMillis(life)}).AsInt64()
+// replacement is what scriptReplace is told.
+type replacement struct {
+	keys     []string
+	from, to string
+	life     time.Duration
+}
+
+// replace reports whether one of the keys had the text.
+func (s *Shared) replace(ctx context.Context, c valkey.Client, r replacement) (bool, error) {
+	n, err := s.scripts.replace.Exec(ctx, c, r.keys, []string{r.from, r.to, lifeMillis(r.life)}).AsInt64()
 	return n == 1, err
 }
 

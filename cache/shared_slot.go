@@ -10,14 +10,14 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// A slot is one of the MaxAttempts fetches that the hosts of a fleet may have under way, or have failed with, for a domain and an
-// id. It is a key beside the domain's value: while a host fetches it holds that host's claim, after a failure that for
-// AttemptWindow, and else it is not there. Its text is four words with a space between them, by which the script at the server
-// decides (shared_script.go):
+// A slot is one of the MaxAttempts fetches that the hosts of a fleet may have under way, or have failed with, for a
+// domain and an id. It is a key beside the domain's value. While a host fetches, it holds that host's claim; after a
+// failure it holds the failed attempt, until AttemptWindow after the claim; else it is not there. Its text is four
+// words with a space between them, by which the script at the server decides (shared_script.go):
 //
 //	the version, 1
 //	C: a claim, or F: a failed attempt
-//	its time in milliseconds since 1970 UTC, by its host's clock
+//	when the claim began, in milliseconds since 1970 UTC, by its host's clock
 //	of a claim a random token, of a failed attempt the host's name
 //
 // What is no such text, or of another version, makes a slot free.

@@ -20,7 +20,8 @@ func TestSharedAttempts(t *testing.T) {
 		e := enginetest.Start(t, p)
 		var hosts []*testHost
 		for i := range 4 {
-			hosts = append(hosts, join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: fmt.Sprintf("mail-%d", i)}))
+			opt := SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: fmt.Sprintf("mail-%d", i)}
+			hosts = append(hosts, join(t, opt))
 		}
 		domain := storetest.Domain(1)
 		claim := func(host int, a resolver.Attempt, want resolver.ClaimState, failed int) resolver.Claim {
@@ -104,16 +105,18 @@ func TestSharedSlotsOfOthers(t *testing.T) {
 	}
 }
 
-// TestSharedOldFailure: a failure that an earlier version of stsmapd has written is not read, not called garbage, and is replaced.
+// TestSharedOldFailure: a failure that an earlier version of stsmapd has written is not read, not called garbage, and
+// is replaced.
 func TestSharedOldFailure(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
 	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 	entry := fresh(1)
-	record := appendTrouble([]byte{recordMagic, 0x81, 0, 0, 0, 0}, resolver.Trouble{Failures: 2, ID: "1", RetryAt: time.Now().Add(time.Hour)})
+	failed := resolver.Trouble{Failures: 2, ID: "1", RetryAt: time.Now().Add(time.Hour)}
+	record := appendTrouble([]byte{recordMagic, 0x81, 0, 0, 0, 0}, failed)
 	seal(entry.Domain.String(), record)
 	key := "stsmapd:{" + entry.Domain.String() + "}"
-	e.Do("SET", key, fmt.Sprintf("F %d %s", time.Now().Add(time.Hour).UnixMilli(), record))
+	e.Do("SET", key, fmt.Sprintf("F %d %s", failed.RetryAt.UnixMilli(), record))
 	if got := h.Find(t.Context(), entry.Domain); got != (resolver.Tidings{}) {
 		t.Errorf("it is read as %+v", got)
 	}

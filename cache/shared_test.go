@@ -202,7 +202,8 @@ func exercise(t *testing.T, a, b *testHost) {
 		if c.State != resolver.ClaimGranted {
 			t.Fatalf("claim of %s: %+v, log %v", entry.Domain, c, a.log.with("event="))
 		}
-		if (holding{a.Shared, a.slotKeys(entry.Domain, first.ID), "not mine"}).become("not mine", claimLife) {
+		other := holding{s: a.Shared, slots: a.slotKeys(entry.Domain, first.ID), text: "not mine"}
+		if other.become(other.text, claimLife) {
 			t.Error("another host prolonged the claim")
 		}
 		a.Share(t.Context(), entry)

@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// What a fleet asks of a policy host at most. A failed fetch binds only the host that saw it, for that host's roots, proxy or
-// network may be at fault. The limit keeps a large fleet from trying a policy host that is at fault itself again and again.
+// What a fleet asks of a policy host at most. A failed fetch binds only the host that saw it, for that host's roots,
+// proxy or network may be at fault. The limit keeps a large fleet from trying a policy host that is at fault itself
+// again and again.
 const (
 	// MaxAttempts is how many hosts of a fleet may fail with one id within AttemptWindow.
 	MaxAttempts = 3
-	// AttemptWindow is how long a failed fetch counts.
+	// AttemptWindow is how long a failed fetch counts, from its beginning.
 	AttemptWindow = fetchBackoffMin
 )
 
@@ -26,7 +27,7 @@ type Attempt struct {
 // FailedAttempt is a fetch for the same id that failed on a host of the fleet.
 type FailedAttempt struct {
 	Host string
-	At   time.Time // by that host's clock
+	At   time.Time // it began, by that host's clock
 }
 
 // ClaimState is what became of a Claim.
@@ -46,10 +47,10 @@ type Claim struct {
 	State  ClaimState
 	Failed []FailedAttempt // those that count
 
-	// Release and Fail end a claim that was granted; else they are nil. Only the first call counts. A claim whose host has died
-	// ends by itself a few seconds later.
+	// Release and Fail end a claim that was granted; else they are nil. Only the first call counts. A claim whose host
+	// has died ends by itself a few seconds later.
 	Release func() // no fetch has failed
-	Fail    func() // the fetch has failed: it counts as an attempt for AttemptWindow
+	Fail    func() // the fetch has failed: it counts as an attempt for AttemptWindow from the claim
 }
 
 // release ends a claim if it was granted.
@@ -66,9 +67,9 @@ func (c *Claim) fail() {
 	}
 }
 
-// attemptFor is what this host asks of the fleet for a fetch, after it has waited for other hosts for so long. A host that has failed
-// with this id leaves one attempt to the hosts that have not: where the fetch works on only one of them, that one is kept out by
-// the first attempts of the others, for AttemptWindow, and never by their later ones.
+// attemptFor is what this host asks of the fleet for a fetch, after it has waited for other hosts for so long. A host
+// that has failed with this id leaves one attempt to the hosts that have not: where the fetch works on only one of
+// them, that one is kept out by the first attempts of the others, for AttemptWindow, and never by their later ones.
 func attemptFor(id string, failed Trouble, waited time.Duration) Attempt {
 	a := Attempt{ID: id, Limit: MaxAttempts, Beside: waited >= turnLimit}
 	if failed.Failures > 0 && failed.ID == id {
@@ -88,8 +89,8 @@ func lastTrouble(known *Held, before Absence) Trouble {
 	return Trouble{}
 }
 
-// refused is the step of a host to which the fleet has refused the fetch p. A live policy stays as it is. Where there is none, the
-// failures of the other hosts are the finding until this host may try.
+// refused is the step of a host to which the fleet has refused the fetch p. A live policy stays as it is. Where there
+// is none, the failures of the other hosts are the finding until this host may try.
 func refused(now time.Time, p fetch, known *Held, before Absence, failed []FailedAttempt) step {
 	t := lastTrouble(known, before)
 	until := freeAt(now, failed, attemptFor(p.id, t, 0).Limit)
@@ -103,13 +104,14 @@ func refused(now time.Time, p fetch, known *Held, before Absence, failed []Faile
 	for i, f := range failed {
 		hosts[i] = f.Host
 	}
-	err := fmt.Errorf("not tried here: %d hosts of the fleet have failed within %d minutes, their logs say why: %s", len(hosts),
-		AttemptWindow/time.Minute, strings.Join(hosts, ", "))
+	err := fmt.Errorf("not tried here: %d hosts of the fleet have failed within %d minutes, their logs say why: %s",
+		len(hosts), AttemptWindow/time.Minute, strings.Join(hosts, ", "))
 	t.RetryAt, t.Reason = until, err.Error()
 	return accept{&FetchFailed{Trouble: t, At: now, CheckAt: earlier(p.checkAt, until), Err: err}}
 }
 
-// freeAt is when fewer than limit attempts will count: within AttemptWindow, whatever the clocks of the other hosts say.
+// freeAt is when fewer than limit attempts will count: within AttemptWindow, whatever the clocks of the other hosts
+// say.
 func freeAt(now time.Time, failed []FailedAttempt, limit int) time.Time {
 	free := now.Add(minCheck)
 	if len(failed) < limit {

@@ -90,16 +90,15 @@ func (m *member) Claim(_ context.Context, domain dnsname.Name, a resolver.Attemp
 	case full:
 		c.State = resolver.ClaimRefused
 	default:
-		mine := &slot{ends: time.Now().Add(time.Minute)} // as if it were prolonged
+		began := time.Now()
+		mine := &slot{ends: began.Add(5 * time.Minute)} // as if it were prolonged
 		m.hub.slots[f] = append(used, mine)
 		c.State = resolver.ClaimGranted
 		var once sync.Once
-		end := func(change func(now time.Time)) { once.Do(func() { m.hub.set(func() { change(time.Now()) }) }) }
-		c.Release = func() { end(func(now time.Time) { mine.ends = now }) }
+		end := func(s slot) { once.Do(func() { m.hub.set(func() { *mine = s }) }) }
+		c.Release = func() { end(slot{}) }
 		c.Fail = func() {
-			end(func(now time.Time) {
-				*mine = slot{&resolver.FailedAttempt{Host: m.name, At: now}, now.Add(resolver.AttemptWindow)}
-			})
+			end(slot{&resolver.FailedAttempt{Host: m.name, At: began}, began.Add(resolver.AttemptWindow)})
 		}
 	}
 	return c

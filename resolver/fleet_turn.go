@@ -12,11 +12,11 @@ const (
 	// turnPoll is the time between two looks at what another host's fetch has brought: it doubles to turnPollMax.
 	turnPoll    = 20 * time.Millisecond
 	turnPollMax = 500 * time.Millisecond
-	// turnLimit is how long other hosts' fetches are waited for before one is made beside them, if the fleet allows it: as long
-	// as a fetch takes, so that there is time left for one here.
+	// turnLimit is how long other hosts' fetches are waited for before one is made beside them, if the fleet allows it:
+	// as long as a fetch takes, so that there is time left for one here.
 	turnLimit = 32 * time.Second
-	// staggerMax spreads the refreshes of one policy over the hosts of a fleet: the first to begin does it for all, and tells
-	// the others before most of them have begun.
+	// staggerMax spreads the refreshes of one policy over the hosts of a fleet: the first to begin does it for all, and
+	// tells the others before most of them have begun.
 	staggerMax = 2 * time.Minute
 )
 
@@ -28,17 +28,18 @@ type look struct {
 	fetch  fetch
 }
 
-// turn is what a domain needs after this host's turn to fetch has come, another host has fetched, or enough hosts have failed.
+// turn is what a domain needs after this host's turn to fetch has come, another host has fetched, or enough hosts have
+// failed.
 type turn struct {
 	known *Held
 	step  step
 	claim Claim
 }
 
-// await waits for this host's turn to fetch a domain's policy. Another host may fetch it meanwhile; then plan, which is asked
-// again with what came of that, has something else to say. When the other host fails, the next one that waits fetches. A live
-// policy needs no waiting: the other host will tell what it fetched, and if that gets lost, the next look at the TXT record
-// finds it.
+// await waits for this host's turn to fetch a domain's policy. Another host may fetch it meanwhile; then plan, which
+// is asked again with what came of that, has something else to say. When the other host fails, the next one that waits
+// fetches. A live policy needs no waiting: the other host will tell what it fetched, and if that gets lost, the next
+// look at the TXT record finds it.
 func (s *Service) await(ctx context.Context, cfg *config, known *Held, l look) turn {
 	t := turn{known: known}
 	begin := time.Now()
@@ -66,8 +67,8 @@ func (s *Service) await(ctx context.Context, cfg *config, known *Held, l look) t
 	}
 }
 
-// due reports whether a live policy is to be fetched whatever its id: it is in doubt, or its refresh has been granted and its time
-// has come.
+// due reports whether a live policy is to be fetched whatever its id: it is in doubt, or its refresh has been granted
+// and its time has come.
 func (s *Service) due(cfg *config, domain dnsname.Name, known *Held, now time.Time) bool {
 	return known != nil && (known.Entry.Doubtful() ||
 		s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval)))

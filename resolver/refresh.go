@@ -100,8 +100,8 @@ func (s *Service) refresh(domain dnsname.Name) {
 			break // the network was looked at, and the fetch failed by a fault of this host
 		}
 	}
-	// Too much was under way, another host's news came between, memory dropped the policy between the two steps, or the fleet has
-	// refused the fetch until the next look at the TXT record.
+	// Too much was under way, another host's news came between, memory dropped the policy between the two steps, or the
+	// fleet has refused the fetch until the next look at the TXT record.
 	if soon := s.now().Add(recheckFailed); again.Before(soon) {
 		again = soon
 	}
