@@ -18,8 +18,8 @@ import (
 
 // scriptStore sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands
 // if it is a policy, or the end of one, that is newer than the new one; but not if its time lies ahead of the writer's
-// clock, for then it was written by a clock that ran ahead. KEYS: value. ARGV: value, letter, its time, the writer's
-// clock, life in ms, channel ("": tell nobody), message.
+// clock, for then it was written by a clock that ran ahead.
+// KEYS: value. ARGV: value, letter, its time, the writer's clock, life in ms, channel ("": tell nobody), message.
 const scriptStore = `
 local old = redis.call('GET', KEYS[1])
 if old then
@@ -38,8 +38,8 @@ return 1`
 // scriptClaim writes a claim into the first free slot, unless too many are in use, or a claim is in one and the caller
 // does not want to fetch beside it. It returns what became of that (wordGranted and so on), the domain's value, and
 // what is in the slots in use. A slot is in use if its text is a claim or a failed attempt (shared_slot.go) of a time
-// near the caller's clock: its life ends by the engine's clock, unless somebody else wrote it. KEYS: value, slots.
-// ARGV: text, life in ms, limit, beside (1 or 0), the caller's clock, AttemptWindow in ms.
+// near the caller's clock: its life ends by the engine's clock, unless somebody else wrote it.
+// KEYS: value, slots. ARGV: text, life in ms, limit, beside (1 or 0), the caller's clock, AttemptWindow in ms.
 const scriptClaim = `
 local free, claimed, used = nil, false, {}
 for i = 2, #KEYS do
@@ -63,7 +63,8 @@ end
 return {word, redis.call('GET', KEYS[1]), unpack(used)}`
 
 // scriptReplace gives the first key that has a text another one, with a life; with the life 0 it removes the key. It
-// returns whether there is such a key. KEYS: all that may have it. ARGV: text, new text, life in ms.
+// returns whether there is such a key.
+// KEYS: all that may have it. ARGV: text, new text, life in ms.
 const scriptReplace = `
 for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then
@@ -74,7 +75,8 @@ end
 return 0`
 
 // scriptEpoch returns the engine's epoch, a random word that is gone when the engine has lost its memory; then it sets
-// a new one. It writes each time, to learn whether the engine takes writes. KEYS: epoch. ARGV: a new epoch.
+// a new one. It writes each time, to learn whether the engine takes writes.
+// KEYS: epoch. ARGV: a new epoch.
 const scriptEpoch = `
 local epoch = redis.call('GET', KEYS[1]) or ARGV[1]
 redis.call('SET', KEYS[1], epoch)
