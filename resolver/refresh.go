@@ -102,10 +102,11 @@ func (s *Service) refresh(domain dnsname.Name) {
 	}
 	// Too much was under way, another host's news came between, memory dropped the policy between the two steps, or the
 	// fleet has refused the fetch until the next look at the TXT record.
-	if soon := s.now().Add(recheckFailed); again.Before(soon) {
+	now := s.now()
+	if soon := now.Add(recheckFailed); again.Before(soon) {
 		again = soon
 	}
-	s.agenda.put(domain, again)
+	s.agenda.put(domain, earlier(again, now.Add(maxCheck))) // a clock that ran ahead may have set it
 }
 
 // schedule puts a policy's refresh on the agenda, unless nobody has asked for it for long or it expires before.

@@ -218,7 +218,7 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 	now := s.now()
 	if err != nil {
 		s.report(domain, known, err)
-		p.claim.fail()
+		p.claim.fail() // the one place that tells the fleet of a failure
 		return s.fetchFailed(ctx, now, domain, known, before, p, err)
 	}
 	return s.fetched(ctx, now, domain, known, policy, p)

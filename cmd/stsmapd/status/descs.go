@@ -53,7 +53,7 @@ func metricList() []described {
 		{"shared_queued", "Values that wait to be pushed to the shared engine.", nil},
 		{"shared_reads_total", "Reads of the shared engine by result; skipped: it was failing, and was not asked.", []string{"result"}},
 		{"shared_writes_total", "Writes to the shared engine by result; stale: it had something newer.", []string{"result"}},
-		{"shared_claims_total", "Claims for fetches by result; taken: another host was fetching; refused: three hosts had failed.", []string{"result"}},
+		{"shared_claims_total", "Claims for fetches by result; taken: another host was fetching; refused: other hosts had failed.", []string{"result"}},
 		{"shared_messages_total", "Messages of other hosts, and what was none.", []string{"result"}},
 		{"shared_poisoned_total", "Values of the shared engine that could not be read, and were dropped.", nil},
 		{"shared_adopted_total", "Policies that were taken over from other hosts.", nil},
