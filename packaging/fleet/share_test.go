@@ -8,6 +8,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/packaging/e2e/world"
 	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/packaging/pace"
 )
 
@@ -47,7 +48,7 @@ func TestOneFetchForAll(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := world.Open(t)
-			domains := c.domains
+			domains := leftout.Sample(t, "domains asked of three hosts", c.domains, 2000)
 			n := newInternet(t, w, domains)
 			engine := enginetest.Start(t, c.program(t))
 			hosts := startHosts(t, w, "valkey://"+engine.Addr(), patient)
