@@ -140,7 +140,7 @@ func TestHostFaults(t *testing.T) {
 					t.Errorf("a first contact with defer is answered %q", got)
 				}
 			}
-			world.Eventually(t, checkLimit, "a look at the new id of a live policy", func() bool {
+			world.Eventually(t, world.Hang, "a look at the new id of a live policy", func() bool {
 				if n := h.policy(t, live); n != 1 {
 					t.Fatalf("a live policy is answered %d in the fault", n)
 				}
@@ -156,7 +156,7 @@ func TestHostFaults(t *testing.T) {
 					t.Errorf("10 s after the host was mended %s is answered %q", domain, h.d.Ask(t, "sts", domain))
 				}
 			}
-			world.Eventually(t, 2*checkLimit, "the new policy of the domain with a live one", func() bool { return h.policy(t, live) == 2 })
+			world.Eventually(t, world.Hang, "the new policy of the domain with a live one", func() bool { return h.policy(t, live) == 2 })
 			h.status(t, "")
 			h.blamed(t, domains...)
 		})
@@ -173,7 +173,7 @@ func withoutRoots(t *testing.T, h *troubled) (begin, end func()) {
 		}
 		before := len(h.d.Log.Lines("event=reloaded"))
 		h.d.Signal(t, syscall.SIGHUP)
-		world.Eventually(t, checkLimit, "a reload", func() bool { return len(h.d.Log.Lines("event=reloaded")) > before })
+		world.Eventually(t, world.Hang, "a reload", func() bool { return len(h.d.Log.Lines("event=reloaded")) > before })
 	}
 	write := func() error { return os.WriteFile(file, h.w.CA.PEM(), 0o644) }
 	if err := write(); err != nil {
@@ -274,7 +274,7 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 		}
 	}
 	h.crowd(t, crowd)
-	world.Eventually(t, checkLimit, "connections up to the limit", func() bool { return len(h.d.Log.Lines("event=socketmap_conn_limit")) > 0 })
+	world.Eventually(t, world.Hang, "connections up to the limit", func() bool { return len(h.d.Log.Lines("event=socketmap_conn_limit")) > 0 })
 	before := h.d.Usage(t).Files
 	for _, m := range maps {
 		for domain, answer := range h.first(t, m, askers[m]) {
@@ -314,7 +314,7 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 func (h *troubled) crowd(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
-		d := net.Dialer{Timeout: checkLimit, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 3, byte(i>>8), byte(i))}}
+		d := net.Dialer{Timeout: world.Hang, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 3, byte(i>>8), byte(i))}}
 		c, err := d.DialContext(t.Context(), "tcp", h.d.Inet.String())
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)
