@@ -148,7 +148,7 @@ func loseNothing(t *testing.T, n *internet, hosts []*host) {
 	})
 	took := time.Since(begin).Round(time.Second)
 	t.Logf("%d live policies were refreshed after %v; %d GETs in all", each, took, n.fetched(""))
-	world.Eventually(t, left+10*time.Second, "the old policies have expired", func() bool {
+	world.Eventually(t, left+world.Hang, "the old policies have expired", func() bool {
 		return time.Since(begin) > left
 	})
 	for i := range 3 * each {
@@ -213,7 +213,7 @@ func TestDeadPublisher(t *testing.T) {
 	n.set(func() { n.dead[domain] = false })
 	n.w.DNS.Set("_mta-sts."+domain, dns.TypeTXT, "_mta-sts."+domain+". 1 IN TXT \"v=STSv1; id=2\"")
 	for _, h := range hosts {
-		world.Eventually(t, 20*time.Second, h.name+" has the policy under a new id", func() bool {
+		world.Eventually(t, world.Hang, h.name+" has the policy under a new id", func() bool {
 			return h.Ask(t, "sts", domain) == answer(domain)
 		})
 	}
