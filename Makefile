@@ -39,7 +39,7 @@ e2e: deps
 
 # The table of README's "How fast" (20 minutes; BENCHFLAGS='-only live,absent' for a part of it), then the Go benchmarks.
 bench:
-	$(GO) build -o build/bench ./packaging/bench
+	$(GO) build -o build/bench ./cmd/bench
 	build/bench $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
@@ -54,11 +54,11 @@ fuzz:
 # Faults of the machine and hostile local clients, under questions; ends with a table. `make test` has a shorter form.
 torture: export STSMAPD_TEST_ALL := 1
 torture: deps
-	$(GO) test -count=1 -v -timeout 60m ./packaging/torture
+	$(GO) test -count=1 -v -timeout 60m ./cmd/stsmapd/e2e/torture
 
 # Hours under questions in a changing world, and a verdict whether memory, files, goroutines and store stay flat.
 soak: deps
-	SOAK_DURATION=$(HOURS)h SOAK_RATE=$(RATE) $(GO) test -count=1 -v -timeout 0 ./packaging/torture/soak
+	SOAK_DURATION=$(HOURS)h SOAK_RATE=$(RATE) $(GO) test -count=1 -v -timeout 0 ./cmd/stsmapd/e2e/torture/soak
 
 # Random scripts against the model of what may be answered: MODEL_EVENTS events in all, from MODEL_SEED on.
 MODEL_EVENTS ?= 2000000

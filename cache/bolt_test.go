@@ -14,8 +14,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/pace"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestBoltConformance(t *testing.T) {
@@ -110,7 +110,7 @@ func TestLenCountsEntries(t *testing.T) {
 func TestLock(t *testing.T) {
 	path := storePath(t)
 	b := openBolt(t, path, &logged{})
-	watch, began := pace.Start(t), time.Now()
+	watch, began := testkit.StartWatch(t), time.Now()
 	_, err := OpenBolt(path, BoltOptions{})
 	if locked := (*LockedError)(nil); !errors.As(err, &locked) {
 		t.Fatalf("second open: %v", err)

@@ -10,10 +10,10 @@ import (
 	"unsafe"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func until(t time.Time) resolver.Absence { return resolver.NoPolicyUntil(t.Unix()) }
@@ -235,7 +235,7 @@ func TestMemoryConcurrently(t *testing.T) {
 // TestMemoryOfAMillion measures what an absence costs.
 func TestMemoryOfAMillion(t *testing.T) {
 	const most = 100
-	n := leftout.Sample(t, "absences in memory", 1_000_000, 200_000)
+	n := testkit.Sample(t, "absences in memory", 1_000_000, 200_000)
 	now := storetest.Clock()
 	before := heap()
 	m := NewMemory(MemoryOptions{MaxNegative: n})
@@ -256,7 +256,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 // TestMemoryOfPolicies measures what a policy costs that came from the store and was answered once.
 func TestMemoryOfPolicies(t *testing.T) {
 	const most = 750
-	n := leftout.Sample(t, "policies in memory", 100_000, 30_000)
+	n := testkit.Sample(t, "policies in memory", 100_000, 30_000)
 	now := storetest.Clock()
 	policy := func(i int) *resolver.Held {
 		name := million(i).String()

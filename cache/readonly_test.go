@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // smallDisk mounts a file system of a MiB, where this process may, and returns its directory and a function that mounts it anew
@@ -18,7 +18,7 @@ func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options st
 	t.Helper()
 	dir = t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		leftout.Skip(t, "may not mount a small file system: "+err.Error())
+		testkit.Skip(t, "may not mount a small file system: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestSharedACL: a user with the rights that README gives it, and no others, can do all.
@@ -99,7 +99,7 @@ func TestSharedTLS(t *testing.T) {
 	endpoint.CAFile = caFile
 	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
 	exercise(t, a, b)
-	poll.Eventually(t, patience, "a certificate of an unknown CA is refused", func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
+	testkit.Eventually(t, patience, "a certificate of an unknown CA is refused", func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
 	if !stranger.Failing() {
 		t.Error("a certificate of an unknown CA is accepted")
 	}

@@ -7,11 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
-	"github.com/stsmapd/stsmapd/packaging/pace"
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestSharedFaults: whatever ails the engine, an operation takes its budget at most, soon nothing at all; one line tells of it,
@@ -60,7 +59,7 @@ func TestSharedFaults(t *testing.T) {
 			a.times.Store(0)
 
 			c.begin(t, e)
-			watch := pace.Start(t)
+			watch := testkit.StartWatch(t)
 			for i := range 2 * tripAfter { // as questions would
 				begin := time.Now()
 				a.Find(t.Context(), storetest.Domain(50+i))
@@ -86,7 +85,7 @@ func TestSharedFaults(t *testing.T) {
 			}
 			c.end(t, e)
 			b.hears(t, meanwhile.Domain)
-			poll.Eventually(t, patience, "the policy learnt meanwhile is in the engine", func() bool { return b.has(t, meanwhile) })
+			testkit.Eventually(t, patience, "the policy learnt meanwhile is in the engine", func() bool { return b.has(t, meanwhile) })
 			a.awaitWell(t)
 			if failing, well := a.log.with("event=shared_failing"), a.log.with("event=shared_recovered"); len(failing) != 1 || len(well) != 1 {
 				t.Errorf("%d lines tell that it fails, %d that it is well again:\n%s", len(failing), len(well), strings.Join(a.log.with("event="), "\n"))
@@ -116,7 +115,7 @@ func TestSharedEndsWhileItHangs(t *testing.T) {
 	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Budget: 50 * time.Millisecond})
 	e.Freeze()
 	h.Find(t.Context(), storetest.Domain(1))
-	watch, begin := pace.Start(t), time.Now()
+	watch, begin := testkit.StartWatch(t), time.Now()
 	h.close()
 	if took := time.Since(begin); took > watch.Limit(5*time.Second) {
 		t.Errorf("it took %v to close the connection to an engine that hangs", took)
@@ -129,14 +128,14 @@ func TestSharedAwayAtStart(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Redis(t))
 	e.Kill()
 	h := open(t, SharedOptions{Endpoint: mustEndpoint(t, "valkey://"+e.Addr()+"/3")})
-	poll.Eventually(t, patience, "one line tells of it", func() bool { return len(h.log.with("event=shared_failing")) == 1 })
+	testkit.Eventually(t, patience, "one line tells of it", func() bool { return len(h.log.with("event=shared_failing")) == 1 })
 	entry := fresh(1)
 	h.Share(t.Context(), entry)
 	if err := h.End(t.Context(), storetest.Domain(2), time.Now()); err == nil {
 		t.Error("End says that the fleet was told")
 	}
 	e.Restart()
-	poll.Eventually(t, patience, "it was pushed", func() bool { return h.has(t, entry) })
+	testkit.Eventually(t, patience, "it was pushed", func() bool { return h.has(t, entry) })
 }
 
 // TestSharedPasswordFile: the file is read again, so that a password can be changed without a restart.
@@ -179,15 +178,15 @@ func TestSharedSentinel(t *testing.T) {
 	before := fresh(5000)
 	a.Share(t.Context(), before)
 	b.hears(t, before.Domain)
-	poll.Eventually(t, patience, "the replica has it", func() bool { return replica.Do("EXISTS", a.valueKey(before.Domain)) == "1" })
+	testkit.Eventually(t, patience, "the replica has it", func() bool { return replica.Do("EXISTS", a.valueKey(before.Domain)) == "1" })
 	primary.Kill()
 	meanwhile := fresh(5001)
 	a.Share(t.Context(), meanwhile)
-	poll.Eventually(t, 2*patience, "the replica is promoted", func() bool {
+	testkit.Eventually(t, 2*patience, "the replica is promoted", func() bool {
 		info, err := replica.Try("INFO", "replication") // it ends connections when it is promoted
 		return err == nil && strings.Contains(info, "role:master")
 	})
-	poll.Eventually(t, 2*patience, "what was learnt meanwhile is in the new primary", func() bool { return b.has(t, meanwhile) })
+	testkit.Eventually(t, 2*patience, "what was learnt meanwhile is in the new primary", func() bool { return b.has(t, meanwhile) })
 	b.hears(t, meanwhile.Domain)
 	if !a.has(t, before) || !b.has(t, before) {
 		t.Error("what was known before the failover is gone")
@@ -208,7 +207,7 @@ func TestSharedClusterNodeDies(t *testing.T) {
 		a.Share(t.Context(), fresh(i)) // a third of them has no home
 	}
 	nodes[2].Restart()
-	poll.Eventually(t, 2*patience, "all are shared in the end", func() bool {
+	testkit.Eventually(t, 2*patience, "all are shared in the end", func() bool {
 		for i := range 60 {
 			if b.Find(t.Context(), storetest.Domain(i)).Entry == nil {
 				return false

@@ -8,18 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 const (
 	// generous is the budget of tests that say nothing about time.
 	generous = 5 * time.Second
 	// patience is for what comes by itself.
-	patience = poll.Hang
+	patience = testkit.Hang
 )
 
 // testHost is one end of a shared engine, with what it logs and hears.
@@ -46,7 +46,7 @@ func join(t *testing.T, opt SharedOptions) *testHost {
 	h.awaitWell(t)
 	probe := open(t, SharedOptions{Endpoint: opt.Endpoint, Prefix: opt.Prefix, Budget: generous})
 	probe.awaitWell(t)
-	poll.Eventually(t, patience, "the host hears what another tells", func() bool {
+	testkit.Eventually(t, patience, "the host hears what another tells", func() bool {
 		probe.Share(t.Context(), fresh(999_999))
 		select {
 		case <-h.heard:
@@ -96,12 +96,12 @@ func (h *testHost) drain() {
 
 func (h *testHost) awaitWell(t *testing.T) {
 	t.Helper()
-	poll.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.health.failing() })
+	testkit.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.health.failing() })
 }
 
 func (h *testHost) awaitFailing(t *testing.T) {
 	t.Helper()
-	poll.Eventually(t, patience, "the engine is found to fail", func() bool { return h.health.failing() })
+	testkit.Eventually(t, patience, "the engine is found to fail", func() bool { return h.health.failing() })
 }
 
 // hears waits until something is heard of a domain.

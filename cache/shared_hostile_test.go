@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // breaches are what ended the process before there was a guard, and a part of what it says of each.
@@ -87,16 +87,16 @@ func TestSharedHostile(t *testing.T) {
 // suffers waits until the engine has broken the protocol again and again, and looks at what the host does.
 func (h breached) suffers(t *testing.T, well, exact bool) {
 	t.Helper()
-	poll.Eventually(t, patience, "the engine breaks the protocol at a connection made later", func() bool {
+	testkit.Eventually(t, patience, "the engine breaks the protocol at a connection made later", func() bool {
 		h.Find(t.Context(), storetest.Domain(1)) // questions go on
 		return h.hostile.Sent() >= 2
 	})
-	poll.Eventually(t, patience, "a line tells of the protocol", func() bool { return len(h.log.with("event=shared_protocol")) == 1 })
+	testkit.Eventually(t, patience, "a line tells of the protocol", func() bool { return len(h.log.with("event=shared_protocol")) == 1 })
 	if line := h.log.with("event=shared_protocol")[0]; exact && !strings.Contains(line, h.says) {
 		t.Errorf("%s; want %q", line, h.says)
 	}
 	if !well {
-		poll.Eventually(t, patience, "a line tells that the host goes on alone", func() bool { return len(h.log.with("event=shared_failing")) > 0 })
+		testkit.Eventually(t, patience, "a line tells that the host goes on alone", func() bool { return len(h.log.with("event=shared_failing")) > 0 })
 		if line := h.log.with("event=shared_failing")[0]; !strings.Contains(line, "cannot reach the shared engine; continuing with the local store") ||
 			exact && !strings.Contains(line, "broke the protocol") {
 			t.Error(line)
@@ -116,13 +116,13 @@ func (h breached) suffers(t *testing.T, well, exact bool) {
 func (h breached) recovers(t *testing.T) {
 	t.Helper()
 	entry := fresh(1)
-	poll.Eventually(t, 2*patience, "the real engine is used", func() bool {
+	testkit.Eventually(t, 2*patience, "the real engine is used", func() bool {
 		h.Share(t.Context(), entry)
 		return h.has(t, entry)
 	})
 	other := open(t, SharedOptions{Endpoint: h.endpoint})
 	other.awaitWell(t)
-	poll.Eventually(t, 2*patience, "the host hears what another tells", func() bool {
+	testkit.Eventually(t, 2*patience, "the host hears what another tells", func() bool {
 		other.Share(t.Context(), fresh(999_999))
 		select {
 		case <-h.heard:

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 

@@ -5,11 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cache/storetest"
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
-	"github.com/stsmapd/stsmapd/packaging/pace"
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // engines runs a test with each kind of engine.
@@ -137,8 +136,8 @@ func TestSharedClaim(t *testing.T) {
 			t.Fatalf("claim after the release: %+v", second)
 		}
 		b.close() // it dies
-		watch, died := pace.Start(t), time.Now()
-		poll.Eventually(t, patience, "the claim of a dead host ends", func() bool {
+		watch, died := testkit.StartWatch(t), time.Now()
+		testkit.Eventually(t, patience, "the claim of a dead host ends", func() bool {
 			return a.Claim(t.Context(), domain, first).State == resolver.ClaimGranted
 		})
 		if took := time.Since(died); took > watch.Limit(2*claimLife) {
@@ -189,7 +188,7 @@ func TestSharedPoison(t *testing.T) {
 	for _, text := range []string{"", "hello", "1 short a.example", "1 0123456789abcdef no name", "2 0123456789abcdef a.example"} {
 		e.Do("PUBLISH", "stsmapd:news", text)
 	}
-	poll.Eventually(t, patience, "bad messages are counted", func() bool { return h.Stats().BadMessages == 5 })
+	testkit.Eventually(t, patience, "bad messages are counted", func() bool { return h.Stats().BadMessages == 5 })
 }
 
 // exercise has two hosts do all that hosts do.

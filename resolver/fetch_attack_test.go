@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // faultyConn lets so many bytes out; then it calls fail, once, and writes no more.
@@ -71,7 +71,7 @@ func TestFetchHandshakeBroken(t *testing.T) {
 					})
 					f := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: 150 * ms})
 					if c.how == "resets" {
-						f.cfg.Timeout = poll.Hang
+						f.cfg.Timeout = testkit.Hang
 					}
 					policy, err := f.Fetch(t.Context(), fetchDomain())
 					wantFetch(t, t.Name(), policy, err, FetchUnreachable, c.text)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
@@ -15,7 +15,7 @@ func TestFetchRealDNS(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, respond(goodHead+"\r\n"+goodPolicy))
 	server := dnstest.New(t, dnstest.Config{Strict: true})
-	client, err := dnsclient.New(dnsclient.Config{Servers: []string{server.Addr()}, Timeout: poll.Hang})
+	client, err := dnsclient.New(dnsclient.Config{Servers: []string{server.Addr()}, Timeout: testkit.Hang})
 	if err != nil {
 		t.Fatal(err)
 	}

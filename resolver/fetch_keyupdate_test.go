@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // tls13Writer writes TLS 1.3 records by its own hand (RFC 8446 section 5.2), for what crypto/tls never sends.
@@ -99,7 +99,7 @@ func TestFetchKeyUpdates(t *testing.T) {
 	ca := newCA(t)
 	cert := sign(t, leaf(t, policyHost), ca).chain()
 	p := listen(t, func(raw net.Conn) {
-		raw.SetDeadline(time.Now().Add(poll.Hang))
+		raw.SetDeadline(time.Now().Add(testkit.Hang))
 		if err := raw.(*net.TCPConn).SetReadBuffer(4096); err != nil {
 			t.Error(err)
 		}
@@ -143,7 +143,7 @@ func TestFetchKeyUpdates(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(poll.Hang):
+	case <-time.After(testkit.Hang):
 		t.Fatal("the fetch does not end")
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/pace"
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // countingConn counts what is read from the network.
@@ -111,7 +110,7 @@ func TestFetchTimeout(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
 	cert := sign(t, leaf(t, policyHost), ca).chain()
-	watch := pace.Start(t)
+	watch := testkit.StartWatch(t)
 	for _, c := range slowPeers(cert) {
 		t.Run(c.why, func(t *testing.T) {
 			// Where the machine is too busy for the fetch to get so far, it gets more time.
@@ -122,7 +121,7 @@ func TestFetchTimeout(t *testing.T) {
 }
 
 // outOfTime has a fetch from a slow peer time out, and reports whether it had got so far.
-func outOfTime(t *testing.T, c slowPeer, ca *testCA, timeout time.Duration, watch *pace.Watch) bool {
+func outOfTime(t *testing.T, c slowPeer, ca *testCA, timeout time.Duration, watch *testkit.Watch) bool {
 	t.Helper()
 	var there atomic.Bool
 	p := listen(t, func(conn net.Conn) { c.serve(conn, func() { there.Store(true) }) })
@@ -132,7 +131,7 @@ func outOfTime(t *testing.T, c slowPeer, ca *testCA, timeout time.Duration, watc
 	took, got := time.Since(begin), there.Load()
 	p.Close()
 	p.serving.Wait() // it has seen the connection end
-	if !got && timeout < poll.Hang {
+	if !got && timeout < testkit.Hang {
 		return false
 	}
 	wantFetch(t, c.why, policy, err, FetchUnreachable, fmt.Sprintf("not finished within %v", timeout))
@@ -149,7 +148,7 @@ func TestFetchCancelled(t *testing.T) {
 	ca := newCA(t)
 	cert := sign(t, leaf(t, policyHost), ca).chain()
 	reason := errors.New("the daemon is closing")
-	watch := pace.Start(t)
+	watch := testkit.StartWatch(t)
 	for _, c := range slowPeers(cert) {
 		t.Run(c.why, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -161,7 +160,7 @@ func TestFetchCancelled(t *testing.T) {
 					cancel(reason)
 				})
 			})
-			policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: poll.Hang}).Fetch(ctx, fetchDomain())
+			policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: testkit.Hang}).Fetch(ctx, fetchDomain())
 			if at.Load() == nil {
 				t.Fatalf("%s: the fetch has not got there: %v", c.why, err)
 			}
@@ -183,7 +182,7 @@ func TestFetchCancelled(t *testing.T) {
 func TestFetchTimeoutBeforeConnection(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
-	watch := pace.Start(t)
+	watch := testkit.StartWatch(t)
 	for _, c := range []struct {
 		why string
 		dns said

@@ -21,7 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -217,7 +217,7 @@ func (o *openConns) wantClosed(t testing.TB) {
 	}()
 	select {
 	case <-none:
-	case <-time.After(poll.Hang):
+	case <-time.After(testkit.Hang):
 		t.Error("a connection is left open")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/torture/model"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/model"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"

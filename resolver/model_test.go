@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/torture/model"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/model"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 

@@ -2,7 +2,7 @@ package socketmap
 
 import (
 	"errors"
-	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"io/fs"
 	"net"
 	"os"
@@ -127,7 +127,7 @@ func needIPv6(t *testing.T) {
 			return
 		}
 	}
-	leftout.Skip(t, "this host has no address ::1")
+	testkit.Skip(t, "this host has no address ::1")
 }
 
 func TestListenIPv4IsIPv4(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 const (
@@ -152,7 +152,7 @@ func needFiles(t *testing.T, n uint64) {
 		t.Errorf("the soft limit of open files is %d, the hard one %d: Go has not raised it", limit.Cur, limit.Max)
 	}
 	if limit.Cur < n {
-		leftout.Skip(t, fmt.Sprintf("no more than %d open files are allowed, %d are needed", limit.Cur, n))
+		testkit.Skip(t, fmt.Sprintf("no more than %d open files are allowed, %d are needed", limit.Cur, n))
 	}
 }
 

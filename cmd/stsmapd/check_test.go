@@ -11,8 +11,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestCheckInterrupted: a signal ends the command without a verdict on what was not seen.
@@ -30,7 +30,7 @@ func TestCheckInterrupted(t *testing.T) {
 		go func() {
 			code <- run(context.Background(), append([]string{"check", "--config", config}, args...), &stdout, &stderr)
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), poll.Hang)
+		ctx, cancel := context.WithTimeout(t.Context(), testkit.Hang)
 		defer cancel()
 		if err := srv.Wait(ctx, "example.org", dns.TypeMX, 1); err != nil {
 			t.Fatal(err)

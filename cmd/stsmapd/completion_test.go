@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/packaging/leftout"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // bashCompletion is what Debian's bash-completion has every interactive bash read.
@@ -28,7 +28,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 // TestCompletion completes command lines in a real bash, where the package puts the script.
 func TestCompletion(t *testing.T) {
 	if _, err := os.Stat(bashCompletion); err != nil {
-		leftout.Missing(t, "no bash-completion")
+		testkit.Missing(t, "no bash-completion")
 	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "completions"), 0o755); err != nil {
@@ -80,7 +80,7 @@ func TestCompletionScripts(t *testing.T) {
 			}
 			program, err := exec.LookPath(shell)
 			if err != nil {
-				leftout.Missing(t, "no "+shell)
+				testkit.Missing(t, "no "+shell)
 			}
 			cmd := exec.Command(program, "-n")
 			cmd.Stdin = strings.NewReader(string(script))

@@ -14,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -106,7 +106,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 
 // retry tries again until it succeeds, or fails the script when that hangs.
 func retry(ts *testscript.TestScript, try func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), poll.Hang)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Hang)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

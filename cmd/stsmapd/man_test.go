@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/packaging/man"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // where the manual pages and the commented configuration file are.
@@ -60,7 +60,7 @@ func TestManPages(t *testing.T) {
 func TestManPagesRender(t *testing.T) {
 	program, err := exec.LookPath("man")
 	if err != nil {
-		leftout.Missing(t, "no man")
+		testkit.Missing(t, "no man")
 	}
 	pages, err := filepath.Glob(filepath.Join(manDir, "*.[0-9]"))
 	if err != nil || len(pages) < 10 {

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // patience is for what comes by itself.
-const patience = poll.Hang
+const patience = testkit.Hang
 
 // notified is a NOTIFY_SOCKET: what systemd would be told.
 type notified struct {

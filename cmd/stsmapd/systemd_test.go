@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
-	"github.com/stsmapd/stsmapd/packaging/leftout"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
@@ -53,7 +53,7 @@ mx = ["mail.partner.example"]
 func TestSocketActivation(t *testing.T) {
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {
-		leftout.Missing(t, "no systemd-socket-activate")
+		testkit.Missing(t, "no systemd-socket-activate")
 	}
 	dir := t.TempDir()
 	addresses := freeAddresses(t, 2)

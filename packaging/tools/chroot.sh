@@ -15,7 +15,7 @@
 # As root on Debian only. The mirror is the one that the machine's own apt uses; its signature is checked.
 set -eu
 
-# packaging/leftout looks for them in the same place.
+# resolver/testkit looks for them in the same place.
 cache=${XDG_CACHE_HOME:-/var/cache}/stsmapd-test
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 beside='postfix ca-certificates' # what stsmapd's package is installed with, and what it depends on

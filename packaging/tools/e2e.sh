@@ -5,4 +5,4 @@ set -eu
 cd "$(dirname "$0")/../.."
 race=$(packaging/tools/race.sh)
 # shellcheck disable=SC2086
-exec "${GO:-go}" test $race -count=1 -v -timeout 60m ./packaging/e2e/...
+exec "${GO:-go}" test $race -count=1 -v -timeout 60m ./cmd/stsmapd/e2e

@@ -34,7 +34,7 @@ tests() {
 
 units() {
 	race=$(packaging/tools/race.sh)
-	apart='/packaging/\(e2e\|load\|torture\|fleet\|install\)'
+	apart='/e2e\($\|/load\|/torture\|/fleet\|/install\)'
 	# shellcheck disable=SC2046,SC2086
 	"$go" test $race -timeout 60m $("$go" list ./... | grep -v "$apart")
 }
@@ -53,12 +53,12 @@ step 'what the tests need (make deps)' packaging/tools/deps.sh
 step 'gofmt, go vet, staticcheck' packaging/tools/lint.sh
 step 'unit tests, with the race detector' units
 # Without the race detector: these measure memory and time.
-step 'load' tests ./packaging/load
-step 'fleet' tests ./packaging/fleet
-step 'torture' tests -parallel $((2 * $(nproc))) ./packaging/torture/... # each fault has a daemon under load
+step 'load' tests ./cmd/stsmapd/e2e/load
+step 'fleet' tests ./cmd/stsmapd/e2e/fleet
+step 'torture' tests -parallel $((2 * $(nproc))) ./cmd/stsmapd/e2e/torture/... # each fault has a daemon under load
 step 'the model' model
 step 'end to end' packaging/tools/e2e.sh
-step 'packages' tests ./packaging/install
+step 'packages' tests ./cmd/stsmapd/e2e/install
 
 echo
 cat "$scratch/steps"

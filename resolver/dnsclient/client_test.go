@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is for attempts that are answered, or fail by themselves; impatience for those that have to time out with
 // nothing before, and slowness for those that are to get somewhere before that.
 const (
-	patience   = poll.Hang
+	patience   = testkit.Hang
 	impatience = 150 * time.Millisecond
 	slowness   = 10 * impatience
 )

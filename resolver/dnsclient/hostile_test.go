@@ -12,7 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/packaging/pace"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
@@ -118,7 +118,7 @@ func TestManyRecords(t *testing.T) {
 			})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			watch, begin := pace.Start(t), time.Now()
+			watch, begin := testkit.StartWatch(t), time.Now()
 			got, err := c.TXT(t.Context(), asked)
 			took := time.Since(begin)
 			runtime.ReadMemStats(&after)
@@ -267,7 +267,7 @@ func TestHalfAnswers(t *testing.T) {
 		t.Run(tc.why, func(t *testing.T) {
 			t.Parallel()
 			c := newClient(t, Config{Servers: []string{rawServer(t, tc.f)}, Timeout: slowness, Attempts: 2})
-			watch, begin := pace.Start(t), time.Now()
+			watch, begin := testkit.StartWatch(t), time.Now()
 			_, err := c.TXT(t.Context(), asked)
 			checkKind(t, err, tc.kind)
 			if took, limit := time.Since(begin), watch.Limit(10*time.Second); took > limit {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/pace"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestSend(t *testing.T) {
@@ -251,7 +251,7 @@ func TestStuck(t *testing.T) {
 	if err, _ := attrs["error"].Any().(error); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("logged %v, want %v", err, os.ErrDeadlineExceeded)
 	}
-	watch, begun := pace.Start(t), time.Now()
+	watch, begun := testkit.StartWatch(t), time.Now()
 	c.Close()
 	if took, limit := time.Since(begun), watch.Limit(10*time.Second); took > limit { // one wait for each would take 20 s
 		t.Errorf("Close took %v, may take %v", took, limit)

@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -51,7 +51,7 @@ func remove(t *testing.T, path string) {
 // receive returns the next datagram.
 func receive(t *testing.T, conn *net.UnixConn) []byte {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(poll.Hang)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(testkit.Hang)); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 1<<20)
@@ -85,7 +85,7 @@ func (e events) next(t *testing.T, level slog.Level, event string) map[string]sl
 			t.Fatalf("logged %v %q %v, want %v %s", r.Level, r.Message, attrs, level, event)
 		}
 		return attrs
-	case <-time.After(poll.Hang):
+	case <-time.After(testkit.Hang):
 		t.Fatalf("no log line %s", event)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/stsmapd/stsmapd/packaging/enginetest"
+	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 )
 
 // libraryOptions are a client's of each mode, with limits that a fuzzer has the patience for.

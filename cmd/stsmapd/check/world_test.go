@@ -24,11 +24,11 @@ import (
 	"github.com/emersion/go-smtp"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // testDomain is the one domain of each world.
@@ -110,14 +110,14 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	w := &world{t: t, dns: dnstest.New(t, dnstest.Config{}), ca: newAuthority(t, "Good CA"), unknown: newAuthority(t, "Unknown CA"),
 		routes: map[netip.AddrPort]string{}}
-	client, err := dnsclient.New(dnsclient.Config{Servers: []string{w.dns.Addr()}, Timeout: poll.Hang, Attempts: 1})
+	client, err := dnsclient.New(dnsclient.Config{Servers: []string{w.dns.Addr()}, Timeout: testkit.Hang, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.opts = Options{
-		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: poll.Hang, Timeout: poll.Hang, Dial: w.dial,
+		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: testkit.Hang, Timeout: testkit.Hang, Dial: w.dial,
 		Now:   testNow,
-		Fetch: resolver.FetchConfig{Roots: pool([]*x509.Certificate{w.ca.cert}), Timeout: poll.Hang, UserAgent: "test"},
+		Fetch: resolver.FetchConfig{Roots: pool([]*x509.Certificate{w.ca.cert}), Timeout: testkit.Hang, UserAgent: "test"},
 	}
 	return w
 }
@@ -243,7 +243,7 @@ func (w *world) mailAt(a netip.Addr, name string, cfg *tls.Config) {
 		_ = server.Serve(l)
 	}()
 	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), poll.Hang)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Hang)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 			w.t.Errorf("mail server %s: %v", name, err)

@@ -15,10 +15,10 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -251,9 +251,9 @@ func TestShutdown(t *testing.T) {
 		_, err := d.client.Refresh(context.Background(), name("silent.example"))
 		errs <- err
 	}()
-	poll.Eventually(t, poll.Hang, "the fetches begin", func() bool { return d.service.Status().Fetches == 2 })
+	testkit.Eventually(t, testkit.Hang, "the fetches begin", func() bool { return d.service.Status().Fetches == 2 })
 	// What waits for it would wait for ever, and be ended by this limit only.
-	ctx, cancel := context.WithTimeout(t.Context(), poll.Hang)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Hang)
 	defer cancel()
 	d.server.Shutdown(ctx)
 	if ctx.Err() != nil {

@@ -17,12 +17,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stsmapd/stsmapd/cache"
-	"github.com/stsmapd/stsmapd/packaging/poll"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -112,7 +112,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 			t.Fatal(err)
 		}
 	}
-	client, err := dnsclient.New(dnsclient.Config{Servers: []string{d.dns.Addr()}, Timeout: poll.Hang})
+	client, err := dnsclient.New(dnsclient.Config{Servers: []string{d.dns.Addr()}, Timeout: testkit.Hang})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 	}
 	t.Cleanup(func() {
 		d.client.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), poll.Hang)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Hang)
 		defer cancel()
 		d.server.Shutdown(ctx)
 		if err := <-served; err != nil {
@@ -218,7 +218,7 @@ func (d *daemon) raw(request string) string {
 	}
 	defer conn.Close()
 	_, _ = conn.Write([]byte(request)) // the server may have heard enough before its end
-	if err := conn.SetReadDeadline(time.Now().Add(poll.Hang)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(testkit.Hang)); err != nil {
 		d.t.Fatal(err)
 	}
 	var answer bytes.Buffer

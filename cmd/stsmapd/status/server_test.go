@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stsmapd/stsmapd/packaging/pace"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestReadyz(t *testing.T) {
@@ -110,7 +110,7 @@ func TestProbeIsBounded(t *testing.T) {
 	}
 	defer l.Close()
 	p := NewProber("inet:" + l.Addr().String())
-	watch, begin := pace.Start(t), time.Now()
+	watch, begin := testkit.StartWatch(t), time.Now()
 	err = p.Probe(t.Context())
 	if took := time.Since(begin); err == nil || took < probeLimit || took > watch.Limit(2*probeLimit) {
 		t.Errorf("a mute daemon: %v after %v", err, took)

@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/packaging/poll"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -22,7 +22,7 @@ func exchange(t *testing.T, s *Server, network, name string, qtype uint16, flags
 	for _, f := range flags {
 		f(m)
 	}
-	c := dns.Client{Net: network, Timeout: poll.Hang, UDPSize: dns.MaxMsgSize}
+	c := dns.Client{Net: network, Timeout: testkit.Hang, UDPSize: dns.MaxMsgSize}
 	r, _, err := c.Exchange(m, s.Addr())
 	if err != nil {
 		t.Fatalf("%s %s: %v", name, dns.Type(qtype), err)
@@ -247,7 +247,7 @@ func TestCloseFreesHooks(t *testing.T) {
 	failed := make(chan error)
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeMX} {
 		go func() {
-			c := dns.Client{Net: "tcp", Timeout: poll.Hang}
+			c := dns.Client{Net: "tcp", Timeout: testkit.Hang}
 			_, _, err := c.Exchange(new(dns.Msg).SetQuestion("a.example.", qtype), s.Addr())
 			failed <- err
 		}()

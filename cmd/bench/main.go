@@ -1,0 +1,155 @@
+// Command bench measures what stsmapd costs, and prints the table of README's section "How fast". `make bench` runs it:
+//
+//	go run ./cmd/bench [-only ROW,ROW] [-rounds N] [-remember N] [-quick] [-stsmapd PATH] [-rival DIR]
+//
+// Times depend on the machine and on what else runs on it; ratios much less. So a question's cost is the CPU time that stsmapd
+// takes for it (user and system, by the process's CPU clock), divided by what a server takes that does nothing but answer
+// (package comment of echo.go), in the same round: load on one, load on the other, the first of them changing from round to
+// round. The table has the median of the rounds and their range. A round in which other processes had more than a
+// twentieth of the machine, or the host of a virtual machine took as much, is spoilt; it is repeated, a few times at most. For
+// root, the kernel prefers the measurement to other programs.
+//
+// Everything is real but the Internet: the stsmapd binary with its configuration and store, sockets, DNS packets, TLS. The load
+// (load.go) comes from processes of their own, which keep one question open per connection, as Postfix's SMTP clients do. The DNS
+// server and the policy host (internet.go, policyhost.go) are in this process, as near or far as a row wants them.
+//
+// All of it runs in network, mount and PID namespaces of its own (namespace.go), as root or with the rights of a user namespace:
+// ports are free, no packet leaves, and whatever was started ends with this process, however that ends.
+//
+// The exit code is 0 also when stsmapd is not as fast as it must be: this is a measurement. It is 1 when something could not be
+// measured.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// envProgram says what a process that bench has started is: bench starts itself for each of its programs.
+const envProgram = "STSMAPD_BENCH_PROGRAM"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run is main, and returns the exit code. The tests call it too.
+func run(args []string) int {
+	var err error
+	switch program := os.Getenv(envProgram); program {
+	case "", "outside":
+		err = untilSignal(outside, args)
+	case "inside":
+		err = untilSignal(inside, args)
+	case "echo":
+		err = echo(args)
+	case "load":
+		err = loadProgram(os.Stdin, os.Stdout)
+	default:
+		err = fmt.Errorf("%s=%s: no such program", envProgram, program)
+	}
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	return 1
+}
+
+// untilSignal runs what has to clean up when it is told to end.
+func untilSignal(run func(context.Context, []string) error, args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args)
+}
+
+// options are the command's flags.
+type options struct {
+	only     []string
+	rounds   int
+	quick    bool
+	remember int // domains in the row ten-million; 0: as many as its name says
+	binary   string
+	rival    string
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	var only string
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&only, "only", "", "measure these rows alone, of "+strings.Join(rowNames(), ", "))
+	flags.IntVar(&o.rounds, "rounds", 5, "of which the median is taken")
+	flags.BoolVar(&o.quick, "quick", false, "tiny sizes: shows that all can be measured, and no figure that is worth anything")
+	flags.IntVar(&o.remember, "remember", 0, "so many domains in the row ten-million (default 10000000, which takes 10 minutes to learn)")
+	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary), "the binary to measure (default $STSMAPD_BINARY, else one of this tree)")
+	flags.StringVar(&o.rival, "rival", "", "a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.remember < 0 || o.remember > 10_000_000 {
+		return o, fmt.Errorf("-remember %d: must be between 0 and 10000000", o.remember)
+	}
+	if o.rounds < 1 || o.rounds > 100 {
+		return o, fmt.Errorf("-rounds %d: must be between 1 and 100", o.rounds)
+	}
+	o.only = rowNames()
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	for _, name := range o.only {
+		if !slices.Contains(rowNames(), name) {
+			return o, fmt.Errorf("-only %s: the rows are %s", name, strings.Join(rowNames(), ", "))
+		}
+	}
+	return o, nil
+}
+
+// inside measures, in the namespaces that outside has made.
+func inside(ctx context.Context, args []string) error {
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	if err := enter(); err != nil {
+		return fmt.Errorf("furnishing the namespaces: %w", err)
+	}
+	if !o.quick {
+		if err := comeFirst(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: other programs are not kept back, so more rounds may be spoilt:", err)
+		}
+	}
+	b, err := newBench(o)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	var failed error
+	var table []line
+	for _, row := range rows(b.sizes) {
+		if !slices.Contains(o.only, row.name) || ctx.Err() != nil {
+			continue
+		}
+		lines, err := b.measureAll(ctx, row)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("row %s: %w", row.name, err))
+			fmt.Fprintln(os.Stderr, "bench:", row.name, "failed:", err)
+		}
+		table = append(table, lines...)
+	}
+	if len(table) > 0 {
+		if o.quick {
+			fmt.Println("Figures of -quick are worth nothing: it measures tiny things, not what the table says.")
+		}
+		fmt.Print(format(table))
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return failed
+}

@@ -1,0 +1,264 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
+)
+
+// deliveryCase is a domain, and what must become of a mail for it.
+type deliveryCase struct {
+	name, why string
+	setUp     func(*testing.T, *world.World, *world.Domain) *world.MXHost // returns the host to which Postfix will connect
+	status    string
+	tls       string // "" = without
+	reason    string // a part of the reason for deferring
+	fault     string // a part of what Postfix finds wrong with the certificate
+	check     func(*testing.T, *world.MXHost)
+}
+
+var deliveryCases = []deliveryCase{
+	{
+		name: "valid", why: "enforce, all is well (RFC 8461 section 5)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddMX(t)
+			d.Publish(t, "1", world.Text("enforce", mx.Name))
+			return mx
+		},
+		status: "sent", tls: "Verified", check: sentSNI,
+	},
+	{
+		name: "wildcard", why: "the asterisk stands for the left-most label (section 4.1)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddMX(t)
+			d.Publish(t, "1", world.Text("enforce", "mail.elsewhere.test", "*."+d.Name))
+			return mx
+		},
+		status: "sent", tls: "Verified", check: sentSNI,
+	},
+	{
+		name: "nostarttls", why: "a stripped STARTTLS must stop the mail (section 5)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddPlainMX(t)
+			d.Publish(t, "1", world.Text("enforce", mx.Name))
+			return mx
+		},
+		status: "deferred", reason: "TLS is required, but was not offered", check: nothingInTheClear,
+	},
+	{
+		name: "wrongname", why: "the certificate must name the MX (section 4.2)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddMX(t)
+			mx.SetCertificate(certificate(t)(w.CA.Issue("mail.attacker.test")))
+			d.Publish(t, "1", world.Text("enforce", mx.Name))
+			return mx
+		},
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "hostname mismatch", check: nothingInTheClear,
+	},
+	{
+		name: "expired", why: "the certificate must be in date (section 4.2)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddMX(t)
+			mx.SetCertificate(certificate(t)(w.CA.IssueExpired(mx.Name)))
+			d.Publish(t, "1", world.Text("enforce", mx.Name))
+			return mx
+		},
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "certificate has expired", check: nothingInTheClear,
+	},
+	{
+		name: "untrusted", why: "the certificate must come from a trusted root (section 4.2)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddMX(t)
+			mx.SetCertificate(certificate(t)(w.Untrusted.Issue(mx.Name)))
+			d.Publish(t, "1", world.Text("enforce", mx.Name))
+			return mx
+		},
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "untrusted issuer", check: nothingInTheClear,
+	},
+	{
+		name: "outside", why: "an MX of a forged DNS answer, with a valid certificate of its own, is not in the policy (section 4.1)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			d.Publish(t, "1", world.Text("enforce", "mx1."+d.Name))
+			mx := w.MXHost(t, "mail.attacker-of-"+d.Name, 25)
+			d.SetMX(mx.Name)
+			return mx
+		},
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "hostname mismatch", check: nothingInTheClear,
+	},
+	{
+		name: "testing", why: "mode testing stops nothing (section 5)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddPlainMX(t)
+			d.Publish(t, "1", world.Text("testing", "mx1.elsewhere.test"))
+			return mx
+		},
+		status: "sent", check: sentInTheClear,
+	},
+	{
+		name: "none", why: "mode none stops nothing (sections 5 and 8.3)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			mx := d.AddPlainMX(t)
+			d.Publish(t, "1", world.Text("none"))
+			return mx
+		},
+		status: "sent", check: sentInTheClear,
+	},
+	{
+		name: "nopolicy", why: "a domain without MTA-STS is none of our business",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			return d.AddPlainMX(t)
+		},
+		status: "sent", check: sentInTheClear,
+	},
+	{
+		name: "nofile", why: "a TXT record without a policy file, and nothing remembered: as if there were no MTA-STS (section 3.3)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			d.SetID("1")
+			return d.AddPlainMX(t)
+		},
+		status: "sent", check: sentInTheClear,
+	},
+	{
+		name: "second", why: "a host that fails is as good as unreachable, the next one is tried (section 8.4)",
+		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+			bad, good := d.AddPlainMX(t), d.AddMX(t)
+			d.SetMX(bad.Name, good.Name)
+			d.Publish(t, "1", world.Text("enforce", bad.Name, good.Name))
+			t.Cleanup(func() { nothingInTheClear(t, bad) })
+			return good
+		},
+		status: "sent", tls: "Verified", check: sentSNI,
+	},
+}
+
+func TestDeliveries(t *testing.T) {
+	w := world.Open(t)
+	p, _ := postfixAndDaemon(t, w, "")
+	t.Run("cases", func(t *testing.T) { // ends when all its parallel tests have, and only then Postfix stops
+		for _, c := range deliveryCases {
+			for _, route := range world.Routes() {
+				t.Run(c.name+"/"+string(route), func(t *testing.T) {
+					t.Parallel()
+					d := w.Domain(c.name)
+					mx := c.setUp(t, w, d)
+					checkDelivery(t, p, route, p.Send(t, route, "user", "someone@"+d.Name), mx, c)
+				})
+			}
+		}
+	})
+	noComplaint(t, p)
+}
+
+func TestRelayHostHasItsOwnPolicy(t *testing.T) {
+	w := world.Open(t)
+	cases := []deliveryCase{
+		{
+			name: "valid", why: "the smart host's name is the policy domain (RFC 8461 section 3.4)",
+			setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+				d.Publish(t, "1", world.Text("enforce", d.Name))
+				return w.MXHost(t, d.Name, 2525)
+			},
+			status: "sent", tls: "Verified",
+		},
+		{
+			name: "nostarttls", why: "and it is enforced",
+			setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
+				d.Publish(t, "1", world.Text("enforce", d.Name))
+				return w.PlainMXHost(t, d.Name, 2525)
+			},
+			status: "deferred", reason: "TLS is required, but was not offered", check: nothingInTheClear,
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			relay := w.Domain("relay-" + c.name)
+			mx := c.setUp(t, w, relay)
+			// The policy of the recipient's domain would stop the mail, if it were asked for.
+			recipient := w.Domain("behind")
+			recipient.Publish(t, "1", world.Text("enforce", "mx1.elsewhere.test"))
+			p, _ := postfixAndDaemon(t, w, fmt.Sprintf("[%s]:2525", relay.Name))
+			for _, route := range world.Routes() {
+				checkDelivery(t, p, route, p.Send(t, route, "relayed", "someone@"+recipient.Name), mx, c)
+			}
+			if n := recipient.Policy.Requests(); n != 0 {
+				t.Errorf("%d GETs for the recipient's domain; its policy is the relay host's business", n)
+			}
+			noComplaint(t, p)
+		})
+	}
+}
+
+// postfixAndDaemon starts the machine's Postfix and the stsmapd that it asks.
+func postfixAndDaemon(t *testing.T, w *world.World, relayHost string) (*world.Postfix, *world.Daemon) {
+	t.Helper()
+	return startPair(t, w, world.PostfixConfig{Map: "postfix", RelayHost: relayHost}, world.DaemonConfig{})
+}
+
+func checkDelivery(t *testing.T, p *world.Postfix, route world.Route, queueID string, mx *world.MXHost, c deliveryCase) {
+	t.Helper()
+	got := p.Delivery(t, queueID)
+	if got.Status != c.status || got.TLS != c.tls || got.Relay != mx.Name || got.Route != route ||
+		!strings.Contains(got.Reason, c.reason) || !strings.Contains(got.Fault, c.fault) {
+		t.Errorf("%s:\n got %+v\nwant status %s, relay %s, route %s, TLS %q, a reason with %q, a fault with %q",
+			c.why, got, c.status, mx.Name, route, c.tls, c.reason, c.fault)
+	}
+	if taken := len(mx.Messages()) > 0; taken != (c.status == "sent") {
+		t.Errorf("%s: the MX took %v", c.why, mx.Messages())
+	}
+	if c.check != nil {
+		c.check(t, mx)
+	}
+}
+
+// nothingInTheClear checks what was on the wire: Postfix came, and gave nothing away.
+func nothingInTheClear(t *testing.T, mx *world.MXHost) {
+	t.Helper()
+	if mx.Saw("EHLO") == 0 {
+		t.Error("Postfix never connected, so the test says nothing")
+	}
+	for _, secret := range []string{"MAIL FROM", "RCPT TO", "Subject"} {
+		if mx.Saw(secret) != 0 {
+			t.Errorf("%s was in the clear on the wire", secret)
+		}
+	}
+}
+
+// sentInTheClear checks that a mail for which nothing was asked went as it would without stsmapd. It also shows that
+// nothingInTheClear would find what it looks for.
+func sentInTheClear(t *testing.T, mx *world.MXHost) {
+	t.Helper()
+	if mx.Saw("MAIL FROM") != 1 || mx.Saw("Subject") != 1 {
+		t.Error("the mail was not on the wire")
+	}
+}
+
+// sentSNI checks that the MX was asked for by its name (RFC 8461 section 7.1), and by TLS alone.
+func sentSNI(t *testing.T, mx *world.MXHost) {
+	t.Helper()
+	nothingInTheClear(t, mx)
+	for _, m := range mx.Messages() {
+		if !m.TLS || m.SNI != mx.Name {
+			t.Errorf("a mail came with TLS %v and server name %q, not %q", m.TLS, m.SNI, mx.Name)
+		}
+	}
+}
+
+// noComplaint checks that Postfix found nothing wrong with stsmapd or with its replies: there is no complaint in its log, but
+// for lines that contain one of these texts.
+func noComplaint(t *testing.T, p *world.Postfix, but ...string) {
+	t.Helper()
+	// A busy machine's clock and that of its file systems may be some milliseconds apart; Postfix notices.
+	but = append(but, "warning: file system clock is", "warning: resetting file time stamps")
+	for line := range strings.Lines(p.Log(t)) {
+		if containsAny(line, "malformed", "invalid attribute", "Invalid", "warning:", "error:", "fatal:", "panic:") && !containsAny(line, but...) {
+			t.Errorf("Postfix complains: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+func containsAny(line string, texts ...string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) })
+}

@@ -1,0 +1,102 @@
+// Package docs tests what SECURITY.md says of the tree, so that it goes on being true.
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../../../.."
+
+// TestNamedTests: every test that SECURITY.md names is there.
+func TestNamedTests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, found := range declared.FindAllSubmatch(source, -1) {
+			have[string(found[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 50 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, name := range named {
+		if !have[name[1]] {
+			t.Errorf("%s is named, and is not there", name[1])
+		}
+	}
+	for _, path := range regexp.MustCompile("`((?:resolver|socketmap|cache|cmd|packaging)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1) {
+		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
+			t.Errorf("%s is named, and is not there", path[1])
+		}
+	}
+}
+
+// licences are those that a module may have, and a text that only such a licence has.
+func licences() map[string]*regexp.Regexp {
+	return map[string]*regexp.Regexp{
+		"MIT":        regexp.MustCompile(`(?s)Permission is hereby granted, free of charge.*WITHOUT WARRANTY OF ANY KIND`),
+		"BSD":        regexp.MustCompile(`(?s)Redistribution and use in source and binary forms.*THIS SOFTWARE IS PROVIDED`),
+		"Apache 2.0": regexp.MustCompile(`(?s)Apache License\s+Version 2\.0, January 2004.*TERMS AND CONDITIONS`),
+	}
+}
+
+// TestLicences: each module that the binary is linked with has a licence that lets it be given to anyone.
+func TestLicences(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Dir}}{{end}}{{end}}", "./cmd/stsmapd")
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	modules := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if path, dir, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
+			modules[path] = dir
+		}
+	}
+	if len(modules) < 10 {
+		t.Fatalf("only %d modules: %v", len(modules), modules)
+	}
+	for path, dir := range modules {
+		files, err := filepath.Glob(filepath.Join(dir, "LICEN[SC]E*"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s: no licence (%v)", path, err)
+			continue
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Error(err)
+			}
+			kind := ""
+			for name, has := range licences() {
+				if has.Match(text) {
+					kind = name
+				}
+			}
+			if kind == "" {
+				t.Errorf("%s: %s is a licence of no kind that is allowed", path, filepath.Base(file))
+			}
+			t.Logf("%s: %s", path, kind)
+		}
+	}
+}

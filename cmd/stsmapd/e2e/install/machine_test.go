@@ -1,0 +1,165 @@
+package install
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
+)
+
+//go:embed boot.sh
+var bootScript string
+
+// commandLimit ends a command in a machine that hangs; apt-get takes its time on a busy computer.
+const commandLimit = 2 * testkit.Hang
+
+// machine is a system that runs.
+type machine struct {
+	pid    int
+	shared string // the directory that is its /test
+	log    *bytes.Buffer
+}
+
+// boot starts a system of this folder of chroot.sh's; it ends with the test, and nothing of it stays.
+func boot(t *testing.T, folder string) *machine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		testkit.Skip(t, "not root, so no system to install on")
+	}
+	base := testkit.Folder(t, folder)
+	m := &machine{shared: t.TempDir(), log: &bytes.Buffer{}}
+	cmd := exec.Command("/bin/sh", "-c", bootScript, "boot.sh", base, m.shared)
+	cmd.Stdout, cmd.Stderr = m.log, m.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
+			unix.CLONE_NEWCGROUP,
+		UseCgroupFD: true, CgroupFD: cgroup(t), Pdeathsig: syscall.SIGKILL,
+	}
+	runtime.LockOSThread() // Pdeathsig is the death of this thread
+	t.Cleanup(runtime.UnlockOSThread)
+	if err := cmd.Start(); err != nil {
+		testkit.Skip(t, "no system can be started here: "+err.Error())
+	}
+	m.pid = cmd.Process.Pid
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }() // it is killed
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // and all that run in it
+		<-ended
+		if t.Failed() {
+			t.Logf("the system said:\n%s", m.log)
+		}
+	})
+	testkit.Eventually(t, testkit.Hang, "the system to be up", func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("the system has ended:\n%s", m.log)
+		default:
+		}
+		state, _ := m.try(`systemctl is-system-running`)
+		return strings.HasPrefix(state, "running") || strings.HasPrefix(state, "degraded") // without some of the kernel's file systems
+	})
+	return m
+}
+
+// cgroup makes a control group for a system, and returns it open.
+func cgroup(t *testing.T) int {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		if fields[2] != "cgroup2" {
+			continue
+		}
+		dir, err := os.MkdirTemp(fields[1], "stsmapd-test-")
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			unix.Close(fd)
+			testkit.Eventually(t, testkit.Hang, "the end of the system's control groups", func() bool { return removeGroups(dir) == nil })
+		})
+		return fd
+	}
+	testkit.Skip(t, "no control groups (cgroup2) to start a system in")
+	return 0
+}
+
+// removeGroups removes a control group with all below it, when nothing runs in them any more.
+func removeGroups(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeGroups(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return unix.Rmdir(dir)
+}
+
+// try runs a shell script in the system, and returns what it says.
+func (m *machine) try(script string) (output string, err error) {
+	cmd := exec.Command("nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-n", "-u", "-i", "-C", "--", "/bin/sh", "-c", script)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	late := time.AfterFunc(commandLimit, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	err = cmd.Wait()
+	return strings.ReplaceAll(out.String(), "\r\n", "\n"), err // apt-get gives dpkg a terminal
+}
+
+// run is try for what must succeed.
+func (m *machine) run(t *testing.T, script string) string {
+	t.Helper()
+	out, err := m.try(script)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return out
+}
+
+// want runs a script that must succeed and print this.
+func (m *machine) want(t *testing.T, script, want string) {
+	t.Helper()
+	if got := strings.TrimSpace(m.run(t, script)); got != strings.TrimSpace(want) {
+		t.Errorf("%s:\n%s\nwant\n%s", script, got, want)
+	}
+}
+
+// fails runs a script that must not succeed.
+func (m *machine) fails(t *testing.T, why, script string) {
+	t.Helper()
+	if out, err := m.try(script); err == nil {
+		t.Errorf("%s: %s succeeds\n%s", why, script, out)
+	}
+}

@@ -1,0 +1,279 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
+)
+
+// stranger is a user who is not the one that runs the tests.
+const stranger = 12345
+
+// product is what `make release` makes of a copy of the source.
+type product struct {
+	source, release string
+	later           string // of the shared product: a Debian package of the same with a later version
+}
+
+// errNoGit: the source is not in a git repository, so that it has no version.
+var errNoGit = errors.New("the source is no git repository")
+
+// released is the product that all tests share.
+var released = sync.OnceValues(func() (product, error) {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return product{}, err
+	}
+	source := filepath.Join(dir, "source")
+	if err := copySource(source); err != nil {
+		return product{}, err
+	}
+	p, err := makeRelease(source)
+	if err != nil {
+		return p, err
+	}
+	p.later = filepath.Join(dir, "later.deb")
+	return p, p.upgrade()
+})
+
+func TestMain(m *testing.M) { os.Exit(inScratch(m.Run)) }
+
+// inScratch runs the tests with a directory for all their temporary files.
+func inScratch(run func() int) int {
+	dir, err := os.MkdirTemp("", "stsmapd-install-")
+	if err == nil {
+		err = os.Setenv("TMPDIR", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	return run()
+}
+
+// shared returns the product that all tests share.
+func shared(t *testing.T) product {
+	t.Helper()
+	p, err := released()
+	if errors.Is(err, errNoGit) {
+		testkit.Skip(t, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// makeRelease runs `make release` in a copy of the source.
+func makeRelease(dir string) (product, error) {
+	p := product{source: dir, release: filepath.Join(dir, "build", "release")}
+	return p, p.command("make", "release")
+}
+
+// upgrade makes p.later.
+func (p product) upgrade() error {
+	binary, err := os.ReadFile(filepath.Join(p.release, "stsmapd_linux_"+runtime.GOARCH))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(p.source, "build", "package", "stsmapd"), binary, 0o755); err != nil {
+		return err
+	}
+	return p.command("env", "VERSION=v99.0.0", "ARCH="+runtime.GOARCH, "go", "tool", "-modfile=packaging/tools/go.mod", "nfpm", "package",
+		"-f", "packaging/nfpm.yaml", "-p", "deb", "-t", p.later)
+}
+
+// copySource copies the files of the source, with what is not committed yet, and its repository.
+func copySource(dir string) error {
+	root, err := filepath.Abs("../../../..")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(root, ".git")); errors.Is(err, fs.ErrNotExist) {
+		return errNoGit
+	}
+	git := exec.Command("git", "-c", "safe.directory="+root, "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	names, err := git.Output()
+	if err != nil {
+		return fmt.Errorf("git ls-files: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	args := []string{"-a", "--parents", ".git"}
+	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
+		if _, err := os.Lstat(filepath.Join(root, name)); err == nil { // it may have been removed and not committed
+			args = append(args, name)
+		}
+	}
+	cp := exec.Command("cp", append(args, dir)...)
+	cp.Dir = root
+	if out, err := cp.CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// command runs a program in the source.
+func (p product) command(program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Dir = p.source
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "MAKE") || strings.HasPrefix(s, "MFLAGS") })
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// file is the one file of the product whose name matches.
+func (p product) file(t *testing.T, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(p.release, pattern))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the files %s of the release are %q: %v", pattern, found, err)
+	}
+	return found[0]
+}
+
+// TestReleaseIsReproducible: the same source in another directory, of another user, later, makes the same bits.
+func TestReleaseIsReproducible(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		testkit.Skip(t, "not root, so no files of another user")
+	}
+	first := shared(t)
+	dir := filepath.Join(t.TempDir(), "elsewhere", "stsmapd")
+	if err := copySource(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("chown", "-R", fmt.Sprint(stranger), dir).Run(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := makeRelease(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := readDir(t, first.release), readDir(t, second.release)
+	if len(one) != 7 || len(other) != len(one) {
+		t.Fatalf("the release has %d files, and later %d; want two binaries, two Debian packages, two RPMs and their sums", len(one), len(other))
+	}
+	for name, text := range one {
+		if other[name] != text {
+			t.Errorf("%s differs", name)
+		}
+	}
+	if err := (product{source: second.release}).command("sha256sum", "--check", "--strict", "SHA256SUMS"); err != nil {
+		t.Error(err)
+	}
+}
+
+func readText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func readDir(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, e := range entries {
+		files[e.Name()] = readText(t, filepath.Join(dir, e.Name()))
+	}
+	return files
+}
+
+// TestVersion: the package has the version that the program says.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	p := shared(t)
+	said, err := exec.Command(p.file(t, "stsmapd_linux_"+runtime.GOARCH), "version").Output()
+	fields := strings.Fields(string(said))
+	if err != nil || len(fields) != 4 {
+		t.Fatalf("stsmapd version: %v\n%s", err, said)
+	}
+	packaged, err := exec.Command("dpkg-deb", "-f", p.file(t, "*_"+runtime.GOARCH+".deb"), "Version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(filepath.Join(p.source, ".git")); err == nil && info.Mode().IsRegular() {
+		t.Logf("a git worktree, in which go build finds no version: the program says %s, the package %s", fields[1], packaged)
+		return
+	}
+	if want := strings.Replace(strings.TrimPrefix(fields[1], "v"), "-", "~", 1) + "-1\n"; string(packaged) != want {
+		t.Errorf("the program says %s, and the package is of version %s", fields[1], packaged)
+	}
+}
+
+// TestLintian: Debian's judge of packages finds nothing.
+func TestLintian(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("lintian"); err != nil {
+		testkit.Missing(t, "no lintian")
+	}
+	p := shared(t)
+	for _, arch := range []string{"amd64", "arm64"} {
+		if err := p.command("lintian", "--allow-root", "--fail-on", "error,warning", p.file(t, "*_"+arch+".deb")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// debiansOwn are files that have no place in an RPM, or another one.
+var debiansOwn = regexp.MustCompile(`^/etc/ca-certificates/|^/usr/share/lintian/|/changelog\S*\.gz$|/copyright$|^/usr/share/zsh/`)
+
+// TestRPM: the RPM has in it what the Debian package has, but for what is Debian's own.
+func TestRPM(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("rpm"); err != nil {
+		testkit.Missing(t, "no rpm")
+	}
+	p := shared(t)
+	list := func(program string, args ...string) (names []string) {
+		out, err := exec.Command(program, args...).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", program, err)
+		}
+		return strings.Fields(string(out))
+	}
+	for _, arch := range []string{"x86_64", "aarch64"} {
+		rpm := p.file(t, "*."+arch+".rpm")
+		if err := p.command("rpm", "--checksig", "--nosignature", rpm); err != nil {
+			t.Error(err)
+		}
+		files := list("rpm", "-qpl", rpm)
+		if got := list("rpm", "-qpc", rpm); !slices.Equal(got, []string{"/etc/stsmapd/stsmapd.toml"}) {
+			t.Errorf("configuration files of the RPM: %q", got)
+		}
+		wanted := []string{"/usr/lib/systemd/system/stsmapd-roots.path", "/usr/lib/systemd/system/stsmapd-roots.service",
+			"/usr/lib/systemd/system/stsmapd.service.d/roots.conf", "/usr/share/zsh/site-functions/_stsmapd"}
+		for line := range strings.Lines(readText(t, "testdata/files.txt")) {
+			if name := strings.Fields(line)[2]; !debiansOwn.MatchString(name) {
+				wanted = append(wanted, name)
+			}
+		}
+		for _, name := range wanted {
+			if !slices.Contains(files, name) {
+				t.Errorf("%s: no %s", filepath.Base(rpm), name)
+			}
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package torture
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
+)
+
+func storeFaults() []fault {
+	return []fault{
+		{name: "store corrupted while stopped", run: corruptStopped},
+		{name: "store corrupted while running", run: corruptRunning},
+		{name: "store truncated", run: truncated},
+		{name: "store deleted under the daemon", run: deleted},
+		{name: "state directory removed", run: removed},
+	}
+}
+
+// image is the file of a sound store, and where its contents end.
+type image struct {
+	bytes []byte
+	used  int64
+}
+
+// image ends the daemon and returns its store: with long policies and short ones, some of them changed, some forgotten, so that the file
+// has branches, long pages and free pages with what was there before.
+func (r *rig) image(t *testing.T) image {
+	t.Helper()
+	var gone, long []string
+	for i, domain := range r.oracle.Known() {
+		was, _ := r.p.Of(domain)
+		switch i % 4 {
+		case 0:
+			gone = append(gone, domain)
+		case 1:
+			long = append(long, domain)
+			r.p.Publish(domain, world.Publication{ID: was.ID + 1, Policy: was.Policy + 1, Length: i * 100})
+		}
+	}
+	r.d.Forget(t, gone...)
+	for _, domain := range gone {
+		r.oracle.Forget(domain)
+		r.p.Withdraw(domain)
+	}
+	a := NewAsker(r.oracle, r.d.Address)
+	defer a.Close()
+	for _, domain := range long {
+		world.Eventually(t, recoveryLimit, "the new policy of "+domain, func() bool {
+			answer, err := a.Ask(domain)
+			return err == nil && world.PolicyOf(domain, answer) == 2
+		})
+	}
+	r.d.Signal(t, syscall.SIGTERM)
+	r.d.Wait(t)
+	bytes, err := os.ReadFile(r.d.Store())
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := int64(len(bytes))
+	for used > 0 && bytes[used-1] == 0 { // the file is longer than what is in it
+		used--
+	}
+	return image{bytes, used}
+}
+
+// restore puts the sound store in place again, and lets the oracle forget what was learnt since.
+func (r *rig) restore(t *testing.T, sound image, known []string) {
+	t.Helper()
+	if err := os.RemoveAll(r.d.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(r.d.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.d.Store(), sound.bytes, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keep := map[string]bool{}
+	for _, domain := range known {
+		keep[domain] = true
+	}
+	for _, domain := range r.oracle.Known() {
+		if !keep[domain] {
+			r.oracle.Forget(domain)
+		}
+	}
+}
+
+// corrupt strews random bytes over the store's file, half of them where the structure of a page is.
+func (r *rig) corrupt(t *testing.T, sound image, random *rand.Rand) {
+	t.Helper()
+	f, err := os.OpenFile(r.d.Store(), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	page := int64(os.Getpagesize())
+	for range 1 + random.IntN(20) {
+		at := random.Int64N(sound.used)
+		if random.IntN(2) == 0 {
+			at = at/page*page + random.Int64N(128)
+		}
+		if _, err := f.WriteAt([]byte{byte(random.Uint32())}, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// corruptStopped: the daemon starts on every damaged store. The internet is there, so that what the damage has destroyed is looked
+// up anew before the answer; what it has not is answered as it was.
+func corruptStopped(t *testing.T, r *rig) {
+	sound := r.image(t)
+	known := r.oracle.Known()
+	served := r.p.Served.Load()
+	for seed := range uint64(rounds(500, 50)) {
+		r.restore(t, sound, known)
+		r.corrupt(t, sound, rand.New(rand.NewPCG(seed, 1)))
+		r.injected++
+		end := time.Now()
+		r.d.Start(t)
+		r.ask(t, known[0])
+		r.recovery = max(r.recovery, time.Since(end))
+		r.all(t, known, fmt.Sprintf("seed %d", seed))
+		r.learn(t, 1)
+		r.kill(t)
+	}
+	r.destroyed(r.p.Served.Load()-served-int64(r.injected), len(known))
+}
+
+// corruptRunning: the same under a daemon that has read a part of it, and that has to write.
+func corruptRunning(t *testing.T, r *rig) {
+	sound := r.image(t)
+	known := r.oracle.Known()
+	served := r.p.Served.Load()
+	for seed := range uint64(rounds(500, 50)) {
+		r.restore(t, sound, known)
+		r.d.Start(t)
+		r.all(t, known[:len(known)/3], fmt.Sprintf("seed %d", seed))
+		r.corrupt(t, sound, rand.New(rand.NewPCG(seed, 2)))
+		r.injected++
+		end := time.Now()
+		r.recovers(t, end)
+		r.all(t, known, fmt.Sprintf("seed %d", seed))
+		r.kill(t)
+		r.d.Start(t)
+		r.all(t, known, fmt.Sprintf("seed %d, after a restart", seed))
+		r.kill(t)
+	}
+	r.destroyed(r.p.Served.Load()-served-int64(r.injected), len(known))
+}
+
+// all asks for all these domains with the internet there: each must be answered with a policy.
+func (r *rig) all(t *testing.T, domains []string, when string) {
+	t.Helper()
+	a := NewAsker(r.oracle, r.d.Address)
+	defer a.Close()
+	before := r.oracle.Tally()
+	if _, err := a.Ask(domains...); err != nil {
+		t.Fatalf("%s: %v; log:\n%s", when, err, r.d.Log)
+	}
+	if after := r.oracle.Tally(); after.Policies-before.Policies-(after.Wrong-before.Wrong) < len(domains) {
+		t.Errorf("%s: not all %d domains were answered: %q; log:\n%s", when, len(domains), after.Faults, r.d.Log)
+	}
+}
+
+// destroyed notes how many policies had to be looked up anew, of so many in each store.
+func (r *rig) destroyed(anew int64, each int) {
+	r.note = fmt.Sprintf("%.1f %% of the policies were looked up anew before the answer", 100*float64(anew)/float64(r.injected*each))
+}
+
+// truncated cuts the file at a random place, under a daemon and between two.
+func truncated(t *testing.T, r *rig) {
+	r.restart(t)
+	for i := range rounds(20, 4) {
+		known := r.oracle.Known()
+		running := i%2 == 0
+		if !running {
+			r.kill(t)
+		}
+		info, err := os.Stat(r.d.Store())
+		if err == nil {
+			err = os.Truncate(r.d.Store(), rand.Int64N(info.Size()))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.injected++
+		end := time.Now()
+		if !running {
+			r.d.Start(t)
+		}
+		r.all(t, known, "after the cut") // not all is in memory: what is lost is looked up anew
+		r.recovers(t, end)
+		r.goesOn(t)
+	}
+}
+
+// goesOn is the end of a fault that has destroyed the store under a daemon that had read all of it: the store soon has it again, and
+// what is learnt from now on, for the next daemon.
+func (r *rig) goesOn(t *testing.T) {
+	t.Helper()
+	r.learn(t, 20)
+	world.Eventually(t, recoveryLimit, "the store to have all again", func() bool {
+		log := r.d.Log.String()
+		begun := max(strings.LastIndex(log, "event=store_corrupt"), strings.LastIndex(log, "event=store_replaced"))
+		return strings.LastIndex(log, "event=store_renewed") >= begun // both -1: the damage was none
+	})
+	r.census(t)
+}
+
+// deleted takes the file away. What the daemon has in memory is answered with the internet dead.
+func deleted(t *testing.T, r *rig) {
+	for range rounds(10, 3) {
+		known := r.oracle.Known()
+		if err := os.Remove(r.d.Store()); err != nil {
+			t.Fatal(err)
+		}
+		r.injected++
+		end := time.Now()
+		r.remembers(t, known)
+		r.recovers(t, end)
+		r.remembers(t, known)
+		r.goesOn(t)
+	}
+}
+
+// removed takes the state directory away, with all that is in it.
+func removed(t *testing.T, r *rig) {
+	for range rounds(10, 3) {
+		known := r.oracle.Known()
+		if err := os.RemoveAll(r.d.StateDir); err != nil {
+			t.Fatal(err)
+		}
+		r.injected++
+		end := time.Now()
+		r.remembers(t, known)
+		r.recovers(t, end)
+		r.remembers(t, known)
+		r.goesOn(t)
+	}
+}

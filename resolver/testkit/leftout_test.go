@@ -1,0 +1,68 @@
+package testkit
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestCoverage: `make test` skips or shortens and notes it, `make test-all` does all. CI makes no difference to that.
+func TestCoverage(t *testing.T) {
+	for _, c := range []struct {
+		why, all string
+		ran      bool
+		many     int
+		noted    string
+	}{
+		{"make test", "", false, 20, "ONLY IN make test-all: TestCoverage/make_test/one: a thing\n" +
+			"ONLY IN make test-all: TestCoverage/make_test/many: 200 things, here 20\n"},
+		{"make test-all", "1", true, 200, ""},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "noted")
+			t.Setenv(fileEnv, file)
+			t.Setenv(allEnv, c.all)
+			t.Setenv("CI", "true")
+			ran, many := false, 0
+			t.Run("one", func(t *testing.T) { AllOnly(t, "a thing"); ran = true })
+			t.Run("many", func(t *testing.T) { many = Sample(t, "things", 200, 20) })
+			noted, err := os.ReadFile(file)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			if ran != c.ran || many != c.many || string(noted) != c.noted {
+				t.Errorf("ran: %v, %d of many; noted:\n%s", ran, many, noted)
+			}
+		})
+	}
+}
+
+// TestFolder: a folder that this run does not cover is not looked for, and what is there is found where chroot.sh makes
+// it.
+func TestFolder(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	t.Setenv(fileEnv, "")
+	t.Setenv(allEnv, "")
+	want := filepath.Join(cache, "stsmapd-test", InFolder)
+	if err := os.MkdirAll(filepath.Join(want, "usr"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := Folder(t, InFolder); got != want {
+		t.Errorf("the folder is %s, want %s", got, want)
+	}
+	t.Run("another", func(t *testing.T) {
+		Folder(t, "debian-sid")
+		t.Error("a folder of make test-all was looked for")
+	})
+}
+
+// TestNote: what is missing has another line, on which packaging/tools/test.sh fails with CI=true.
+func TestNote(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "noted")
+	t.Setenv(fileEnv, file)
+	Note("a part: no program")
+	if noted, err := os.ReadFile(file); err != nil || string(noted) != "NOT TESTED: a part: no program\n" {
+		t.Errorf("noted %q, %v", noted, err)
+	}
+}
