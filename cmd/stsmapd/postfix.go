@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor/examine"
 )
 
 // exitToDo is the exit code of postfix when something is to be done.
@@ -57,7 +56,7 @@ type postfixDoctor struct {
 	in            io.Reader
 	out, messages io.Writer
 
-	postfix   examine.Postfix
+	postfix   doctor.Postfix
 	listeners []string
 }
 
@@ -77,7 +76,7 @@ func (d *postfixDoctor) run(ctx context.Context) error {
 		d.listeners = c.Listen
 	}
 	var err error
-	if d.postfix, err = examine.Find(d.directory); err != nil {
+	if d.postfix, err = doctor.FindPostfix(d.directory); err != nil {
 		return &exitCode{exitError, err}
 	}
 	report, err := d.examine(ctx)

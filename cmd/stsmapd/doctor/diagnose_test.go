@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	ask  = "socketmap:inet:127.0.0.1:8461:"
+	ourMap  = "socketmap:inet:127.0.0.1:8461:"
 	jail = "/var/spool/postfix"
 )
 
@@ -55,44 +55,44 @@ func TestDiagnoseFeatures(t *testing.T) {
 		{"a release candidate of 3.4 knows servername", sound("3.4.0-RC1"), nil, nil},
 		{"a version in words is taken for a current one", sound("3.11.7").set("mail_version", "experimental"), nil, nil},
 
-		{"3.3 does not know servername", sound("3.3.22").maps(ask + "sts"),
-			[]string{"error unknown-attributes"}, lines{policyMaps: ask + "sts+nosni"}},
-		{"3.3 knows neither servername nor the policy attributes", sound("3.3.22").maps(ask + "QUERYwithTLSRPT"),
-			[]string{"error unknown-attributes", "error unknown-attributes", "error dane-not-done"}, lines{policyMaps: ask + "sts+nosni"}},
-		{"3.9 does not know the policy attributes", sound("3.9.1").maps(ask + "sts+tlsrpt+strict"),
-			[]string{"error unknown-attributes"}, lines{policyMaps: ask + "sts+strict"}},
-		{"3.10 does", sound("3.10.0").maps(ask + "sts"), []string{"warning no-tlsrpt"}, lines{policyMaps: ask + "sts+tlsrpt"}},
-		{"so does 3.11, which is better off with them", sound("3.11.7").maps(ask + "sts+defer"),
-			[]string{"warning no-tlsrpt"}, lines{policyMaps: ask + "sts+tlsrpt+defer"}},
-		{"3.11 can do SNI", sound("3.11.7").maps(ask + "sts+tlsrpt+nosni"), []string{"warning nosni-needless"}, lines{policyMaps: ask + "sts+tlsrpt"}},
+		{"3.3 does not know servername", sound("3.3.22").maps(ourMap + "sts"),
+			[]string{"error unknown-attributes"}, lines{policyMaps: ourMap + "sts+nosni"}},
+		{"3.3 knows neither servername nor the policy attributes", sound("3.3.22").maps(ourMap + "QUERYwithTLSRPT"),
+			[]string{"error unknown-attributes", "error unknown-attributes", "error dane-not-done"}, lines{policyMaps: ourMap + "sts+nosni"}},
+		{"3.9 does not know the policy attributes", sound("3.9.1").maps(ourMap + "sts+tlsrpt+strict"),
+			[]string{"error unknown-attributes"}, lines{policyMaps: ourMap + "sts+strict"}},
+		{"3.10 does", sound("3.10.0").maps(ourMap + "sts"), []string{"warning no-tlsrpt"}, lines{policyMaps: ourMap + "sts+tlsrpt"}},
+		{"so does 3.11, which is better off with them", sound("3.11.7").maps(ourMap + "sts+defer"),
+			[]string{"warning no-tlsrpt"}, lines{policyMaps: ourMap + "sts+tlsrpt+defer"}},
+		{"3.11 can do SNI", sound("3.11.7").maps(ourMap + "sts+tlsrpt+nosni"), []string{"warning nosni-needless"}, lines{policyMaps: ourMap + "sts+tlsrpt"}},
 		{"3.11 told to ignore the MX patterns", sound("3.11.7").set(mxPatterns, "no"), []string{"warning mx-patterns-off"}, lines{mxPatterns: "yes"}},
-		{"a first week", sound("3.7.11").maps(ask + "sts+shadow"), []string{"note shadow"}, nil},
-		{"another daemon's map name is as good", sound("3.7.11").maps(ask + "postfix"), nil, nil},
-		{"another's, in its own capitals", dane("3.7.11").maps(ask + "query"), nil, nil},
-		{"the same, asking for attributes", dane("3.11.7").maps(ask + "QUERYwithTLSRPT"), nil, nil},
+		{"a first week", sound("3.7.11").maps(ourMap + "sts+shadow"), []string{"note shadow"}, nil},
+		{"another daemon's map name is as good", sound("3.7.11").maps(ourMap + "postfix"), nil, nil},
+		{"another's, in its own capitals", dane("3.7.11").maps(ourMap + "query"), nil, nil},
+		{"the same, asking for attributes", dane("3.11.7").maps(ourMap + "QUERYwithTLSRPT"), nil, nil},
 		{"a misspelt name",
-			sound("3.11.7").maps(ask + "sts+tlsrtp+strict"), []string{"error unknown-map-name"}, lines{policyMaps: ask + "sts+tlsrpt+strict"}},
-		{"a name that stsmapd refuses, whatever we think", sound("3.7.11").maps(ask+"sts+defer").answer(usual, UnknownMap, "sts+defer"),
+			sound("3.11.7").maps(ourMap + "sts+tlsrtp+strict"), []string{"error unknown-map-name"}, lines{policyMaps: ourMap + "sts+tlsrpt+strict"}},
+		{"a name that stsmapd refuses, whatever we think", sound("3.7.11").maps(ourMap+"sts+defer").answer(usual, UnknownMap, "sts+defer"),
 			[]string{"error unknown-map-name"}, nil},
 
-		{"DANE, as it should be", dane("3.7.11").maps(ask + "sts+dane"), nil, nil},
-		{"mandatory DANE, as it should be", dane("3.11.7").set(securityLevel, "dane-only").maps(ask + "sts+dane+tlsrpt"), nil, nil},
-		{"DANE that stsmapd is not told of", dane("3.7.11"), []string{"error dane-not-told"}, lines{policyMaps: ask + "sts+dane"}},
-		{"in capitals", dane("3.7.11").set(securityLevel, "DANE"), []string{"error dane-not-told"}, lines{policyMaps: ask + "sts+dane"}},
-		{"DANE without DNSSEC", dane("3.7.11").maps(ask+"sts+dane").set(dnsSupport, "enabled"),
+		{"DANE, as it should be", dane("3.7.11").maps(ourMap + "sts+dane"), nil, nil},
+		{"mandatory DANE, as it should be", dane("3.11.7").set(securityLevel, "dane-only").maps(ourMap + "sts+dane+tlsrpt"), nil, nil},
+		{"DANE that stsmapd is not told of", dane("3.7.11"), []string{"error dane-not-told"}, lines{policyMaps: ourMap + "sts+dane"}},
+		{"in capitals", dane("3.7.11").set(securityLevel, "DANE"), []string{"error dane-not-told"}, lines{policyMaps: ourMap + "sts+dane"}},
+		{"DANE without DNSSEC", dane("3.7.11").maps(ourMap+"sts+dane").set(dnsSupport, "enabled"),
 			[]string{"error dane-without-dnssec"}, lines{dnsSupport: "dnssec"}},
 		{"DANE without DNSSEC, and stsmapd not told", sound("3.7.11").set(securityLevel, "dane"),
-			[]string{"error dane-not-told", "error dane-without-dnssec"}, lines{policyMaps: ask + "sts+dane", dnsSupport: "dnssec"}},
-		{"DANE, but hosts looked up elsewhere", dane("3.7.11").maps(ask+"sts+dane").set(hostLookup, "native"),
+			[]string{"error dane-not-told", "error dane-without-dnssec"}, lines{policyMaps: ourMap + "sts+dane", dnsSupport: "dnssec"}},
+		{"DANE, but hosts looked up elsewhere", dane("3.7.11").maps(ourMap+"sts+dane").set(hostLookup, "native"),
 			[]string{"error dane-without-dns"}, lines{hostLookup: "dns, native"}},
-		{"DANE, but failing MX lookups ignored", dane("3.7.11").maps(ask+"sts+dane").set(ignoreMX, "yes"),
+		{"DANE, but failing MX lookups ignored", dane("3.7.11").maps(ourMap+"sts+dane").set(ignoreMX, "yes"),
 			[]string{"error dane-without-mx-errors"}, lines{ignoreMX: "no"}},
 		{"told of DANE, which Postfix cannot do",
-			sound("3.7.11").maps(ask + "sts+dane"), []string{"error dane-not-done"}, lines{policyMaps: ask + "sts"}},
-		{"told of DANE, which Postfix could do", sound("3.7.11").maps(ask+"sts+dane").set(dnsSupport, "dnssec"),
+			sound("3.7.11").maps(ourMap + "sts+dane"), []string{"error dane-not-done"}, lines{policyMaps: ourMap + "sts"}},
+		{"told of DANE, which Postfix could do", sound("3.7.11").maps(ourMap+"sts+dane").set(dnsSupport, "dnssec"),
 			[]string{"warning level-not-dane"}, lines{securityLevel: "dane"}},
 		{"told of DANE, which comes by policy only, above a stronger level",
-			sound("3.7.11").maps(ask+"sts+dane").set(dnsSupport, "dnssec").set(securityLevel, "encrypt"), nil, nil},
+			sound("3.7.11").maps(ourMap+"sts+dane").set(dnsSupport, "dnssec").set(securityLevel, "encrypt"), nil, nil},
 	} {
 		t.Run(c.why, c.run)
 	}
@@ -100,7 +100,7 @@ func TestDiagnoseFeatures(t *testing.T) {
 
 func TestDiagnoseTables(t *testing.T) {
 	const rivalMap = "socketmap:inet:127.0.0.1:8642:QUERY"
-	mine := ask + "sts"
+	mine := ourMap + "sts"
 	for _, c := range []diagnosisCase{
 		{"nothing yet", sound("3.7.11").maps(""), []string{"error no-map"}, lines{policyMaps: mine}},
 		{"nothing yet, 3.3", sound("3.3.1").maps(""), []string{"error no-map"}, lines{policyMaps: mine + "+nosni"}},
@@ -122,7 +122,7 @@ func TestDiagnoseTables(t *testing.T) {
 			sound("3.7.11").maps(mine+", hash:/gone").table("hash:/gone", TableBroken), []string{"error table-broken"}, nil},
 		{"a socketmap that is none of ours, without a name",
 			sound("3.7.11").maps(mine + ", socketmap:unix:/run/other"), []string{"error table-broken"}, nil},
-		{"asked twice", sound("3.7.11").maps(mine + " " + ask + "sts+strict"), []string{"warning two-maps"}, lines{policyMaps: mine}},
+		{"asked twice", sound("3.7.11").maps(mine + " " + ourMap + "sts+strict"), []string{"warning two-maps"}, lines{policyMaps: mine}},
 		{"another daemon that is there, first", sound("3.7.11").maps(rivalMap+", "+mine).answer("inet:127.0.0.1:8642", OtherMap, "QUERY"),
 			[]string{"warning other-daemon"}, lines{policyMaps: mine}},
 		{"another daemon that is gone, last", sound("3.7.11").maps(mine+", "+rivalMap).answer("inet:127.0.0.1:8642", Nobody, "QUERY"),
@@ -130,7 +130,7 @@ func TestDiagnoseTables(t *testing.T) {
 		{"another daemon alone: ours takes its place",
 			sound("3.7.11").maps("hash:/a, "+rivalMap+", hash:/b").answer("inet:127.0.0.1:8642", OtherMap, "QUERY"),
 			[]string{"error no-map", "warning other-daemon"}, lines{policyMaps: "hash:/a, " + mine + ", hash:/b"}},
-		{"another daemon at our port, its zone of another name", sound("3.7.11").maps(ask+"strictzone").answer(usual, OtherMap, "strictzone", "sts"),
+		{"another daemon at our port, its zone of another name", sound("3.7.11").maps(ourMap+"strictzone").answer(usual, OtherMap, "strictzone", "sts"),
 			[]string{"error no-map", "warning other-daemon"}, lines{policyMaps: mine}},
 		{"a socketmap of the administrator's own",
 			sound("3.7.11").maps("socketmap:inet:10.0.0.1:99:tls, "+mine).answer("inet:10.0.0.1:99", OtherMap, "tls"),
@@ -162,7 +162,7 @@ func TestDiagnoseConnection(t *testing.T) {
 		{"stsmapd is down", sound("3.7.11").answer(usual, Nobody, "sts"), []string{"error nobody-answers"}, nil},
 		{"somebody else took its port", sound("3.7.11").answer(usual, NoSocketmap, "sts"), []string{"error wrong-listener"}, nil},
 		{"stsmapd has moved", sound("3.7.11").maps("socketmap:inet:127.0.0.1:9999:sts+strict").answer("inet:127.0.0.1:9999", Nobody, "sts+strict"),
-			[]string{"error nobody-answers"}, lines{policyMaps: ask + "sts+strict"}},
+			[]string{"error nobody-answers"}, lines{policyMaps: ourMap + "sts+strict"}},
 		{"stsmapd runs on another host",
 			sound("3.7.11").maps("socketmap:inet:192.0.2.1:8461:sts").answer("inet:192.0.2.1:8461", Stsmapd, "sts"), nil, nil},
 		{"a name to look up in the chroot, which it can",
@@ -172,19 +172,19 @@ func TestDiagnoseConnection(t *testing.T) {
 			[]string{"warning name-in-chroot"}, nil},
 
 		{"a socket outside of the chroot", ourSocket().socket(jail+socket, jail, SocketMissing).socket(socket, "/", SocketOpen),
-			[]string{"error socket-outside-chroot"}, lines{policyMaps: ask + "sts"}},
+			[]string{"error socket-outside-chroot"}, lines{policyMaps: ourMap + "sts"}},
 		{"a socket without a chroot", ourSocket().chroot("n").socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), nil, nil},
 		{"the default of the chroot column", ourSocket().chroot("-").socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), nil, nil},
 		{"its default for those who have not looked since 2.x", ourSocket().chroot("-").set("compatibility_level", "0").
 			socket(jail+socket, jail, SocketMissing).socket(socket, "/", SocketOpen),
-			[]string{"error socket-outside-chroot"}, lines{policyMaps: ask + "sts"}},
+			[]string{"error socket-outside-chroot"}, lines{policyMaps: ourMap + "sts"}},
 		{"a socket within the chroot", ourSocket().socket(jail+socket, jail, SocketOpen).answer("unix:"+jail+socket, Stsmapd, "sts"), nil, nil},
 		{"no socket anywhere", ourSocket().socket(jail+socket, jail, SocketMissing).socket(socket, "/", SocketMissing),
-			[]string{"error nobody-answers"}, lines{policyMaps: ask + "sts"}},
+			[]string{"error nobody-answers"}, lines{policyMaps: ourMap + "sts"}},
 		{"a socket that Postfix may not use", ourSocket().socket(jail+socket, jail, SocketClosed).answer("unix:"+jail+socket, Stsmapd, "sts"),
-			[]string{"error socket-permission"}, lines{policyMaps: ask + "sts"}},
+			[]string{"error socket-permission"}, lines{policyMaps: ourMap + "sts"}},
 		{"a file that is no socket", ourSocket().socket(jail+socket, jail, SocketOther).answer("unix:"+jail+socket, Nobody, "sts"),
-			[]string{"error nobody-answers"}, lines{policyMaps: ask + "sts"}},
+			[]string{"error nobody-answers"}, lines{policyMaps: ourMap + "sts"}},
 		{"a socket that only root may look at", ourSocket().answer("unix:"+jail+socket, Forbidden, "sts"), []string{"note not-checked"}, nil},
 		{"a socket asked by proxymap, which is not chrooted", sound("3.7.11").maps("proxy:socketmap:unix:"+socket+":sts").
 			socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), nil, nil},

@@ -7,8 +7,9 @@
 // word. No file of CA certificates: the policies are kept, and nobody meets them. The services of master.cf that run
 // chrooted see the queue directory as /, which decides where a UNIX socket is, and each may override what main.cf says.
 //
-// Facts are what was found on the host, Survey says what else to look at, and Diagnose turns all of it into a Report. There is
-// no I/O in here: package examine does that.
+// Facts are what was found on the host, Survey says what else to look at, and Diagnose, which is pure, turns all of it into a
+// Report. Postfix finds the facts (postfix.go, ask.go, files.go): it runs postconf and postmap, asks the socketmap servers
+// that Postfix would ask, and looks at files. It changes nothing but what Set is told to.
 package doctor
 
 import (

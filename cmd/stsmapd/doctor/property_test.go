@@ -36,7 +36,7 @@ func someMaps() []string {
 	for _, name := range []string{
 		"sts", "sts+dane", "sts+tlsrpt", "sts+dane+tlsrpt+strict", "sts+nosni", "postfix", "QUERY", "QUERYwithTLSRPT", "sts+x", "shadow",
 	} {
-		list = append(list, ask+name, "hash:/a "+ask+name, "static:may, "+ask+name+", "+ask+"sts")
+		list = append(list, ourMap+name, "hash:/a "+ourMap+name, "static:may, "+ourMap+name+", "+ourMap+"sts")
 	}
 	return list
 }
@@ -73,7 +73,7 @@ func FuzzTables(f *testing.F) {
 	for _, list := range someMaps() {
 		f.Add(list, "3.7.11")
 	}
-	f.Add("inline:{ {a = b}, {c = d} }\t"+ask+"sts", "3.11-20250823")
+	f.Add("inline:{ {a = b}, {c = d} }\t"+ourMap+"sts", "3.11-20250823")
 	f.Add("{{{", "")
 	f.Add("proxy:socketmap:unix::", "3.")
 	f.Fuzz(func(t *testing.T, list, version string) {

@@ -15,15 +15,15 @@ func TestListeners(t *testing.T) {
 		line      string // the table that should be added
 		blocked   int
 	}{
-		{"the default, running", sound("3.7.11"), nil, ask + "sts", 0},
-		{"the default, not running", sound("3.7.11").answer(usual, Nobody, "sts"), nil, ask + "sts", 1},
-		{"the default, another daemon in its place", sound("3.7.11").answer(usual, OtherMap, "sts"), nil, ask + "sts", 1},
-		{"the default, nobody knows", sound("3.7.11").answer(usual, Forbidden, "sts"), nil, ask + "sts", 0},
-		{"every address", sound("3.7.11"), []string{"inet:0.0.0.0:8461"}, ask + "sts", 0},
-		{"every address of both kinds", sound("3.7.11"), []string{"inet:[::]:8461"}, ask + "sts", 0},
+		{"the default, running", sound("3.7.11"), nil, ourMap + "sts", 0},
+		{"the default, not running", sound("3.7.11").answer(usual, Nobody, "sts"), nil, ourMap + "sts", 1},
+		{"the default, another daemon in its place", sound("3.7.11").answer(usual, OtherMap, "sts"), nil, ourMap + "sts", 1},
+		{"the default, nobody knows", sound("3.7.11").answer(usual, Forbidden, "sts"), nil, ourMap + "sts", 0},
+		{"every address", sound("3.7.11"), []string{"inet:0.0.0.0:8461"}, ourMap + "sts", 0},
+		{"every address of both kinds", sound("3.7.11"), []string{"inet:[::]:8461"}, ourMap + "sts", 0},
 		{"another address",
 			sound("3.7.11").answer("inet:192.0.2.1:99", Stsmapd, "sts"), []string{"inet:192.0.2.1:99"}, "socketmap:inet:192.0.2.1:99:sts", 0},
-		{"the second of two", sound("3.7.11").answer("inet:192.0.2.1:99", Nobody, "sts"), []string{"inet:192.0.2.1:99", usual}, ask + "sts", 0},
+		{"the second of two", sound("3.7.11").answer("inet:192.0.2.1:99", Nobody, "sts"), []string{"inet:192.0.2.1:99", usual}, ourMap + "sts", 0},
 		{"a socket in the chroot", sound("3.7.11").socket(socket, jail, SocketOpen).answer("unix:"+socket, Stsmapd, "sts"), []string{"unix:" + socket},
 			"socketmap:unix:/stsmapd/sts.sock:sts", 0},
 		{"the same without a chroot",
@@ -36,8 +36,8 @@ func TestListeners(t *testing.T) {
 			sound("3.7.11").answer(usual, Nobody, "sts").socket(socket, jail, SocketClosed).answer("unix:"+socket, Stsmapd, "sts"),
 			[]string{"unix:" + socket}, "socketmap:unix:/stsmapd/sts.sock:sts", 1},
 		{"a socket out of the chroot's reach, and nothing else",
-			sound("3.7.11").answer(usual, Nobody, "sts"), []string{"unix:/run/stsmapd/sts.sock"}, ask + "sts", 1},
-		{"a socket out of the chroot's reach, and the default after all", sound("3.7.11"), []string{"unix:/run/stsmapd/sts.sock"}, ask + "sts", 0},
+			sound("3.7.11").answer(usual, Nobody, "sts"), []string{"unix:/run/stsmapd/sts.sock"}, ourMap + "sts", 1},
+		{"a socket out of the chroot's reach, and the default after all", sound("3.7.11"), []string{"unix:/run/stsmapd/sts.sock"}, ourMap + "sts", 0},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			h := c.host.maps("")
@@ -89,7 +89,7 @@ func TestBlockedByPerSite(t *testing.T) {
 
 func TestOverrides(t *testing.T) {
 	filter := func(h *host) *host { return h.add(service("amavis/unix", "smtp", "y")) }
-	good := ask + "sts"
+	good := ourMap + "sts"
 	for _, c := range []struct {
 		why     string
 		host    *host
@@ -132,8 +132,8 @@ func TestOverrides(t *testing.T) {
 // TestComposed is about values that are made of other parameters, which an edit must not spell out.
 func TestComposed(t *testing.T) {
 	h := sound("3.7.11")
-	h.Written[policyMaps], h.Parameters[policyMaps] = "hash:$config_directory/tls, "+ask+"sts+tlsrpt", "hash:/etc/postfix/tls, "+ask+"sts+tlsrpt"
-	if got := changed(Diagnose(h.Facts))[policyMaps]; got != "hash:$config_directory/tls, "+ask+"sts" {
+	h.Written[policyMaps], h.Parameters[policyMaps] = "hash:$config_directory/tls, "+ourMap+"sts+tlsrpt", "hash:/etc/postfix/tls, "+ourMap+"sts+tlsrpt"
+	if got := changed(Diagnose(h.Facts))[policyMaps]; got != "hash:$config_directory/tls, "+ourMap+"sts" {
 		t.Errorf("a table with a parameter in it becomes %q", got)
 	}
 	h.Written[policyMaps], h.Parameters[policyMaps] = "$tables", "hash:/etc/postfix/tls static:may"
@@ -141,10 +141,10 @@ func TestComposed(t *testing.T) {
 	if len(r.Changes) > 0 {
 		t.Errorf("changes where the tables cannot be told apart: %v", r.Changes)
 	}
-	if cure := find(t, r, "no-map").Cure; !strings.Contains(cure, ask+"sts") {
+	if cure := find(t, r, "no-map").Cure; !strings.Contains(cure, ourMap+"sts") {
 		t.Errorf("the cure does not name the table to add: %s", cure)
 	}
-	h.Written[policyMaps], h.Parameters[policyMaps] = "$sts", ask+"sts"
+	h.Written[policyMaps], h.Parameters[policyMaps] = "$sts", ourMap+"sts"
 	if r := Diagnose(h.Facts); len(r.Findings) > 0 {
 		t.Errorf("a right value that is made of others: %q", ids(r))
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 func TestWrite(t *testing.T) {
-	h := sound("3.7.11").maps(ask+"sts+dane").override("relay/unix", securityLevel, "").override("relay/unix", policyMaps, "inline:{a='b'}")
+	h := sound("3.7.11").maps(ourMap+"sts+dane").override("relay/unix", securityLevel, "").override("relay/unix", policyMaps, "inline:{a='b'}")
 	r := Diagnose(h.Facts)
 	var b strings.Builder
 	style := Style{Flags: "-c /etc/postfix-out "}
@@ -55,7 +55,7 @@ Lines for /etc/postfix/main.cf:
 
 // TestColours: a colour takes no place in the line.
 func TestColours(t *testing.T) {
-	r := Diagnose(sound("3.7.11").maps(ask + "sts+dane").Facts)
+	r := Diagnose(sound("3.7.11").maps(ourMap + "sts+dane").Facts)
 	var without, with strings.Builder
 	if err := r.Write(&without, Style{}); err != nil {
 		t.Fatal(err)

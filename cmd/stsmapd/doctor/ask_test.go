@@ -1,4 +1,4 @@
-package examine
+package doctor
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -92,24 +91,24 @@ func TestAsk(t *testing.T) {
 	}
 	for _, c := range []struct {
 		why, endpoint, name string
-		kind                doctor.AnswerKind
+		kind                AnswerKind
 		detail              string
 	}{
-		{"stsmapd", inet, "sts", doctor.Stsmapd, ""},
-		{"stsmapd, by another daemon's name for a map", inet, "QUERYwithTLSRPT", doctor.Stsmapd, ""},
-		{"stsmapd at a socket", unix, "sts+dane+strict", doctor.Stsmapd, ""},
-		{"a name that stsmapd does not know", inet, "stss", doctor.UnknownMap, `unknown map name "stss"`},
-		{"a server that never knows anything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.NotFound())), "sts", doctor.OtherMap, ""},
-		{"a server that knows everything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.OK("may"))), "sts", doctor.OtherMap, ""},
-		{"a server that refuses, as others do", serve(t, "inet:127.0.0.1:0", fixed(socketmap.Perm("unknown map"))), "sts", doctor.OtherMap, ""},
-		{"a mail server", talk(t, "220 mx.example.com ESMTP\r\n", drain), "sts", doctor.NoSocketmap, "not a socketmap reply"},
-		{"a server that hangs up", talk(t, "", hangUp), "sts", doctor.NoSocketmap, "closed the connection"},
-		{"nobody", "inet:127.0.0.1:1", "sts", doctor.Nobody, "connection refused"},
-		{"no socket", "unix:" + filepath.Join(dir, "gone"), "sts", doctor.Nobody, "no such file"},
-		{"a file", "unix:" + file, "sts", doctor.Nobody, "connection refused"},
-		{"a path that is too long to try", "unix:/" + strings.Repeat("x", 200), "sts", doctor.Unasked, ""},
+		{"stsmapd", inet, "sts", Stsmapd, ""},
+		{"stsmapd, by another daemon's name for a map", inet, "QUERYwithTLSRPT", Stsmapd, ""},
+		{"stsmapd at a socket", unix, "sts+dane+strict", Stsmapd, ""},
+		{"a name that stsmapd does not know", inet, "stss", UnknownMap, `unknown map name "stss"`},
+		{"a server that never knows anything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.NotFound())), "sts", OtherMap, ""},
+		{"a server that knows everything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.OK("may"))), "sts", OtherMap, ""},
+		{"a server that refuses, as others do", serve(t, "inet:127.0.0.1:0", fixed(socketmap.Perm("unknown map"))), "sts", OtherMap, ""},
+		{"a mail server", talk(t, "220 mx.example.com ESMTP\r\n", drain), "sts", NoSocketmap, "not a socketmap reply"},
+		{"a server that hangs up", talk(t, "", hangUp), "sts", NoSocketmap, "closed the connection"},
+		{"nobody", "inet:127.0.0.1:1", "sts", Nobody, "connection refused"},
+		{"no socket", "unix:" + filepath.Join(dir, "gone"), "sts", Nobody, "no such file"},
+		{"a file", "unix:" + file, "sts", Nobody, "connection refused"},
+		{"a path that is too long to try", "unix:/" + strings.Repeat("x", 200), "sts", Unasked, ""},
 	} {
-		got := ask(t.Context(), doctor.Call{Endpoint: c.endpoint, Map: c.name})
+		got := ask(t.Context(), Call{Endpoint: c.endpoint, Map: c.name})
 		if got.Kind != c.kind || !strings.Contains(got.Detail, c.detail) {
 			t.Errorf("%s: got %d %q, want %d …%s…", c.why, got.Kind, got.Detail, c.kind, c.detail)
 		}
@@ -121,13 +120,13 @@ func TestAskPatience(t *testing.T) {
 	mute := talk(t, "", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	calls := []doctor.Call{{Endpoint: mute, Map: "sts"}, {Endpoint: mute, Map: "sts+dane"}, {Endpoint: "inet:127.0.0.1:1", Map: "sts"}}
+	calls := []Call{{Endpoint: mute, Map: "sts"}, {Endpoint: mute, Map: "sts+dane"}, {Endpoint: "inet:127.0.0.1:1", Map: "sts"}}
 	answers := askAll(ctx, calls)
 	if len(answers) != len(calls) {
 		t.Errorf("%d answers to %d calls", len(answers), len(calls))
 	}
 	for call, answer := range answers {
-		if answer.Kind == doctor.Stsmapd || answer.Kind == doctor.OtherMap {
+		if answer.Kind == Stsmapd || answer.Kind == OtherMap {
 			t.Errorf("%v is answered %v", call, answer)
 		}
 	}

@@ -1,6 +1,4 @@
-// Package examine finds the facts that package doctor judges: it runs Postfix's postconf and postmap, asks the socketmap
-// servers that Postfix would ask, and looks at files. It changes nothing but what Set is told to.
-package examine
+package doctor
 
 import (
 	"bytes"
@@ -12,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 )
 
 // ErrNoPostfix says that there is no postconf program. Install Postfix, or extend PATH.
@@ -28,12 +24,12 @@ type Postfix struct {
 	flags    []string // -c DIR
 }
 
-// Find finds the Postfix whose configuration is in this directory, "" for the usual one.
-func Find(directory string) (Postfix, error) {
-	return find(directory, []string{"postconf", "/usr/sbin/postconf", "/usr/local/sbin/postconf"}) // sbin is not in everybody's PATH
+// FindPostfix finds the Postfix whose configuration is in this directory, "" for the usual one.
+func FindPostfix(directory string) (Postfix, error) {
+	return findPostfix(directory, []string{"postconf", "/usr/sbin/postconf", "/usr/local/sbin/postconf"}) // sbin is not in everybody's PATH
 }
 
-func find(directory string, programs []string) (Postfix, error) {
+func findPostfix(directory string, programs []string) (Postfix, error) {
 	p := Postfix{postconf: "postconf"}
 	if directory != "" {
 		absolute, err := filepath.Abs(directory)
@@ -55,26 +51,26 @@ func find(directory string, programs []string) (Postfix, error) {
 func (p Postfix) Flags() string {
 	var b strings.Builder
 	for _, f := range p.flags {
-		b.WriteString(doctor.Quote(f) + " ")
+		b.WriteString(Quote(f) + " ")
 	}
 	return b.String()
 }
 
 // Facts examines this host. The listeners are those of stsmapd's configuration.
-func (p Postfix) Facts(ctx context.Context, listeners []string) (doctor.Facts, error) {
-	f := doctor.Facts{
+func (p Postfix) Facts(ctx context.Context, listeners []string) (Facts, error) {
+	f := Facts{
 		Listeners: listeners, Bundle: bundle(bundles()),
-		Answers: map[doctor.Call]doctor.Answer{}, Sockets: map[doctor.Reach]doctor.Socket{},
-		Files: map[string]doctor.File{}, Tables: map[string]doctor.TableState{},
+		Answers: map[Call]Answer{}, Sockets: map[Reach]Socket{},
+		Files: map[string]File{}, Tables: map[string]TableState{},
 	}
 	if err := p.configuration(ctx, &f); err != nil {
 		return f, err
 	}
-	survey := doctor.SurveyOf(f)
+	survey := SurveyOf(f)
 	for call, answer := range askAll(ctx, survey.Calls) {
 		f.Answers[call] = answer
 	}
-	user := lookup(f.Parameters["mail_owner"])
+	user := lookupUser(f.Parameters["mail_owner"])
 	for _, way := range survey.Sockets {
 		f.Sockets[way] = user.socket(way)
 	}
@@ -94,21 +90,21 @@ func (p Postfix) Facts(ctx context.Context, listeners []string) (doctor.Facts, e
 }
 
 // configuration reads main.cf and master.cf.
-func (p Postfix) configuration(ctx context.Context, f *doctor.Facts) error {
-	names := doctor.Parameters()
+func (p Postfix) configuration(ctx context.Context, f *Facts) error {
+	names := Parameters()
 	out, err := p.run(ctx, names...)
 	if err != nil {
 		return err
 	}
-	f.Written = doctor.ParseParameters(out)
+	f.Written = ParseParameters(out)
 	f.Parameters = f.Written
 	f.Directory = f.Written["config_directory"]
-	can := doctor.CapabilitiesOf(f.Written["mail_version"])
+	can := CapabilitiesOf(f.Written["mail_version"])
 	if can.Expand {
 		if out, err = p.run(ctx, append([]string{"-x"}, names...)...); err != nil {
 			return err
 		}
-		f.Parameters = doctor.ParseParameters(out)
+		f.Parameters = ParseParameters(out)
 	}
 	if !can.Services {
 		return nil
@@ -116,19 +112,19 @@ func (p Postfix) configuration(ctx context.Context, f *doctor.Facts) error {
 	if out, err = p.run(ctx, "-M"); err != nil {
 		return err
 	}
-	f.Services = doctor.ParseServices(out)
+	f.Services = ParseServices(out)
 	if !can.Overrides {
 		return nil
 	}
 	if out, err = p.run(ctx, "-x", "-P"); err != nil {
 		return err
 	}
-	doctor.ParseOverrides(out, f.Services)
+	ParseOverrides(out, f.Services)
 	return nil
 }
 
 // Set makes changes to main.cf, all at once.
-func (p Postfix) Set(ctx context.Context, changes []doctor.Change) error {
+func (p Postfix) Set(ctx context.Context, changes []Change) error {
 	args := []string{"-e"}
 	for _, c := range changes {
 		args = append(args, c.Parameter+"="+c.New)
@@ -176,17 +172,17 @@ func command(ctx context.Context, name string, args ...string) (stdout, stderr s
 const nobodysDomain = "stsmapd-probe.invalid"
 
 // search finds out how a table treats a domain that nobody has heard of.
-func (p Postfix) search(ctx context.Context, table string) doctor.TableState {
+func (p Postfix) search(ctx context.Context, table string) TableState {
 	postmap := filepath.Join(filepath.Dir(p.postconf), "postmap")
 	_, stderr, err := command(ctx, postmap, append(append([]string{}, p.flags...), "-q", nobodysDomain, table)...)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return doctor.TableState{Kind: doctor.TableMatchesAll}
+		return TableState{Kind: TableMatchesAll}
 	case !errors.As(err, &exit) || strings.Contains(stderr, "Permission denied"):
-		return doctor.TableState{}
+		return TableState{}
 	case strings.Contains(stderr, "fatal:"):
-		return doctor.TableState{Kind: doctor.TableBroken, Detail: strings.TrimPrefix(indented(stderr), ": ")}
+		return TableState{Kind: TableBroken, Detail: strings.TrimPrefix(indented(stderr), ": ")}
 	}
-	return doctor.TableState{Kind: doctor.TableSelective}
+	return TableState{Kind: TableSelective}
 }

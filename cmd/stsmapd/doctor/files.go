@@ -1,4 +1,4 @@
-package examine
+package doctor
 
 import (
 	"encoding/pem"
@@ -14,8 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 )
 
 // bundles are where systems keep their CA certificates in one file.
@@ -32,7 +30,7 @@ func bundles() []string {
 // bundle is the first of these files that will do, "" if none does.
 func bundle(files []string) string {
 	for _, name := range files {
-		if certificates(name) == doctor.FileGood {
+		if certificates(name) == FileGood {
 			return name
 		}
 	}
@@ -43,14 +41,14 @@ func bundle(files []string) string {
 const maxBundle = 64 << 20
 
 // certificates looks for a certificate in a file.
-func certificates(name string) doctor.File {
+func certificates(name string) File {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not make us wait
 	if err != nil {
 		return failed(err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return doctor.FileEmpty
+		return FileEmpty
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxBundle))
 	if err != nil {
@@ -59,44 +57,44 @@ func certificates(name string) doctor.File {
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
-			return doctor.FileEmpty
+			return FileEmpty
 		}
 		if strings.HasSuffix(block.Type, "CERTIFICATE") { // OpenSSL takes X509 CERTIFICATE and TRUSTED CERTIFICATE as well
-			return doctor.FileGood
+			return FileGood
 		}
 	}
 }
 
 // failed says what an error means for a file.
-func failed(err error) doctor.File {
+func failed(err error) File {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return doctor.FileMissing
+		return FileMissing
 	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTDIR):
-		return doctor.FileEmpty
+		return FileEmpty
 	}
-	return doctor.FileUnknown
+	return FileUnknown
 }
 
 // hashed looks for certificates in a directory, under the names by which OpenSSL finds them there.
-func hashed(name string) doctor.File {
+func hashed(name string) File {
 	entries, err := os.ReadDir(name)
 	if err != nil {
 		return failed(err)
 	}
 	byHash := regexp.MustCompile(`^[0-9a-f]{8}\.[0-9]+$`)
 	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return byHash.MatchString(e.Name()) }) {
-		return doctor.FileGood
+		return FileGood
 	}
-	return doctor.FileEmpty
+	return FileEmpty
 }
 
 // present reports whether there is a file.
-func present(name string) doctor.File {
+func present(name string) File {
 	if _, err := os.Stat(name); err != nil {
 		return failed(err)
 	}
-	return doctor.FileGood
+	return FileGood
 }
 
 // identity is a user with his groups; the zero identity is nobody known.
@@ -107,7 +105,7 @@ type identity struct {
 }
 
 // lookup finds a user of this host. Postfix's programs have all groups of their user, as initgroups(3) sets them.
-func lookup(name string) identity {
+func lookupUser(name string) identity {
 	u, err := user.Lookup(name)
 	if err != nil {
 		return identity{}
@@ -128,21 +126,21 @@ func lookup(name string) identity {
 
 // socket finds out whether the user can connect to a UNIX socket: he must be allowed to search the directories and to write
 // to the socket.
-func (id identity) socket(way doctor.Reach) doctor.Socket {
+func (id identity) socket(way Reach) Socket {
 	name := way.Path
 	if way.From == "/" {
 		real, err := filepath.EvalSymlinks(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return doctor.Socket{Kind: doctor.SocketMissing}
+			return Socket{Kind: SocketMissing}
 		case err != nil:
-			return doctor.Socket{}
+			return Socket{}
 		}
 		name = real
 	}
 	rest, err := filepath.Rel(way.From, name)
 	if err != nil || rest == ".." || strings.HasPrefix(rest, "../") {
-		return doctor.Socket{}
+		return Socket{}
 	}
 	dir := way.From
 	closed := ""
@@ -151,24 +149,24 @@ func (id identity) socket(way doctor.Reach) doctor.Socket {
 		var stat unix.Stat_t
 		switch err := unix.Lstat(dir, &stat); {
 		case errors.Is(err, fs.ErrNotExist):
-			return doctor.Socket{Kind: doctor.SocketMissing}
+			return Socket{Kind: SocketMissing}
 		case err != nil || stat.Mode&unix.S_IFMT == unix.S_IFLNK: // in a chroot it may lead elsewhere than from here
-			return doctor.Socket{}
+			return Socket{}
 		}
 		if closed == "" && !id.may(dir, &stat) {
 			closed = dir
 		}
 		if dir == name && stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
-			return doctor.Socket{Kind: doctor.SocketOther}
+			return Socket{Kind: SocketOther}
 		}
 	}
 	switch {
 	case !id.known:
-		return doctor.Socket{}
+		return Socket{}
 	case closed != "":
-		return doctor.Socket{Kind: doctor.SocketClosed, At: closed}
+		return Socket{Kind: SocketClosed, At: closed}
 	}
-	return doctor.Socket{Kind: doctor.SocketOpen}
+	return Socket{Kind: SocketOpen}
 }
 
 // may reports whether the user may search this directory, or write to this socket. Access control lists may allow it in ways

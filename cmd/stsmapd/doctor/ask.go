@@ -1,4 +1,4 @@
-package examine
+package doctor
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -25,10 +24,10 @@ const (
 )
 
 // askAll asks at all places at the same time.
-func askAll(ctx context.Context, calls []doctor.Call) map[doctor.Call]doctor.Answer {
+func askAll(ctx context.Context, calls []Call) map[Call]Answer {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
-	answers := map[doctor.Call]doctor.Answer{}
+	answers := map[Call]Answer{}
 	for _, call := range calls {
 		wait.Go(func() {
 			answer := ask(ctx, call)
@@ -42,7 +41,7 @@ func askAll(ctx context.Context, calls []doctor.Call) map[doctor.Call]doctor.Ans
 }
 
 // ask finds out who answers there.
-func ask(ctx context.Context, call doctor.Call) doctor.Answer {
+func ask(ctx context.Context, call Call) Answer {
 	late := fmt.Errorf("no answer within %v", askLimit)
 	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, late)
 	defer cancel()
@@ -54,34 +53,34 @@ func ask(ctx context.Context, call doctor.Call) doctor.Answer {
 	reply, err := client.Ask(ctx, nobodysMap, parent)
 	switch {
 	case err != nil:
-		return doctor.Answer{Kind: doctor.NoSocketmap, Detail: plain(err)}
+		return Answer{Kind: NoSocketmap, Detail: reachError(err)}
 	case reply.Status() != socketmap.StatusPerm || !strings.HasPrefix(reply.Data(), stsmapdsWord):
-		return doctor.Answer{Kind: doctor.OtherMap}
+		return Answer{Kind: OtherMap}
 	}
 	reply, err = client.Ask(ctx, call.Map, parent)
 	switch {
 	case err != nil:
-		return doctor.Answer{Kind: doctor.NoSocketmap, Detail: plain(err)}
+		return Answer{Kind: NoSocketmap, Detail: reachError(err)}
 	case reply.Status() == socketmap.StatusPerm:
-		return doctor.Answer{Kind: doctor.UnknownMap, Detail: reply.Data()}
+		return Answer{Kind: UnknownMap, Detail: reply.Data()}
 	}
-	return doctor.Answer{Kind: doctor.Stsmapd}
+	return Answer{Kind: Stsmapd}
 }
 
 // unreached says why there is no connection.
-func unreached(err error) doctor.Answer {
+func unreached(err error) Answer {
 	var spec *socketmap.SpecError
 	switch {
 	case errors.As(err, &spec): // such as a path that is too long for this process, if not for one in the chroot
-		return doctor.Answer{Kind: doctor.Unasked, Detail: spec.Msg}
+		return Answer{Kind: Unasked, Detail: spec.Msg}
 	case errors.Is(err, fs.ErrPermission):
-		return doctor.Answer{Kind: doctor.Forbidden, Detail: plain(err)}
+		return Answer{Kind: Forbidden, Detail: reachError(err)}
 	}
-	return doctor.Answer{Kind: doctor.Nobody, Detail: plain(err)}
+	return Answer{Kind: Nobody, Detail: reachError(err)}
 }
 
-// plain is the heart of an error, without the address, which the reader has been told.
-func plain(err error) string {
+// reachError is the heart of an error, without the address, which the reader has been told.
+func reachError(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err

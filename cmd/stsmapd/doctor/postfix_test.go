@@ -1,4 +1,4 @@
-package examine
+package doctor
 
 import (
 	"context"
@@ -8,20 +8,18 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 )
 
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := find("", []string{filepath.Join(dir, "postconf"), "no-such-program"}); !errors.Is(err, ErrNoPostfix) {
+	if _, err := findPostfix("", []string{filepath.Join(dir, "postconf"), "no-such-program"}); !errors.Is(err, ErrNoPostfix) {
 		t.Errorf("without postconf: %v", err)
 	}
 	program := write(t, filepath.Join(dir, "postconf"), "")
 	if err := os.Chmod(program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p, err := find("my config", []string{"no-such-program", program})
+	p, err := findPostfix("my config", []string{"no-such-program", program})
 	if err != nil || p.postconf != program || !strings.HasSuffix(p.Flags(), "/my config' ") {
 		t.Errorf("found %q with flags %q, %v", p.postconf, p.Flags(), err)
 	}
@@ -48,11 +46,11 @@ closed) echo 'postmap: fatal: open closed: Permission denied' >&2; exit 1 ;;
 complaining) echo 'postmap: warning: line 3: ignored' >&2; exit 1 ;;
 *) exit 1 ;;
 esac`)
-	for table, want := range map[string]doctor.TableState{
-		"all":         {Kind: doctor.TableMatchesAll},
-		"some":        {Kind: doctor.TableSelective},
-		"complaining": {Kind: doctor.TableSelective},
-		"broken":      {Kind: doctor.TableBroken, Detail: "postmap: fatal: open broken: No such file or directory"},
+	for table, want := range map[string]TableState{
+		"all":         {Kind: TableMatchesAll},
+		"some":        {Kind: TableSelective},
+		"complaining": {Kind: TableSelective},
+		"broken":      {Kind: TableBroken, Detail: "postmap: fatal: open broken: No such file or directory"},
 		"closed":      {},
 	} {
 		if got := p.search(t.Context(), table); got != want {
@@ -60,7 +58,7 @@ esac`)
 		}
 	}
 	p.postconf = "/nonexistent/postconf"
-	if got := p.search(t.Context(), "all"); got.Kind != doctor.TableUnknown {
+	if got := p.search(t.Context(), "all"); got.Kind != TableUnknown {
 		t.Errorf("without postmap: %v", got)
 	}
 }
