@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -74,15 +74,15 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 	cmd.Flags().BoolVar(&f.failing, "failing", false, "only those that cannot be refreshed at the moment")
 	cmd.Flags().StringVar(&f.expiring, "expiring", "", "only those that expire within this time, such as 7d or 36h")
 	cmd.Flags().StringVar(&f.domain, "domain", "", "only those with this text in their name")
-	cmd.Flags().StringVar(&f.sort, "sort", "", "order: "+strings.Join(control.SortKeys(), ", ")+"; with - before it the other way round (default: as the store has them, by name)")
+	cmd.Flags().StringVar(&f.sort, "sort", "", "order: "+strings.Join(admin.SortKeys(), ", ")+"; with - before it the other way round (default: as the store has them, by name)")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most so many; 0: all")
 	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object for each policy")
 	return cmd
 }
 
 // list checks the flags.
-func (f *listFlags) list() (control.List, error) {
-	l := control.List{Failing: f.failing, Domain: f.domain, Sort: f.sort, Limit: f.limit}
+func (f *listFlags) list() (admin.List, error) {
+	l := admin.List{Failing: f.failing, Domain: f.domain, Sort: f.sort, Limit: f.limit}
 	for _, text := range f.modes {
 		var m mtasts.Mode
 		if err := m.UnmarshalText([]byte(text)); err != nil {
@@ -96,8 +96,8 @@ func (f *listFlags) list() (control.List, error) {
 			return l, fmt.Errorf("--expiring: %w", err)
 		}
 	}
-	if f.sort != "" && !slices.Contains(control.SortKeys(), strings.TrimPrefix(f.sort, "-")) {
-		return l, fmt.Errorf("--sort: %.40q is none of %s", f.sort, strings.Join(control.SortKeys(), ", "))
+	if f.sort != "" && !slices.Contains(admin.SortKeys(), strings.TrimPrefix(f.sort, "-")) {
+		return l, fmt.Errorf("--sort: %.40q is none of %s", f.sort, strings.Join(admin.SortKeys(), ", "))
 	}
 	if f.limit < 0 {
 		return l, fmt.Errorf("--limit: %d is less than 0", f.limit)
@@ -119,15 +119,15 @@ func parseSpan(text string) (time.Duration, error) {
 	return d, nil
 }
 
-func listJSON(cmd *cobra.Command, client *control.Client, list control.List) error {
+func listJSON(cmd *cobra.Command, client *admin.Client, list admin.List) error {
 	out := newJSONLines(cmd.OutOrStdout())
-	return eachPolicy(cmd, client, list, func(p control.Policy) error { return out.Encode(p) })
+	return eachPolicy(cmd, client, list, func(p admin.Policy) error { return out.Encode(p) })
 }
 
-func listTable(cmd *cobra.Command, client *control.Client, list control.List) error {
+func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error {
 	now := time.Now()
 	t := newTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE")
-	err := eachPolicy(cmd, client, list, func(p control.Policy) error {
+	err := eachPolicy(cmd, client, list, func(p admin.Policy) error {
 		colour, state := policyState(p)
 		t.row(cell{p.Domain, plain}, cell{p.Mode, modeColour(p.Mode)}, cell{when(now, p.Expires), plain}, cell{when(now, p.Fetched), plain},
 			cell{when(now, p.Used), plain}, cell{origin(p), plain}, cell{state, colour})
@@ -137,10 +137,10 @@ func listTable(cmd *cobra.Command, client *control.Client, list control.List) er
 }
 
 // eachPolicy calls f with each policy of the list, and tells of those that the daemon cannot read.
-func eachPolicy(cmd *cobra.Command, client *control.Client, list control.List, f func(control.Policy) error) error {
+func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f func(admin.Policy) error) error {
 	unread := 0
 	for p, err := range client.Policies(cmd.Context(), list) {
-		var said *control.Error
+		var said *admin.Error
 		switch {
 		case err == nil:
 			if err := f(p); err != nil {
@@ -160,10 +160,10 @@ func eachPolicy(cmd *cobra.Command, client *control.Client, list control.List, f
 }
 
 // origin is the host that fetched a policy.
-func origin(p control.Policy) string { return cmp.Or(p.Origin, "here") }
+func origin(p admin.Policy) string { return cmp.Or(p.Origin, "here") }
 
 // policyState is what an administrator should know of a policy, in a few words.
-func policyState(p control.Policy) (colour, text string) {
+func policyState(p admin.Policy) (colour, text string) {
 	var parts []string
 	colour = plain
 	if !p.Live {
@@ -197,7 +197,7 @@ func modeColour(mode string) string {
 // eachDomain parses all arguments, then does something about each. The exit code is 1 where that failed for some, 2 when the
 // daemon cannot be asked.
 func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
-	do func(context.Context, *control.Client, dnsname.Name) (done bool, err error)) error {
+	do func(context.Context, *admin.Client, dnsname.Name) (done bool, err error)) error {
 	domains := make([]dnsname.Name, len(args))
 	for i, text := range args {
 		name, err := dnsname.Parse(text)
@@ -214,7 +214,7 @@ func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
 	code := 0
 	for _, domain := range domains {
 		done, err := do(cmd.Context(), client, domain)
-		var said *control.Error
+		var said *admin.Error
 		switch {
 		case err == nil && done:
 		case err == nil:

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -20,7 +20,7 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 			"force. Exit code 0: all fetched; 1: some domain has no policy, or its policy could not be fetched; 2: an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return eachDomain(cmd, flags, args, func(ctx context.Context, client *control.Client, domain dnsname.Name) (bool, error) {
+			return eachDomain(cmd, flags, args, func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
 				r, err := client.Refresh(ctx, domain)
 				if err != nil {
 					return false, err
@@ -38,7 +38,7 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 	return cmd
 }
 
-func refreshText(now time.Time, r control.Refreshed) string {
+func refreshText(now time.Time, r admin.Refreshed) string {
 	switch p := r.Policy; {
 	case p != nil && r.Error != "" && p.Live:
 		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error, moment(now, p.Fetched),
@@ -64,7 +64,7 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 			"Exit code 0: forgotten; 1: nothing was known of some; 2: an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return eachDomain(cmd, flags, args, func(ctx context.Context, client *control.Client, domain dnsname.Name) (bool, error) {
+			return eachDomain(cmd, flags, args, func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
 				forget := client.Forget
 				if fleet {
 					forget = client.ForgetEverywhere
@@ -73,7 +73,7 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 					return false, err
 				}
 				if asJSON {
-					return true, newJSONLines(cmd.OutOrStdout()).Encode(control.Forgotten{Domain: domain.String(), Forgotten: true})
+					return true, newJSONLines(cmd.OutOrStdout()).Encode(admin.Forgotten{Domain: domain.String(), Forgotten: true})
 				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: forgotten\n", domain)
 				return true, err

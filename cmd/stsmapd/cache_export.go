@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 )
 
 func newCacheExport(flags *controlFlags) *cobra.Command {
@@ -31,7 +31,7 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 			}
 			defer client.Close()
 			if !postfix {
-				return listJSON(cmd, client, control.List{})
+				return listJSON(cmd, client, admin.List{})
 			}
 			return exportPostfix(cmd, client, time.Now())
 		},
@@ -41,13 +41,13 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 }
 
 // exportPostfix writes what the map name sts answers, in the form of a Postfix table.
-func exportPostfix(cmd *cobra.Command, client *control.Client, now time.Time) error {
+func exportPostfix(cmd *cobra.Command, client *admin.Client, now time.Time) error {
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	fmt.Fprintf(out, "# MTA-STS policies as stsmapd answered them on %s. This table follows no change.\n", now.UTC().Format("2006-01-02 15:04:05 UTC"))
 	written := map[string]bool{}
 	err := exportOverrides(cmd, client, out, written)
 	if err == nil {
-		err = eachPolicy(cmd, client, control.List{}, func(p control.Policy) error {
+		err = eachPolicy(cmd, client, admin.List{}, func(p admin.Policy) error {
 			if p.Answer == nil || p.Answer.Status != "OK" || written[p.Domain] {
 				return nil
 			}
@@ -60,7 +60,7 @@ func exportPostfix(cmd *cobra.Command, client *control.Client, now time.Time) er
 
 // exportOverrides writes those that enforce; Postfix knows `.example.org` as every name below. What a table cannot say is said in
 // a comment.
-func exportOverrides(cmd *cobra.Command, client *control.Client, out io.Writer, written map[string]bool) error {
+func exportOverrides(cmd *cobra.Command, client *admin.Client, out io.Writer, written map[string]bool) error {
 	for o, err := range client.Overrides(cmd.Context()) {
 		if err != nil {
 			return &exitCode{exitError, err}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -24,7 +24,7 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 			"remembered, and changes nothing. Exit code 0: shown; 1: nothing is known; 2: an error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return eachDomain(cmd, flags, args, func(ctx context.Context, client *control.Client, domain dnsname.Name) (bool, error) {
+			return eachDomain(cmd, flags, args, func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
 				d, err := client.Show(ctx, domain)
 				if err != nil {
 					return false, err
@@ -73,7 +73,7 @@ func (s *sheet) line(name, colour, value string) {
 	s.print(strings.TrimRight(fmt.Sprintf("  %-*s  %s", s.width, name, value), " "))
 }
 
-func showDomain(w io.Writer, now time.Time, d control.Domain) error {
+func showDomain(w io.Writer, now time.Time, d admin.Domain) error {
 	s := newSheet(w, 16)
 	s.heading(d.Domain)
 	if d.Policy != nil {
@@ -103,7 +103,7 @@ func showDomain(w io.Writer, now time.Time, d control.Domain) error {
 	return s.err
 }
 
-func (s *sheet) policy(now time.Time, p control.Policy) {
+func (s *sheet) policy(now time.Time, p admin.Policy) {
 	state := "live"
 	if !p.Live {
 		state = "expired: the next question looks the domain up anew"
@@ -143,7 +143,7 @@ func (s *sheet) policy(now time.Time, p control.Policy) {
 	}
 }
 
-func (s *sheet) absence(now time.Time, a control.Absence) {
+func (s *sheet) absence(now time.Time, a admin.Absence) {
 	switch a.Outcome {
 	case "no_policy":
 		s.line("TXT record", plain, "the DNS says that there is no MTA-STS policy")
@@ -161,7 +161,7 @@ func (s *sheet) absence(now time.Time, a control.Absence) {
 	s.line("next TXT lookup", plain, "with the first question after "+moment(now, a.NextLook))
 }
 
-func overrideText(o control.Override) string {
+func overrideText(o admin.Override) string {
 	text := o.Action
 	if len(o.MX) > 0 {
 		text += " " + strings.Join(o.MX, " ")
@@ -177,7 +177,7 @@ func overrideText(o control.Override) string {
 }
 
 // answerText is an answer as Postfix acts on it.
-func answerText(domain string, a control.Answer) string {
+func answerText(domain string, a admin.Answer) string {
 	switch {
 	case a.Outcome == "":
 		return "stsmapd would have to look first: stsmapd query -m " + a.Map + " " + domain

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
@@ -42,7 +42,7 @@ func runtimeDir(env func(string) string, uid int) string {
 
 // openedControl is the daemon's control socket; nil: it has none.
 type openedControl struct {
-	server *control.Server
+	server *admin.ControlServer
 	served chan struct{}
 }
 
@@ -61,9 +61,9 @@ func (d *daemon) openControl(c config, service *resolver.Service) (*openedContro
 			"event", "no_control", "error", err)
 		return nil, nil
 	}
-	info := control.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Config: c.file,
+	info := admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Config: c.file,
 		Listen: c.Listen, StateDir: c.StateDir}
-	o := &openedControl{server: control.New(service, info, d.log), served: make(chan struct{})}
+	o := &openedControl{server: admin.NewControl(service, info, d.log), served: make(chan struct{})}
 	go func() {
 		defer close(o.served)
 		if err := o.server.Serve(l); err != nil {
@@ -118,12 +118,12 @@ func (f *controlFlags) add(cmd *cobra.Command) {
 }
 
 // client makes a client for the daemon that the flags mean; all errors are for the user, with exit code 2.
-func (f *controlFlags) client() (*control.Client, error) {
+func (f *controlFlags) client() (*admin.Client, error) {
 	spec, err := f.spec()
 	if err != nil {
 		return nil, &exitCode{exitError, err}
 	}
-	client, err := control.NewClient(spec)
+	client, err := admin.NewClient(spec)
 	if err != nil {
 		return nil, &exitCode{exitError, fmt.Errorf("control socket: %w", err)}
 	}

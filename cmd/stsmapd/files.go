@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
@@ -48,7 +48,7 @@ func shareFiles(limit uint64, fixed, fetches int) fileBudget {
 func files(c config) fileBudget {
 	fixed := fixedFiles
 	if c.Metrics != "" {
-		fixed += status.MaxConns
+		fixed += admin.MaxConns
 	}
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {

@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
@@ -35,7 +35,7 @@ func TestShareFiles(t *testing.T) {
 func TestShareFilesLeavesRoom(t *testing.T) {
 	for limit := uint64(768); limit < 1<<17; limit += 97 {
 		for _, fetches := range []int{1, 64, 5000} {
-			for _, fixed := range []int{fixedFiles, fixedFiles + status.MaxConns} {
+			for _, fixed := range []int{fixedFiles, fixedFiles + admin.MaxConns} {
 				b := shareFiles(limit, fixed, fetches)
 				if sum := b.connections + b.dns + filesPerFetch*b.fetches + fixed; sum > b.limit {
 					t.Fatalf("limit %d, %d fetches: %+v needs %d", limit, fetches, b, sum)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -30,12 +30,12 @@ type served struct {
 
 // openedMetrics is the daemon's HTTP listener; nil: it has none.
 type openedMetrics struct {
-	server *status.Server
+	server *admin.WebServer
 	served chan struct{}
 }
 
 // openMetrics opens the HTTP listener, if systemd or the configuration asks for one.
-func (d *daemon) openMetrics(c config, s served, probe *status.Prober) (*openedMetrics, error) {
+func (d *daemon) openMetrics(c config, s served, probe *admin.Prober) (*openedMetrics, error) {
 	l := d.manager.metrics
 	if l == nil && c.Metrics == "" {
 		return nil, nil
@@ -48,10 +48,10 @@ func (d *daemon) openMetrics(c config, s served, probe *status.Prober) (*openedM
 	}
 	host, _, _ := net.SplitHostPort(c.Metrics) // checkMetrics has seen it
 	o := &openedMetrics{
-		server: status.New(status.Options{
+		server: admin.NewWeb(admin.WebOptions{
 			Host: host, Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
 			Conns: s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
-			Info: status.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen, StateDir: c.StateDir},
+			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen, StateDir: c.StateDir},
 		}),
 		served: make(chan struct{}),
 	}
@@ -90,17 +90,17 @@ func (o *openedMetrics) close() {
 }
 
 // reloads remembers how the last reading of the configuration went.
-type reloads struct{ state atomic.Pointer[status.Reload] }
+type reloads struct{ state atomic.Pointer[admin.Reload] }
 
 func (r *reloads) done(err error) {
-	r.state.Store(&status.Reload{At: time.Now().UTC(), Failed: err != nil})
+	r.state.Store(&admin.Reload{At: time.Now().UTC(), Failed: err != nil})
 }
 
-func (r *reloads) last() status.Reload {
+func (r *reloads) last() admin.Reload {
 	if s := r.state.Load(); s != nil {
 		return *s
 	}
-	return status.Reload{}
+	return admin.Reload{}
 }
 
 // checkMetrics checks the setting `metrics`.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -39,7 +39,7 @@ func newQuery() *cobra.Command {
 				connect = c.Listen[0]
 			}
 			if health {
-				if err := status.NewProber(connect).Probe(cmd.Context()); err != nil {
+				if err := admin.NewProber(connect).Probe(cmd.Context()); err != nil {
 					return &exitCode{exitError, err}
 				}
 				return nil

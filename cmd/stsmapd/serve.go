@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cache"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
@@ -157,7 +157,7 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 		return err
 	}
 	defer control.close()
-	probe := status.NewProber(specOf(listeners[0].Addr()))
+	probe := admin.NewProber(specOf(listeners[0].Addr()))
 	metrics, err := d.openMetrics(c, s, probe)
 	if err != nil {
 		closeAll(listeners)

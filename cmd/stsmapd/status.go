@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 )
 
 func newStatus() *cobra.Command {
@@ -49,7 +49,7 @@ func newStatus() *cobra.Command {
 	return cmd
 }
 
-func showStatus(w io.Writer, now time.Time, s control.Status) error {
+func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 	out := newSheet(w, 22)
 	out.heading("stsmapd " + clean(s.Version))
 	out.line("running since", plain, moment(now, s.Started)+", process "+strconv.Itoa(s.PID))

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/status"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
@@ -172,7 +172,7 @@ func TestWatchdogGoesHungry(t *testing.T) {
 	go func() {
 		defer close(watched)
 		m := &manager{log: logger, watchdog: 300 * time.Millisecond}
-		m.watch(ctx, status.NewProber(specOf(l.Addr())).Probe)
+		m.watch(ctx, admin.NewProber(specOf(l.Addr())).Probe)
 	}()
 	defer func() { end(); <-watched }()
 

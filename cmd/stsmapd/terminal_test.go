@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 )
 
 // openTerminal returns a real terminal of 60 columns, and a function that ends it and returns what was written to it.
@@ -57,7 +57,7 @@ func openTerminal(t *testing.T) (tty *os.File, written func() string) {
 // TestTerminal: colours and progress on a terminal, and nothing of them elsewhere or where they are not wanted.
 func TestTerminal(t *testing.T) {
 	print := func(out *os.File) {
-		if err := showStatus(out, time.Now(), control.Status{Problems: []string{"a problem"}}); err != nil {
+		if err := showStatus(out, time.Now(), admin.Status{Problems: []string{"a problem"}}); err != nil {
 			t.Error(err)
 		}
 		p := newProgress(out, 100)
@@ -139,8 +139,8 @@ func TestTable(t *testing.T) {
 // TestHostilePolicyText: a policy's own text must not move an administrator's cursor.
 func TestHostilePolicyText(t *testing.T) {
 	var out bytes.Buffer
-	d := control.Domain{Domain: "evil.example", Policy: &control.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
-		Text: "version: STSv1\r\nx: \u009b2J\u202e\n", Trouble: &control.Trouble{Failures: 1, Reason: "\x1b[2J"}}}
+	d := admin.Domain{Domain: "evil.example", Policy: &admin.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
+		Text: "version: STSv1\r\nx: \u009b2J\u202e\n", Trouble: &admin.Trouble{Failures: 1, Reason: "\x1b[2J"}}}
 	if err := showDomain(&out, time.Now(), d); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestHostilePolicyText(t *testing.T) {
 // TestHostileJSON: nor does it in JSON, and what is read of that is what was written.
 func TestHostileJSON(t *testing.T) {
 	const hostile = "x: \u009b2J\u007f\u0085é\x1b<>\n"
-	policy := control.Policy{Domain: "evil.example", Text: hostile}
+	policy := admin.Policy{Domain: "evil.example", Text: hostile}
 	for why, write := range map[string]func(io.Writer) error{
 		"one object": func(w io.Writer) error { return writeJSON(w, policy) },
 		"lines":      func(w io.Writer) error { return newJSONLines(w).Encode(policy) },
@@ -164,7 +164,7 @@ func TestHostileJSON(t *testing.T) {
 		if text := out.String(); strings.ContainsAny(text, "\x1b\u009b\u007f\u0085") || !strings.Contains(text, "é\\u001b<>") {
 			t.Errorf("%s: %q", why, text)
 		}
-		var again control.Policy
+		var again admin.Policy
 		if err := json.Unmarshal(out.Bytes(), &again); err != nil || again.Text != hostile {
 			t.Errorf("%s: read as %q, %v", why, again.Text, err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -129,7 +129,7 @@ func readInput(cmd *cobra.Command, name string, read func(io.Reader) error) erro
 
 // warmer asks the daemon about domains.
 type warmer struct {
-	client      *control.Client
+	client      *admin.Client
 	every       time.Duration // between the starts of two questions, at least
 	concurrency int
 	progress    *progress
@@ -164,10 +164,10 @@ func (w *warmer) warm(ctx context.Context, domains []dnsname.Name) error {
 // ask asks about one domain. What the daemon says of it, however bad, is no error.
 func (w *warmer) ask(ctx context.Context, domain dnsname.Name) error {
 	warmed, err := w.client.Warm(ctx, domain)
-	var said *control.Error
+	var said *admin.Error
 	switch {
 	case errors.As(err, &said) && said.Code == http.StatusServiceUnavailable:
-		warmed = control.Warmed{Domain: domain.String(), Outcome: "overloaded", Reason: said.Message}
+		warmed = admin.Warmed{Domain: domain.String(), Outcome: "overloaded", Reason: said.Message}
 	case err != nil:
 		return err
 	}

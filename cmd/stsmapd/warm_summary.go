@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/control"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 )
 
 // summary is what warm has found.
@@ -24,11 +24,11 @@ type summary struct {
 	Ignored  int `json:"ignored"` // by an override
 	Bad      int `json:"bad_lines"`
 
-	Failed []control.Warmed `json:"failed"`
+	Failed []admin.Warmed `json:"failed"`
 }
 
 // add counts one domain, and returns how many have failed by now.
-func (s *summary) add(w control.Warmed) int {
+func (s *summary) add(w admin.Warmed) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Domains++
@@ -53,10 +53,10 @@ func (s *summary) add(w control.Warmed) int {
 func (s *summary) write(w io.Writer, asJSON bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slices.SortFunc(s.Failed, func(a, b control.Warmed) int { return strings.Compare(a.Domain, b.Domain) })
+	slices.SortFunc(s.Failed, func(a, b admin.Warmed) int { return strings.Compare(a.Domain, b.Domain) })
 	if asJSON {
 		if s.Failed == nil {
-			s.Failed = []control.Warmed{}
+			s.Failed = []admin.Warmed{}
 		}
 		return writeJSON(w, s)
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	ourMap  = "socketmap:inet:127.0.0.1:8461:"
-	jail = "/var/spool/postfix"
+	ourMap = "socketmap:inet:127.0.0.1:8461:"
+	jail   = "/var/spool/postfix"
 )
 
 // lines are a report's changes.

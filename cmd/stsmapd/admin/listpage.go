@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"context"
@@ -18,7 +18,7 @@ type listView struct {
 	Failing     bool
 	Modes       []string
 	Exact       string // the domain that Query names; "": none
-	Rows        []row
+	Rows        []policyRow
 	First, Next string // pages: URLs, "" where there is none
 	Incomplete  bool   // time ran out before all were looked at
 }
@@ -29,7 +29,7 @@ func (listView) template() string { return "list.html" }
 const maxQuery = 300
 
 // policies lists the policies that were searched for, a page at a time.
-func (s *Server) policies(r *http.Request) (view, error) {
+func (s *WebServer) policies(r *http.Request) (view, error) {
 	q := r.URL.Query()
 	v := listView{Query: strings.TrimSpace(q.Get("q")), Mode: q.Get("mode"), Failing: q.Get("failing") != "",
 		Modes: []string{mtasts.ModeEnforce.String(), mtasts.ModeTesting.String(), mtasts.ModeNone.String()}}
@@ -71,14 +71,14 @@ func (v listView) url(after string) string {
 }
 
 // search walks over all policies for those of one page, and one more to tell that there are more.
-func (s *Server) search(ctx context.Context, after string, wanted func(resolver.Known) bool) []row {
-	found := least[row]{n: pageSize + 1, cmp: byDomain}
+func (s *WebServer) search(ctx context.Context, after string, wanted func(resolver.Known) bool) []policyRow {
+	found := least[policyRow]{n: pageSize + 1, cmp: byDomain}
 	for k, err := range s.opt.Service.Entries(ctx) {
 		if ctx.Err() != nil {
 			break
 		}
 		if err == nil && k.Entry != nil && k.Domain.String() > after && wanted(k) {
-			found.add(rowOf(k))
+			found.add(policyRowOf(k))
 		}
 	}
 	return found.take()

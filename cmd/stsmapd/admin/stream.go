@@ -1,4 +1,4 @@
-package control
+package admin
 
 import (
 	"context"
@@ -42,7 +42,7 @@ func (l *lines) write(v any) error {
 	return nil
 }
 
-func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
+func (s *ControlServer) list(w http.ResponseWriter, r *http.Request) error {
 	l, err := parseList(r.URL.Query())
 	if err != nil {
 		return &Error{Code: http.StatusBadRequest, Message: err.Error()}
@@ -68,7 +68,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 // wanted yields the policies of the list, as they come, and the errors on the way.
-func (s *Server) wanted(ctx context.Context, l List) iter.Seq2[resolver.Known, error] {
+func (s *ControlServer) wanted(ctx context.Context, l List) iter.Seq2[resolver.Known, error] {
 	return func(yield func(resolver.Known, error) bool) {
 		now := time.Now()
 		for k, err := range s.service.Entries(ctx) {
@@ -81,7 +81,7 @@ func (s *Server) wanted(ctx context.Context, l List) iter.Seq2[resolver.Known, e
 
 // sorted reads all that is found, and yields it again in the order of the list: only names and what they are sorted by are
 // held meanwhile. What cannot be read goes out at once.
-func (s *Server) sorted(r *http.Request, l List, found iter.Seq2[resolver.Known, error], out *lines) (iter.Seq2[resolver.Known, error], error) {
+func (s *ControlServer) sorted(r *http.Request, l List, found iter.Seq2[resolver.Known, error], out *lines) (iter.Seq2[resolver.Known, error], error) {
 	var rows []row
 	for k, err := range found {
 		if err == nil {
@@ -112,7 +112,7 @@ func (l *lines) unread(r *http.Request, k resolver.Known, err error) error {
 	return l.write(Policy{Domain: k.Domain.String(), Error: err.Error()})
 }
 
-func (s *Server) overrides(w http.ResponseWriter, _ *http.Request) error {
+func (s *ControlServer) overrides(w http.ResponseWriter, _ *http.Request) error {
 	out := newLines(w)
 	for _, o := range s.service.Overrides() {
 		if err := out.write(viewOverride(o)); err != nil {

@@ -1,20 +1,4 @@
-// Package control is how the stsmapd commands talk with the running daemon: HTTP over a UNIX socket.
-//
-// Whoever may write to the socket is an administrator; there is no other authentication. What goes over it is JSON, in the
-// types of this package, times in UTC as RFC 3339 writes them. Lists are JSON lines: one object a line, as many as there are.
-//
-//	GET    /v1/status                     Status
-//	GET    /v1/policies                   Policy, one a line: ?mode= &failing=true &expiring=168h &domain=TEXT &sort=KEY &limit=N
-//	GET    /v1/policies/{domain}          Domain; 404 where nothing is known
-//	POST   /v1/policies/{domain}/refresh  Refreshed: fetches the policy now
-//	DELETE /v1/policies/{domain}          Forgotten; 404 where nothing was known. ?fleet=true: on all hosts; 400 where there is no fleet
-//	GET    /v1/overrides                  Override, one a line
-//	POST   /v1/warm                       Warmed: asks a question, as Postfix would; the body is {"domain": "example.org"}
-//
-// Whatever goes wrong is an Error, with a status of 400 or more: 400 the question is wrong, 404 nothing is known, 500 the store
-// failed, 503 stsmapd has too much to do or is ending. A list that was cut short ends without the last chunk of HTTP's chunked
-// encoding; one entry of it that could not be read is a line with an error in it.
-package control
+package admin
 
 import "time"
 

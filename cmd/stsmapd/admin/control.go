@@ -1,4 +1,4 @@
-package control
+package admin
 
 import (
 	"context"
@@ -30,8 +30,8 @@ const (
 	maxLookups = 64
 )
 
-// Server answers the commands. New makes one.
-type Server struct {
+// ControlServer answers the commands. New makes one.
+type ControlServer struct {
 	service *resolver.Service
 	info    Info
 	http    *http.Server
@@ -40,9 +40,9 @@ type Server struct {
 }
 
 // New makes a server for the service. What goes wrong below HTTP is logged.
-func New(service *resolver.Service, info Info, log *slog.Logger) *Server {
+func NewControl(service *resolver.Service, info Info, log *slog.Logger) *ControlServer {
 	ctx, end := context.WithCancelCause(context.Background())
-	s := &Server{service: service, info: info, lookups: semaphore.NewWeighted(maxLookups), end: end}
+	s := &ControlServer{service: service, info: info, lookups: semaphore.NewWeighted(maxLookups), end: end}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -57,7 +57,7 @@ func New(service *resolver.Service, info Info, log *slog.Logger) *Server {
 }
 
 // Serve answers on a listener until Shutdown; then it returns nil.
-func (s *Server) Serve(l net.Listener) error {
+func (s *ControlServer) Serve(l net.Listener) error {
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control socket: %w", err)
 	}
@@ -66,14 +66,14 @@ func (s *Server) Serve(l net.Listener) error {
 
 // Shutdown ends what is under way and closes listener and connections, with a last word if there is time for one before ctx
 // ends.
-func (s *Server) Shutdown(ctx context.Context) {
+func (s *ControlServer) Shutdown(ctx context.Context) {
 	s.end(resolver.ErrClosed)
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close() // whoever is left has had his time
 	}
 }
 
-func (s *Server) routes() http.Handler {
+func (s *ControlServer) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", handler(s.status))
 	mux.Handle("GET /v1/policies", handler(s.list))
@@ -147,11 +147,11 @@ func parseDomain(text string) (dnsname.Name, error) {
 	return name, nil
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
+func (s *ControlServer) status(w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, viewStatus(s.info, s.service.Status(), len(s.service.Overrides())))
 }
 
-func (s *Server) show(w http.ResponseWriter, r *http.Request) error {
+func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
 	domain, err := pathDomain(r)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func unknown(domain dnsname.Name) error {
 	return &Error{Code: http.StatusNotFound, Domain: domain.String(), Message: "nothing is known of this domain"}
 }
 
-func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
+func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
 	domain, err := pathDomain(r)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
 }
 
 // enter waits until the domain of a request may be looked up, and gives it time.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
+func (s *ControlServer) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(turnLimit + lookupLimit)); err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) (leave func(), er
 	return func() { s.lookups.Release(1) }, nil
 }
 
-func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
+func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request) error {
 	domain, err := pathDomain(r)
 	if err != nil {
 		return err
@@ -230,7 +230,7 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, Forgotten{Domain: domain.String(), Forgotten: true})
 }
 
-func (s *Server) warm(w http.ResponseWriter, r *http.Request) error {
+func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 	var ask struct {
 		Domain string `json:"domain"`
 	}

@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"net/http"
@@ -22,7 +22,7 @@ type domainView struct {
 func (domainView) template() string { return "domain.html" }
 
 type policyView struct {
-	row
+	policyRow
 	ID          string
 	MX          []string
 	MaxAge      time.Duration
@@ -54,12 +54,7 @@ type answerView struct {
 	Reply string // "": stsmapd has to look first
 }
 
-// mapNames are those whose answers are shown.
-func mapNames() []string {
-	return []string{"sts", "sts+tlsrpt", "sts+dane", "sts+dane+tlsrpt", "sts+strict", "sts+defer", "sts+nosni"}
-}
-
-func (s *Server) domain(r *http.Request) (view, error) {
+func (s *WebServer) domain(r *http.Request) (view, error) {
 	name, err := dnsname.Parse(r.PathValue("domain"))
 	if err != nil {
 		return nil, &pageError{http.StatusBadRequest, "No domain", err.Error()}
@@ -68,26 +63,26 @@ func (s *Server) domain(r *http.Request) (view, error) {
 	if err == nil && k.Empty() {
 		return nil, &pageError{http.StatusNotFound, name.String(), "Nothing is known of this domain. It is looked up when there is mail for it."}
 	}
-	v := domainView{Name: name.String(), Policy: viewPolicy(k), Absence: viewAbsence(k.Absence)}
+	v := domainView{Name: name.String(), Policy: pagePolicy(k), Absence: pageAbsence(k.Absence)}
 	if err != nil {
 		v.StoreError = err.Error()
 	}
 	if k.Override != nil {
-		o := viewOverride(k.Override)
+		o := pageOverride(k.Override)
 		v.Override = &o
 	}
 	for _, m := range mapNames() {
-		v.Answers = append(v.Answers, answer(k, m))
+		v.Answers = append(v.Answers, answerRow(k, m))
 	}
 	return v, nil
 }
 
-func viewPolicy(k resolver.Known) *policyView {
+func pagePolicy(k resolver.Known) *policyView {
 	if k.Entry == nil {
 		return nil
 	}
 	e := k.Entry
-	p := &policyView{row: rowOf(k), ID: e.ID, MaxAge: e.Policy.MaxAge, Used: k.Used, NextRefresh: k.NextRefresh, NextCheck: k.NextCheck,
+	p := &policyView{policyRow: policyRowOf(k), ID: e.ID, MaxAge: e.Policy.MaxAge, Used: k.Used, NextRefresh: k.NextRefresh, NextCheck: k.NextCheck,
 		RetryAt: e.Trouble.RetryAt, InMemory: k.InMemory, Unsaved: k.Unsaved, Text: e.Policy.Text}
 	for _, mx := range e.Policy.MX {
 		p.MX = append(p.MX, mx.String())
@@ -95,7 +90,7 @@ func viewPolicy(k resolver.Known) *policyView {
 	return p
 }
 
-func viewAbsence(a resolver.Absence) *absenceView {
+func pageAbsence(a resolver.Absence) *absenceView {
 	switch a := a.(type) {
 	case resolver.NoPolicy:
 		return &absenceView{What: "The DNS says that the domain has no MTA-STS policy.", NextLook: a.Expires()}
@@ -111,7 +106,7 @@ func viewAbsence(a resolver.Absence) *absenceView {
 	return nil
 }
 
-func viewOverride(o *resolver.Override) overrideView {
+func pageOverride(o *resolver.Override) overrideView {
 	v := overrideView{Domain: o.String(), Action: o.Action.String(), Reason: o.Reason, Until: o.Until}
 	for _, mx := range o.MX {
 		v.MX = append(v.MX, mx.String())
@@ -120,7 +115,7 @@ func viewOverride(o *resolver.Override) overrideView {
 }
 
 // answer is what Postfix would be told under a map name, which is valid.
-func answer(k resolver.Known, mapName string) answerView {
+func answerRow(k resolver.Known, mapName string) answerView {
 	f, _ := tlspolicy.ParseMapName(mapName)
 	v, ok := k.Verdict(resolver.Question{Strict: f.Strict, DANE: f.DANE})
 	if !ok {

@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"encoding/json"
@@ -63,11 +63,11 @@ metric:
 
 func TestMetrics(t *testing.T) {
 	day := 24 * time.Hour
-	f := start(t, nil,
-		entry(t, "a.test", "enforce", time.Hour, 30*day), entry(t, "b.test", "testing", time.Hour, 30*day), entry(t, "c.test", "none", time.Hour, day),
-		entry(t, "d.test", "enforce", 2*day, 3*day), failing(entry(t, "e.test", "enforce", 2*day, 3*day), "no"),
-		failing(entry(t, "f.test", "enforce", 2*day, 30*day), "no"), failing(entry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
-		entry(t, "h.test", "enforce", 3*day, 2*day))
+	f := startWeb(t, nil,
+		dailyEntry(t, "a.test", "enforce", time.Hour, 30*day), dailyEntry(t, "b.test", "testing", time.Hour, 30*day), dailyEntry(t, "c.test", "none", time.Hour, day),
+		dailyEntry(t, "d.test", "enforce", 2*day, 3*day), failing(dailyEntry(t, "e.test", "enforce", 2*day, 3*day), "no"),
+		failing(dailyEntry(t, "f.test", "enforce", 2*day, 30*day), "no"), failing(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
+		dailyEntry(t, "h.test", "enforce", 3*day, 2*day))
 	f.ask("sts", "a.test")
 	f.ask("sts+tlsrpt+dane", "a.test")
 	f.ask("sts", "x.new.test")
@@ -109,7 +109,7 @@ func TestMetrics(t *testing.T) {
 
 // TestNoDomainIsALabel: whatever Postfix or a stranger's DNS says, the metrics' number stays the same.
 func TestNoDomainIsALabel(t *testing.T) {
-	f := start(t, nil, failing(entry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour), "reason of secret.test"))
+	f := startWeb(t, nil, failing(dailyEntry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour), "reason of secret.test"))
 	for _, key := range []string{"trouble.secret.test", "a.secret.test", "b.secret.new.test", "c.secret.mute.test", "[d.secret.test]:587", "\x00secret"} {
 		f.ask("sts+dane", key)
 		f.ask("secret", key)
@@ -122,7 +122,7 @@ func TestNoDomainIsALabel(t *testing.T) {
 // TestNamesInPackaging: each metric that the dashboard or a rule names exists, and each of stsmapd's own that tells of
 // trouble is named by one of the two.
 func TestNamesInPackaging(t *testing.T) {
-	f := start(t, nil)
+	f := startWeb(t, nil)
 	f.ask("sts", "absent.test")
 	all := f.gathered()
 	name := regexp.MustCompile(`\b(?:stsmapd|go|process|promhttp)_[a-z0-9_]+`)
@@ -155,7 +155,7 @@ func TestNamesInPackaging(t *testing.T) {
 
 // TestDescriptions: what is described is collected, and named as Prometheus wants it.
 func TestDescriptions(t *testing.T) {
-	f := start(t, nil)
+	f := startWeb(t, nil)
 	f.ask("sts", "absent.test")
 	all := f.gathered()
 	for _, d := range metricList() {

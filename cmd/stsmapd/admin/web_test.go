@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 func TestReadyz(t *testing.T) {
-	f := start(t, nil)
+	f := startWeb(t, nil)
 	for _, c := range []struct {
 		ready bool
 		code  int
@@ -33,7 +33,7 @@ func TestReadyz(t *testing.T) {
 
 // TestRebinding: a web page whose name leads to the loopback address reads nothing, whatever it asks for.
 func TestRebinding(t *testing.T) {
-	f := start(t, nil, entry(t, "secret.test", "enforce", time.Hour, 7*24*time.Hour))
+	f := startWeb(t, nil, dailyEntry(t, "secret.test", "enforce", time.Hour, 7*24*time.Hour))
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(f.url, "http://"))
 	for _, c := range []struct {
 		why, host string
@@ -89,7 +89,7 @@ func TestRebinding(t *testing.T) {
 }
 
 func TestHealthz(t *testing.T) {
-	f := start(t, nil)
+	f := startWeb(t, nil)
 	if code, body, _ := f.get("/healthz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("a daemon that does well: %d %q", code, body)
 	}
@@ -123,7 +123,7 @@ func TestProbeIsBounded(t *testing.T) {
 
 // TestBusyPages: too many pages at once are refused, and the probes are not.
 func TestBusyPages(t *testing.T) {
-	f := start(t, nil)
+	f := startWeb(t, nil)
 	for range maxPages {
 		f.server.pages <- struct{}{}
 	}

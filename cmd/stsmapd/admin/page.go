@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ type frame struct {
 // table is a list of policies, and the time that their times are told by.
 type table struct {
 	Now  time.Time
-	Rows []row
+	Rows []policyRow
 }
 
 //go:embed templates/*.html
@@ -49,12 +49,12 @@ var templateFiles embed.FS
 // templates parses the pages. What domains and policy hosts say goes through html/template's escaping alone.
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"when": when, "ago": relative, "days": lifetime, "table": func(now time.Time, rows []row) table { return table{now, rows} },
+		"when": when, "ago": relative, "days": lifetime, "table": func(now time.Time, rows []policyRow) table { return table{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))
 }
 
 // page makes a handler of what makes a view. Only so many are made at once: each may walk over all policies.
-func (s *Server) page(build func(*http.Request) (view, error)) http.Handler {
+func (s *WebServer) page(build func(*http.Request) (view, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case s.pages <- struct{}{}:
@@ -82,7 +82,7 @@ func (s *Server) page(build func(*http.Request) (view, error)) http.Handler {
 // pageLimit is how long a page may take to be made.
 const pageLimit = 10 * time.Second
 
-func (s *Server) show(w http.ResponseWriter, r *http.Request, code int, v view) {
+func (s *WebServer) show(w http.ResponseWriter, r *http.Request, code int, v view) {
 	f := frame{Now: time.Now().UTC(), Info: s.opt.Info, Title: "stsmapd", Query: r.URL.Query().Get("q"), View: v}
 	switch v := v.(type) {
 	case domainView:

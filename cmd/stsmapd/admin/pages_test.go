@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"fmt"
@@ -18,14 +18,12 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-const day = 24 * time.Hour
-
 func TestHome(t *testing.T) {
 	until := time.Now().Add(30 * day)
-	f := start(t, []resolver.Override{{Domain: dnsname.MustParse("partner.test"), Below: true, Action: resolver.ActionIgnore, Until: until, Reason: "ticket 4711"}},
-		entry(t, "good.test", "enforce", time.Hour, 30*day), entry(t, "trial.test", "testing", time.Hour, 30*day),
-		failing(entry(t, "later.test", "enforce", 2*day, 20*day), "connection refused"),
-		failing(entry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
+	f := startWeb(t, []resolver.Override{{Domain: dnsname.MustParse("partner.test"), Below: true, Action: resolver.ActionIgnore, Until: until, Reason: "ticket 4711"}},
+		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day), dailyEntry(t, "trial.test", "testing", time.Hour, 30*day),
+		failing(dailyEntry(t, "later.test", "enforce", 2*day, 20*day), "connection refused"),
+		failing(dailyEntry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
 	f.reload.Failed = true
 	body := f.page("/")
 	trouble, rest, _ := strings.Cut(body, `<section id="policies">`)
@@ -49,9 +47,9 @@ func TestHome(t *testing.T) {
 }
 
 func TestDomainPages(t *testing.T) {
-	f := start(t, []resolver.Override{{Domain: dnsname.MustParse("strict.test"), Action: resolver.ActionStrict, Reason: "trial"}},
-		entry(t, "good.test", "enforce", time.Hour, 30*day), entry(t, "strict.test", "testing", time.Hour, 30*day),
-		failing(entry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"), entry(t, "over.test", "enforce", 3*day, 2*day))
+	f := startWeb(t, []resolver.Override{{Domain: dnsname.MustParse("strict.test"), Action: resolver.ActionStrict, Reason: "trial"}},
+		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day), dailyEntry(t, "strict.test", "testing", time.Hour, 30*day),
+		failing(dailyEntry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"), dailyEntry(t, "over.test", "enforce", 3*day, 2*day))
 	f.ask("sts", "x.new.test")
 	f.ask("sts", "x.mute.test")
 	f.ask("sts", "absent.test")
@@ -90,10 +88,10 @@ func TestDomainPages(t *testing.T) {
 func TestSearchAndPages(t *testing.T) {
 	var all []resolver.Entry
 	for i := range 120 {
-		all = append(all, entry(t, fmt.Sprintf("d%03d.many.test", i), "enforce", time.Hour, 30*day))
+		all = append(all, dailyEntry(t, fmt.Sprintf("d%03d.many.test", i), "enforce", time.Hour, 30*day))
 	}
-	all = append(all, entry(t, "xn--bcher-kva.example", "testing", time.Hour, 30*day), failing(entry(t, "ill.many.test", "enforce", time.Hour, 30*day), "no"))
-	f := start(t, nil, all...)
+	all = append(all, dailyEntry(t, "xn--bcher-kva.example", "testing", time.Hour, 30*day), failing(dailyEntry(t, "ill.many.test", "enforce", time.Hour, 30*day), "no"))
+	f := startWeb(t, nil, all...)
 	link := regexp.MustCompile(`<td class="domain"><a href="/domain/([^"]+)"`)
 	next := regexp.MustCompile(`<a href="(/policies\?[^"]+)">next page</a>`)
 	walk := func(path string) (names []string, pages int) {
@@ -142,13 +140,13 @@ func TestSearchAndPages(t *testing.T) {
 // TestHostileData: what domains, policy hosts and searchers say stays text.
 func TestHostileData(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>'`
-	e := entry(t, "evil.test", "enforce", 2*day, 4*day)
+	e := dailyEntry(t, "evil.test", "enforce", 2*day, 4*day)
 	p, err := mtasts.ParsePolicy([]byte("version: STSv1\nmode: enforce\nmx: mx.evil.test\nmax_age: 345600\nnote: " + evil + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.Policy = p
-	f := start(t, []resolver.Override{{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, failing(e, evil))
+	f := startWeb(t, []resolver.Override{{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, failing(e, evil))
 	for _, path := range []string{"/", "/domain/evil.test", "/domain/also.test", "/policies?failing=1", "/policies?q=" + url.QueryEscape(evil),
 		"/policies?after=" + url.QueryEscape(evil) + "&mode=" + url.QueryEscape(evil), "/domain/" + url.PathEscape(evil), "/" + url.PathEscape(evil)} {
 		_, body, _ := f.get(path)
@@ -171,7 +169,7 @@ func TestHostileData(t *testing.T) {
 
 // TestHeaders: nothing but GET, and nothing that a browser could be led to do.
 func TestHeaders(t *testing.T) {
-	f := start(t, nil)
+	f := startWeb(t, nil)
 	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/style.css", "/nothing", "/domain/a.test", "/policies"} {
 		code, _, h := f.get(path)
 		csp := h.Get("Content-Security-Policy")
@@ -191,7 +189,7 @@ func TestHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("X-Long", strings.Repeat("x", 2*maxHeader))
+	r.Header.Set("X-Long", strings.Repeat("x", 2*webMaxHeader))
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

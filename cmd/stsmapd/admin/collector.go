@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"runtime"
@@ -13,7 +13,7 @@ import (
 )
 
 // register puts what is counted into a registry. No label holds a domain, or anything else that a stranger could choose.
-func register(r *prometheus.Registry, o Options, s *surveyor) {
+func register(r *prometheus.Registry, o WebOptions, s *surveyor) {
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -23,7 +23,7 @@ func register(r *prometheus.Registry, o Options, s *surveyor) {
 
 // collector reads the counts when it is asked for them.
 type collector struct {
-	opt      Options
+	opt      WebOptions
 	surveyor *surveyor
 	descs    map[string]*prometheus.Desc
 }

@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"fmt"
@@ -20,10 +20,10 @@ const (
 type homeView struct {
 	Problems  []string
 	Tiles     []tile
-	Trouble   []row
+	Trouble   []policyRow
 	Failing   int // all that are in trouble
 	More      bool
-	First     []row
+	First     []policyRow
 	Next      string // the page after First; "": there is none
 	Overrides []overrideView
 	Counted   time.Time
@@ -37,7 +37,7 @@ type tile struct {
 	Bad         bool
 }
 
-func (s *Server) home(r *http.Request) (view, error) {
+func (s *WebServer) home(r *http.Request) (view, error) {
 	v := s.surveyor.forPage(r.Context())
 	if v == nil {
 		return nil, &pageError{http.StatusServiceUnavailable, "Counting", "The policies are being counted for the first time. Reload this page in a moment."}
@@ -54,7 +54,7 @@ func (s *Server) home(r *http.Request) (view, error) {
 		if len(h.Overrides) == homeOverrides {
 			break
 		}
-		h.Overrides = append(h.Overrides, viewOverride(o))
+		h.Overrides = append(h.Overrides, pageOverride(o))
 	}
 	h.Problems = s.problems(v, m)
 	return h, nil
@@ -81,7 +81,7 @@ func tiles(v *survey, m resolver.Metrics, conns int) []tile {
 }
 
 // counted is a number with the word that fits it.
-func counted(n int, one, more string) string {
+func countOf(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}
@@ -92,7 +92,7 @@ func counted(n int, one, more string) string {
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // problems says what an administrator should mend.
-func (s *Server) problems(v *survey, m resolver.Metrics) []string {
+func (s *WebServer) problems(v *survey, m resolver.Metrics) []string {
 	var list []string
 	if m.Failing {
 		list = append(list, "The policy store cannot be written: policies are served from memory, and a restart would forget "+
@@ -113,10 +113,10 @@ func (s *Server) problems(v *survey, m resolver.Metrics) []string {
 		list = append(list, "The configuration file was not reloaded: the settings from before are in force. The log says what is wrong with it.")
 	}
 	if v.expiringFailing > 0 {
-		list = append(list, counted(v.expiringFailing, "policy expires", "policies expire")+" within 7 days and cannot be fetched: after that, mail there is no longer protected.")
+		list = append(list, countOf(v.expiringFailing, "policy expires", "policies expire")+" within 7 days and cannot be fetched: after that, mail there is no longer protected.")
 	}
 	if v.unreadable > 0 {
-		list = append(list, counted(v.unreadable, "policy", "policies")+" in the store cannot be read; what is not in memory is looked up anew when mail comes.")
+		list = append(list, countOf(v.unreadable, "policy", "policies")+" in the store cannot be read; what is not in memory is looked up anew when mail comes.")
 	}
 	if c := s.opt.Conns(); float64(c) >= connsNear*float64(s.opt.MaxConns) {
 		list = append(list, fmt.Sprintf("%d of %d connections are open: beyond the limit Postfix waits.", c, s.opt.MaxConns))

@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"context"
@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
@@ -25,8 +23,6 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // nowhere is a DNS and an internet: domains below .new.test announce a policy that cannot be fetched, names below .mute.test
 // are not answered, and no other has a policy.
@@ -63,7 +59,7 @@ func (nowhere) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, err
 // fixture is a daemon in one process, with its HTTP side.
 type fixture struct {
 	t       *testing.T
-	server  *Server
+	server  *WebServer
 	service *resolver.Service
 	store   *cache.Bolt
 	url     string
@@ -74,7 +70,7 @@ type fixture struct {
 }
 
 // start makes a fixture whose store has these entries.
-func start(t *testing.T, overrides []resolver.Override, entries ...resolver.Entry) *fixture {
+func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.Entry) *fixture {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	f := &fixture{t: t}
@@ -107,7 +103,7 @@ func start(t *testing.T, overrides []resolver.Override, entries ...resolver.Entr
 	ended := make(chan error, 1)
 	go func() { ended <- f.mail.Serve(l) }()
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
-	f.server = New(Options{
+	f.server = NewWeb(WebOptions{
 		Host: "mail.example.test", Service: f.service, Store: f.store.Stats, Shared: func() cache.SharedStats { return f.shared },
 		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
 		Reload: func() Reload { return f.reload }, Log: log,
@@ -175,7 +171,7 @@ func (f *fixture) ask(mapName, key string) socketmap.Reply {
 }
 
 // entry is a policy that was fetched some time ago.
-func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolver.Entry {
+func dailyEntry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolver.Entry {
 	t.Helper()
 	p, err := mtasts.ParsePolicy(fmt.Appendf(nil, "version: STSv1\nmode: %s\nmx: mx.%s\nmax_age: %d\n", mode, domain, maxAge/time.Second))
 	if err != nil {

@@ -1,4 +1,4 @@
-package control
+package admin
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ type daemon struct {
 	dns     *dnstest.Server
 	hosts   *hosts
 	service *resolver.Service
-	server  *Server
+	server  *ControlServer
 	client  *Client
 	spec    string
 	log     *lockedBuffer
@@ -120,7 +120,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 		Settings: resolver.Settings{DNS: client, Fetcher: d.hosts, Overrides: overrides(t)}, Store: between(store),
 		Memory: cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}), Logger: log,
 	})
-	d.server = New(d.service, Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}}, log)
+	d.server = NewControl(d.service, Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}}, log)
 	l, err := socketmap.Listen(d.spec, socketmap.ListenOptions{Mode: 0o660})
 	if err != nil {
 		t.Fatal(err)

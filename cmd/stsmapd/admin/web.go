@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"context"
@@ -28,16 +28,16 @@ const MaxConns = 256
 
 // Bounds of the server.
 const (
-	maxScrapes = 4 // at once
-	maxPages   = 8 // at once; the others are told to come back
-	maxHeader  = 16 << 10
-	readLimit  = 5 * time.Second
-	writeLimit = 30 * time.Second
-	idleLimit  = 2 * time.Minute
+	maxScrapes    = 4 // at once
+	maxPages      = 8 // at once; the others are told to come back
+	webMaxHeader  = 16 << 10
+	webReadLimit  = 5 * time.Second
+	webWriteLimit = 30 * time.Second
+	webIdleLimit  = 2 * time.Minute
 )
 
-// Options say what is shown. All functions are called from many goroutines.
-type Options struct {
+// WebOptions say what is shown. All functions are called from many goroutines.
+type WebOptions struct {
 	Service   *resolver.Service
 	Store     func() cache.Stats
 	Shared    func() cache.SharedStats // all zero without a shared engine
@@ -51,24 +51,15 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// Info is what does not change while the daemon runs.
-type Info struct {
-	Version  string
-	Started  time.Time
-	Config   string // file; "": there is none
-	Listen   []string
-	StateDir string
-}
-
 // Reload is how the last reading of the configuration went.
 type Reload struct {
 	At     time.Time
 	Failed bool // the settings from before are in force
 }
 
-// Server answers on the address of the setting `metrics`. New makes one.
-type Server struct {
-	opt       Options
+// WebServer answers on the address of the setting `metrics`. New makes one.
+type WebServer struct {
+	opt       WebOptions
 	http      *http.Server
 	registry  *prometheus.Registry
 	surveyor  *surveyor
@@ -79,9 +70,9 @@ type Server struct {
 }
 
 // New makes a server. It is not ready until Ready says so.
-func New(o Options) *Server {
+func NewWeb(o WebOptions) *WebServer {
 	ctx, end := context.WithCancel(context.Background())
-	s := &Server{
+	s := &WebServer{
 		opt: o, registry: prometheus.NewRegistry(), surveyor: newSurveyor(ctx, o.Service), templates: templates(),
 		pages: make(chan struct{}, maxPages), end: end,
 	}
@@ -89,21 +80,21 @@ func New(o Options) *Server {
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: readLimit,
-		ReadTimeout:       readLimit,
-		WriteTimeout:      writeLimit,
-		IdleTimeout:       idleLimit,
-		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: webReadLimit,
+		ReadTimeout:       webReadLimit,
+		WriteTimeout:      webWriteLimit,
+		IdleTimeout:       webIdleLimit,
+		MaxHeaderBytes:    webMaxHeader,
 		ErrorLog:          slog.NewLogLogger(o.Log.With("event", "status_error").Handler(), slog.LevelDebug),
 	}
 	return s
 }
 
 // Ready sets what /readyz says: whether Postfix's questions are answered.
-func (s *Server) Ready(ready bool) { s.ready.Store(ready) }
+func (s *WebServer) Ready(ready bool) { s.ready.Store(ready) }
 
 // Serve answers on a listener until Shutdown; then it returns nil.
-func (s *Server) Serve(l net.Listener) error {
+func (s *WebServer) Serve(l net.Listener) error {
 	if err := s.http.Serve(netutil.LimitListener(l, MaxConns)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics listener: %w", err)
 	}
@@ -111,7 +102,7 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown lets requests under way end until ctx does, and closes listener and connections.
-func (s *Server) Shutdown(ctx context.Context) {
+func (s *WebServer) Shutdown(ctx context.Context) {
 	s.Ready(false)
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close() // whoever is left has had his time
@@ -120,10 +111,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.surveyor.wait()
 }
 
-func (s *Server) routes() http.Handler {
+func (s *WebServer) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
-		MaxRequestsInFlight: maxScrapes, Timeout: writeLimit / 2, ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxScrapes, Timeout: webWriteLimit / 2, ErrorHandling: promhttp.ContinueOnError,
 		ErrorLog: slog.NewLogLogger(s.opt.Log.With("event", "metrics_error").Handler(), slog.LevelWarn),
 	}))
 	mux.HandleFunc("GET /healthz", s.healthz)
@@ -179,7 +170,7 @@ func styleSheet(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(style) // who asked has gone
 }
 
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+func (s *WebServer) healthz(w http.ResponseWriter, r *http.Request) {
 	if err := s.opt.Probe.Probe(r.Context()); err != nil {
 		plain(w, http.StatusServiceUnavailable, fmt.Sprintf("stsmapd does not answer questions: %v", err))
 		return
@@ -187,7 +178,7 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, "ok")
 }
 
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+func (s *WebServer) readyz(w http.ResponseWriter, _ *http.Request) {
 	if !s.ready.Load() {
 		plain(w, http.StatusServiceUnavailable, "stsmapd is starting or ending: it takes no questions")
 		return

@@ -1,4 +1,4 @@
-package status
+package admin
 
 import (
 	"cmp"
@@ -23,7 +23,7 @@ const (
 )
 
 // row is a policy in a list.
-type row struct {
+type policyRow struct {
 	Domain   string
 	Mode     string
 	Live     bool
@@ -34,9 +34,9 @@ type row struct {
 	Reason   string
 }
 
-func rowOf(k resolver.Known) row {
+func policyRowOf(k resolver.Known) policyRow {
 	e := k.Entry
-	return row{k.Domain.String(), e.Policy.Mode.String(), k.Live, e.Expires(), e.Fetched, e.Trouble.Failures, e.Trouble.Since, e.Trouble.Reason}
+	return policyRow{k.Domain.String(), e.Policy.Mode.String(), k.Live, e.Expires(), e.Fetched, e.Trouble.Failures, e.Trouble.Since, e.Trouble.Reason}
 }
 
 // survey is what a walk over all policies brought.
@@ -50,8 +50,8 @@ type survey struct {
 	expiring        int // live, not of mode none, and over within 7 days
 	expiringFailing int // both
 	unreadable      int
-	trouble         []row // the failing ones, those that expire first before the others; maxTrouble at most
-	first           []row // by name; pageSize at most
+	trouble         []policyRow // the failing ones, those that expire first before the others; maxTrouble at most
+	first           []policyRow // by name; pageSize at most
 	status          resolver.Status
 	overrides       int
 }
@@ -60,8 +60,10 @@ type survey struct {
 func take(ctx context.Context, service *resolver.Service) *survey {
 	now := time.Now().UTC()
 	s := &survey{live: map[mtasts.Mode]int{}}
-	trouble := least[row]{n: maxTrouble, cmp: func(a, b row) int { return cmp.Or(a.Expires.Compare(b.Expires), strings.Compare(a.Domain, b.Domain)) }}
-	first := least[row]{n: pageSize, cmp: byDomain}
+	trouble := least[policyRow]{n: maxTrouble, cmp: func(a, b policyRow) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), strings.Compare(a.Domain, b.Domain))
+	}}
+	first := least[policyRow]{n: pageSize, cmp: byDomain}
 	for k, err := range service.Entries(ctx) {
 		if ctx.Err() != nil {
 			break
@@ -70,7 +72,7 @@ func take(ctx context.Context, service *resolver.Service) *survey {
 			s.unreadable++
 			continue
 		}
-		r := rowOf(k)
+		r := policyRowOf(k)
 		first.add(r)
 		if s.count(now, k) {
 			trouble.add(r)
@@ -82,7 +84,7 @@ func take(ctx context.Context, service *resolver.Service) *survey {
 	return s
 }
 
-func byDomain(a, b row) int { return strings.Compare(a.Domain, b.Domain) }
+func byDomain(a, b policyRow) int { return strings.Compare(a.Domain, b.Domain) }
 
 // count counts a policy and reports whether it is in trouble.
 func (s *survey) count(now time.Time, k resolver.Known) (trouble bool) {
