@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -120,20 +121,20 @@ func parseSpan(text string) (time.Duration, error) {
 }
 
 func listJSON(cmd *cobra.Command, client *admin.Client, list admin.List) error {
-	out := newJSONLines(cmd.OutOrStdout())
+	out := term.NewJSONLines(cmd.OutOrStdout())
 	return eachPolicy(cmd, client, list, func(p admin.Policy) error { return out.Encode(p) })
 }
 
 func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error {
 	now := time.Now()
-	t := newTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE")
+	t := term.NewTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE")
 	err := eachPolicy(cmd, client, list, func(p admin.Policy) error {
 		colour, state := policyState(p)
-		t.row(cell{p.Domain, plain}, cell{p.Mode, modeColour(p.Mode)}, cell{when(now, p.Expires), plain}, cell{when(now, p.Fetched), plain},
-			cell{when(now, p.Used), plain}, cell{origin(p), plain}, cell{state, colour})
+		t.Row(term.Text(p.Domain), term.Painted(modeColour(p.Mode), p.Mode), term.Text(term.When(now, p.Expires)), term.Text(term.When(now, p.Fetched)),
+			term.Text(term.When(now, p.Used)), term.Text(origin(p)), term.Painted(colour, state))
 		return nil
 	})
-	return errors.Join(t.end(), err)
+	return errors.Join(t.End(), err)
 }
 
 // eachPolicy calls f with each policy of the list, and tells of those that the daemon cannot read.
@@ -165,15 +166,15 @@ func origin(p admin.Policy) string { return cmp.Or(p.Origin, "here") }
 // policyState is what an administrator should know of a policy, in a few words.
 func policyState(p admin.Policy) (colour, text string) {
 	var parts []string
-	colour = plain
+	colour = term.Plain
 	if !p.Live {
-		colour, parts = faint, append(parts, "expired")
+		colour, parts = term.Faint, append(parts, "expired")
 	}
 	if t := p.Trouble; t != nil {
-		colour, parts = red, append(parts, fmt.Sprintf("failing since %s: %s", t.Since.Format("2006-01-02 15:04"), t.Reason))
+		colour, parts = term.Red, append(parts, fmt.Sprintf("failing since %s: %s", t.Since.Format("2006-01-02 15:04"), t.Reason))
 	}
 	if p.Unsaved {
-		colour, parts = red, append(parts, "not on disk")
+		colour, parts = term.Red, append(parts, "not on disk")
 	}
 	if p.Override != nil {
 		parts = append(parts, "override "+p.Override.Action)
@@ -187,11 +188,11 @@ func policyState(p admin.Policy) (colour, text string) {
 func modeColour(mode string) string {
 	switch mode {
 	case "enforce":
-		return green
+		return term.Green
 	case "testing":
-		return yellow
+		return term.Yellow
 	}
-	return faint
+	return term.Faint
 }
 
 // eachDomain parses all arguments, then does something about each. The exit code is 1 where that failed for some, 2 when the

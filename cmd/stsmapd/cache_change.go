@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -27,9 +28,9 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 				}
 				fetched := r.Error == "" && r.Policy != nil
 				if asJSON {
-					return fetched, newJSONLines(cmd.OutOrStdout()).Encode(r)
+					return fetched, term.NewJSONLines(cmd.OutOrStdout()).Encode(r)
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", r.Domain, clean(refreshText(time.Now(), r)))
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", r.Domain, term.Clean(refreshText(time.Now(), r)))
 				return fetched, err
 			})
 		},
@@ -41,14 +42,14 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 func refreshText(now time.Time, r admin.Refreshed) string {
 	switch p := r.Policy; {
 	case p != nil && r.Error != "" && p.Live:
-		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error, moment(now, p.Fetched),
-			p.Mode, when(now, p.Expires))
+		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error, term.Moment(now, p.Fetched),
+			p.Mode, term.When(now, p.Expires))
 	case r.Error != "":
 		return "no policy to be had: " + r.Error
 	case p == nil:
 		return "no policy: the DNS says that there is none"
 	default:
-		return fmt.Sprintf("fetched: mode %s, id %s, expires %s", p.Mode, p.ID, when(now, p.Expires))
+		return fmt.Sprintf("fetched: mode %s, id %s, expires %s", p.Mode, p.ID, term.When(now, p.Expires))
 	}
 }
 
@@ -73,7 +74,7 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 					return false, err
 				}
 				if asJSON {
-					return true, newJSONLines(cmd.OutOrStdout()).Encode(admin.Forgotten{Domain: domain.String(), Forgotten: true})
+					return true, term.NewJSONLines(cmd.OutOrStdout()).Encode(admin.Forgotten{Domain: domain.String(), Forgotten: true})
 				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: forgotten\n", domain)
 				return true, err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -30,7 +31,7 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 					return false, err
 				}
 				if asJSON {
-					return true, writeJSON(cmd.OutOrStdout(), d)
+					return true, term.WriteJSON(cmd.OutOrStdout(), d)
 				}
 				return true, showDomain(cmd.OutOrStdout(), time.Now(), d)
 			})
@@ -40,125 +41,92 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 	return cmd
 }
 
-// sheet writes headings, and lines of a name and a value below them.
-type sheet struct {
-	out     io.Writer
-	colours bool
-	width   int // of the names
-	err     error
-}
-
-func newSheet(w io.Writer, width int) *sheet {
-	return &sheet{out: w, colours: coloured(w), width: width}
-}
-
-func (s *sheet) print(text string) {
-	if s.err == nil {
-		_, s.err = fmt.Fprintln(s.out, text)
-	}
-}
-
-func (s *sheet) heading(text string) {
-	if s.colours {
-		text = paint(bold, text)
-	}
-	s.print(text)
-}
-
-func (s *sheet) line(name, colour, value string) {
-	value = clean(value)
-	if s.colours {
-		value = paint(colour, value)
-	}
-	s.print(strings.TrimRight(fmt.Sprintf("  %-*s  %s", s.width, name, value), " "))
-}
-
 func showDomain(w io.Writer, now time.Time, d admin.Domain) error {
-	s := newSheet(w, 16)
-	s.heading(d.Domain)
+	s := term.NewSheet(w, 16)
+	s.Heading(d.Domain)
 	if d.Policy != nil {
-		s.policy(now, *d.Policy)
+		policyLines(s, now, *d.Policy)
 	} else {
-		s.line("policy", plain, "none is remembered")
+		s.Line("policy", term.Plain, "none is remembered")
 	}
 	if d.Absence != nil {
-		s.absence(now, *d.Absence)
+		absenceLines(s, now, *d.Absence)
 	}
 	if o := d.Override; o != nil {
-		s.line("override", yellow, overrideText(*o))
+		s.Line("override", term.Yellow, overrideText(*o))
 	}
 	if d.StoreError != "" {
-		s.line("store", red, "cannot be read, and may know more: "+d.StoreError)
+		s.Line("store", term.Red, "cannot be read, and may know more: "+d.StoreError)
 	}
-	s.heading("answers")
+	s.Heading("answers")
 	for _, a := range d.Answers {
-		s.line(a.Map, plain, answerText(d.Domain, a))
+		s.Line(a.Map, term.Plain, answerText(d.Domain, a))
 	}
 	if d.Policy != nil {
-		s.heading("policy as served")
+		s.Heading("policy as served")
 		for line := range strings.Lines(d.Policy.Text) {
-			s.print("  " + clean(strings.TrimRight(line, "\r\n")))
+			s.Print("  " + term.Clean(strings.TrimRight(line, "\r\n")))
 		}
 	}
-	return s.err
+	return s.Err
 }
 
-func (s *sheet) policy(now time.Time, p admin.Policy) {
+func policyLines(s *term.Sheet, now time.Time, p admin.Policy) {
 	state := "live"
 	if !p.Live {
 		state = "expired: the next question looks the domain up anew"
 	}
-	s.line("policy", modeColour(p.Mode), p.Mode+", "+state)
+	s.Line("policy", modeColour(p.Mode), p.Mode+", "+state)
 	for i, mx := range p.MX {
-		s.line([]string{"mx", ""}[min(i, 1)], plain, mx)
+		s.Line([]string{"mx", ""}[min(i, 1)], term.Plain, mx)
 	}
-	s.line("id", plain, p.ID)
-	s.line("max_age", plain, strconv.FormatInt(p.MaxAge, 10)+" s ("+span(time.Duration(p.MaxAge)*time.Second)+")")
-	s.line("fetched", plain, moment(now, p.Fetched))
-	s.line("fetched by", plain, cmp.Or(p.Origin, "this host"))
-	s.line("expires", plain, moment(now, p.Expires))
-	s.line("last used", plain, moment(now, p.Used))
-	refresh := moment(now, p.NextRefresh)
+	s.Line("id", term.Plain, p.ID)
+	s.Line("max_age", term.Plain, strconv.FormatInt(p.MaxAge, 10)+" s ("+term.Span(time.Duration(p.MaxAge)*time.Second)+")")
+	s.Line("fetched", term.Plain, term.Moment(now, p.Fetched))
+	s.Line("fetched by", term.Plain, cmp.Or(p.Origin, "this host"))
+	s.Line("expires", term.Plain, term.Moment(now, p.Expires))
+	s.Line("last used", term.Plain, term.Moment(now, p.Used))
+	refresh := term.Moment(now, p.NextRefresh)
 	if p.NextRefresh.IsZero() {
 		refresh = "none ahead of questions"
 	}
-	s.line("next refresh", plain, refresh)
+	s.Line("next refresh", term.Plain, refresh)
 	check := "with the next question"
 	if !p.NextCheck.IsZero() {
-		check = "with the first question after " + moment(now, p.NextCheck)
+		check = "with the first question after " + term.Moment(now, p.NextCheck)
 	}
-	s.line("next TXT lookup", plain, check)
+	s.Line("next TXT lookup", term.Plain, check)
 	where := "store"
 	if p.InMemory {
 		where = "memory and store"
 	}
-	colour := plain
+	colour := term.Plain
 	if p.Unsaved {
-		colour, where = red, "memory alone: it waits for the disk, and a restart would forget it"
+		colour, where = term.Red, "memory alone: it waits for the disk, and a restart would forget it"
 	}
-	s.line("kept in", colour, where)
+	s.Line("kept in", colour, where)
 	if t := p.Trouble; t != nil {
-		s.line("trouble", red, fmt.Sprintf("%d fetches in a row have failed since %s; the next try is %s", t.Failures, moment(now, t.Since), when(now, t.RetryAt)))
-		s.line("", red, t.Reason)
+		s.Line("trouble", term.Red, fmt.Sprintf("%d fetches in a row have failed since %s; the next try is %s", t.Failures, term.Moment(now, t.Since), term.When(now, t.RetryAt)))
+		s.Line("", term.Red, t.Reason)
 	}
 }
 
-func (s *sheet) absence(now time.Time, a admin.Absence) {
+func absenceLines(s *term.Sheet, now time.Time, a admin.Absence) {
 	switch a.Outcome {
 	case "no_policy":
-		s.line("TXT record", plain, "the DNS says that there is no MTA-STS policy")
+		s.Line("TXT record", term.Plain, "the DNS says that there is no MTA-STS policy")
 	case "lookup_failed":
-		s.line("TXT record", red, fmt.Sprintf("%d lookups in a row have failed", a.Failures))
+		s.Line("TXT record", term.Red, fmt.Sprintf("%d lookups in a row have failed", a.Failures))
 	case "host_fault":
-		s.line("policy", red, "this host lacks what it needs to look for one")
+		s.Line("policy", term.Red, "this host lacks what it needs to look for one")
 	default:
-		s.line("TXT record", red, fmt.Sprintf("announces a policy with id %s, which could not be had: %d fetches in a row have failed", a.FailedID, a.Failures))
-		s.line("next fetch", plain, moment(now, a.RetryAt)+", or as soon as there is a new id")
+		s.Line("TXT record", term.Red, fmt.Sprintf("announces a policy with id %s, which could not be had: %d fetches in a row have failed", a.FailedID, a.Failures))
+		s.Line("next fetch", term.Plain, term.Moment(now, a.RetryAt)+", or as soon as there is a new id")
 	}
 	if a.Reason != "" {
-		s.line("", red, a.Reason)
+		s.Line("", term.Red, a.Reason)
 	}
-	s.line("next TXT lookup", plain, "with the first question after "+moment(now, a.NextLook))
+	s.Line("next TXT lookup", term.Plain, "with the first question after "+term.Moment(now, a.NextLook))
 }
 
 func overrideText(o admin.Override) string {

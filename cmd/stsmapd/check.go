@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/check"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -201,9 +202,9 @@ func heloName(given string) string {
 
 // printChecks checks and prints; ok: all pass. The error is one of writing.
 func printChecks(ctx context.Context, c *check.Checker, to []resolver.Destination, asJSON bool, stdout, stderr io.Writer) (ok bool, err error) {
-	style := check.Style{Colour: coloured(stdout)}
+	style := check.Style{Colour: term.Coloured(stdout)}
 	var progress *check.Progress
-	if terminalWidth(stderr) > 0 && os.Getenv("TERM") != "dumb" {
+	if term.Width(stderr) > 0 && os.Getenv("TERM") != "dumb" {
 		progress = check.NewProgress(stderr)
 	}
 	defer progress.Clear()

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 func TestControlPlaces(t *testing.T) {
@@ -51,14 +53,14 @@ func TestSpans(t *testing.T) {
 		{time.Hour + 59*time.Minute, "in 1h 59m"}, {day - time.Second, "in 23h 59m"}, {day, "in 1d"}, {9*day + 5*time.Hour, "in 9d 5h"},
 		{-10*day - 23*time.Hour, "10d ago"}, {365 * day, "in 365d"},
 	} {
-		if got := when(now, now.Add(c.away)); got != c.want {
+		if got := term.When(now, now.Add(c.away)); got != c.want {
 			t.Errorf("%v away: %q, want %q", c.away, got, c.want)
 		}
 	}
-	if when(now, time.Time{}) != "never" || moment(now, time.Time{}) != "never" {
+	if term.When(now, time.Time{}) != "never" || term.Moment(now, time.Time{}) != "never" {
 		t.Error("no time at all must be never")
 	}
-	if got := moment(now, now.Add(day)); got != "2026-11-24 16:00:00 UTC (in 1d)" {
+	if got := term.Moment(now, now.Add(day)); got != "2026-11-24 16:00:00 UTC (in 1d)" {
 		t.Error(got)
 	}
 	for text, want := range map[string]time.Duration{"7d": 7 * day, "36h": 36 * time.Hour, "90m": 90 * time.Minute} {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // exitToDo is the exit code of postfix when something is to be done.
@@ -64,7 +65,7 @@ func (d *postfixDoctor) run(ctx context.Context) error {
 	switch {
 	case d.yes && !d.apply:
 		return &exitCode{exitError, errors.New("--yes goes with --apply")}
-	case d.apply && !d.yes && terminalWidth(d.in) == 0:
+	case d.apply && !d.yes && term.Width(d.in) == 0:
 		return &exitCode{exitError, errNotAsked}
 	}
 	d.listeners = d.connect
@@ -85,7 +86,7 @@ func (d *postfixDoctor) run(ctx context.Context) error {
 	}
 	switch {
 	case d.json:
-		err = writeJSON(d.out, report)
+		err = term.WriteJSON(d.out, report)
 	case d.apply:
 		return d.mend(ctx, report)
 	default:
@@ -155,7 +156,7 @@ func (d *postfixDoctor) confirmed() bool {
 
 func (d *postfixDoctor) style() doctor.Style {
 	style := doctor.Style{Flags: d.postfix.Flags()}
-	if coloured(d.out) {
+	if term.Coloured(d.out) {
 		style.Colours = doctor.Coloured()
 	}
 	return style

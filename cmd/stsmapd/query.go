@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -50,7 +51,7 @@ func newQuery() *cobra.Command {
 			}
 			switch reply.Status() {
 			case socketmap.StatusOK:
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), clean(reply.Data()))
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), term.Clean(reply.Data()))
 				return err
 			case socketmap.StatusNotFound:
 				return &exitCode{exitNotFound, nil}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 func newStatus() *cobra.Command {
@@ -31,7 +32,7 @@ func newStatus() *cobra.Command {
 				return &exitCode{exitError, err}
 			}
 			if asJSON {
-				err = writeJSON(cmd.OutOrStdout(), s)
+				err = term.WriteJSON(cmd.OutOrStdout(), s)
 			} else {
 				err = showStatus(cmd.OutOrStdout(), time.Now(), s)
 			}
@@ -50,35 +51,35 @@ func newStatus() *cobra.Command {
 }
 
 func showStatus(w io.Writer, now time.Time, s admin.Status) error {
-	out := newSheet(w, 22)
-	out.heading("stsmapd " + clean(s.Version))
-	out.line("running since", plain, moment(now, s.Started)+", process "+strconv.Itoa(s.PID))
+	out := term.NewSheet(w, 22)
+	out.Heading("stsmapd " + term.Clean(s.Version))
+	out.Line("running since", term.Plain, term.Moment(now, s.Started)+", process "+strconv.Itoa(s.PID))
 	if s.Config != "" {
-		out.line("configuration", plain, s.Config)
+		out.Line("configuration", term.Plain, s.Config)
 	}
-	out.line("listens on", plain, strings.Join(s.Listen, " "))
-	out.line("state directory", plain, s.StateDir)
-	out.line("policies in the store", plain, number(s.Stored))
+	out.Line("listens on", term.Plain, strings.Join(s.Listen, " "))
+	out.Line("state directory", term.Plain, s.StateDir)
+	out.Line("policies in the store", term.Plain, number(s.Stored))
 	m := s.InMemory
-	out.line("policies in memory", plain, fmt.Sprintf("%d enforce, %d testing, %d none, %d expired", m.Enforce, m.Testing, m.None, m.Expired))
-	colour := plain
+	out.Line("policies in memory", term.Plain, fmt.Sprintf("%d enforce, %d testing, %d none, %d expired", m.Enforce, m.Testing, m.None, m.Expired))
+	colour := term.Plain
 	if m.Failing > 0 {
-		colour = yellow
+		colour = term.Yellow
 	}
-	out.line("of them failing", colour, strconv.Itoa(m.Failing))
-	out.line("without a policy", plain, number(s.NoPolicy)+" domains in memory")
-	out.line("overrides", plain, strconv.Itoa(s.Overrides))
-	out.line("refreshes waiting", plain, fmt.Sprintf("%d, of them overdue %d", s.Refreshes, s.Overdue))
-	out.line("under way", plain, fmt.Sprintf("%d lookups, of them %d fetches", s.Lookups, s.Fetches))
-	colour = plain
+	out.Line("of them failing", colour, strconv.Itoa(m.Failing))
+	out.Line("without a policy", term.Plain, number(s.NoPolicy)+" domains in memory")
+	out.Line("overrides", term.Plain, strconv.Itoa(s.Overrides))
+	out.Line("refreshes waiting", term.Plain, fmt.Sprintf("%d, of them overdue %d", s.Refreshes, s.Overdue))
+	out.Line("under way", term.Plain, fmt.Sprintf("%d lookups, of them %d fetches", s.Lookups, s.Fetches))
+	colour = term.Plain
 	if s.Unsaved > 0 {
-		colour = red
+		colour = term.Red
 	}
-	out.line("waiting for the disk", colour, strconv.Itoa(s.Unsaved))
+	out.Line("waiting for the disk", colour, strconv.Itoa(s.Unsaved))
 	for _, problem := range s.Problems {
-		out.line("problem", red, problem)
+		out.Line("problem", term.Red, problem)
 	}
-	return out.err
+	return out.Err
 }
 
 // number is a count, where there is one.

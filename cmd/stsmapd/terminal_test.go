@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // openTerminal returns a real terminal of 60 columns, and a function that ends it and returns what was written to it.
@@ -60,11 +60,11 @@ func TestTerminal(t *testing.T) {
 		if err := showStatus(out, time.Now(), admin.Status{Problems: []string{"a problem"}}); err != nil {
 			t.Error(err)
 		}
-		p := newProgress(out, 100)
+		p := term.NewProgress(out, 100)
 		for i := range 100 {
-			p.step(i / 10)
+			p.Step(i / 10)
 		}
-		p.end()
+		p.End()
 	}
 	t.Setenv("TERM", "xterm")
 	t.Setenv("NO_COLOR", "")
@@ -91,51 +91,6 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-func TestProgressLine(t *testing.T) {
-	for _, c := range []struct {
-		done, total, failed, width int
-		want                       string
-	}{
-		{1, 3, 0, 80, "[##########....................] 1/3, 20s left"},
-		{2, 3, 1, 80, "[####################..........] 2/3, 1 failed, 5s left"},
-		{3, 3, 0, 80, "[##############################] 3/3"},
-		{2, 3, 1, 24, "[####################.."},
-		{1, 3, 0, 20, "[##########........"},
-	} {
-		if got := progressLine(c.done, c.total, c.failed, 10*time.Second, c.width); got != c.want {
-			t.Errorf("%d of %d: %q, want %q", c.done, c.total, got, c.want)
-		}
-	}
-}
-
-// TestTable: columns hold what the first rows need; what is hostile stays within its cell.
-func TestTable(t *testing.T) {
-	var out bytes.Buffer
-	table := newTable(&out, "NAME", "VALUE", "LAST")
-	for i := range sizingRows + 10 {
-		name := fmt.Sprintf("n%d", i)
-		if i == sizingRows+5 {
-			name = strings.Repeat("long", 5)
-		}
-		table.row(cell{name, red}, cell{"ü", plain}, cell{"evil\x1b[2J\nü", plain})
-	}
-	if err := table.end(); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-	if len(lines) != sizingRows+11 || lines[0] != "NAME  VALUE  LAST" || lines[1] != "n0    ü      evil?[2J?ü" {
-		t.Errorf("%d lines: %q", len(lines), lines[:2])
-	}
-	if !strings.HasPrefix(lines[sizingRows+6], "longlonglonglonglong  ü") {
-		t.Errorf("a long cell: %q", lines[sizingRows+6])
-	}
-	for _, line := range lines {
-		if !utf8.ValidString(line) {
-			t.Errorf("%q", line)
-		}
-	}
-}
-
 // TestHostilePolicyText: a policy's own text must not move an administrator's cursor.
 func TestHostilePolicyText(t *testing.T) {
 	var out bytes.Buffer
@@ -154,8 +109,8 @@ func TestHostileJSON(t *testing.T) {
 	const hostile = "x: \u009b2J\u007f\u0085é\x1b<>\n"
 	policy := admin.Policy{Domain: "evil.example", Text: hostile}
 	for why, write := range map[string]func(io.Writer) error{
-		"one object": func(w io.Writer) error { return writeJSON(w, policy) },
-		"lines":      func(w io.Writer) error { return newJSONLines(w).Encode(policy) },
+		"one object": func(w io.Writer) error { return term.WriteJSON(w, policy) },
+		"lines":      func(w io.Writer) error { return term.NewJSONLines(w).Encode(policy) },
 	} {
 		var out bytes.Buffer
 		if err := write(&out); err != nil {

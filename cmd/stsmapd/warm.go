@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -71,7 +72,7 @@ func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	w := &warmer{client: client, every: time.Second / time.Duration(f.rate), concurrency: f.concurrency,
-		progress: newProgress(cmd.ErrOrStderr(), len(set.domains))}
+		progress: term.NewProgress(cmd.ErrOrStderr(), len(set.domains))}
 	err = w.warm(ctx, set.domains)
 	w.sum.Bad = set.bad
 	if werr := w.sum.write(cmd.OutOrStdout(), f.json); werr != nil {
@@ -110,7 +111,7 @@ func (f *warmFlags) read(cmd *cobra.Command, args []string) (*domainSet, error) 
 			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: left out: more lines of this kind")
 		}
 	}
-	if name == "-" && terminalWidth(cmd.InOrStdin()) > 0 {
+	if name == "-" && term.Width(cmd.InOrStdin()) > 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: reading domains from the terminal, one a line; Ctrl-D ends")
 	}
 	return set, readInput(cmd, name, func(r io.Reader) error { return set.readList(name, r, complain) })
@@ -132,13 +133,13 @@ type warmer struct {
 	client      *admin.Client
 	every       time.Duration // between the starts of two questions, at least
 	concurrency int
-	progress    *progress
+	progress    *term.Progress
 	sum         summary
 }
 
 // warm asks about all domains. The error says why some were not asked: the daemon cannot be asked any more, or ctx has ended.
 func (w *warmer) warm(ctx context.Context, domains []dnsname.Name) error {
-	defer w.progress.end()
+	defer w.progress.End()
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(w.concurrency)
 	tick := time.NewTicker(w.every)
@@ -171,6 +172,6 @@ func (w *warmer) ask(ctx context.Context, domain dnsname.Name) error {
 	case err != nil:
 		return err
 	}
-	w.progress.step(w.sum.add(warmed))
+	w.progress.Step(w.sum.add(warmed))
 	return nil
 }

@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // summary is what warm has found.
@@ -58,87 +58,28 @@ func (s *summary) write(w io.Writer, asJSON bool) error {
 		if s.Failed == nil {
 			s.Failed = []admin.Warmed{}
 		}
-		return writeJSON(w, s)
+		return term.WriteJSON(w, s)
 	}
-	out := newSheet(w, 12)
-	out.heading(fmt.Sprintf("%d domains", s.Domains))
+	out := term.NewSheet(w, 12)
+	out.Heading(fmt.Sprintf("%d domains", s.Domains))
 	for _, line := range []struct {
 		name, colour string
 		n            int
 	}{
-		{"enforce", green, s.Enforce}, {"testing", yellow, s.Testing}, {"none", plain, s.None}, {"no policy", plain, s.NoPolicy},
-		{"ignored", plain, s.Ignored}, {"failed", red, len(s.Failed)}, {"bad lines", red, s.Bad},
+		{"enforce", term.Green, s.Enforce}, {"testing", term.Yellow, s.Testing}, {"none", term.Plain, s.None}, {"no policy", term.Plain, s.NoPolicy},
+		{"ignored", term.Plain, s.Ignored}, {"failed", term.Red, len(s.Failed)}, {"bad lines", term.Red, s.Bad},
 	} {
 		if line.n == 0 {
-			line.colour = plain
+			line.colour = term.Plain
 		}
-		out.line(line.name, line.colour, strconv.Itoa(line.n))
+		out.Line(line.name, line.colour, strconv.Itoa(line.n))
 	}
-	if len(s.Failed) == 0 || out.err != nil {
-		return out.err
+	if len(s.Failed) == 0 || out.Err != nil {
+		return out.Err
 	}
-	t := newTable(w, "FAILED", "OUTCOME", "REASON")
+	t := term.NewTable(w, "FAILED", "OUTCOME", "REASON")
 	for _, f := range s.Failed {
-		t.row(cell{f.Domain, plain}, cell{f.Outcome, red}, cell{f.Reason, plain})
+		t.Row(term.Text(f.Domain), term.Painted(term.Red, f.Outcome), term.Text(f.Reason))
 	}
-	return t.end()
-}
-
-// progress is a bar on a terminal; elsewhere it is nothing.
-type progress struct {
-	out   io.Writer
-	width int // of the terminal; 0: there is none
-	total int
-	begin time.Time
-
-	mu    sync.Mutex
-	done  int
-	drawn time.Time
-}
-
-const (
-	progressPause = 100 * time.Millisecond // between two drawings
-	progressBar   = 30                     // columns
-)
-
-func newProgress(out io.Writer, total int) *progress {
-	return &progress{out: out, width: terminalWidth(out), total: total, begin: time.Now()}
-}
-
-// step counts one domain more, of which so many failed.
-func (p *progress) step(failed int) {
-	if p.width == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.done++
-	now := time.Now()
-	if now.Sub(p.drawn) < progressPause && p.done < p.total {
-		return
-	}
-	p.drawn = now
-	fmt.Fprint(p.out, "\r"+progressLine(p.done, p.total, failed, now.Sub(p.begin), p.width)+"\x1b[K")
-}
-
-// end takes the bar away.
-func (p *progress) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.width > 0 && p.done > 0 {
-		fmt.Fprint(p.out, "\r\x1b[K")
-	}
-}
-
-// progressLine is the bar after so many of a total, in less than width columns.
-func progressLine(done, total, failed int, took time.Duration, width int) string {
-	full := progressBar * done / max(total, 1)
-	text := fmt.Sprintf("[%s%s] %d/%d", strings.Repeat("#", full), strings.Repeat(".", progressBar-full), done, total)
-	if failed > 0 {
-		text += fmt.Sprintf(", %d failed", failed)
-	}
-	if left := total - done; left > 0 {
-		text += ", " + span(took/time.Duration(max(done, 1))*time.Duration(left)) + " left"
-	}
-	return text[:min(len(text), width-1)]
+	return t.End()
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // WriteJSON writes a report as one line of JSON. Control characters of strangers are escaped, so that the line is safe on a
@@ -16,20 +18,6 @@ func WriteJSON(w io.Writer, r *Report) error {
 	if err := e.Encode(r); err != nil {
 		return fmt.Errorf("JSON of the report on %s: %w", r.Domain, err)
 	}
-	_, err := w.Write(EscapeControls(line.Bytes()))
+	_, err := w.Write(term.EscapeControls(line.Bytes()))
 	return err
-}
-
-// EscapeControls makes encoded JSON safe on a terminal. encoding/json escapes the control characters of ASCII but not DEL and those
-// of ISO 8859, which a policy file may hold; they can only stand in strings.
-func EscapeControls(text []byte) []byte {
-	var safe bytes.Buffer
-	for _, c := range string(text) {
-		if c >= 0x7f && c <= 0x9f {
-			fmt.Fprintf(&safe, `\u%04x`, c)
-			continue
-		}
-		safe.WriteRune(c)
-	}
-	return safe.Bytes()
 }

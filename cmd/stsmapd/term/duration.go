@@ -1,0 +1,44 @@
+package term
+
+import (
+	"fmt"
+	"time"
+)
+
+// Span is a length of time as people say it: the two largest units that matter.
+func Span(d time.Duration) string {
+	days, hours, minutes := d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60
+	switch {
+	case days >= 10 || days > 0 && hours == 0:
+		return fmt.Sprintf("%dd", days)
+	case days > 0:
+		return fmt.Sprintf("%dd %dh", days, hours)
+	case hours > 0 && minutes > 0:
+		return fmt.Sprintf("%dh %dm", hours, minutes)
+	case hours > 0:
+		return fmt.Sprintf("%dh", hours)
+	case minutes > 0:
+		return fmt.Sprintf("%dm", minutes)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// When is a time as seen from now: "in 2d 3h", "5m ago"; "never" for none.
+func When(now, t time.Time) string {
+	switch left := t.Sub(now); {
+	case t.IsZero():
+		return "never"
+	case left > 0:
+		return "in " + Span(left)
+	default:
+		return Span(-left) + " ago"
+	}
+}
+
+// Moment is a time in full, and as seen from now.
+func Moment(now, t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC") + " (" + When(now, t) + ")"
+}

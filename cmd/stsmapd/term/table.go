@@ -1,0 +1,90 @@
+package term
+
+import (
+	"bufio"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// sizingRows is how many rows of a table are looked at for the widths of its columns; what is longer further down sticks out.
+const sizingRows = 500
+
+// Cell is one field of a Table. Text and Painted make one.
+type Cell struct {
+	text   string
+	colour string
+}
+
+// Table writes rows in columns, as they come. Call End after the last row. NewTable makes one.
+type Table struct {
+	out     *bufio.Writer
+	colours bool
+	rows    [][]Cell // that wait for the widths; the first is the head
+	widths  []int    // nil: not known yet
+}
+
+// Text is a cell without a colour.
+func Text(text string) Cell { return Cell{text: text} }
+
+// Painted is a cell in one of the colours of this package.
+func Painted(colour, text string) Cell { return Cell{text, colour} }
+
+// NewTable begins a table with these column heads.
+func NewTable(w io.Writer, head ...string) *Table {
+	t := &Table{out: bufio.NewWriter(w), colours: Coloured(w)}
+	cells := make([]Cell, len(head))
+	for i, text := range head {
+		cells[i] = Cell{text, Bold}
+	}
+	t.rows = append(t.rows, cells)
+	return t
+}
+
+// Row adds a row, as many cells as the head has.
+func (t *Table) Row(cells ...Cell) {
+	if t.widths != nil {
+		t.write(cells)
+		return
+	}
+	if t.rows = append(t.rows, cells); len(t.rows) > sizingRows {
+		t.size()
+	}
+}
+
+// size finds the widths, and writes what waited for them.
+func (t *Table) size() {
+	t.widths = make([]int, len(t.rows[0]))
+	for _, row := range t.rows {
+		for i, c := range row {
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(c.text))
+		}
+	}
+	for _, row := range t.rows {
+		t.write(row)
+	}
+	t.rows = nil
+}
+
+func (t *Table) write(row []Cell) {
+	for i, c := range row {
+		text := Clean(c.text)
+		pad := ""
+		if i < len(row)-1 {
+			pad = strings.Repeat(" ", max(t.widths[i]-utf8.RuneCountInString(text), 0)+2)
+		}
+		if t.colours {
+			text = Paint(c.colour, text)
+		}
+		t.out.WriteString(text + pad)
+	}
+	t.out.WriteByte('\n')
+}
+
+// End writes what is left, and returns the first error of writing.
+func (t *Table) End() error {
+	if t.widths == nil {
+		t.size()
+	}
+	return t.out.Flush()
+}
