@@ -124,7 +124,7 @@ func parsePeer(b []byte) (Peer, []byte) {
 	if size < 0 {
 		return Peer{Host: b[:open]}, nil
 	}
-	p := Peer{Host: b[:open], Address: b[open+1 : open+size]}
+	p := Peer{Host: bytes.TrimRight(b[:open], " "), Address: b[open+1 : open+size]}
 	rest := b[open+size+1:]
 	if len(rest) > 1 && rest[0] == ':' && isDigit(rest[1]) {
 		end := 1

@@ -26,7 +26,8 @@ const (
 	AnswerNotUnderstood               // Postfix cannot use the policy that it was answered
 	ClientConfiguration               // Postfix has no usable policy, and the log does not say why
 	DANE                              // TLSA records are missing, unusable or cannot be looked up
-	RequireTLS                        // the message asks for REQUIRETLS (RFC 8689), and it was not to be offered
+	RequireTLS                        // the message asks for REQUIRETLS (RFC 8689), and no server offered it under a policy
+	OtherViolation                    // Postfix 3.11 says that the policy was violated (tls=!…), and no line says how
 	ReasonCount                       // the number of reasons, NoReason among them
 )
 
@@ -48,6 +49,7 @@ var reasonWords = [ReasonCount]string{
 	ClientConfiguration: "client-configuration",
 	DANE:                "dane",
 	RequireTLS:          "requiretls",
+	OtherViolation:      "other-violation",
 }
 
 // String returns the reason as one stable word, the one that JSON has.

@@ -29,6 +29,9 @@ func (in *Input) Scan(ctx context.Context, handle func(*Line, Event)) (Stats, er
 	} else {
 		err = s.scanLines()
 	}
+	if err == nil {
+		err = ctx.Err() // it ends a child process, too, whose output then ends
+	}
 	if err != nil {
 		err = fmt.Errorf("reading %s: %w", in.Name, err)
 	}

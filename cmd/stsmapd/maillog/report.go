@@ -1,0 +1,251 @@
+package maillog
+
+import (
+	"bytes"
+	"hash/maphash"
+	"time"
+)
+
+// Limits bounds what a Report remembers, and so its memory: with the defaults some 25 MiB, however long the log is.
+type Limits struct {
+	Domains   int // domains with their counts; those with little mail and no trouble are forgotten first
+	Waiting   int // recipients that wait because of a policy, and as many that wait for other reasons; the oldest are forgotten
+	Processes int // processes that are at a delivery, and as many servers whose certificate was not verified
+}
+
+// DefaultLimits are enough for a host with 100,000 recipient domains, and as many waiting recipients.
+func DefaultLimits() Limits { return Limits{Domains: 100_000, Waiting: 50_000, Processes: 4096} }
+
+// Report joins events and counts them. Its methods must not be called at the same time. The zero Report is not usable.
+type Report struct {
+	keys      keys
+	domains   domainTable
+	processes *recent[process]
+	problems  *recent[certificateProblem]
+	held      *waitingTable // recipients that a policy has kept back
+	other     *waitingTable // recipients that wait for other reasons
+	instances map[string]*instance
+	first     time.Time
+	last      time.Time
+}
+
+// instance is one syslog_name in front of smtp(8): smtp_tls_loglevel can be set for each.
+type instance struct {
+	bit         uint32
+	sent        int64 // deliveries to other hosts
+	connections int64 // TLS connections that were logged
+	words       int64 // deliveries with tls=…
+}
+
+// maxInstances is how many are told apart. The rest share the last one's record.
+const maxInstances = 32
+
+// NewReport makes an empty Report.
+func NewReport(limits Limits) *Report {
+	r := &Report{
+		keys:      keys{maphash.MakeSeed()},
+		domains:   domainTable{limit: max(limits.Domains, 1), byName: map[string]*Domain{}},
+		processes: newRecent[process](limits.Processes, nil),
+		problems:  newRecent[certificateProblem](limits.Processes, nil),
+		held:      newWaitingTable(limits.Waiting),
+		other:     newWaitingTable(limits.Waiting),
+		instances: map[string]*instance{},
+	}
+	r.domains.hiding = r.hiding
+	return r
+}
+
+// Add takes the next event of a log. Lines must come in the order in which they were logged. It keeps nothing of its arguments.
+func (r *Report) Add(l *Line, event Event) {
+	if r.first.IsZero() {
+		r.first = l.Time
+	}
+	r.last = l.Time
+	switch e := event.(type) {
+	case *Delivery:
+		r.addDelivery(l, e)
+	case *Connection:
+		r.addConnection(l, e)
+	case *Certificate:
+		r.addCertificate(l, e)
+	case *PolicyFailure:
+		r.addFailure(l, e)
+	case *Attempt:
+		r.addAttempt(l, e)
+	case *Gone:
+		r.addGone(l, e)
+	}
+}
+
+func (r *Report) instance(l *Line) *instance {
+	if i, ok := r.instances[string(l.Instance)]; ok {
+		return i
+	}
+	name := string(l.Instance)
+	if len(r.instances) >= maxInstances-1 {
+		name = "others"
+	}
+	i := r.instances[name]
+	if i == nil {
+		i = &instance{bit: 1 << len(r.instances)}
+		r.instances[name] = i
+	}
+	return i
+}
+
+func (r *Report) addDelivery(l *Line, d *Delivery) {
+	p := r.state(l)
+	message, delays := r.keys.message(l, d.QueueID), r.keys.of(d.Delays)
+	domain := r.domains.find(d.Domain())
+	if p.request != 0 && (p.request != message || p.domain != domain && p.delays != delays) {
+		p.reset() // another request, of which nothing was logged before
+	}
+	p.request, p.domain, p.delays = message, domain, delays
+	if domain == nil || d.Relay.IsLocal() {
+		return
+	}
+	switch d.Status {
+	case Sent:
+		r.sent(l, d, p)
+	case Deferred:
+		r.deferred(l, d, p)
+	case Bounced:
+		r.bounced(l, d, domain)
+	default:
+		domain.other++
+	}
+}
+
+// sent counts a delivery by how it was protected.
+func (r *Report) sent(l *Line, d *Delivery, p *process) {
+	domain, instance := p.domain, r.instance(l)
+	instance.sent++
+	if d.TLS.IsLogged() {
+		instance.words++
+		domain.Levels |= 1 << d.TLS.Reached
+	}
+	switch connected := p.peer != 0 && p.peer == r.keys.peer(d.Relay); {
+	case d.TLS.Outcome == Complied && d.TLS.Reached.Authenticates(), !d.TLS.IsLogged() && connected && p.trust == Verified:
+		domain.verified++
+	case d.TLS.Outcome == Complied && d.TLS.Reached > LevelNone, !d.TLS.IsLogged() && connected:
+		domain.encrypted++
+	case d.TLS.Outcome == Complied && d.TLS.Reached == LevelNone:
+		domain.plaintext++
+	default:
+		domain.silent++
+		domain.silentIn |= instance.bit
+	}
+	if d.TLS.IsBelow() {
+		domain.below++
+	}
+	key := r.keys.recipient(l, d)
+	if place, ok := r.held.find(key); ok {
+		w := r.held.take(place)
+		w.domain.reason(w.policy).SentAfter++
+	} else if place, ok := r.other.find(key); ok {
+		r.other.take(place)
+	}
+}
+
+// deferred notes a recipient that waits.
+func (r *Report) deferred(l *Line, d *Delivery, p *process) {
+	if d.TLS.IsLogged() {
+		r.instance(l).words++
+	}
+	key, domain := r.keys.recipient(l, d), p.domain
+	before := domain.lastReason
+	place, held := r.held.find(key)
+	if held {
+		before = r.held.at(place).policy
+	}
+	reason := r.deferralReason(l, d, p, before)
+	domain.deferrals++
+	if reason != NoReason {
+		domain.kept(reason, p, d, l.Time)
+	}
+	switch {
+	case held:
+		w := r.held.at(place)
+		w.reason = reason
+		if reason != NoReason {
+			w.policy = reason
+		}
+		r.held.use(place)
+	case reason != NoReason:
+		if place, ok := r.other.find(key); ok {
+			r.other.take(place)
+		}
+		r.held.add(key, r.newWaiting(l, d, domain, reason))
+	default:
+		if place, ok := r.other.find(key); ok {
+			r.other.use(place)
+			return
+		}
+		r.other.add(key, r.newWaiting(l, d, domain, NoReason))
+	}
+}
+
+func (r *Report) newWaiting(l *Line, d *Delivery, domain *Domain, reason Reason) waiting {
+	w := waiting{message: r.keys.message(l, d.QueueID), domain: domain, reason: reason, policy: reason}
+	if !l.Time.IsZero() {
+		w.arrived = l.Time.Add(-d.Delay).Unix()
+	}
+	return w
+}
+
+// bounced counts a recipient that was given up: because of a policy if one kept it back before, or if REQUIRETLS says so.
+func (r *Report) bounced(l *Line, d *Delivery, domain *Domain) {
+	key := r.keys.recipient(l, d)
+	reason, _ := classify(d.Reason)
+	if place, ok := r.held.find(key); ok {
+		if w := r.held.take(place); reason == NoReason {
+			reason = w.policy
+		}
+	} else if place, ok := r.other.find(key); ok {
+		r.other.take(place)
+	}
+	if reason == NoReason {
+		domain.bounced++
+		return
+	}
+	record := domain.reason(reason)
+	record.Bounced++
+	record.note(hostIn(d.Reason), nil, d.Reason, l.Time)
+}
+
+// addGone counts the recipients of a message that left the queue without a delivery line for them.
+func (r *Report) addGone(l *Line, g *Gone) {
+	message := r.keys.message(l, g.QueueID)
+	r.held.takeMessage(message, func(w waiting) {
+		record := w.domain.reason(w.policy)
+		if g.Exit == Expired {
+			record.Bounced++
+		} else {
+			record.Removed++
+		}
+	})
+	r.other.takeMessage(message, func(w waiting) {
+		if g.Exit == Expired {
+			w.domain.bounced++
+		} else {
+			w.domain.removed++
+		}
+	})
+}
+
+// kept notes that a policy kept mail for the domain back.
+func (d *Domain) kept(reason Reason, p *process, delivery *Delivery, at time.Time) {
+	record := d.reason(reason)
+	record.Deferrals++
+	d.lastReason = reason
+	host, text, nextHop := p.host, p.text, p.nextHop
+	if p.failure != reason || len(text) == 0 {
+		text = bytes.TrimPrefix(delivery.Reason, []byte(suspendedText))
+	}
+	if len(host) == 0 || p.failure != reason {
+		if host = hostIn(text); len(host) == 0 {
+			host = delivery.Relay.Host
+		}
+	}
+	record.note(host, nextHop, text, at)
+}
