@@ -15,6 +15,10 @@ func cutQueueID(text []byte) (id, rest []byte, ok bool) {
 	if i < 5 || i > 20 || i+1 >= len(text) || text[i] != ':' || text[i+1] != ' ' {
 		return nil, nil, false
 	}
+	switch string(text[:i]) {
+	case "warning", "error", "fatal", "panic", "TLSRPT": // words that Postfix begins lines with
+		return nil, nil, false
+	}
 	return text[:i], text[i+2:], true
 }
 

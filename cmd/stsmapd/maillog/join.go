@@ -221,7 +221,7 @@ func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason)
 // hostIn returns the host that a text such as "TLS is required, but was not offered by host mx.example.com[192.0.2.1]" names,
 // nil where it names none.
 func hostIn(text []byte) []byte {
-	for _, before := range []string{"host ", "server was ", "error for "} {
+	for _, before := range []string{"host ", "attempted server was ", "error for "} {
 		i := bytes.Index(text, []byte(before))
 		if i < 0 {
 			continue

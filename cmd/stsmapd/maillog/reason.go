@@ -118,7 +118,9 @@ func (r Reason) family() Reason {
 }
 
 // isOpen reports whether the log may know more than the text says.
-func (r Reason) isOpen() bool { return r == NotVerified || r == NotTrusted || r == ClientConfiguration || r == MapLookup }
+func (r Reason) isOpen() bool {
+	return r == NotVerified || r == NotTrusted || r == ClientConfiguration || r == MapLookup
+}
 
 // certificateReason reads what OpenSSL or Postfix says of a certificate that was not verified.
 func certificateReason(text []byte) Reason {

@@ -96,12 +96,15 @@ func (r *Report) instance(l *Line) *instance {
 func (r *Report) addDelivery(l *Line, d *Delivery) {
 	p := r.state(l)
 	message, delays := r.keys.message(l, d.QueueID), r.keys.of(d.Delays)
-	domain := r.domains.find(d.Domain())
+	var domain *Domain // nil where this is no mail to another host
+	if !d.Relay.IsLocal() {
+		domain = r.domains.find(d.Domain())
+	}
 	if p.request != 0 && (p.request != message || p.domain != domain && p.delays != delays) {
 		p.reset() // another request, of which nothing was logged before
 	}
 	p.request, p.domain, p.delays = message, domain, delays
-	if domain == nil || d.Relay.IsLocal() {
+	if domain == nil {
 		return
 	}
 	switch d.Status {

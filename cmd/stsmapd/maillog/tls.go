@@ -10,18 +10,18 @@ type Level uint8
 
 // The levels, in the order of Postfix's tls_level.c.
 const (
-	NoLevel         Level = iota // not logged
-	LevelUnknown                 // Postfix could not find out the level: the policy lookup failed
-	LevelOther                   // a word that this package does not know
-	LevelNone                    // no TLS
-	LevelMay                     // TLS where the server offers it
-	LevelEncrypt                 // TLS with whomever
-	LevelFprint                  // a certificate with a given fingerprint
-	LevelHalfDANE                // a certificate by TLSA records, of a host whose name DNSSEC does not vouch for
-	LevelDANE                    // a certificate by TLSA records where there are any
-	LevelDANEOnly                // a certificate by TLSA records
-	LevelVerify                  // a certificate of a trusted authority, with a matching name
-	LevelSecure                  // the same, its name not taken from an insecure MX lookup
+	NoLevel       Level = iota // not logged
+	LevelUnknown               // Postfix could not find out the level: the policy lookup failed
+	LevelOther                 // a word that this package does not know
+	LevelNone                  // no TLS
+	LevelMay                   // TLS where the server offers it
+	LevelEncrypt               // TLS with whomever
+	LevelFprint                // a certificate with a given fingerprint
+	LevelHalfDANE              // a certificate by TLSA records, of a host whose name DNSSEC does not vouch for
+	LevelDANE                  // a certificate by TLSA records where there are any
+	LevelDANEOnly              // a certificate by TLSA records
+	LevelVerify                // a certificate of a trusted authority, with a matching name
+	LevelSecure                // the same, its name not taken from an insecure MX lookup
 	levelCount
 )
 
