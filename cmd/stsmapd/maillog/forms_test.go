@@ -31,8 +31,8 @@ func logCases(t testing.TB, name string) []logCase {
 				c.comment = comment
 			} else if why, ok := strings.CutPrefix(line, "# "); ok {
 				c.why = why
-			} else if result, ok := strings.CutPrefix(line, "=> "); ok {
-				want = append(want, result)
+			} else if result, ok := strings.CutPrefix(line, "=>"); ok {
+				want = append(want, strings.TrimPrefix(result, " "))
 			} else {
 				log = append(log, line)
 			}

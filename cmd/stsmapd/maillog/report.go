@@ -236,19 +236,19 @@ func (r *Report) addGone(l *Line, g *Gone) {
 	})
 }
 
-// kept notes that a policy kept mail for the domain back.
+// kept notes that a policy kept mail for the domain back. What the delivery's own line says goes before what was logged of other
+// hosts.
 func (d *Domain) kept(reason Reason, p *process, delivery *Delivery, at time.Time) {
 	record := d.reason(reason)
 	record.Deferrals++
 	d.lastReason = reason
-	host, text, nextHop := p.host, p.text, p.nextHop
-	if p.failure != reason || len(text) == 0 {
+	host, text := p.host, p.text
+	own, _ := classify(delivery.Reason)
+	if own != NoReason && !delivery.Relay.IsZero() || p.failure != reason || len(text) == 0 {
 		text = bytes.TrimPrefix(delivery.Reason, []byte(suspendedText))
-	}
-	if len(host) == 0 || p.failure != reason {
-		if host = hostIn(text); len(host) == 0 {
-			host = delivery.Relay.Host
+		if host = delivery.Relay.Host; len(host) == 0 {
+			host = hostIn(text)
 		}
 	}
-	record.note(host, nextHop, text, at)
+	record.note(host, p.nextHop, text, at)
 }
