@@ -37,7 +37,7 @@ type ReasonRecord struct {
 	Removed   uint32    // left the queue in another way: deleted, or queued under another id
 	MX        string    // the last MX host concerned, "" where no line names it
 	NextHop   string    // the last destination whose policy it was, where a line names one; another than the domain for a relay
-	Text      string    // the last text of the log, at most 256 bytes
+	Text      string    // the last text of the log, at most 256 bytes; "" where it says no more than Reason and MX do
 	Last      time.Time // when it was last seen
 }
 
@@ -84,13 +84,14 @@ type domainTable struct {
 	limit   int
 	byName  map[string]*Domain
 	hiding  func() uint32 // the instances that do not say with which TLS they send
-	dropped int64         // domains that were forgotten, or not taken
-	gone    Counts        // what they had
-	isFull  bool          // nothing can be forgotten
+	rest    Domain        // what there was no room for, under no name
+	gone    Counts        // what forgotten domains had
+	dropped int64         // domains that were forgotten
+	refused int           // how often not to try to make room, since it failed
 }
 
-// find returns the domain of an address, a new one where it must; nil for what is no domain name of two labels or more, and
-// where there is no room. Most names are spelled as they are kept, and cost no memory.
+// find returns the domain of an address, a new one where it must; nil for what is no domain name of two labels or more. Most names
+// are spelled as they are kept, and cost no memory. Where there is no room it returns the rest.
 func (t *domainTable) find(name []byte) *Domain {
 	if d, ok := t.byName[string(name)]; ok {
 		return d
@@ -106,34 +107,34 @@ func (t *domainTable) find(name []byte) *Domain {
 		return d
 	}
 	if len(t.byName) >= t.limit && !t.makeRoom() {
-		t.dropped++
-		return nil
+		return &t.rest
 	}
 	d := &Domain{Name: parsed}
 	t.byName[parsed.String()] = d
 	return d
 }
 
-// makeRoom forgets the half of the domains that have the least mail. Those with waiting mail, and those that a policy has kept
-// mail back for, stay.
+// makeRoom forgets the half of the domains that have the least mail, those that a policy kept mail back for last. Those with
+// waiting mail stay. It looks through all domains, and so, if it fails, not soon again.
 func (t *domainTable) makeRoom() bool {
-	if t.isFull {
+	if t.refused > 0 {
+		t.refused--
 		return false
 	}
-	var volumes []int
+	var weights []int
 	for _, d := range t.byName {
-		if d.isDroppable() {
-			volumes = append(volumes, d.Recipients())
+		if d.waiting == 0 {
+			weights = append(weights, d.weight())
 		}
 	}
-	if len(volumes) <= t.limit/10 {
-		t.isFull = true
+	if len(weights) <= t.limit/4 {
+		t.refused = t.limit / 4
 		return false
 	}
-	slices.Sort(volumes)
-	most, left, hiding := volumes[len(volumes)/2], len(volumes)/2+1, t.hiding()
+	slices.Sort(weights)
+	heaviest, left, hiding := weights[len(weights)/2], len(weights)/2+1, t.hiding()
 	for name, d := range t.byName {
-		if left > 0 && d.isDroppable() && d.Recipients() <= most {
+		if left > 0 && d.waiting == 0 && d.weight() <= heaviest {
 			t.gone.add(d, hiding)
 			t.dropped++
 			left--
@@ -143,4 +144,10 @@ func (t *domainTable) makeRoom() bool {
 	return true
 }
 
-func (d *Domain) isDroppable() bool { return d.waiting == 0 && len(d.Reasons) == 0 }
+// weight says which domains to forget first.
+func (d *Domain) weight() int {
+	if len(d.Reasons) > 0 {
+		return d.Recipients() + 1<<40
+	}
+	return d.Recipients()
+}

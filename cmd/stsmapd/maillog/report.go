@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Limits bounds what a Report remembers, and so its memory: with the defaults some 25 MiB, however long the log is.
+// Limits bounds what a Report remembers, and so its memory, however long the log is.
 type Limits struct {
 	Domains   int // domains with their counts; those with little mail and no trouble are forgotten first
 	Waiting   int // recipients that wait because of a policy, and as many that wait for other reasons; the oldest are forgotten
 	Processes int // processes that are at a delivery, and as many servers whose certificate was not verified
 }
 
-// DefaultLimits are enough for a host with 100,000 recipient domains, and as many waiting recipients.
-func DefaultLimits() Limits { return Limits{Domains: 100_000, Waiting: 50_000, Processes: 4096} }
+// DefaultLimits keep reading a log within 64 MiB.
+func DefaultLimits() Limits { return Limits{Domains: 60_000, Waiting: 40_000, Processes: 4096} }
 
 // Report joins events and counts them. Its methods must not be called at the same time. The zero Report is not usable.
 type Report struct {
@@ -242,13 +242,20 @@ func (d *Domain) kept(reason Reason, p *process, delivery *Delivery, at time.Tim
 	record := d.reason(reason)
 	record.Deferrals++
 	d.lastReason = reason
-	host, text := p.host, p.text
 	own, _ := classify(delivery.Reason)
-	if own != NoReason && !delivery.Relay.IsZero() || p.failure != reason || len(text) == 0 {
-		text = bytes.TrimPrefix(delivery.Reason, []byte(suspendedText))
-		if host = delivery.Relay.Host; len(host) == 0 {
-			host = hostIn(text)
+	text := bytes.TrimPrefix(delivery.Reason, []byte(suspendedText))
+	host := delivery.Relay.Host
+	if len(host) == 0 {
+		host = hostIn(text)
+	}
+	if p.failure == reason && (own == NoReason || delivery.Relay.IsZero()) {
+		host = p.host
+		if len(p.text) > 0 {
+			text = p.text
 		}
+	}
+	if own == NoSTARTTLS || own.family() == NotVerified || own == HandshakeFailed {
+		text = nil // it says no more
 	}
 	record.note(host, p.nextHop, text, at)
 }

@@ -79,13 +79,14 @@ func (r *Report) Counts(d *Domain) Counts {
 	return c
 }
 
-// Total returns what became of all mail, the forgotten domains' too.
+// Total returns what became of all mail, that of the domains that were forgotten too.
 func (r *Report) Total() Counts {
 	c := r.domains.gone
 	hiding := r.hiding()
 	for _, d := range r.domains.byName {
 		c.add(d, hiding)
 	}
+	c.add(&r.domains.rest, hiding)
 	return c
 }
 
@@ -103,7 +104,7 @@ func (r *Report) Domains() []*Domain {
 
 // Dropped says what was forgotten to keep to the Limits. What is not 0 makes counts too low.
 type Dropped struct {
-	Domains   int64 // domains
+	Domains   int64 // domains whose mail had all left the queue
 	Held      int64 // recipients that a policy has kept back
 	Waiting   int64 // recipients that waited for other reasons
 	Processes int64 // processes: few of them are at a delivery, so that this is no loss as a rule
@@ -116,7 +117,7 @@ func (r *Report) Dropped() Dropped {
 
 // Wait is the mail for one domain that waits at the end of the log, because of a policy, for one reason.
 type Wait struct {
-	Domain     *Domain
+	Domain     *Domain       // its Name is zero for all domains that there was no room for
 	Record     *ReasonRecord // the reason, the MX host, the text
 	Messages   int
 	Recipients int
