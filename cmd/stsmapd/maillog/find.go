@@ -31,7 +31,7 @@ func withRotated(name string, since time.Time) []string {
 		changed time.Time
 	}
 	var found []file
-	others, _ := filepath.Glob(name + "[.-]*") // the only error is a bad pattern
+	others, _ := filepath.Glob(name + `[.\-]*`) // the only error is a bad pattern
 	for _, other := range others {
 		info, err := os.Stat(other)
 		if err != nil || !info.Mode().IsRegular() || !isRotated(other[len(name)+1:]) || info.ModTime().Before(since) {

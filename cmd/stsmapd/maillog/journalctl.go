@@ -16,6 +16,10 @@ import (
 // ErrNoJournal: this host has no journalctl. The caller should ask for a log file.
 var ErrNoJournal = errors.New("journalctl is not installed")
 
+// ErrNotInJournal: the journal knows no unit of Postfix's, or this user may not read it. The caller should tell to run as root, or
+// to name the log file.
+var ErrNotInJournal = errors.New("the systemd journal has nothing of Postfix (units postfix*) that this user may read")
+
 // JournalError is what journalctl said when it gave no log, or not all of it. Often this user may not read the journal.
 type JournalError struct {
 	Text string // what it wrote to standard error, at most 1,000 bytes
@@ -45,7 +49,7 @@ const journalFields = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME"
 
 // OpenJournal runs journalctl as a child process, for Postfix's units and what is newer than since (all, if it is zero). The
 // child ends with the context, or with Close. Scan's end of input does not tell whether journalctl succeeded: Close does, with
-// a *JournalError. The error of OpenJournal is ErrNoJournal, or the system's.
+// ErrNotInJournal or a *JournalError. The error of OpenJournal is ErrNoJournal, or the system's.
 func OpenJournal(ctx context.Context, since, now time.Time) (*Input, error) {
 	return openJournal(ctx, "journalctl", since, now)
 }
@@ -108,7 +112,11 @@ func (c *journalChild) end() error {
 	}
 	err := c.cmd.Wait()
 	c.cancel()
-	if text := c.said.text(); err != nil || text != "" && c.read == 0 {
+	text := c.said.text()
+	if c.read == 0 && strings.Contains(text, "add filter for units") { // no unit has a name like this: journalctl fails
+		return ErrNotInJournal
+	}
+	if err != nil || text != "" && c.read == 0 {
 		return &JournalError{Text: text, Err: err}
 	}
 	return nil
