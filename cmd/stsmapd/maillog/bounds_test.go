@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// generator is a log of any length, made while it is read: the lines that a busy host has, four in five of them of no interest.
+// generator is a log of any length, made while it is read: the lines that a busy host has, four in five of them of no
+// interest.
 type generator struct {
 	left    int64 // bytes
 	message uint64
@@ -37,7 +38,8 @@ func (g *generator) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// add writes what Postfix logs of one message. Each queue id, recipient and process is a new one, until the numbers come again.
+// add writes what Postfix logs of one message. Each queue id, recipient and process is a new one, until the numbers
+// come again.
 func (g *generator) add() {
 	n := g.message
 	g.message++
@@ -60,16 +62,19 @@ func (g *generator) add() {
 	}
 	switch n % 10 {
 	case 0:
-		line("smtp", pid, id, ": to=<u", id, "@", domain, ">, relay=mx.", domain, "[192.0.2.1]:25, delay=2, delays=0/0/2/0, dsn=4.7.4, ",
+		line("smtp", pid, id, ": to=<u", id, "@", domain, ">, relay=mx.", domain,
+			"[192.0.2.1]:25, delay=2, delays=0/0/2/0, dsn=4.7.4, ",
 			"status=deferred (TLS is required, but was not offered by host mx.", domain, "[192.0.2.1])")
 	case 1:
 		line("smtp", pid, "connect to mx.", domain, "[192.0.2.1]:25: Connection timed out")
 		line("smtp", pid, id, ": to=<u", id, "@", domain, ">, relay=none, delay=30, delays=0/0/30/0, dsn=4.4.1, ",
 			"status=deferred (connect to mx.", domain, "[192.0.2.1]:25: Connection timed out)")
 	default:
-		line("smtp", pid, "Verified TLS connection established to mx.", domain, "[192.0.2.1]:25: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 ",
+		line("smtp", pid, "Verified TLS connection established to mx.", domain,
+			"[192.0.2.1]:25: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 ",
 			"(256/256 bits) key-exchange X25519 server-signature RSA-PSS (2048 bits) server-digest SHA256")
-		line("smtp", pid, id, ": to=<u", id, "@", domain, ">, relay=mx.", domain, "[192.0.2.1]:25, delay=2, delays=0/0/2/0, dsn=2.0.0, ",
+		line("smtp", pid, id, ": to=<u", id, "@", domain, ">, relay=mx.", domain,
+			"[192.0.2.1]:25, delay=2, delays=0/0/2/0, dsn=2.0.0, ",
 			"status=sent (250 2.0.0 Ok: queued as ", id, ")")
 		line("qmgr", 79, id, ": removed")
 	}
@@ -81,7 +86,8 @@ func (g *generator) addNoise(line func(string, uint64, ...string), id string) {
 	line("smtpd", 77, id, ": client=client.example.org[192.0.2.9], sasl_method=PLAIN, sasl_username=a@example.org")
 	line("cleanup", 78, id, ": message-id=<", id, "@example.org>")
 	line("qmgr", 79, id, ": from=<a@example.org>, size=4321, nrcpt=1 (queue active)")
-	line("smtpd", 77, "disconnect from client.example.org[192.0.2.9] ehlo=2 starttls=1 auth=1 mail=1 rcpt=1 data=1 quit=1 commands=8")
+	line("smtpd", 77, "disconnect from client.example.org[192.0.2.9] ",
+		"ehlo=2 starttls=1 auth=1 mail=1 rcpt=1 data=1 quit=1 commands=8")
 }
 
 // heap returns the bytes of live objects and of garbage that is not yet collected.
@@ -118,8 +124,8 @@ func readAll(t testing.TB, g io.Reader, limits Limits) (*Report, Stats, uint64) 
 // ceiling is what reading a log of any length may take.
 const ceiling = 64 << 20
 
-// TestMemoryIsBounded: millions of queue ids, of which a fifth waits, and more domains than are kept. With fewer of them (the race
-// detector), the limits are lower.
+// TestMemoryIsBounded: millions of queue ids, of which a fifth waits, and more domains than are kept. With fewer of
+// them (the race detector), the limits are lower.
 func TestMemoryIsBounded(t *testing.T) {
 	limits := DefaultLimits()
 	limits.Domains = limits.Domains * queueIDs / 2_000_000
@@ -142,7 +148,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	if peak > ceiling {
 		t.Errorf("%d MiB", peak>>20)
 	}
-	t.Logf("%d messages, %d lines: at most %.1f MiB; forgotten %+v", g.message, stats.Lines, float64(peak)/(1<<20), dropped)
+	t.Logf("%d messages, %d lines: at most %.1f MiB; forgotten %+v", g.message, stats.Lines, float64(peak)/(1<<20),
+		dropped)
 }
 
 // limited ends a generated log after a number of messages.
@@ -184,12 +191,12 @@ func BenchmarkGigabyte(b *testing.B) {
 func BenchmarkLines(b *testing.B) {
 	g := &generator{domains: 1000}
 	g.add()
+	const sent = ": to=<u@example.com>, relay=mx1.example.com[192.0.2.1]:25, delay=0.5, delays=0.1/0/0.1/0.3, " +
+		"dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F0C)"
 	for _, c := range []struct{ name, line string }{
-		{"other", "2026-11-23T16:00:02.123456+00:00 mail postfix/smtpd[77]: connect from client.example.org[192.0.2.9]"},
-		{"delivery", "2026-11-23T16:00:02.123456+00:00 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.com>, " +
-			"relay=mx1.example.com[192.0.2.1]:25, delay=0.5, delays=0.1/0/0.1/0.3, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F0C)"},
-		{"traditional", "Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.com>, " +
-			"relay=mx1.example.com[192.0.2.1]:25, delay=0.5, delays=0.1/0/0.1/0.3, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F0C)"},
+		{"other", "2026-11-23T16:00:02.123456+00:00 mail postfix/smtpd[77]: connect from x.example.org[192.0.2.9]"},
+		{"delivery", "2026-11-23T16:00:02.123456+00:00 mail postfix/smtp[101]: 4F0C31A2B3" + sent},
+		{"traditional", "Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3" + sent},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			r := NewReport(DefaultLimits())
@@ -208,12 +215,13 @@ func BenchmarkLines(b *testing.B) {
 func TestNoAllocation(t *testing.T) {
 	r := NewReport(DefaultLimits())
 	s := scanner{in: &Input{}, clock: clock{zone: time.UTC, newest: noon()}, handle: r.Add}
+	const front, delay = "2026-11-23T16:00:02.1+00:00 mail postfix/smtp[9]: ", "delay=0.5, delays=0.1/0/0.1/0.3, "
 	for _, line := range []string{
 		"2026-11-23T16:00:02.1+00:00 mail postfix/smtpd[77]: connect from client.example.org[192.0.2.9]",
-		"2026-11-23T16:00:02.1+00:00 mail postfix/smtp[9]: Verified TLS connection established to mx1.example.com[192.0.2.1]:25: x",
-		"2026-11-23T16:00:02.1+00:00 mail postfix/smtp[9]: 4F0C31A2B3: to=<u@example.com>, relay=mx1.example.com[192.0.2.1]:25, " +
-			"delay=0.5, delays=0.1/0/0.1/0.3, tls=secure, dsn=2.0.0, status=sent (250 Ok)",
-		"Nov 23 16:00:02 mail postfix/smtp[9]: 4F0C31A2B3: to=<u@example.com>, relay=none, delay=0.5, delays=0.1/0/0.1/0.3, " +
+		front + "Verified TLS connection established to mx1.example.com[192.0.2.1]:25: x",
+		front + "4F0C31A2B3: to=<u@example.com>, relay=mx1.example.com[192.0.2.1]:25, " + delay +
+			"tls=secure, dsn=2.0.0, status=sent (250 Ok)",
+		"Nov 23 16:00:02 mail postfix/smtp[9]: 4F0C31A2B3: to=<u@example.com>, relay=none, " + delay +
 			"dsn=4.7.5, status=deferred (Cannot start TLS: handshake failure)",
 	} {
 		text := []byte(line)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// cutQueueID splits "4F0C31A2B3: text". A queue id is hexadecimal, or of letters and digits (enable_long_queue_ids), and has
-// between 5 and 20 of them.
+// cutQueueID splits "4F0C31A2B3: text". A queue id is hexadecimal, or of letters and digits (enable_long_queue_ids),
+// and has between 5 and 20 of them.
 func cutQueueID(text []byte) (id, rest []byte, ok bool) {
 	i := 0
 	for i < len(text) && i <= 20 && (isDigit(text[i]) || text[i]|0x20 >= 'a' && text[i]|0x20 <= 'z') {
@@ -22,8 +22,8 @@ func cutQueueID(text []byte) (id, rest []byte, ok bool) {
 	return text[:i], text[i+2:], true
 }
 
-// parse reads a delivery's line behind its queue id: to=<…>, [orig_to=<…>,] relay=…, delay=…, dsn=…, status=… (…). It is false
-// for a line that ends before its relay: the recipient may be cut.
+// parse reads a delivery's line behind its queue id: to=<…>, [orig_to=<…>,] relay=…, …, dsn=…, status=… (…). It
+// is false for a line that ends before its relay: the recipient may be cut.
 func (d *Delivery) parse(id, text []byte) bool {
 	*d = Delivery{QueueID: id, Reuse: 1}
 	recipient, rest, ok := cutAddress(text, "to=<")

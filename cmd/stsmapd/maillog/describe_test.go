@@ -34,7 +34,8 @@ func describe(event Event) string {
 	case *Certificate:
 		return fmt.Sprintf("certificate of %s: %s", describePeer(e.Peer), e.Reason)
 	case *PolicyFailure:
-		return strings.TrimRight(fmt.Sprintf("policy: %s next-hop=%s host=%s text=%s", e.Reason, e.NextHop, e.Host, e.Text), " ")
+		return strings.TrimRight(fmt.Sprintf("policy: %s next-hop=%s host=%s text=%s", e.Reason, e.NextHop, e.Host,
+			e.Text), " ")
 	case *Attempt:
 		return fmt.Sprintf("attempt %s: %s", e.QueueID, e.Reason)
 	case *Gone:
@@ -52,7 +53,8 @@ func describePeer(p Peer) string {
 }
 
 func statusWord(s Status) string {
-	return map[Status]string{CutStatus: "cut", Sent: "sent", Deferred: "deferred", Bounced: "bounced", Probed: "probed"}[s]
+	return map[Status]string{CutStatus: "cut", Sent: "sent", Deferred: "deferred", Bounced: "bounced",
+		Probed: "probed"}[s]
 }
 
 // scan reads a log and hands on its events.
@@ -96,7 +98,8 @@ func summarize(r *Report) string {
 			for _, c := range []struct {
 				name  string
 				count uint32
-			}{{"deferrals", reason.Deferrals}, {"sent-after", reason.SentAfter}, {"bounced", reason.Bounced}, {"removed", reason.Removed}} {
+			}{{"deferrals", reason.Deferrals}, {"sent-after", reason.SentAfter}, {"bounced", reason.Bounced},
+				{"removed", reason.Removed}} {
 				if c.count > 0 {
 					fmt.Fprintf(&out, " %s=%d", c.name, c.count)
 				}
@@ -106,7 +109,8 @@ func summarize(r *Report) string {
 		out.WriteString("\n")
 	}
 	for _, w := range r.Waiting() {
-		fmt.Fprintf(&out, "waits: %s %s messages=%d recipients=%d oldest=%s\n", w.Domain.Name, w.Record.Reason, w.Messages,
+		fmt.Fprintf(&out, "waits: %s %s messages=%d recipients=%d oldest=%s\n", w.Domain.Name, w.Record.Reason,
+			w.Messages,
 			w.Recipients, w.Oldest.Format("01-02T15:04:05"))
 	}
 	return strings.TrimSpace(out.String())
@@ -117,7 +121,8 @@ func countWords(c Counts) string {
 	for _, n := range []struct {
 		name  string
 		count int
-	}{{"verified", c.Verified}, {"encrypted", c.Encrypted}, {"plaintext", c.Plaintext}, {"unlogged", c.Unlogged}, {"below", c.Below},
+	}{{"verified", c.Verified}, {"encrypted", c.Encrypted}, {"plaintext", c.Plaintext}, {"unlogged", c.Unlogged},
+		{"below", c.Below},
 		{"bounced", c.Bounced}, {"removed", c.Removed}, {"other", c.Other}, {"waiting", c.Waiting}} {
 		if n.count > 0 {
 			fmt.Fprintf(&out, " %s=%d", n.name, n.count)

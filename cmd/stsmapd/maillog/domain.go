@@ -11,7 +11,7 @@ import (
 type Domain struct {
 	Name    dnsname.Name
 	Levels  LevelSet        // those that deliveries reached, as far as tls=… words say (Postfix 3.11 and later)
-	Reasons []*ReasonRecord // one for each reason for which a policy kept mail back, the first one first; nearly always none
+	Reasons []*ReasonRecord // one for each reason for which a policy kept mail back; nearly always none
 
 	verified, encrypted, plaintext uint32
 	silent                         uint32 // sent, and no line says with which TLS
@@ -28,7 +28,8 @@ type LevelSet uint16
 // Has reports whether a level is in the set.
 func (s LevelSet) Has(l Level) bool { return s&(1<<l) != 0 }
 
-// ReasonRecord is what became of mail that a policy kept back for one reason. Counts are of recipients, Deferrals of attempts.
+// ReasonRecord is what became of mail that a policy kept back for one reason. Counts are of recipients, Deferrals of
+// attempts.
 type ReasonRecord struct {
 	Reason    Reason
 	Deferrals uint32    // delivery attempts, those that the queue manager did not even make among them
@@ -36,7 +37,7 @@ type ReasonRecord struct {
 	Bounced   uint32    // returned to the sender: expired, or given up for another reason later
 	Removed   uint32    // left the queue in another way: deleted, or queued under another id
 	MX        string    // the last MX host concerned, "" where no line names it
-	NextHop   string    // the last destination whose policy it was, where a line names one; another than the domain for a relay
+	NextHop   string    // the destination whose policy it was, where a line names it; for a relay, not the domain
 	Text      string    // the last text of the log, at most 256 bytes; "" where it says no more than Reason and MX do
 	Last      time.Time // when it was last seen
 }
@@ -68,10 +69,11 @@ func (d *Domain) reason(reason Reason) *ReasonRecord {
 	return r
 }
 
-// Recipients returns how many recipients the mail for the domain had, each counted once however often it was tried. Those that
-// were forgotten while they waited are missing.
+// Recipients returns how many recipients the mail for the domain had, each counted once however often it was tried.
+// Those that were forgotten while they waited are missing.
 func (d *Domain) Recipients() int {
-	n := int(d.verified) + int(d.encrypted) + int(d.plaintext) + int(d.silent) + int(d.bounced) + int(d.removed) + int(d.other) +
+	n := int(d.verified) + int(d.encrypted) + int(d.plaintext) + int(d.silent) + int(d.bounced) + int(d.removed) +
+		int(d.other) +
 		int(d.waiting)
 	for _, r := range d.Reasons {
 		n += int(r.Bounced) + int(r.Removed)
@@ -90,8 +92,8 @@ type domainTable struct {
 	refused int           // how often not to try to make room, since it failed
 }
 
-// find returns the domain of an address, a new one where it must; nil for what is no domain name of two labels or more. Most names
-// are spelled as they are kept, and cost no memory. Where there is no room it returns the rest.
+// find returns the domain of an address, a new one where it must; nil for what is no domain name of two labels or
+// more. Most names are spelled as they are kept, and cost no memory. Where there is no room it returns the rest.
 func (t *domainTable) find(name []byte) *Domain {
 	if d, ok := t.byName[string(name)]; ok {
 		return d
@@ -114,8 +116,8 @@ func (t *domainTable) find(name []byte) *Domain {
 	return d
 }
 
-// makeRoom forgets the half of the domains that have the least mail, those that a policy kept mail back for last. Those with
-// waiting mail stay. It looks through all domains, and so, if it fails, not soon again.
+// makeRoom forgets the half of the domains that have the least mail, those that a policy kept mail back for last.
+// Those with waiting mail stay. It looks through all domains, and so, if it fails, not soon again.
 func (t *domainTable) makeRoom() bool {
 	if t.refused > 0 {
 		t.refused--

@@ -2,7 +2,8 @@ package maillog
 
 import "time"
 
-// Line is what each line of Postfix's log has in front of its text. The byte slices are good only until the next line is read.
+// Line is what each line of Postfix's log has in front of its text. The byte slices are good only until the next line
+// is read.
 type Line struct {
 	Time     time.Time // zero where the line has no time that could be read
 	Host     []byte    // the logging host, empty where the line names none
@@ -25,8 +26,8 @@ const (
 	TLSProxy             // tlsproxy(8): does TLS for smtp(8) where smtp_tls_connection_reuse is set
 )
 
-// Event is what one line says: *Delivery, *Connection, *Certificate, *PolicyFailure, *Attempt or *Gone. An event and all its
-// byte slices are good only until the next line is read.
+// Event is what one line says: *Delivery, *Connection, *Certificate, *PolicyFailure, *Attempt or *Gone. An event and
+// all its byte slices are good only until the next line is read.
 type Event interface{ event() }
 
 func (*Delivery) event()      {}
@@ -46,8 +47,8 @@ type Peer struct {
 // IsZero reports whether there is no peer.
 func (p Peer) IsZero() bool { return len(p.Host) == 0 && len(p.Address) == 0 }
 
-// IsLocal reports whether the peer is on the same host: a loopback address or a UNIX-domain socket. Such a peer is a content
-// filter or a mailbox server, and a delivery to it is no mail to another host.
+// IsLocal reports whether the peer is on the same host: a loopback address or a UNIX-domain socket. Such a peer is a
+// content filter or a mailbox server, and a delivery to it is no mail to another host.
 func (p Peer) IsLocal() bool {
 	a := p.Address
 	if len(a) == 0 {
@@ -105,7 +106,8 @@ func (d *Delivery) Domain() []byte {
 // Trust says how well Postfix knows the server at the other end of a TLS connection.
 type Trust uint8
 
-// The degrees, as Postfix's TLS_README explains them. Only a verified server is known to be the one that a policy asks for.
+// The degrees, as Postfix's TLS_README explains them. Only a verified server is known to be the one that a policy
+// asks for.
 const (
 	NoTrust   Trust = iota // no connection, or none that was logged
 	Anonymous              // the server showed no certificate
@@ -120,7 +122,8 @@ type Connection struct {
 	Peer  Peer
 }
 
-// Certificate is a certificate that was not verified. It is logged at every security level, so it says nothing of a policy.
+// Certificate is a certificate that was not verified. It is logged at every security level, so it says nothing of a
+// policy.
 type Certificate struct {
 	Peer   Peer
 	Reason Reason // NotTrusted, NameMismatch or CertificateExpired
@@ -135,7 +138,8 @@ type PolicyFailure struct {
 	Text    []byte // what the line says, without the names
 }
 
-// Attempt is a host that Postfix could not deliver to, with others left to try. It belongs to no policy unless Reason says so.
+// Attempt is a host that Postfix could not deliver to, with others left to try. It belongs to no policy unless Reason
+// says so.
 type Attempt struct {
 	QueueID []byte // empty where the host could not be connected to
 	Reason  Reason

@@ -12,8 +12,9 @@ import (
 // usualFiles are where the distributions' syslog daemons keep Postfix's log.
 func usualFiles() []string { return []string{"/var/log/mail.log", "/var/log/maillog", "/var/log/mail"} }
 
-// Find returns the files of this host's mail log that can have lines newer than since, the oldest first: the log, and what
-// logrotate made of it. There are none where the log goes to systemd's journal alone, as on a fresh Debian 12 or 13.
+// Find returns the files of this host's mail log that can have lines newer than since, the oldest first: the log, and
+// what logrotate made of it. There are none where the log goes to systemd's journal alone, as on a fresh Debian 12 or
+// 13.
 func Find(since time.Time) []string {
 	for _, name := range usualFiles() {
 		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
@@ -23,8 +24,8 @@ func Find(since time.Time) []string {
 	return nil
 }
 
-// withRotated returns a log and its rotated files, mail.log.1, mail.log.2.gz, mail.log-20261122, the oldest first. A file that
-// was last changed before since has no line that is newer.
+// withRotated returns a log and its rotated files, mail.log.1, mail.log.2.gz, mail.log-20261122, the oldest first. A
+// file that was last changed before since has no line that is newer.
 func withRotated(name string, since time.Time) []string {
 	type file struct {
 		name    string

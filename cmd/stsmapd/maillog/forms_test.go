@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// logCase is a paragraph of a file in testdata: "# why", log lines, and what is wanted of them behind "=> ". Lines that begin
-// with "##" are comments.
+// logCase is a paragraph of a file in testdata: "# why", log lines, and what is wanted of them behind "=> ". Lines
+// that begin with "##" are comments.
 type logCase struct {
 	why, comment, log, want string
 	lines                   int

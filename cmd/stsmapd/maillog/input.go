@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// readBuffer is how much is read at once. It bounds the line, too: of a longer one only the beginning is looked at. Postfix
-// cuts its own lines at 2,000 bytes or so, and no syslog daemon sends more than 64 KiB.
+// readBuffer is how much is read at once. It bounds the line, too: of a longer one only the beginning is looked at.
+// Postfix cuts its own lines at 2,000 bytes or so, and no syslog daemon sends more than 64 KiB.
 const readBuffer = 64 << 10
 
 // Input is one stream of log text: lines, or entries of systemd's journal in its export format.
@@ -31,7 +31,8 @@ type Input struct {
 	close  func() error
 }
 
-// PackedError is a file that is packed in a way that this program cannot unpack. The caller should tell how to pipe it in.
+// PackedError is a file that is packed in a way that this program cannot unpack. The caller should tell how to pipe
+// it in.
 type PackedError struct {
 	Name   string
 	Format string // "xz", "zstd"
@@ -39,12 +40,12 @@ type PackedError struct {
 
 // Error implements error.
 func (e *PackedError) Error() string {
-	return fmt.Sprintf("%s: packed with %s, which stsmapd cannot unpack; unpack it, or pipe it in: %s -dc %s | stsmapd … -",
+	return fmt.Sprintf("%s is packed with %s, which stsmapd cannot unpack: pipe it in, %s -dc %s | stsmapd … -",
 		e.Name, e.Format, e.Format, e.Name)
 }
 
-// Open opens a file, or standard input for "-". Files packed with gzip or bzip2 are unpacked. A file's last change tells the
-// year of times that have none, now does so for standard input. The caller closes the Input.
+// Open opens a file, or standard input for "-". Files packed with gzip or bzip2 are unpacked. A file's last change
+// tells the year of times that have none, now does so for standard input. The caller closes the Input.
 func Open(name string, stdin io.Reader, now time.Time) (*Input, error) {
 	if name == "-" {
 		return NewInput(name, stdin, now)

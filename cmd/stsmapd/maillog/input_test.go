@@ -52,9 +52,11 @@ func TestInputs(t *testing.T) {
 		{"as Windows writes it", a + "\r\n" + b + "\r\n", "4F0C31A2B3 4F0C31A2B4", 2, 0},
 		{"empty lines", "\n\n" + a + "\n\n" + b + "\n", "4F0C31A2B3 4F0C31A2B4", 2, 0},
 		{"a line that is too long", a + "\n" + long + long + long + "\n" + b + "\n", "4F0C31A2B3 4F0C31A2B4", 3, 1},
-		{"a long line of ours", "Nov 23 16:00:02 mail postfix/smtp[1]: 4F0C31A2B5: to=<u@example.com>, relay=none, status=deferred (" +
-			long + ")\n" + b, "4F0C31A2B5 4F0C31A2B4", 2, 1},
-		{"zero bytes, as after a crash", a + "\n" + strings.Repeat("\x00", 4096) + b + "\n" + b + "\n", "4F0C31A2B3 4F0C31A2B4", 3, 0},
+		{"a long line of ours",
+			"Nov 23 16:00:02 mail postfix/smtp[1]: 4F0C31A2B5: to=<u@example.com>, relay=none, status=deferred (" +
+				long + ")\n" + b, "4F0C31A2B5 4F0C31A2B4", 2, 1},
+		{"zero bytes, as after a crash", a + "\n" + strings.Repeat("\x00", 4096) + b + "\n" + b + "\n",
+			"4F0C31A2B3 4F0C31A2B4", 3, 0},
 		{"packed, in two parts", pack(t, a+"\n", b+"\n"), "4F0C31A2B3 4F0C31A2B4", 2, 0},
 		{"packed with bzip2", string(bz2), "4F0C31A2B3 4F0C31A2B4", 2, 0},
 		{"nothing", "", "", 0, 0},
@@ -72,19 +74,22 @@ func TestInputs(t *testing.T) {
 				got = append(got, string(e.QueueID))
 			}
 		})
-		if strings.Join(got, " ") != c.want || stats.Lines != c.lines || stats.Cut != c.cut || err != nil || in.Close() != nil {
+		if strings.Join(got, " ") != c.want || stats.Lines != c.lines || stats.Cut != c.cut || err != nil ||
+			in.Close() != nil {
 			t.Errorf("%s: %q, %+v, %v; want %q, %d lines, %d cut", c.why, got, stats, err, c.want, c.lines, c.cut)
 		}
 	}
 }
 
 // packedWithBzip2 is the two lines of TestInputs. Go cannot pack with bzip2.
-const packedWithBzip2 = "QlpoOTFBWSZTWUHZRFsAAB9fgAAQQAD9EDkBAAonpv1AIABgKqptTyjZQNPRDQZpDGExMmAmAAq4rOSbNBsuKO6i9ii3sE1VUWDJ" +
-	"WmKiSaCSrVJ9ZskWyL2+PzBZNZovSaNUFmy4o/i7kinChIIOyiLY"
+const packedWithBzip2 = "" +
+	"QlpoOTFBWSZTWUHZRFsAAB9fgAAQQAD9EDkBAAonpv1AIABgKqptTyjZQNPRDQZpDGExMmAmAAq4rOSbNBsuKO6i9i" +
+	"i3sE1VUWDJWmKiSaCSrVJ9ZskWyL2+PzBZNZovSaNUFmy4o/i7kinChIIOyiLY"
 
 func TestInputErrors(t *testing.T) {
 	broken := errors.New("input/output error")
-	in, err := NewInput("mail.log", io.MultiReader(strings.NewReader(removedLine("4F0C31A2B3")+"\n"), iotest.ErrReader(broken)), noon())
+	in, err := NewInput("mail.log", io.MultiReader(strings.NewReader(removedLine("4F0C31A2B3")+"\n"),
+		iotest.ErrReader(broken)), noon())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +105,8 @@ func TestInputErrors(t *testing.T) {
 	if _, err := in.Scan(context.Background(), func(*Line, Event) {}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a packed file that is cut: %v", err)
 	}
-	if _, err := NewInput("x", strings.NewReader("\x1f\x8bgarbage that is no gzip"), noon()); !errors.Is(err, gzip.ErrHeader) {
+	if _, err := NewInput("x", strings.NewReader("\x1f\x8bgarbage that is no gzip"), noon()); !errors.Is(err,
+		gzip.ErrHeader) {
 		t.Errorf("not packed with gzip after all: %v", err)
 	}
 	for magic, format := range map[string]string{"\xfd7zXZ\x00": "xz", "\x28\xb5\x2f\xfd__": "zstd"} {
@@ -137,13 +143,15 @@ func TestOpen(t *testing.T) {
 	if stats.First.Year() != 2019 || told != int64(len(packed)) || in.Size != told {
 		t.Errorf("%+v, progress %d of %d", stats, told, in.Size)
 	}
-	if stdin, err := Open("-", strings.NewReader(removedLine("4F0C31A2B3")), noon()); err != nil || stdin.Size != 0 || stdin.Close() != nil {
+	if stdin, err := Open("-", strings.NewReader(removedLine("4F0C31A2B3")), noon()); err != nil || stdin.Size != 0 ||
+		stdin.Close() != nil {
 		t.Errorf("standard input: %v", err)
 	}
 }
 
 func TestSince(t *testing.T) {
-	text := strings.Replace(removedLine("4F0C31A2B3"), "23", "22", 1) + "\n" + removedLine("4F0C31A2B4") + "\n?? mail postfix/qmgr[1]: 4F0C31A2B5: removed\n"
+	text := strings.Replace(removedLine("4F0C31A2B3"), "23", "22", 1) + "\n" + removedLine("4F0C31A2B4") +
+		"\n?? mail postfix/qmgr[1]: 4F0C31A2B5: removed\n"
 	in, err := NewInput("mail.log", strings.NewReader(text), noon())
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +159,8 @@ func TestSince(t *testing.T) {
 	in.Zone, in.Since = time.UTC, time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 	var got []string
 	stats, err := in.Scan(context.Background(), func(_ *Line, e Event) { got = append(got, describe(e)) })
-	if strings.Join(got, ", ") != "4F0C31A2B4 removed, 4F0C31A2B5 removed" || stats.Events != 2 || stats.Lines != 3 || err != nil {
+	if strings.Join(got, ", ") != "4F0C31A2B4 removed, 4F0C31A2B5 removed" || stats.Events != 2 || stats.Lines != 3 ||
+		err != nil {
 		t.Errorf("%q, %+v, %v", got, stats, err)
 	}
 }
@@ -173,7 +182,8 @@ func TestRotated(t *testing.T) {
 	dir := t.TempDir()
 	at := noon()
 	// The newest first.
-	for _, name := range []string{"mail.log", "mail.log.1", "mail.log-20261122.gz", "mail.log.2.gz", "mail.log-20261115-1763164800", "mail.log.3.gz"} {
+	for _, name := range []string{"mail.log", "mail.log.1", "mail.log-20261122.gz", "mail.log.2.gz",
+		"mail.log-20261115-1763164800", "mail.log.3.gz"} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
 			t.Fatal(err)
@@ -192,7 +202,8 @@ func TestRotated(t *testing.T) {
 	for _, name := range withRotated(filepath.Join(dir, "mail.log"), noon().Add(-100*time.Hour)) {
 		got = append(got, filepath.Base(name))
 	}
-	if want := "mail.log-20261115-1763164800 mail.log.2.gz mail.log-20261122.gz mail.log.1 mail.log"; strings.Join(got, " ") != want {
+	if want := "mail.log-20261115-1763164800 mail.log.2.gz mail.log-20261122.gz mail.log.1 mail.log"; strings.Join(got,
+		" ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

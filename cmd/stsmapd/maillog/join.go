@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// process is what an smtp(8) process has logged of the delivery that it is at. It delivers one message at a time, so that all it
-// logs before a delivery line belongs to that delivery.
+// process is what an smtp(8) process has logged of the delivery that it is at. It delivers one message at a time, so
+// that all it logs before a delivery line belongs to that delivery.
 type process struct {
 	peer     uint64 // the server of the last TLS connection; 0 for none
 	peerHost []byte
@@ -36,8 +36,8 @@ func (p *process) reset() {
 	*p = process{peerHost: p.peerHost[:0], host: p.host[:0], nextHop: p.nextHop[:0], text: p.text[:0]}
 }
 
-// fail notes a policy's failure. Postfix logs one failure several times, from the cause to its consequence, and may find others
-// with the next hosts: what says more stays.
+// fail notes a policy's failure. Postfix logs one failure several times, from the cause to its consequence, and may
+// find others with the next hosts: what says more stays.
 func (p *process) fail(f *PolicyFailure, confirmed bool) {
 	p.confirmed = p.confirmed || confirmed
 	if len(f.NextHop) > 0 {
@@ -72,19 +72,19 @@ const maxKept = 256
 
 func keep(into, b []byte) []byte { return append(into[:0], b[:min(len(b), maxKept)]...) }
 
-// certificateProblem is the last one that was logged of a server. Where smtp_tls_connection_reuse is set, tlsproxy(8) logs it,
-// so that the server's name and address are all that joins it to a delivery.
+// certificateProblem is the last one that was logged of a server. Where smtp_tls_connection_reuse is set, tlsproxy(8)
+// logs it, so that the server's name and address are all that joins it to a delivery.
 type certificateProblem struct {
 	reason Reason
 	at     time.Time
 }
 
-// problemAge is for how long a certificate's problem explains why a delivery to its server fails. A TLS session is used again,
-// without a word on its certificate, for an hour at most (smtp_tls_session_cache_timeout).
+// problemAge is for how long a certificate's problem explains why a delivery to its server fails. A TLS session is
+// used again, without a word on its certificate, for an hour at most (smtp_tls_session_cache_timeout).
 const problemAge = time.Hour + time.Minute
 
-// keys makes the keys by which things are joined. They are hashes of 64 bits with a seed of their own: nobody can make two
-// things have the same one, and by chance they do not.
+// keys makes the keys by which things are joined. They are hashes of 64 bits with a seed of their own: nobody can
+// make two things have the same one, and by chance they do not.
 type keys struct{ seed maphash.Seed }
 
 func (k keys) of(parts ...[]byte) uint64 {
@@ -191,13 +191,14 @@ func (r *Report) certificate(reason Reason, p *process, peer uint64, at time.Tim
 	return reason
 }
 
-// deferralReason says for which reason a policy keeps a recipient back, by the delivery's line, by what its process logged
-// before it, and by what kept back the same recipient, or its domain, before.
+// deferralReason says for which reason a policy keeps a recipient back, by the delivery's line, by what its process
+// logged before it, and by what kept back the same recipient, or its domain, before.
 func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason) Reason {
 	reason, suspended := classify(d.Reason)
 	unavailable := bytes.HasSuffix(d.Reason, []byte(unavailableText))
 	if suspended || l.Program != SMTP {
-		if before != NoReason && (reason.isOpen() && before.family() == reason.family() || unavailable && before == MXNotInPolicy) {
+		if before != NoReason && (reason.isOpen() && before.family() == reason.family() || unavailable &&
+			before == MXNotInPolicy) {
 			return before
 		}
 		return reason
@@ -218,8 +219,8 @@ func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason)
 	return r.certificate(reason, p, r.keys.peer(d.Relay), l.Time)
 }
 
-// hostIn returns the host that a text such as "TLS is required, but was not offered by host mx.example.com[192.0.2.1]" names,
-// nil where it names none.
+// hostIn returns the host that a text such as "TLS is required, but was not offered by host
+// mx.example.com[192.0.2.1]" names, nil where it names none.
 func hostIn(text []byte) []byte {
 	for _, before := range []string{"host ", "attempted server was ", "error for "} {
 		i := bytes.Index(text, []byte(before))

@@ -50,9 +50,9 @@ func (e *journalEntry) field(name []byte) *[]byte {
 
 func (e *journalEntry) isEmpty() bool { return len(e.message)+len(e.identifier)+len(e.micros) == 0 }
 
-// readJournalEntry reads one entry of systemd's Journal Export Format: fields, one a line, and an empty line. A field is
-// NAME=value, or, where the value is not printable text of one line, NAME, a newline, its length in 8 bytes, little-endian, the
-// value, and a newline. The error is the reader's; an entry that io.EOF cuts short is there.
+// readJournalEntry reads one entry of systemd's Journal Export Format: fields, one a line, and an empty line. A field
+// is NAME=value, or, where the value is not printable text of one line, NAME, a newline, its length in 8 bytes,
+// little-endian, the value, and a newline. The error is the reader's; an entry that io.EOF cuts short is there.
 func readJournalEntry(r *bufio.Reader, e *journalEntry) error {
 	e.reset()
 	for {
@@ -83,7 +83,8 @@ func readJournalEntry(r *bufio.Reader, e *journalEntry) error {
 	}
 }
 
-// readBinary reads the length, the value and the newline of a binary field. Of a value that is too long it keeps the beginning.
+// readBinary reads the length, the value and the newline of a binary field. Of a value that is too long it keeps the
+// beginning.
 func (e *journalEntry) readBinary(r *bufio.Reader, into *[]byte) error {
 	var length [8]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -152,7 +153,8 @@ func (s *scanner) handleEntry(e *journalEntry) {
 	if event == nil {
 		return
 	}
-	s.line = Line{Host: e.host, Instance: e.identifier[:bytes.LastIndexByte(e.identifier, '/')], Program: program, Text: e.message}
+	s.line = Line{Host: e.host, Instance: e.identifier[:bytes.LastIndexByte(e.identifier, '/')], Program: program,
+		Text: e.message}
 	s.line.PID = max(number(e.syslogPID), number(e.pid), 0)
 	if n := number(e.syslogPID); n > 0 {
 		s.line.PID = n

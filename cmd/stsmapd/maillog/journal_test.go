@@ -72,8 +72,9 @@ func journalTexts() []struct {
 		journalField(&out, name, value)
 		return out.String()
 	}
-	front := field("__CURSOR", "x") + field("__REALTIME_TIMESTAMP", "1795449602000000") + field("SYSLOG_IDENTIFIER", "postfix/smtp")
-	const message = "4F0C31A2B3: to=<u@example.com>, relay=none, delay=1, delays=0/0/0/1, dsn=4.4.1, status=deferred (x)"
+	front := field("__CURSOR", "x") + field("__REALTIME_TIMESTAMP", "1795449602000000") + field("SYSLOG_IDENTIFIER",
+		"postfix/smtp")
+	const message = "4F0C31A2B3: to=<u@example.com>, relay=none, dsn=4.4.1, status=deferred (x)"
 	const want = "to example.com by none: deferred 4.4.1"
 	length := func(n uint64) string { return string(binary.LittleEndian.AppendUint64(nil, n)) }
 	return []struct {
@@ -89,15 +90,19 @@ func journalTexts() []struct {
 		{"a message that is no UTF-8", front + field("MESSAGE", message[:len(message)-1]+"\xff)") + "\n", want, 0},
 		{"another field in binary form, with a line like ours in it", front + field("OTHER", "a\n\nMESSAGE=evil\n") +
 			field("MESSAGE", message) + "\n", want, 0},
-		{"another program", strings.ReplaceAll(front, "postfix/smtp", "evil/smtpd") + field("MESSAGE", message) + "\n", "", 0},
+		{"another program", strings.ReplaceAll(front, "postfix/smtp", "evil/smtpd") + field("MESSAGE", message) + "\n",
+			"", 0},
 		{"no message", front + "\n", "", 0},
-		{"a long field", front + field("OTHER", strings.Repeat("x", 3*readBuffer)) + field("MESSAGE", message) + "\n", want, 1},
+		{"a long field", front + field("OTHER", strings.Repeat("x", 3*readBuffer)) + field("MESSAGE", message) + "\n",
+			want, 1},
 		{"a long message", front + field("MESSAGE", message+strings.Repeat("x", 3*readBuffer)) + "\n", want, 1},
-		{"a long message in binary form", front + field("MESSAGE", message+"\n"+strings.Repeat("x", 3*readBuffer)) + "\n", want, 1},
+		{"a long message in binary form", front + field("MESSAGE", message+"\n"+strings.Repeat("x", 3*readBuffer)) +
+			"\n", want, 1},
 		{"cut inside a length", front + field("MESSAGE", message) + "OTHER\n\x01\x00", want, 1},
 		{"cut inside a value", front + field("MESSAGE", message) + "OTHER\n" + length(100) + "x", want, 1},
 		{"a length out of this world", front + field("MESSAGE", message) + "OTHER\n" + length(1<<63) + "x", want, 1},
-		{"a line that is no field", front + strings.Repeat("z", maxFieldName+1) + "\n" + field("MESSAGE", message) + "\n", want, 1},
+		{"a line that is no field", front + strings.Repeat("z", maxFieldName+1) + "\n" + field("MESSAGE", message) +
+			"\n", want, 1},
 		{"no time", "__CURSOR=x\nSYSLOG_IDENTIFIER=postfix/smtp\nMESSAGE=" + message + "\n\n", want, 0},
 	}
 }
@@ -116,14 +121,16 @@ func TestJournal(t *testing.T) {
 			var got []string
 			stats, err := in.Scan(context.Background(), func(_ *Line, e Event) { got = append(got, describe(e)) })
 			if strings.Join(got, "\n") != c.want || stats.Cut != c.cut || err != nil {
-				t.Errorf("%s (slow: %v): %q, cut %d, %v; want %q, cut %d", c.why, slow, got, stats.Cut, err, c.want, c.cut)
+				t.Errorf("%s (slow: %v): %q, cut %d, %v; want %q, cut %d", c.why, slow, got, stats.Cut, err, c.want,
+					c.cut)
 			}
 		}
 	}
 }
 
 func TestJournalLine(t *testing.T) {
-	text := "__REALTIME_TIMESTAMP=1795449602500000\n_PID=7\nSYSLOG_PID=101\n_HOSTNAME=mail\nSYSLOG_IDENTIFIER=postfix-out/bulk/smtp\n" +
+	text := "__REALTIME_TIMESTAMP=1795449602500000\n_PID=7\nSYSLOG_PID=101\n_HOSTNAME=mail\n" +
+		"SYSLOG_IDENTIFIER=postfix-out/bulk/smtp\n" +
 		"MESSAGE=connect to mx.example.com[192.0.2.1]:25: Connection refused\n\n"
 	seen := 0
 	scan(t, text, func(l *Line, _ Event) {
@@ -138,7 +145,8 @@ func TestJournalLine(t *testing.T) {
 	}
 }
 
-// FuzzJournal: whatever is exported, reading ends without a panic, keeps little of an entry, and is told of the whole input.
+// FuzzJournal: whatever is exported, reading ends without a panic, keeps little of an entry, and is told of the whole
+// input.
 func FuzzJournal(f *testing.F) {
 	for _, c := range journalTexts() {
 		if len(c.text) < readBuffer { // long inputs make fuzzing slow

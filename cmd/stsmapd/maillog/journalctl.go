@@ -16,8 +16,8 @@ import (
 // ErrNoJournal: this host has no journalctl. The caller should ask for a log file.
 var ErrNoJournal = errors.New("journalctl is not installed")
 
-// ErrNotInJournal: the journal knows no unit of Postfix's, or this user may not read it. The caller should tell to run as root, or
-// to name the log file.
+// ErrNotInJournal: the journal knows no unit of Postfix's, or this user may not read it. The caller should tell to
+// run as root, or to name the log file.
 var ErrNotInJournal = errors.New("the systemd journal has nothing of Postfix (units postfix*) that this user may read")
 
 // JournalError is what journalctl said when it gave no log, or not all of it. Often this user may not read the journal.
@@ -44,18 +44,21 @@ func (e *JournalError) Unwrap() error { return e.Err }
 // journalUnits are Postfix's units: postfix.service, or postfix@-.service and one for each instance.
 const journalUnits = "postfix*"
 
-// journalFields are what is needed; journalctl adds the time. It keeps the log's other fields, most of the bytes, out of the pipe.
+// journalFields are what is needed; journalctl adds the time. It keeps the log's other fields, most of the bytes, out
+// of the pipe.
 const journalFields = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME"
 
-// OpenJournal runs journalctl as a child process, for Postfix's units and what is newer than since (all, if it is zero). The
-// child ends with the context, or with Close. Scan's end of input does not tell whether journalctl succeeded: Close does, with
-// ErrNotInJournal or a *JournalError. The error of OpenJournal is ErrNoJournal, or the system's.
+// OpenJournal runs journalctl as a child process, for Postfix's units and what is newer than since (all, if it is
+// zero). The child ends with the context, or with Close. Scan's end of input does not tell whether journalctl
+// succeeded: Close does, with ErrNotInJournal or a *JournalError. The error of OpenJournal is ErrNoJournal, or the
+// system's.
 func OpenJournal(ctx context.Context, since, now time.Time) (*Input, error) {
 	return openJournal(ctx, "journalctl", since, now)
 }
 
 func openJournal(ctx context.Context, program string, since, now time.Time) (*Input, error) {
-	args := []string{"--output=export", "--output-fields=" + journalFields, "--no-pager", "--quiet", "--unit=" + journalUnits}
+	args := []string{"--output=export", "--output-fields=" + journalFields, "--no-pager", "--quiet", "--unit=" +
+		journalUnits}
 	if !since.IsZero() {
 		args = append(args, "--since=@"+strconv.FormatInt(since.Unix(), 10))
 	}

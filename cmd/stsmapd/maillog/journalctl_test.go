@@ -24,8 +24,8 @@ func script(t *testing.T, lines string) string {
 	return path
 }
 
-// realJournal returns a journalctl that reads the journal of testdata, which has five entries of postfix@-.service, among them one
-// with a newline and a byte that is no UTF-8 in its message.
+// realJournal returns a journalctl that reads the journal of testdata, which has five entries of postfix@-.service,
+// among them one with a newline and a byte that is no UTF-8 in its message.
 func realJournal(t *testing.T) string {
 	t.Helper()
 	program, err := exec.LookPath("journalctl")
@@ -87,7 +87,9 @@ func TestRealJournal(t *testing.T) {
 // TestNotInRealJournal: the same journal without Postfix's units.
 func TestNotInRealJournal(t *testing.T) {
 	program := realJournal(t)
-	other := script(t, `for a; do shift; [ "$a" = '--unit=postfix*' ] && a='--unit=exim*'; set -- "$@" "$a"; done; exec `+program+` "$@"`)
+	other := script(t,
+		`for a; do shift; [ "$a" = '--unit=postfix*' ] && a='--unit=exim*'; set -- "$@" "$a"; done
+exec `+program+` "$@"`)
 	if _, _, err := scanJournal(t, other, time.Time{}); !errors.Is(err, ErrNotInJournal) {
 		t.Error(err)
 	}
@@ -109,18 +111,21 @@ func TestJournalctlFails(t *testing.T) {
 		switch {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: %v", c.why, err)
-		case c.want != "" && (!errors.As(err, &failed) || !strings.HasPrefix(err.Error(), c.want) || len(failed.Text) > maxSaid):
+		case c.want != "" && (!errors.As(err, &failed) || !strings.HasPrefix(err.Error(), c.want) ||
+			len(failed.Text) > maxSaid):
 			t.Errorf("%s: %v, want %q", c.why, err, c.want)
 		}
 	}
-	if _, err := openJournal(context.Background(), "stsmapd-no-such-journalctl", time.Time{}, noon()); !errors.Is(err, ErrNoJournal) {
+	if _, err := openJournal(context.Background(), "stsmapd-no-such-journalctl", time.Time{}, noon()); !errors.Is(err,
+		ErrNoJournal) {
 		t.Errorf("no journalctl: %v", err)
 	}
 }
 
 // TestJournalctlStops: a child that would go on for ever ends with the context, and with Close.
 func TestJournalctlStops(t *testing.T) {
-	forever := script(t, `while :; do printf '__CURSOR=x\nSYSLOG_IDENTIFIER=postfix/qmgr\nMESSAGE=4F0C31A2B3: removed\n\n'; done`)
+	forever := script(t,
+		`while :; do printf '__CURSOR=x\nSYSLOG_IDENTIFIER=postfix/qmgr\nMESSAGE=4F0C31A2B3: removed\n\n'; done`)
 	ctx, cancel := context.WithCancel(context.Background())
 	in, err := openJournal(ctx, forever, time.Time{}, noon())
 	if err != nil {

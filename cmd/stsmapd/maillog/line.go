@@ -2,7 +2,8 @@ package maillog
 
 import "bytes"
 
-// maxHeader bounds how far into a line its program is looked for: a time, a host, and what a container runtime puts in front.
+// maxHeader bounds how far into a line its program is looked for: a time, a host, and what a container runtime puts
+// in front.
 const maxHeader = 512
 
 // header is the front of a line, its time not yet read.
@@ -14,8 +15,8 @@ type header struct {
 	program Program
 }
 
-// parseHeader returns the front of a line that one of our programs wrote. It is the filter in front of everything else: of the
-// other lines it reads only a few bytes.
+// parseHeader returns the front of a line that one of our programs wrote. It is the filter in front of everything
+// else: of the other lines it reads only a few bytes.
 func parseHeader(line []byte) (header, bool) {
 	line = bytes.TrimRight(line, "\r")
 	if rest, ok := cutPriority(line); ok {
@@ -140,7 +141,8 @@ func programOf(name []byte) Program {
 
 // fill makes the Line of a header.
 func (h header) fill(c clock, line *Line) {
-	*line = Line{Instance: h.name[:bytes.LastIndexByte(h.name, '/')], Program: h.program, PID: max(number(h.pid), 0), Text: h.text}
+	*line = Line{Instance: h.name[:bytes.LastIndexByte(h.name, '/')], Program: h.program, PID: max(number(h.pid), 0),
+		Text: h.text}
 	stamp := h.stamp
 	at, rest, ok := c.parse(stamp)
 	if !ok {
@@ -159,8 +161,8 @@ func (h header) fill(c clock, line *Line) {
 	}
 }
 
-// isHost leaves out what is no host, and would be another one on each line: a time that could not be read, and the priority that
-// some write in the host's place.
+// isHost leaves out what is no host, and would be another one on each line: a time that could not be read, and the
+// priority that some write in the host's place.
 func isHost(b []byte) bool {
 	switch string(b) {
 	case "DEBUG", "INFO", "NOTICE", "WARNING", "WARN", "ERR", "ERROR", "CRIT", "|":

@@ -8,36 +8,47 @@ import (
 	_ "time/tzdata" // the test names a zone
 )
 
-// frontLines are fronts of lines, as syslog daemons and container runtimes write them. want: time, host, instance, program, pid;
-// "" for a line that is not for us.
+// frontLines are fronts of lines, as syslog daemons and container runtimes write them. want: time, host, instance,
+// program, pid; "" for a line that is not for us.
 func frontLines() []struct{ why, front, want string } {
 	return []struct{ why, front, want string }{
 		{"traditional", "Nov 23 16:00:02 mail postfix/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix 1 101"},
-		{"traditional, a day of one digit", "Nov  7 03:04:05 mail postfix/smtp[101]: ", "2026-11-07T03:04:05Z mail postfix 1 101"},
-		{"traditional, of last year", "Dec 31 23:59:59 mail postfix/smtp[101]: ", "2025-12-31T23:59:59Z mail postfix 1 101"},
-		{"traditional, with a fraction", "Nov 23 16:00:02.250 mail postfix/smtp[101]: ", "2026-11-23T16:00:02.25Z mail postfix 1 101"},
+		{"traditional, a day of one digit", "Nov  7 03:04:05 mail postfix/smtp[101]: ",
+			"2026-11-07T03:04:05Z mail postfix 1 101"},
+		{"traditional, of last year", "Dec 31 23:59:59 mail postfix/smtp[101]: ",
+			"2025-12-31T23:59:59Z mail postfix 1 101"},
+		{"traditional, with a fraction", "Nov 23 16:00:02.250 mail postfix/smtp[101]: ",
+			"2026-11-23T16:00:02.25Z mail postfix 1 101"},
 		{"traditional, without a host", "Nov 23 16:00:02 postfix/smtp[101]: ", "2026-11-23T16:00:02Z  postfix 1 101"},
 		{"RFC 3339 with a zone (Debian 13)", "2026-11-23T16:00:02.123456+01:00 mail postfix/smtp[101]: ",
 			"2026-11-23T15:00:02.123456Z mail postfix 1 101"},
 		{"RFC 3339, UTC", "2026-11-23T16:00:02Z mail postfix/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix 1 101"},
 		{"ISO 8601, a zone without a colon", "2026-11-23T16:00:02,5-0730 mail postfix/smtp[101]: ",
 			"2026-11-23T23:30:02.5Z mail postfix 1 101"},
-		{"ISO 8601 with a space, no zone", "2026-11-23 16:00:02 mail postfix/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix 1 101"},
-		{"no host, but a level", "2026-11-23T16:00:02.1+00:00 INFO    postfix/smtp[101]: ", "2026-11-23T16:00:02.1Z  postfix 1 101"},
-		{"docker compose", "mail_1  | Nov 23 16:00:02 mail postfix/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix 1 101"},
+		{"ISO 8601 with a space, no zone", "2026-11-23 16:00:02 mail postfix/smtp[101]: ",
+			"2026-11-23T16:00:02Z mail postfix 1 101"},
+		{"no host, but a level", "2026-11-23T16:00:02.1+00:00 INFO    postfix/smtp[101]: ",
+			"2026-11-23T16:00:02.1Z  postfix 1 101"},
+		{"docker compose", "mail_1  | Nov 23 16:00:02 mail postfix/smtp[101]: ",
+			"2026-11-23T16:00:02Z mail postfix 1 101"},
 		{"docker compose, no host", "postfix         | 2026-11-23T16:00:02.1+00:00 INFO    postfix/smtp[101]: ",
 			"2026-11-23T16:00:02.1Z  postfix 1 101"},
 		{"a container's log file", "2026-11-23T16:00:02.1Z stdout F Nov 23 16:00:01 mail postfix/smtp[101]: ",
 			"2026-11-23T16:00:02.1Z mail postfix 1 101"},
-		{"stored as it was sent", "<22>Nov 23 16:00:02 mail postfix/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix 1 101"},
-		{"RFC 5424", "<22>1 2026-11-23T16:00:02.1Z mail postfix/smtp 101 - - ", "2026-11-23T16:00:02.1Z mail postfix 1 101"},
+		{"stored as it was sent", "<22>Nov 23 16:00:02 mail postfix/smtp[101]: ",
+			"2026-11-23T16:00:02Z mail postfix 1 101"},
+		{"RFC 5424", "<22>1 2026-11-23T16:00:02.1Z mail postfix/smtp 101 - - ",
+			"2026-11-23T16:00:02.1Z mail postfix 1 101"},
 		{"RFC 5424 with structured data and a mark", "<22>1 2026-11-23T16:00:02Z mail postfix/smtp 101 ID47 " +
 			`[x@1 a="\]\"]: y"][z] ` + "\xef\xbb\xbf", "2026-11-23T16:00:02Z mail postfix 1 101"},
-		{"RFC 5424 without host and pid", "<22>1 2026-11-23T16:00:02Z - postfix/smtp - - - ", "2026-11-23T16:00:02Z  postfix 1 0"},
+		{"RFC 5424 without host and pid", "<22>1 2026-11-23T16:00:02Z - postfix/smtp - - - ",
+			"2026-11-23T16:00:02Z  postfix 1 0"},
 		{"RFC 5424 without a time", "<22>1 - mail postfix/smtp 101 - - ", "- mail postfix 1 101"},
-		{"an IPv6 address for a host", "Nov 23 16:00:02 2001:db8::25 postfix/smtp[101]: ", "2026-11-23T16:00:02Z 2001:db8::25 postfix 1 101"},
+		{"an IPv6 address for a host", "Nov 23 16:00:02 2001:db8::25 postfix/smtp[101]: ",
+			"2026-11-23T16:00:02Z 2001:db8::25 postfix 1 101"},
 		{"an instance", "Nov 23 16:00:02 mail postfix-out/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix-out 1 101"},
-		{"a service with a name (3.4)", "Nov 23 16:00:02 mail postfix/relay/smtp[101]: ", "2026-11-23T16:00:02Z mail postfix/relay 1 101"},
+		{"a service with a name (3.4)", "Nov 23 16:00:02 mail postfix/relay/smtp[101]: ",
+			"2026-11-23T16:00:02Z mail postfix/relay 1 101"},
 		{"the error service", "Nov 23 16:00:02 mail postfix/error[101]: ", "2026-11-23T16:00:02Z mail postfix 2 101"},
 		{"the queue manager", "Nov 23 16:00:02 mail postfix/qmgr[101]: ", "2026-11-23T16:00:02Z mail postfix 3 101"},
 		{"no time", "mail postfix/smtp[101]: ", "- mail postfix 1 101"},
@@ -69,7 +80,8 @@ func TestFronts(t *testing.T) {
 			if !l.Time.IsZero() {
 				at = l.Time.UTC().Format(time.RFC3339Nano)
 			}
-			got = strings.Join([]string{at, string(l.Host), string(l.Instance), string(rune('0' + l.Program)), strconv.Itoa(l.PID)}, " ")
+			got = strings.Join([]string{at, string(l.Host), string(l.Instance), string(rune('0' + l.Program)),
+				strconv.Itoa(l.PID)}, " ")
 			if string(l.Text) != text {
 				t.Errorf("%s: the text is %q", c.why, l.Text)
 			}

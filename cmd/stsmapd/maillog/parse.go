@@ -81,8 +81,8 @@ func (p *parser) parseQueued(text []byte) Event {
 	return &p.attempt
 }
 
-// isRequireTLSFailure tells a host that was left out from one that was used without REQUIRETLS, as the policy allows. Both texts
-// begin with the same words.
+// isRequireTLSFailure tells a host that was left out from one that was used without REQUIRETLS, as the policy allows.
+// Both texts begin with the same words.
 func isRequireTLSFailure(text []byte) bool {
 	return !bytes.Contains(text, []byte("but REQUIRETLS support was not offered")) &&
 		!bytes.Contains(text, []byte("disables certificate matching"))
@@ -118,8 +118,8 @@ func (p *parser) parsePostsuper(text []byte) Event {
 
 var trustWords = [...]string{Anonymous: "Anonymous", Untrusted: "Untrusted", Trusted: "Trusted", Verified: "Verified"}
 
-// parseConnection reads "Verified TLS connection established to host[address]:port: …". smtp(8) logs one for each connection
-// from smtp_tls_loglevel 1 on, "reused" for one of the connection cache.
+// parseConnection reads "Verified TLS connection established to host[address]:port: …". smtp(8) logs one for each
+// connection from smtp_tls_loglevel 1 on, "reused" for one of the connection cache.
 func (p *parser) parseConnection(text []byte) Event {
 	word, rest, _ := bytes.Cut(text, []byte(" "))
 	rest, ok := bytes.CutPrefix(rest, []byte("TLS connection "))

@@ -26,7 +26,7 @@ const (
 	AnswerNotUnderstood               // Postfix cannot use the policy that it was answered
 	ClientConfiguration               // Postfix has no usable policy, and the log does not say why
 	DANE                              // TLSA records are missing, unusable or cannot be looked up
-	RequireTLS                        // the message asks for REQUIRETLS (RFC 8689), and no server offered it under a policy
+	RequireTLS                        // the message asks for REQUIRETLS (RFC 8689), and no server could be used
 	OtherViolation                    // Postfix 3.11 says that the policy was violated (tls=!…), and no line says how
 	ReasonCount                       // the number of reasons, NoReason among them
 )
@@ -63,9 +63,9 @@ func (r Reason) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// reasonTexts are the beginnings of the texts that Postfix 3.4 to 3.11 has for a policy that kept mail back: in the delivery
-// line's parentheses, behind the queue id of an attempt, and behind "TLS policy lookup for …". A remote server's own words never
-// begin so: Postfix writes "host … said:" in front of them.
+// reasonTexts are the beginnings of the texts that Postfix 3.4 to 3.11 has for a policy that kept mail back: in the
+// delivery line's parentheses, behind the queue id of an attempt, and behind "TLS policy lookup for …". A remote
+// server's own words never begin so: Postfix writes "host … said:" in front of them.
 var reasonTexts = []struct {
 	text   string
 	reason Reason
@@ -104,8 +104,8 @@ func classify(text []byte) (reason Reason, suspended bool) {
 	return NoReason, suspended
 }
 
-// family is the text under which Postfix logs a reason in the end, where that text leaves the cause open: a copy of the text is
-// for the same cause.
+// family is the text under which Postfix logs a reason in the end, where that text leaves the cause open: a copy of
+// the text is for the same cause.
 func (r Reason) family() Reason {
 	switch r {
 	case NotTrusted, NameMismatch, CertificateExpired, NotVerified:
@@ -125,7 +125,8 @@ func (r Reason) isOpen() bool {
 // certificateReason reads what OpenSSL or Postfix says of a certificate that was not verified.
 func certificateReason(text []byte) Reason {
 	switch {
-	case bytes.HasPrefix(text, []byte("certificate has expired")), bytes.HasPrefix(text, []byte("certificate not yet valid")):
+	case bytes.HasPrefix(text, []byte("certificate has expired")), bytes.HasPrefix(text,
+		[]byte("certificate not yet valid")):
 		return CertificateExpired
 	case hasAnyPrefix(text, "num=62:", "num=63:", "num=64:"): // X509_V_ERR_HOSTNAME_MISMATCH, EMAIL_, IP_ADDRESS_
 		return NameMismatch

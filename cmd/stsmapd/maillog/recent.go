@@ -1,7 +1,7 @@
 package maillog
 
-// recent is a table of bounded size. When it is full, the entry that has not been used for the longest time makes room. Entries
-// are known by their place, which stays the same until they are removed.
+// recent is a table of bounded size. When it is full, the entry that has not been used for the longest time makes
+// room. Entries are known by their place, which stays the same until they are removed.
 type recent[V any] struct {
 	limit   int
 	dropped int64 // entries that made room
@@ -22,9 +22,11 @@ type slot[V any] struct {
 // nowhere is the place of no entry.
 const nowhere = -1
 
-// newRecent makes a table for at most limit entries, 1 or more. evict, if not nil, is called before an entry makes room.
+// newRecent makes a table for at most limit entries, 1 or more. evict, if not nil, is called before an entry makes
+// room.
 func newRecent[V any](limit int, evict func(place int32)) *recent[V] {
-	return &recent[V]{limit: max(limit, 1), evict: evict, places: map[uint64]int32{}, newest: nowhere, oldest: nowhere, free: nowhere}
+	return &recent[V]{limit: max(limit, 1), evict: evict, places: map[uint64]int32{}, newest: nowhere, oldest: nowhere,
+		free: nowhere}
 }
 
 // find returns the place of an entry, and whether it is there. It does not count as a use.

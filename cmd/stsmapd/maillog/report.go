@@ -9,7 +9,7 @@ import (
 // Limits bounds what a Report remembers, and so its memory, however long the log is.
 type Limits struct {
 	Domains   int // domains with their counts; those with little mail and no trouble are forgotten first
-	Waiting   int // recipients that wait because of a policy, and as many that wait for other reasons; the oldest are forgotten
+	Waiting   int // recipients that wait because of a policy, and as many that wait for other reasons
 	Processes int // processes that are at a delivery, and as many servers whose certificate was not verified
 }
 
@@ -55,7 +55,8 @@ func NewReport(limits Limits) *Report {
 	return r
 }
 
-// Add takes the next event of a log. Lines must come in the order in which they were logged. It keeps nothing of its arguments.
+// Add takes the next event of a log. Lines must come in the order in which they were logged. It keeps nothing of its
+// arguments.
 func (r *Report) Add(l *Line, event Event) {
 	if r.first.IsZero() {
 		r.first = l.Time
@@ -128,7 +129,8 @@ func (r *Report) sent(l *Line, d *Delivery, p *process) {
 		domain.Levels |= 1 << d.TLS.Reached
 	}
 	switch connected := p.peer != 0 && p.peer == r.keys.peer(d.Relay); {
-	case d.TLS.Outcome == Complied && d.TLS.Reached.Authenticates(), !d.TLS.IsLogged() && connected && p.trust == Verified:
+	case d.TLS.Outcome == Complied && d.TLS.Reached.Authenticates(), !d.TLS.IsLogged() && connected &&
+		p.trust == Verified:
 		domain.verified++
 	case d.TLS.Outcome == Complied && d.TLS.Reached > LevelNone, !d.TLS.IsLogged() && connected:
 		domain.encrypted++
@@ -196,7 +198,8 @@ func (r *Report) newWaiting(l *Line, d *Delivery, domain *Domain, reason Reason)
 	return w
 }
 
-// bounced counts a recipient that was given up: because of a policy if one kept it back before, or if REQUIRETLS says so.
+// bounced counts a recipient that was given up: because of a policy if one kept it back before, or if REQUIRETLS says
+// so.
 func (r *Report) bounced(l *Line, d *Delivery, domain *Domain) {
 	key := r.keys.recipient(l, d)
 	reason, _ := classify(d.Reason)
@@ -236,8 +239,8 @@ func (r *Report) addGone(l *Line, g *Gone) {
 	})
 }
 
-// kept notes that a policy kept mail for the domain back. What the delivery's own line says goes before what was logged of other
-// hosts.
+// kept notes that a policy kept mail for the domain back. What the delivery's own line says goes before what was
+// logged of other hosts.
 func (d *Domain) kept(reason Reason, p *process, delivery *Delivery, at time.Time) {
 	record := d.reason(reason)
 	record.Deferrals++

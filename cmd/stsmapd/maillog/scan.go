@@ -18,8 +18,9 @@ type Stats struct {
 	Last   time.Time
 }
 
-// Scan reads the input to its end and calls handle with each event and its line. Both are good only until handle returns.
-// The error is the reader's, with the input's name, or the context's; what was read before it has been handled.
+// Scan reads the input to its end and calls handle with each event and its line. Both are good only until handle
+// returns. The error is the reader's, with the input's name, or the context's; what was read before it has been
+// handled.
 func (in *Input) Scan(ctx context.Context, handle func(*Line, Event)) (Stats, error) {
 	in.stored.progress = in.Progress
 	s := scanner{ctx: ctx, in: in, handle: handle, clock: clock{zone: in.Zone, newest: in.Newest}}

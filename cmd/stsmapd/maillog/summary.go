@@ -21,8 +21,8 @@ type Counts struct {
 	Deferrals int // delivery attempts that were put off
 }
 
-// add adds a domain's counts. What no line says anything of was sent without TLS, unless it was sent by an instance that hides
-// TLS connections: then it is not known.
+// add adds a domain's counts. What no line says anything of was sent without TLS, unless it was sent by an instance
+// that hides TLS connections: then it is not known.
 func (c *Counts) add(d *Domain, hiding uint32) {
 	c.Verified += int(d.verified)
 	c.Encrypted += int(d.encrypted)
@@ -47,8 +47,8 @@ func (c *Counts) add(d *Domain, hiding uint32) {
 // Period returns the times of the first and the last event. They are zero for an empty log.
 func (r *Report) Period() (first, last time.Time) { return r.first, r.last }
 
-// Hidden returns the names of the instances that sent mail and never said with which TLS: smtp_tls_loglevel is 0, or TLS is
-// off, and Postfix is older than 3.11 or has smtp_log_tls_feature_status off. What they sent is Unlogged.
+// Hidden returns the names of the instances that sent mail and never said with which TLS: smtp_tls_loglevel is 0, or
+// TLS is off, and Postfix is older than 3.11 or has smtp_log_tls_feature_status off. What they sent is Unlogged.
 func (r *Report) Hidden() []string {
 	var names []string
 	for name, i := range r.instances {
@@ -144,7 +144,8 @@ func (r *Report) Waiting() []Wait {
 		}
 		wait.Recipients++
 		counted[g][w.message] = true
-		if arrived := time.Unix(w.arrived, 0).UTC(); w.arrived != 0 && (wait.Oldest.IsZero() || arrived.Before(wait.Oldest)) {
+		if arrived := time.Unix(w.arrived, 0).UTC(); w.arrived != 0 && (wait.Oldest.IsZero() ||
+			arrived.Before(wait.Oldest)) {
 			wait.Oldest = arrived
 		}
 	})
@@ -154,7 +155,8 @@ func (r *Report) Waiting() []Wait {
 		sorted = append(sorted, *wait)
 	}
 	slices.SortFunc(sorted, func(a, b Wait) int {
-		return cmp.Or(cmp.Compare(b.Messages, a.Messages), strings.Compare(a.Domain.Name.String(), b.Domain.Name.String()),
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), strings.Compare(a.Domain.Name.String(),
+			b.Domain.Name.String()),
 			cmp.Compare(a.Record.Reason, b.Record.Reason))
 	})
 	return sorted

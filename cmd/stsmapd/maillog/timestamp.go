@@ -15,7 +15,8 @@ type clock struct {
 const slack = 25 * time.Hour
 
 // parse reads the time at the start of a line and returns what follows it. The formats are RFC 3339 and its relatives
-// (a space for the T, a comma for the point, no zone) and the traditional "Nov  7 03:04:05", with or without a fraction.
+// (a space for the T, a comma for the point, no zone) and the traditional "Nov  7 03:04:05", with or without a
+// fraction.
 func (c clock) parse(b []byte) (time.Time, []byte, bool) {
 	if len(b) < 15 {
 		return time.Time{}, b, false

@@ -39,8 +39,8 @@ func (l Level) String() string {
 	return levelWords[l]
 }
 
-// Authenticates reports whether the server is known to be the right one where this level was reached. LevelHalfDANE is not
-// enough: Postfix never calls such a connection verified.
+// Authenticates reports whether the server is known to be the right one where this level was reached. LevelHalfDANE
+// is not enough: Postfix never calls such a connection verified.
 func (l Level) Authenticates() bool { return l >= LevelFprint && l != LevelHalfDANE && l < levelCount }
 
 func parseLevel(b []byte) Level {
@@ -77,10 +77,12 @@ const (
 	limitWordsEnd = OtherLimit
 )
 
-var limitWords = [...]string{NoCertMatch: "nocertmatch", NoStartTLS: "nostarttls", NoEncryption: "noencryption", NoRequireTLS: "none"}
+var limitWords = [...]string{NoCertMatch: "nocertmatch", NoStartTLS: "nostarttls", NoEncryption: "noencryption",
+	NoRequireTLS: "none"}
 
-// TLSStatus is the tls=… field of a delivery (Postfix 3.11 and later, smtp_log_tls_feature_status): the security level that was
-// wanted and the one that was reached, and whether the message asked for REQUIRETLS. The zero TLSStatus: not logged.
+// TLSStatus is the tls=… field of a delivery (Postfix 3.11 and later, smtp_log_tls_feature_status): the security
+// level that was wanted and the one that was reached, and whether the message asked for REQUIRETLS. The zero
+// TLSStatus: not logged.
 type TLSStatus struct {
 	Wanted  Level
 	Reached Level // NoLevel unless Outcome is Complied
@@ -96,8 +98,8 @@ func (s TLSStatus) IsLogged() bool { return s != TLSStatus{} }
 // IsBelow reports whether the mail went out at a lower level than was wanted.
 func (s TLSStatus) IsBelow() bool { return s.Outcome == Complied && s.Reached < s.Wanted }
 
-// ParseTLSStatus reads the words of a tls=… field: [!]level[:reached][?], each further feature behind a slash. Features that it
-// does not know are left out.
+// ParseTLSStatus reads the words of a tls=… field: [!]level[:reached][?], each further feature behind a slash.
+// Features that it does not know are left out.
 func ParseTLSStatus(b []byte) TLSStatus {
 	var s TLSStatus
 	for len(b) > 0 {

@@ -2,8 +2,8 @@ package maillog
 
 import "testing"
 
-// featureWords are the forms that Postfix's documentation of smtp_log_tls_feature_status and smtp_requiretls_policy lists, and
-// others that its source can write.
+// featureWords are the forms that Postfix's documentation of smtp_log_tls_feature_status and smtp_requiretls_policy
+// lists, and others that its source can write.
 func featureWords() []struct {
 	why, words      string
 	wanted, reached Level
@@ -40,19 +40,28 @@ func featureWords() []struct {
 		{"MTA-STS, the handshake failed", "secure?", LevelSecure, 0, Undecided, 0, 0, false},
 		{"no policy to be found out", "unknown?", LevelUnknown, 0, Undecided, 0, 0, false},
 		{"REQUIRETLS sent", "secure/requiretls", LevelSecure, LevelSecure, Complied, Complied, 0, false},
-		{"REQUIRETLS, the certificate does not match", "!secure/!requiretls:nocertmatch", LevelSecure, 0, Violated, Violated, NoCertMatch,
+		{"REQUIRETLS, the certificate does not match", "!secure/!requiretls:nocertmatch", LevelSecure, 0, Violated,
+			Violated, NoCertMatch,
 			false},
-		{"REQUIRETLS, a level that does not match certificates", "may?/!requiretls:nocertmatch", LevelMay, 0, Undecided, Violated,
+		{"REQUIRETLS, a level that does not match certificates", "may?/!requiretls:nocertmatch", LevelMay, 0,
+			Undecided, Violated,
 			NoCertMatch, false},
-		{"REQUIRETLS sent, no match wanted", "may/requiretls:nocertmatch", LevelMay, LevelMay, Complied, Complied, NoCertMatch, false},
-		{"REQUIRETLS, no STARTTLS", "!encrypt/!requiretls:nostarttls", LevelEncrypt, 0, Violated, Violated, NoStartTLS, false},
-		{"REQUIRETLS, TLS turned off", "none?/!requiretls:noencryption", LevelNone, 0, Undecided, Violated, NoEncryption, false},
-		{"REQUIRETLS not offered, enforced", "secure/!requiretls:none", LevelSecure, LevelSecure, Complied, Violated, NoRequireTLS,
+		{"REQUIRETLS sent, no match wanted", "may/requiretls:nocertmatch", LevelMay, LevelMay, Complied, Complied,
+			NoCertMatch, false},
+		{"REQUIRETLS, no STARTTLS", "!encrypt/!requiretls:nostarttls", LevelEncrypt, 0, Violated, Violated, NoStartTLS,
 			false},
-		{"REQUIRETLS not offered, opportunistic", "may/requiretls:none", LevelMay, LevelMay, Complied, Complied, NoRequireTLS, false},
-		{"REQUIRETLS and STARTTLS not offered", "may:none/requiretls:none", LevelMay, LevelNone, Complied, Complied, NoRequireTLS, true},
+		{"REQUIRETLS, TLS turned off", "none?/!requiretls:noencryption", LevelNone, 0, Undecided, Violated,
+			NoEncryption, false},
+		{"REQUIRETLS not offered, enforced", "secure/!requiretls:none", LevelSecure, LevelSecure, Complied, Violated,
+			NoRequireTLS,
+			false},
+		{"REQUIRETLS not offered, opportunistic", "may/requiretls:none", LevelMay, LevelMay, Complied, Complied,
+			NoRequireTLS, false},
+		{"REQUIRETLS and STARTTLS not offered", "may:none/requiretls:none", LevelMay, LevelNone, Complied, Complied,
+			NoRequireTLS, true},
 		{"REQUIRETLS undecided", "secure?/requiretls?", LevelSecure, 0, Undecided, Undecided, 0, false},
-		{"REQUIRETLS, no policy to be found out", "unknown?/requiretls?", LevelUnknown, 0, Undecided, Undecided, 0, false},
+		{"REQUIRETLS, no policy to be found out", "unknown?/requiretls?", LevelUnknown, 0, Undecided, Undecided, 0,
+			false},
 	}
 }
 

@@ -2,8 +2,8 @@ package maillog
 
 import "bytes"
 
-// parseWarning reads the warnings around a policy lookup. A lookup that fails has up to four of them, in this order, each from
-// another layer of Postfix, and only the first says why:
+// parseWarning reads the warnings around a policy lookup. A lookup that fails has up to four of them, in this order,
+// each from another layer of Postfix, and only the first says why:
 //
 //	socketmap:inet:127.0.0.1:8461:sts socketmap server temporary error: reason
 //	socketmap:inet:127.0.0.1:8461:sts lookup error for "example.com"
@@ -56,7 +56,8 @@ func (f *PolicyFailure) parseMX(text []byte) bool {
 	return true
 }
 
-// parsePolicyMap reads what Postfix finds wrong with an answer: `smtp_tls_policy_maps, next-hop destination "domain": …`.
+// parsePolicyMap reads what Postfix finds wrong with an answer: `smtp_tls_policy_maps, next-hop destination "domain":
+// …`.
 func (f *PolicyFailure) parsePolicyMap(text []byte) bool {
 	_, rest, ok := bytes.Cut(text, []byte(`"`))
 	if !ok {
@@ -73,8 +74,8 @@ func (f *PolicyFailure) parsePolicyMap(text []byte) bool {
 	return true
 }
 
-// parseTable reads what a lookup table says of itself. Only what follows in the same process tells whether it is the table of
-// policies.
+// parseTable reads what a lookup table says of itself. Only what follows in the same process tells whether it is the
+// table of policies.
 func (f *PolicyFailure) parseTable(text []byte) bool {
 	const server = " socketmap server "
 	if i := bytes.Index(text, []byte(server)); i > 0 {
