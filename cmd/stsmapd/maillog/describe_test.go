@@ -30,6 +30,9 @@ func describe(event Event) string {
 		}
 		return s
 	case *Connection:
+		if e.Trust == NoTrust {
+			return "handshake failed " + describePeer(e.Peer)
+		}
 		return fmt.Sprintf("%s %s", strings.ToLower(trustWords[e.Trust]), describePeer(e.Peer))
 	case *Certificate:
 		return fmt.Sprintf("certificate of %s: %s", describePeer(e.Peer), e.Reason)

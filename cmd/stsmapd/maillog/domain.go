@@ -72,9 +72,8 @@ func (d *Domain) reason(reason Reason) *ReasonRecord {
 // Recipients returns how many recipients the mail for the domain had, each counted once however often it was tried.
 // Those that were forgotten while they waited are missing.
 func (d *Domain) Recipients() int {
-	n := int(d.verified) + int(d.encrypted) + int(d.plaintext) + int(d.silent) + int(d.bounced) + int(d.removed) +
-		int(d.other) +
-		int(d.waiting)
+	n := int(d.verified) + int(d.encrypted) + int(d.plaintext) + int(d.silent) +
+		int(d.bounced) + int(d.removed) + int(d.other) + int(d.waiting)
 	for _, r := range d.Reasons {
 		n += int(r.Bounced) + int(r.Removed)
 	}

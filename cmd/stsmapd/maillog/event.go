@@ -109,14 +109,15 @@ type Trust uint8
 // The degrees, as Postfix's TLS_README explains them. Only a verified server is known to be the one that a policy
 // asks for.
 const (
-	NoTrust   Trust = iota // no connection, or none that was logged
+	NoTrust   Trust = iota // no connection
 	Anonymous              // the server showed no certificate
 	Untrusted              // a certificate of no trusted authority
 	Trusted                // of a trusted authority, its names not asked for or not matched
 	Verified               // trusted, and its names match
 )
 
-// Connection is a TLS connection that was established, or taken from the connection cache.
+// Connection is a TLS connection that was established, or taken from the connection cache; with NoTrust, one whose
+// handshake failed.
 type Connection struct {
 	Trust Trust
 	Peer  Peer

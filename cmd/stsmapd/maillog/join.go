@@ -9,9 +9,9 @@ import (
 // process is what an smtp(8) process has logged of the delivery that it is at. It delivers one message at a time, so
 // that all it logs before a delivery line belongs to that delivery.
 type process struct {
-	peer     uint64 // the server of the last TLS connection; 0 for none
+	peer     uint64 // the server that TLS was last spoken to; 0 for none
 	peerHost []byte
-	trust    Trust
+	trust    Trust // of the connection to it, NoTrust where none is logged
 
 	failure   Reason // of a policy, NoReason for none
 	confirmed bool   // the failure made Postfix leave out a host: it is not only a table's complaint
@@ -125,20 +125,31 @@ func (r *Report) state(l *Line) *process {
 	return r.processes.at(place)
 }
 
-// addConnection notes a TLS connection of the line's process.
-func (r *Report) addConnection(l *Line, c *Connection) {
-	p := r.state(l)
+// speakTo notes the server that TLS is spoken to.
+func (p *process) speakTo(peer Peer, key uint64, trust Trust) {
 	p.begin()
-	p.peer, p.trust = r.keys.peer(c.Peer), c.Trust
-	p.peerHost = keep(p.peerHost, c.Peer.Host)
-	r.instance(l).connections++
+	p.peer, p.trust, p.peerHost = key, trust, keep(p.peerHost, peer.Host)
+}
+
+// addConnection notes a TLS connection of the line's process, or that there could be none.
+func (r *Report) addConnection(l *Line, c *Connection) {
+	r.state(l).speakTo(c.Peer, r.keys.peer(c.Peer), c.Trust)
+	if c.Trust != NoTrust {
+		r.instance(l).connections++
+	}
 }
 
 // addAttempt notes a host that was given up, with others left to try.
 func (r *Report) addAttempt(l *Line, a *Attempt) {
 	p := r.state(l)
 	p.begin()
-	if a.Reason == NoReason || len(a.QueueID) == 0 {
+	if len(a.QueueID) == 0 {
+		return
+	}
+	if a.Reason == NoReason {
+		if p.failure == HandshakeFailed && p.trust != Verified {
+			p.failure, p.confirmed = NoReason, false // see isOpportunistic
+		}
 		return
 	}
 	host := hostIn(a.Text)
@@ -158,10 +169,10 @@ func (r *Report) addFailure(l *Line, f *PolicyFailure) {
 
 // addCertificate notes a certificate that was not verified.
 func (r *Report) addCertificate(l *Line, c *Certificate) {
-	if l.Program == SMTP {
-		r.state(l).begin()
-	}
 	key := r.keys.peer(c.Peer)
+	if l.Program == SMTP {
+		r.state(l).speakTo(c.Peer, key, NoTrust)
+	}
 	place, ok := r.problems.find(key)
 	if !ok {
 		place = r.problems.insert(key)
@@ -206,7 +217,7 @@ func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason)
 	switch {
 	case reason == NoReason && d.TLS.Wanted == LevelUnknown:
 		reason = ClientConfiguration
-	case reason == NoReason && (p.confirmed || unavailable && p.failure == MXNotInPolicy):
+	case reason == NoReason && p.confirmed && !p.isOpportunistic(d):
 		return p.failure // without the policy, the host that was left out would have been used
 	case reason == NoReason && d.TLS.Outcome == Violated:
 		return OtherViolation
@@ -217,6 +228,16 @@ func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason)
 		reason = p.failure
 	}
 	return r.certificate(reason, p, r.keys.peer(d.Relay), l.Time)
+}
+
+// isOpportunistic reports whether a handshake failed that no policy asked for. Under level may, smtp(8) logs it like
+// any other, and then tries the same host without TLS: that host's words come next, and there is no verified
+// connection.
+func (p *process) isOpportunistic(d *Delivery) bool {
+	if p.failure != HandshakeFailed || p.trust == Verified {
+		return false
+	}
+	return d.TLS.Wanted == LevelMay || d.TLS.Wanted == NoLevel && !d.Relay.IsZero()
 }
 
 // hostIn returns the host that a text such as "TLS is required, but was not offered by host

@@ -43,6 +43,12 @@ func (p *parser) parseSMTP(text []byte) Event {
 		if e := p.parseConnection(text); e != nil {
 			return e
 		}
+	case 'S':
+		if rest, ok := bytes.CutPrefix(text, []byte("SSL_connect error to ")); ok {
+			p.connection.Trust = NoTrust
+			p.connection.Peer, _ = parsePeer(rest)
+			return &p.connection
+		}
 	case 'w':
 		if rest, ok := bytes.CutPrefix(text, []byte("warning: ")); ok {
 			return p.parseWarning(rest)

@@ -128,7 +128,7 @@ func (r *Report) sent(l *Line, d *Delivery, p *process) {
 		instance.words++
 		domain.Levels |= 1 << d.TLS.Reached
 	}
-	switch connected := p.peer != 0 && p.peer == r.keys.peer(d.Relay); {
+	switch connected := p.trust != NoTrust && p.peer == r.keys.peer(d.Relay); {
 	case d.TLS.Outcome == Complied && d.TLS.Reached.Authenticates(), !d.TLS.IsLogged() && connected &&
 		p.trust == Verified:
 		domain.verified++
