@@ -96,7 +96,7 @@ func checkReport(t *testing.T, r *Report) {
 		}
 		held += w.Recipients
 	}
-	if held > len(r.held.places) || len(r.held.messages) > len(r.held.places) || len(r.processes.slots) > 10 {
+	if held > len(r.held.places) || len(r.held.messages) > len(r.held.places) || len(r.joins.processes.slots) > 10 {
 		t.Errorf("%d wait, %d known of %d messages", held, len(r.held.places), len(r.held.messages))
 	}
 }

@@ -18,7 +18,8 @@ func TestInstalledPostfix(t *testing.T) {
 	if program == nil {
 		t.Fatal("this test needs Postfix")
 	}
-	texts := []string{unavailableText, "TLS policy lookup for ", "next-hop destination", "policy table lookup error", "connect to "}
+	texts := []string{unavailableText, "TLS policy lookup for ", "next-hop destination", "policy table lookup error",
+		"connect to "}
 	for _, r := range reasonTexts {
 		// Debian's compiler leaves out the other text of TLSEngine: it can never be written there.
 		if r.reason != NotTrusted && r.reason != RequireTLS && r.reason != MapLookup &&

@@ -113,16 +113,27 @@ func (k keys) peer(p Peer) uint64 {
 	return k.of(p.Host, p.Address, p.Port)
 }
 
+// joins knows what the log has said of deliveries that are not over.
+type joins struct {
+	keys      keys
+	processes *recent[process]
+	problems  *recent[certificateProblem] // by peer
+}
+
+func newJoins(limit int) joins {
+	return joins{keys{maphash.MakeSeed()}, newRecent[process](limit, nil), newRecent[certificateProblem](limit, nil)}
+}
+
 // state returns what is known of the line's process.
-func (r *Report) state(l *Line) *process {
-	key := r.keys.process(l)
-	place, ok := r.processes.find(key)
+func (j *joins) state(l *Line) *process {
+	key := j.keys.process(l)
+	place, ok := j.processes.find(key)
 	if !ok {
-		place = r.processes.insert(key)
-		r.processes.at(place).reset()
+		place = j.processes.insert(key)
+		j.processes.at(place).reset()
 	}
-	r.processes.use(place)
-	return r.processes.at(place)
+	j.processes.use(place)
+	return j.processes.at(place)
 }
 
 // speakTo notes the server that TLS is spoken to.
@@ -132,16 +143,13 @@ func (p *process) speakTo(peer Peer, key uint64, trust Trust) {
 }
 
 // addConnection notes a TLS connection of the line's process, or that there could be none.
-func (r *Report) addConnection(l *Line, c *Connection) {
-	r.state(l).speakTo(c.Peer, r.keys.peer(c.Peer), c.Trust)
-	if c.Trust != NoTrust {
-		r.instance(l).connections++
-	}
+func (j *joins) addConnection(l *Line, c *Connection) {
+	j.state(l).speakTo(c.Peer, j.keys.peer(c.Peer), c.Trust)
 }
 
 // addAttempt notes a host that was given up, with others left to try.
-func (r *Report) addAttempt(l *Line, a *Attempt) {
-	p := r.state(l)
+func (j *joins) addAttempt(l *Line, a *Attempt) {
+	p := j.state(l)
 	p.begin()
 	if len(a.QueueID) == 0 {
 		return
@@ -156,38 +164,38 @@ func (r *Report) addAttempt(l *Line, a *Attempt) {
 	if len(host) == 0 {
 		host = p.peerHost
 	}
-	reason := r.certificate(a.Reason, p, p.peer, l.Time)
+	reason := j.certificate(a.Reason, p, p.peer, l.Time)
 	p.fail(&PolicyFailure{Host: host, Reason: reason, Text: a.Text}, true)
 }
 
 // addFailure notes a policy that could not be had or used.
-func (r *Report) addFailure(l *Line, f *PolicyFailure) {
-	p := r.state(l)
+func (j *joins) addFailure(l *Line, f *PolicyFailure) {
+	p := j.state(l)
 	p.begin()
 	p.fail(f, len(f.Host) > 0)
 }
 
 // addCertificate notes a certificate that was not verified.
-func (r *Report) addCertificate(l *Line, c *Certificate) {
-	key := r.keys.peer(c.Peer)
+func (j *joins) addCertificate(l *Line, c *Certificate) {
+	key := j.keys.peer(c.Peer)
 	if l.Program == SMTP {
-		r.state(l).speakTo(c.Peer, key, NoTrust)
+		j.state(l).speakTo(c.Peer, key, NoTrust)
 	}
-	place, ok := r.problems.find(key)
+	place, ok := j.problems.find(key)
 	if !ok {
-		place = r.problems.insert(key)
+		place = j.problems.insert(key)
 	}
-	r.problems.use(place)
-	*r.problems.at(place) = certificateProblem{c.Reason, l.Time}
+	j.problems.use(place)
+	*j.problems.at(place) = certificateProblem{c.Reason, l.Time}
 }
 
 // certificate says more exactly why a certificate was refused, by what was logged of the peer's.
-func (r *Report) certificate(reason Reason, p *process, peer uint64, at time.Time) Reason {
+func (j *joins) certificate(reason Reason, p *process, peer uint64, at time.Time) Reason {
 	if reason != NotVerified && reason != NotTrusted || peer == 0 {
 		return reason
 	}
-	if place, ok := r.problems.find(peer); ok {
-		if problem := r.problems.at(place); at.Sub(problem.at) <= problemAge {
+	if place, ok := j.problems.find(peer); ok {
+		if problem := j.problems.at(place); at.Sub(problem.at) <= problemAge {
 			return problem.reason
 		}
 	}
@@ -204,7 +212,7 @@ func (r *Report) certificate(reason Reason, p *process, peer uint64, at time.Tim
 
 // deferralReason says for which reason a policy keeps a recipient back, by the delivery's line, by what its process
 // logged before it, and by what kept back the same recipient, or its domain, before.
-func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason) Reason {
+func (j *joins) deferralReason(l *Line, d *Delivery, p *process, before Reason) Reason {
 	reason, suspended := classify(d.Reason)
 	unavailable := bytes.HasSuffix(d.Reason, []byte(unavailableText))
 	if suspended || l.Program != SMTP {
@@ -227,7 +235,7 @@ func (r *Report) deferralReason(l *Line, d *Delivery, p *process, before Reason)
 	if p.failure.family() == reason.family() && telling(p.failure) > telling(reason) {
 		reason = p.failure
 	}
-	return r.certificate(reason, p, r.keys.peer(d.Relay), l.Time)
+	return j.certificate(reason, p, j.keys.peer(d.Relay), l.Time)
 }
 
 // isOpportunistic reports whether a handshake failed that no policy asked for. Under level may, smtp(8) logs it like

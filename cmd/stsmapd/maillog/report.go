@@ -2,7 +2,6 @@ package maillog
 
 import (
 	"bytes"
-	"hash/maphash"
 	"time"
 )
 
@@ -18,40 +17,25 @@ func DefaultLimits() Limits { return Limits{Domains: 60_000, Waiting: 40_000, Pr
 
 // Report joins events and counts them. Its methods must not be called at the same time. The zero Report is not usable.
 type Report struct {
-	keys      keys
+	joins     joins
 	domains   domainTable
-	processes *recent[process]
-	problems  *recent[certificateProblem]
 	held      *waitingTable // recipients that a policy has kept back
 	other     *waitingTable // recipients that wait for other reasons
-	instances map[string]*instance
+	instances instances
 	first     time.Time
 	last      time.Time
 }
 
-// instance is one syslog_name in front of smtp(8): smtp_tls_loglevel can be set for each.
-type instance struct {
-	bit         uint32
-	sent        int64 // deliveries to other hosts
-	connections int64 // TLS connections that were logged
-	words       int64 // deliveries with tls=…
-}
-
-// maxInstances is how many are told apart. The rest share the last one's record.
-const maxInstances = 32
-
 // NewReport makes an empty Report.
 func NewReport(limits Limits) *Report {
 	r := &Report{
-		keys:      keys{maphash.MakeSeed()},
+		joins:     newJoins(limits.Processes),
 		domains:   domainTable{limit: max(limits.Domains, 1), byName: map[string]*Domain{}},
-		processes: newRecent[process](limits.Processes, nil),
-		problems:  newRecent[certificateProblem](limits.Processes, nil),
 		held:      newWaitingTable(limits.Waiting),
 		other:     newWaitingTable(limits.Waiting),
-		instances: map[string]*instance{},
+		instances: instances{},
 	}
-	r.domains.hiding = r.hiding
+	r.domains.hiding = r.instances.hiding
 	return r
 }
 
@@ -66,37 +50,24 @@ func (r *Report) Add(l *Line, event Event) {
 	case *Delivery:
 		r.addDelivery(l, e)
 	case *Connection:
-		r.addConnection(l, e)
+		r.joins.addConnection(l, e)
+		if e.Trust != NoTrust {
+			r.instances.of(l).connections++
+		}
 	case *Certificate:
-		r.addCertificate(l, e)
+		r.joins.addCertificate(l, e)
 	case *PolicyFailure:
-		r.addFailure(l, e)
+		r.joins.addFailure(l, e)
 	case *Attempt:
-		r.addAttempt(l, e)
+		r.joins.addAttempt(l, e)
 	case *Gone:
 		r.addGone(l, e)
 	}
 }
 
-func (r *Report) instance(l *Line) *instance {
-	if i, ok := r.instances[string(l.Instance)]; ok {
-		return i
-	}
-	name := string(l.Instance)
-	if len(r.instances) >= maxInstances-1 {
-		name = "others"
-	}
-	i := r.instances[name]
-	if i == nil {
-		i = &instance{bit: 1 << len(r.instances)}
-		r.instances[name] = i
-	}
-	return i
-}
-
 func (r *Report) addDelivery(l *Line, d *Delivery) {
-	p := r.state(l)
-	message, delays := r.keys.message(l, d.QueueID), r.keys.of(d.Delays)
+	p := r.joins.state(l)
+	message, delays := r.joins.keys.message(l, d.QueueID), r.joins.keys.of(d.Delays)
 	var domain *Domain // nil where this is no mail to another host
 	if !d.Relay.IsLocal() {
 		domain = r.domains.find(d.Domain())
@@ -122,13 +93,13 @@ func (r *Report) addDelivery(l *Line, d *Delivery) {
 
 // sent counts a delivery by how it was protected.
 func (r *Report) sent(l *Line, d *Delivery, p *process) {
-	domain, instance := p.domain, r.instance(l)
+	domain, instance := p.domain, r.instances.of(l)
 	instance.sent++
 	if d.TLS.IsLogged() {
 		instance.words++
 		domain.Levels |= 1 << d.TLS.Reached
 	}
-	switch connected := p.trust != NoTrust && p.peer == r.keys.peer(d.Relay); {
+	switch connected := p.trust != NoTrust && p.peer == r.joins.keys.peer(d.Relay); {
 	case d.TLS.Outcome == Complied && d.TLS.Reached.Authenticates(), !d.TLS.IsLogged() && connected &&
 		p.trust == Verified:
 		domain.verified++
@@ -143,7 +114,7 @@ func (r *Report) sent(l *Line, d *Delivery, p *process) {
 	if d.TLS.IsBelow() {
 		domain.below++
 	}
-	key := r.keys.recipient(l, d)
+	key := r.joins.keys.recipient(l, d)
 	if place, ok := r.held.find(key); ok {
 		w := r.held.take(place)
 		w.domain.reason(w.policy).SentAfter++
@@ -155,15 +126,19 @@ func (r *Report) sent(l *Line, d *Delivery, p *process) {
 // deferred notes a recipient that waits.
 func (r *Report) deferred(l *Line, d *Delivery, p *process) {
 	if d.TLS.IsLogged() {
-		r.instance(l).words++
+		r.instances.of(l).words++
 	}
-	key, domain := r.keys.recipient(l, d), p.domain
+	key, domain := r.joins.keys.recipient(l, d), p.domain
 	before := domain.lastReason
 	place, held := r.held.find(key)
 	if held {
 		before = r.held.at(place).policy
 	}
-	reason := r.deferralReason(l, d, p, before)
+	reason := r.joins.deferralReason(l, d, p, before)
+	w := waiting{message: p.request, domain: domain, reason: reason, policy: reason}
+	if !l.Time.IsZero() {
+		w.arrived = l.Time.Add(-d.Delay).Unix()
+	}
 	domain.deferrals++
 	if reason != NoReason {
 		domain.kept(reason, p, d, l.Time)
@@ -180,28 +155,20 @@ func (r *Report) deferred(l *Line, d *Delivery, p *process) {
 		if place, ok := r.other.find(key); ok {
 			r.other.take(place)
 		}
-		r.held.add(key, r.newWaiting(l, d, domain, reason))
+		r.held.add(key, w)
 	default:
 		if place, ok := r.other.find(key); ok {
 			r.other.use(place)
 			return
 		}
-		r.other.add(key, r.newWaiting(l, d, domain, NoReason))
+		r.other.add(key, w)
 	}
-}
-
-func (r *Report) newWaiting(l *Line, d *Delivery, domain *Domain, reason Reason) waiting {
-	w := waiting{message: r.keys.message(l, d.QueueID), domain: domain, reason: reason, policy: reason}
-	if !l.Time.IsZero() {
-		w.arrived = l.Time.Add(-d.Delay).Unix()
-	}
-	return w
 }
 
 // bounced counts a recipient that was given up: because of a policy if one kept it back before, or if REQUIRETLS says
 // so.
 func (r *Report) bounced(l *Line, d *Delivery, domain *Domain) {
-	key := r.keys.recipient(l, d)
+	key := r.joins.keys.recipient(l, d)
 	reason, _ := classify(d.Reason)
 	if place, ok := r.held.find(key); ok {
 		if w := r.held.take(place); reason == NoReason {
@@ -221,7 +188,7 @@ func (r *Report) bounced(l *Line, d *Delivery, domain *Domain) {
 
 // addGone counts the recipients of a message that left the queue without a delivery line for them.
 func (r *Report) addGone(l *Line, g *Gone) {
-	message := r.keys.message(l, g.QueueID)
+	message := r.joins.keys.message(l, g.QueueID)
 	r.held.takeMessage(message, func(w waiting) {
 		record := w.domain.reason(w.policy)
 		if g.Exit == Expired {

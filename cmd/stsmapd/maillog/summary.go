@@ -60,29 +60,17 @@ func (r *Report) Hidden() []string {
 	return names
 }
 
-func (i *instance) hides() bool { return i.sent > 0 && i.connections == 0 && i.words == 0 }
-
-func (r *Report) hiding() uint32 {
-	var mask uint32
-	for _, i := range r.instances {
-		if i.hides() {
-			mask |= i.bit
-		}
-	}
-	return mask
-}
-
 // Counts returns what became of the mail for a domain.
 func (r *Report) Counts(d *Domain) Counts {
 	var c Counts
-	c.add(d, r.hiding())
+	c.add(d, r.instances.hiding())
 	return c
 }
 
 // Total returns what became of all mail, that of the domains that were forgotten too.
 func (r *Report) Total() Counts {
 	c := r.domains.gone
-	hiding := r.hiding()
+	hiding := r.instances.hiding()
 	for _, d := range r.domains.byName {
 		c.add(d, hiding)
 	}
@@ -112,7 +100,7 @@ type Dropped struct {
 
 // Dropped returns what was forgotten.
 func (r *Report) Dropped() Dropped {
-	return Dropped{r.domains.dropped, r.held.dropped, r.other.dropped, r.processes.dropped}
+	return Dropped{r.domains.dropped, r.held.dropped, r.other.dropped, r.joins.processes.dropped}
 }
 
 // Wait is the mail for one domain that waits at the end of the log, because of a policy, for one reason.
