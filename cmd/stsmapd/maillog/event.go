@@ -131,7 +131,7 @@ type Certificate struct {
 	Text   []byte // what OpenSSL or Postfix says of it
 }
 
-// PolicyFailure is a TLS policy that kept Postfix from using a host, or that could not be had at all.
+// PolicyFailure is a TLS policy that kept Postfix from using a host, or that could not be looked up.
 type PolicyFailure struct {
 	NextHop []byte // the destination whose policy was asked for, empty where the line does not name it
 	Host    []byte // the MX host that was left out, empty where the line does not name it

@@ -45,7 +45,7 @@ func (e *PackedError) Error() string {
 }
 
 // Open opens a file, or standard input for "-". Files packed with gzip or bzip2 are unpacked. A file's last change
-// tells the year of times that have none, now does so for standard input. The caller closes the Input.
+// tells the year of times that have none; for standard input, now does. The caller closes the Input.
 func Open(name string, stdin io.Reader, now time.Time) (*Input, error) {
 	if name == "-" {
 		return NewInput(name, stdin, now)

@@ -168,7 +168,7 @@ func (j *joins) addAttempt(l *Line, a *Attempt) {
 	p.fail(&PolicyFailure{Host: host, Reason: reason, Text: a.Text}, true)
 }
 
-// addFailure notes a policy that could not be had or used.
+// addFailure notes a policy that could not be looked up or used.
 func (j *joins) addFailure(l *Line, f *PolicyFailure) {
 	p := j.state(l)
 	p.begin()

@@ -100,7 +100,7 @@ func journalTexts() []struct {
 			"\n", want, 1},
 		{"cut inside a length", front + field("MESSAGE", message) + "OTHER\n\x01\x00", want, 1},
 		{"cut inside a value", front + field("MESSAGE", message) + "OTHER\n" + length(100) + "x", want, 1},
-		{"a length out of this world", front + field("MESSAGE", message) + "OTHER\n" + length(1<<63) + "x", want, 1},
+		{"an absurd length", front + field("MESSAGE", message) + "OTHER\n" + length(1<<63) + "x", want, 1},
 		{"a line that is no field", front + strings.Repeat("z", maxFieldName+1) + "\n" + field("MESSAGE", message) +
 			"\n", want, 1},
 		{"no time", "__CURSOR=x\nSYSLOG_IDENTIFIER=postfix/smtp\nMESSAGE=" + message + "\n\n", want, 0},

@@ -10,7 +10,7 @@ func TestPublicReports(t *testing.T) {
 	sources := map[string]bool{}
 	for _, c := range logCases(t, "public.txt") {
 		if !strings.HasPrefix(c.comment, "https://") || sources[c.comment] {
-			t.Errorf("%s: the source %q is none of its own", c.why, c.comment)
+			t.Errorf("%s: the source %q is no address, or another case has it", c.why, c.comment)
 		}
 		sources[c.comment] = true
 		if got := summarize(reportOf(t, c.log)); got != c.want {

@@ -15,7 +15,7 @@ const (
 	LevelOther                 // a word that this package does not know
 	LevelNone                  // no TLS
 	LevelMay                   // TLS where the server offers it
-	LevelEncrypt               // TLS with whomever
+	LevelEncrypt               // TLS with any server
 	LevelFprint                // a certificate with a given fingerprint
 	LevelHalfDANE              // a certificate by TLSA records, of a host whose name DNSSEC does not vouch for
 	LevelDANE                  // a certificate by TLSA records where there are any
