@@ -10,7 +10,8 @@ import (
 )
 
 func Example() {
-	const log = `Nov 23 16:00:01 mail postfix/smtp[101]: Verified TLS connection established to mx1.example.com[192.0.2.1]:25: …
+	const log = `Nov 23 16:00:01 mail postfix/smtp[101]: Verified TLS connection established to ` +
+		`mx1.example.com[192.0.2.1]:25: …
 Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.com>, relay=mx1.example.com[192.0.2.1]:25, ` +
 		`delay=1, delays=0/0/1/0, dsn=2.0.0, status=sent (250 Ok)
 Nov 23 16:00:09 mail postfix/smtp[102]: 4F0C31A2B4: to=<u@example.net>, relay=mx1.example.net[192.0.2.2]:25, ` +
