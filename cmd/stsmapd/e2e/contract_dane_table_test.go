@@ -75,7 +75,6 @@ type daneEntry struct {
 // Whatever the row and the state, no mail goes to a host in the clear, or to one whose certificate neither DANE nor the
 // policy vouches for.
 func TestContractDANETable(t *testing.T) {
-	t.Parallel()
 	w := world.Open(t)
 	v := w.Validator(t)
 	var entries []daneEntry

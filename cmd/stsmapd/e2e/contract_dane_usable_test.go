@@ -56,7 +56,6 @@ var usableCases = []struct {
 // does DANE by itself: under usable records, of which none matches, the mail waits; under unusable ones it is sent
 // unauthenticated. For a domain with a policy and the same MX host stsmapd must say dane-only, or the policy.
 func TestContractDANEUsable(t *testing.T) {
-	t.Parallel()
 	w := world.Open(t)
 	v := w.Validator(t)
 	type pair struct{ alone, protected *world.Domain }
