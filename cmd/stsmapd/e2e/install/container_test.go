@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
@@ -71,9 +72,7 @@ func TestContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for from, to := range map[string]string{p.file(t, "stsmapd_linux_"+runtime.GOARCH): "usr/bin/stsmapd", "/etc/ssl/certs/ca-certificates.crt": "etc/ssl/certs/ca-certificates.crt"} {
-		if err := os.WriteFile(filepath.Join(root, to), []byte(readText(t, from)), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		world.WriteProgram(t, filepath.Join(root, to), []byte(readText(t, from)))
 	}
 	words := slices.Concat(dockerfile(t, "ENTRYPOINT"), dockerfile(t, "CMD"))
 	cmd := exec.Command("/bin/sh", append([]string{"-c", asContainer, "sh", root, state}, words...)...)

@@ -14,17 +14,18 @@ import (
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestGenerations: policies come, change, are refreshed and go, for generations. The store's file does not grow for ever: the
 // room of what went is used again.
 func TestGenerations(t *testing.T) {
 	const (
-		live        = 20_000
-		generations = 20
-		settled     = 5  // after so many generations the file has its size
-		growth      = 10 // percent that it may grow from then on
+		live    = 20_000
+		settled = 5  // after so many generations the file has its size
+		growth  = 10 // percent that it may grow from then on
 	)
+	generations := testkit.Sample(t, "generations", 20, 10)
 	dir := t.TempDir()
 	store := openStore(t, dir)
 	random := rand.New(rand.NewPCG(8461, 3))
