@@ -2,7 +2,8 @@ package resolver
 
 import "time"
 
-// Absence is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an STSFinding.
+// Absence is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an
+// STSFinding.
 type Absence interface {
 	STSFinding
 	// Fresh reports whether the absence may be answered at now without looking again.
@@ -70,8 +71,8 @@ type FetchFailed struct {
 	Err     error
 }
 
-// Fresh implements Absence. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back while the
-// fetch was under way; it does not count.
+// Fresh implements Absence. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back while
+// the fetch was under way; it does not count.
 func (a *FetchFailed) Fresh(now time.Time) bool {
 	left := a.CheckAt.Sub(now)
 	return !now.Before(a.At) && left > 0 && left <= maxCheck

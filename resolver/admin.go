@@ -12,21 +12,21 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Known is all that is known of one domain at one time, for administrators. To ask for it changes nothing: it is no use of
-// the policy, and sets off no look at the network.
+// Known is all that is known of one domain at one time, for administrators. To ask for it changes nothing: it is no use
+// of the policy, and sets off no look at the network.
 type Known struct {
 	Domain dnsname.Name
 
-	// Entry is the policy that memory or the store has, live or not; nil: none. Times that lie ahead were written by a clock
-	// that ran ahead, and are given as they count now.
+	// Entry is the policy that memory or the store has, live or not; nil: none. Times that lie ahead were written by a
+	// clock that ran ahead, and are given as they count now.
 	Entry    *Entry
 	Live     bool      // Entry binds now
 	InMemory bool      // a question is answered without the store
 	Unsaved  bool      // Entry waits for the disk: a restart would forget it
 	Used     time.Time // the last question, within a minute; zero: never
 
-	// NextRefresh is when the policy is fetched again whatever its id; in the past: it waits for its turn. Zero: not at all, for
-	// nobody has asked for it for long, or it expires before.
+	// NextRefresh is when the policy is fetched again whatever its id; in the past: it waits for its turn. Zero: not at
+	// all, for nobody has asked for it for long, or it expires before.
 	NextRefresh time.Time
 	// NextCheck: the first question after this has the TXT record looked at. Zero: the first question has.
 	NextCheck time.Time
@@ -42,8 +42,8 @@ type Known struct {
 // Empty reports whether nothing is known of the domain.
 func (k Known) Empty() bool { return k.Entry == nil && k.Absence == nil && k.Override == nil }
 
-// Verdict is what a question about the domain is answered out of what is known; false: stsmapd would have to look first. The
-// question's destination need only say what DANE wants to know of it; its domain is k's.
+// Verdict is what a question about the domain is answered out of what is known; false: stsmapd would have to look
+// first. The question's destination need only say what DANE wants to know of it; its domain is k's.
 func (k Known) Verdict(q Question) (Verdict, bool) {
 	q.Domain = k.Domain
 	q, found := k.Override.on(q)
@@ -69,8 +69,8 @@ func (k Known) Verdict(q Question) (Verdict, bool) {
 	return Decide(k.now, q, dane, found), true
 }
 
-// Known tells what is known of a domain. With an error the store could not be read, and may hold a policy of which Known
-// knows nothing.
+// Known tells what is known of a domain. With an error the store could not be read, and may hold a policy of which
+// Known knows nothing.
 func (s *Service) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
 	e, err := s.store.Get(ctx, domain)
 	stored := &e
@@ -93,8 +93,9 @@ func (s *Service) Overrides() []*Override {
 	return slices.DeleteFunc(s.config.Load().Overrides.All(), func(o *Override) bool { return o.Expired(now) })
 }
 
-// Entries yields what is known of every policy in the store, and of every one that waits for the disk, once each; Absence is
-// not filled in. An entry that cannot be read yields its error, with the Domain where it is known, and the walk goes on.
+// Entries yields what is known of every policy in the store, and of every one that waits for the disk, once each;
+// Absence is not filled in. An entry that cannot be read yields its error, with the Domain where it is known, and the
+// walk goes on.
 func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 	return func(yield func(Known, error) bool) {
 		waiting := s.saver.snapshot()
@@ -123,11 +124,12 @@ func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 	}
 }
 
-// known puts together what the store has of a domain (nil: nothing), what waits for the disk (nil: nothing), and what is in
-// memory, which is never older than that.
+// known puts together what the store has of a domain (nil: nothing), what waits for the disk (nil: nothing), and what
+// is in memory, which is never older than that.
 func (s *Service) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *Held) Known {
 	cfg := s.config.Load()
-	k := Known{Domain: domain, now: now, judge: s.dane, Override: cfg.Overrides.For(domain, now), Unsaved: waiting != nil}
+	k := Known{Domain: domain, now: now, judge: s.dane, Override: cfg.Overrides.For(domain, now),
+		Unsaved: waiting != nil}
 	held, inMemory := s.memory.Policy(domain)
 	k.InMemory = inMemory
 	if held == nil {

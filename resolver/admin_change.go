@@ -19,7 +19,8 @@ var (
 	ErrClosed = errors.New("stsmapd is ending")
 )
 
-// demand is an administrator's wish that a domain's policy be fetched now. The flight that takes it says what was found.
+// demand is an administrator's wish that a domain's policy be fetched now. The flight that takes it says what was
+// found.
 type demand struct {
 	taken time.Time     // by the service's clock
 	found STSFinding    // nil after a fault
@@ -77,14 +78,14 @@ func (d demanded) meet(found STSFinding) {
 	}
 }
 
-// maxDemandSteps is how many steps Refresh sets off at most: one that was under way already, one that takes the policy into
-// memory, one that fetches; and some more, for memory may drop the policy between two of them.
+// maxDemandSteps is how many steps Refresh sets off at most: one that was under way already, one that takes the policy
+// into memory, one that fetches; and some more, for memory may drop the policy between two of them.
 const maxDemandSteps = 8
 
-// Refresh fetches a domain's policy now, whatever its id, its backoff and the time when it is due, by the same path as all
-// other fetches. It returns what is known afterwards: *Held, NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. The error is nil when
-// the fetch succeeded, and when the DNS says that there is no policy; ErrNotTried, ErrClosed or ctx's; else it says what is
-// wrong with the domain's DNS or policy host, and a live policy stays in force as ever.
+// Refresh fetches a domain's policy now, whatever its id, its backoff and the time when it is due, by the same path as
+// all other fetches. It returns what is known afterwards: *Held, NoPolicy, *LookupFailed, *FetchFailed or *HostFailed.
+// The error is nil when the fetch succeeded, and when the DNS says that there is no policy; ErrNotTried, ErrClosed or
+// ctx's; else it says what is wrong with the domain's DNS or policy host, and a live policy stays in force as ever.
 func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (STSFinding, error) {
 	d := s.demands.add(domain)
 	defer s.demands.withdraw(domain, d)
@@ -138,11 +139,12 @@ func (d *demand) outcome() (STSFinding, error) {
 	}
 }
 
-// ErrNoFleet: there is no fleet that could forget something. An administrator configures a shared engine, or forgets here alone.
+// ErrNoFleet: there is no fleet that could forget something. An administrator configures a shared engine, or forgets
+// here alone.
 var ErrNoFleet = errors.New("this stsmapd shares its memory with no other host (shared.url is not set)")
 
-// ForgetEverywhere is Forget for all hosts of the fleet. Hosts that cannot be reached meanwhile keep what they know. With an
-// error of the fleet's nothing is forgotten anywhere.
+// ForgetEverywhere is Forget for all hosts of the fleet. Hosts that cannot be reached meanwhile keep what they know.
+// With an error of the fleet's nothing is forgotten anywhere.
 func (s *Service) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
 	if _, alone := s.fleet.(noFleet); alone {
 		return ErrNoFleet
@@ -161,8 +163,8 @@ type forgotten struct {
 }
 
 // Forget removes all that is known of a domain, from memory and store, and reports whether that was anything. The next
-// question finds the domain as if for the first time, and until then nobody defends its mail. The error is ErrClosed, ctx's,
-// or the store's: then nothing is forgotten.
+// question finds the domain as if for the first time, and until then nobody defends its mail. The error is ErrClosed,
+// ctx's, or the store's: then nothing is forgotten.
 func (s *Service) Forget(ctx context.Context, domain dnsname.Name) (bool, error) {
 	for {
 		select {

@@ -13,7 +13,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// TestRefresh: an administrator's refresh fetches whatever the id, the backoff and the due time, and tells what came of it.
+// TestRefresh: an administrator's refresh fetches whatever the id, the backoff and the due time, and tells what came of
+// it.
 func TestRefresh(t *testing.T) {
 	const file = "mx.example.test"
 	for _, c := range []struct {
@@ -29,7 +30,8 @@ func TestRefresh(t *testing.T) {
 		{"nothing known, no policy", nil, 0, "", resolver.Absent},
 		{"nothing known, the DNS mute", func(w *world, _ *resolver.Service) { w.set(func() { w.mute = true }) },
 			0, "SERVFAIL", resolver.Unknown},
-		{"nothing known, the policy host down", func(w *world, _ *resolver.Service) { w.publish("example.test", "1", "") },
+		{"nothing known, the policy host down",
+			func(w *world, _ *resolver.Service) { w.publish("example.test", "1", "") },
 			1, "connection refused", resolver.Unfetched},
 		{"a live policy, the file changed under the same id", func(w *world, s *resolver.Service) {
 			w.publish("example.test", "1", body("enforce", 7*day, file))

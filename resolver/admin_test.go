@@ -59,7 +59,8 @@ func TestKnown(t *testing.T) {
 		}, live: true, inMemory: true, unsaved: true, outcome: resolver.Waived},
 		{why: "no policy", prepare: func(_ *world, s *resolver.Service) { ask(s, "example.test") },
 			absence: "resolver.NoPolicy", outcome: resolver.Absent},
-		{why: "no policy, an hour ago", prepare: func(_ *world, s *resolver.Service) { ask(s, "example.test"); pass(time.Hour) }},
+		{why: "no policy, an hour ago",
+			prepare: func(_ *world, s *resolver.Service) { ask(s, "example.test"); pass(time.Hour) }},
 		{why: "the DNS is mute", prepare: func(w *world, s *resolver.Service) {
 			w.set(func() { w.mute = true })
 			ask(s, "example.test")
@@ -74,12 +75,14 @@ func TestKnown(t *testing.T) {
 			ask(s, "example.test")
 		}, absence: "*resolver.FetchFailed", outcome: resolver.Unfetched},
 		{why: "an override", prepare: func(w *world, s *resolver.Service) {
-			s.Reconfigure(resolver.Settings{DNS: w, Fetcher: w, Overrides: mustOverrides(t, over("example.test", resolver.ActionIgnore))})
+			s.Reconfigure(resolver.Settings{
+				DNS: w, Fetcher: w, Overrides: mustOverrides(t, over("example.test", resolver.ActionIgnore))})
 		}, outcome: resolver.Ignored},
 		{why: "an override that is strict about a testing policy", prepare: func(w *world, s *resolver.Service) {
 			w.publish("example.test", "1", body("testing", 7*day, "mx.example.test"))
 			ask(s, "example.test")
-			s.Reconfigure(resolver.Settings{DNS: w, Fetcher: w, Overrides: mustOverrides(t, over("example.test", resolver.ActionStrict))})
+			s.Reconfigure(resolver.Settings{
+				DNS: w, Fetcher: w, Overrides: mustOverrides(t, over("example.test", resolver.ActionStrict))})
 		}, live: true, inMemory: true, outcome: resolver.Enforce},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -94,7 +97,8 @@ func TestKnown(t *testing.T) {
 			var k resolver.Known
 			atOnce(t, c.why, func() { k = known(t, s, "example.test") })
 			if k.Live != c.live || k.InMemory != c.inMemory || k.Unsaved != c.unsaved {
-				t.Errorf("%s: live %v, in memory %v, unsaved %v, want %v, %v, %v", c.why, k.Live, k.InMemory, k.Unsaved, c.live, c.inMemory, c.unsaved)
+				t.Errorf("%s: live %v, in memory %v, unsaved %v, want %v, %v, %v", c.why, k.Live, k.InMemory, k.Unsaved,
+					c.live, c.inMemory, c.unsaved)
 			}
 			absence := ""
 			if k.Absence != nil {
@@ -173,7 +177,8 @@ func TestKnownWithoutStore(t *testing.T) {
 	})
 }
 
-// TestKnownBesideTheStore: what was answered while the store could not be read stands for a minute, and is what Known foretells.
+// TestKnownBesideTheStore: what was answered while the store could not be read stands for a minute, and is what Known
+// foretells.
 func TestKnownBesideTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -231,7 +236,8 @@ func TestEntries(t *testing.T) {
 		}
 		for domain, k := range seen {
 			if age := w.now().Sub(k.Entry.Fetched); !k.Live || !k.Unsaved || age > 27*time.Hour {
-				t.Errorf("%s: live %v, unsaved %v, fetched %v ago, want the newest, which the disk does not have", domain, k.Live, k.Unsaved, age)
+				t.Errorf("%s: live %v, unsaved %v, fetched %v ago, want the newest, which the disk does not have",
+					domain, k.Live, k.Unsaved, age)
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -272,8 +278,10 @@ func TestStatus(t *testing.T) {
 		s, stop := w.runOn(store, resolver.Settings{DNS: w, Fetcher: w})
 		defer stop()
 		for domain, file := range map[string]string{
-			"enforce.test": body("enforce", 7*day, "mx.example.test"), "testing.test": body("testing", 7*day, "mx.example.test"),
-			"none.test": body("none", 7*day), "short.test": body("enforce", minute, "mx.example.test"), "absent.test": "",
+			"enforce.test": body("enforce", 7*day, "mx.example.test"),
+			"testing.test": body("testing", 7*day, "mx.example.test"),
+			"none.test":    body("none", 7*day), "short.test": body("enforce", minute, "mx.example.test"),
+			"absent.test": "",
 		} {
 			if file != "" {
 				w.publish(domain, "1", file)
@@ -283,7 +291,8 @@ func TestStatus(t *testing.T) {
 		pass(2 * minute)
 		w.publish("enforce.test", "1", "")
 		_, _ = s.Refresh(t.Context(), dnsname.MustParse("enforce.test"))
-		want := resolver.Status{Stored: -1, Absent: 1, Held: resolver.Holdings{Enforce: 1, Testing: 1, None: 1, Expired: 1, Troubled: 1}}
+		want := resolver.Status{
+			Stored: -1, Absent: 1, Held: resolver.Holdings{Enforce: 1, Testing: 1, None: 1, Expired: 1, Troubled: 1}}
 		if got := s.Status(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
@@ -295,7 +304,8 @@ func TestStatus(t *testing.T) {
 			t.Errorf("in a fetch: %+v", got)
 		}
 		pass(10 * time.Second)
-		if got := s.Status(); got.Unsaved != 1 || !got.Failing || got.Lookups != 0 || got.Fetches != 0 || got.Held.Enforce != 2 {
+		if got := s.Status(); got.Unsaved != 1 || !got.Failing || got.Lookups != 0 || got.Fetches != 0 ||
+			got.Held.Enforce != 2 {
 			t.Errorf("after the fetch, on a full disk: %+v", got)
 		}
 		w.set(func() { w.delay = 0 })

@@ -61,8 +61,8 @@ func (a *agenda) drop(domain dnsname.Name) {
 	delete(a.due, domain)
 }
 
-// grants reports whether the domain's refresh has been taken and is not done. Only then may a policy be fetched because it
-// is due: so the rate of refreshes is one bound, whoever notices that they are due.
+// grants reports whether the domain's refresh has been taken and is not done. Only then may a policy be fetched because
+// it is due: so the rate of refreshes is one bound, whoever notices that they are due.
 func (a *agenda) grants(domain dnsname.Name) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

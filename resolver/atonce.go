@@ -6,8 +6,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Glimpse is a Question whose domain may still stand in the bytes that it came in: to make one costs no memory. It is good
-// until those bytes change.
+// Glimpse is a Question whose domain may still stand in the bytes that it came in: to make one costs no memory. It is
+// good until those bytes change.
 type Glimpse struct {
 	Domain       dnsname.View
 	Port         uint16 // as in Destination; it may be left 0 where DANE is false
@@ -19,11 +19,12 @@ type Glimpse struct {
 func (g Glimpse) Question() Question { return g.about(g.Domain.Name()) }
 
 func (g Glimpse) about(domain dnsname.Name) Question {
-	return Question{Destination: Destination{Domain: domain, Port: g.Port, Direct: g.Direct}, Strict: g.Strict, DANE: g.DANE}
+	return Question{Destination: Destination{Domain: domain, Port: g.Port, Direct: g.Direct}, Strict: g.Strict,
+		DANE: g.DANE}
 }
 
-// AnswerAtOnce answers a question out of memory, without waiting and without allocating. False: memory alone does not do, and
-// Answer must be asked. Nearly all questions end here.
+// AnswerAtOnce answers a question out of memory, without waiting and without allocating. False: memory alone does not
+// do, and Answer must be asked. Nearly all questions end here.
 func (s *Service) AnswerAtOnce(g Glimpse) (Verdict, bool) {
 	if !sampled() {
 		return s.atOnce(g)
@@ -36,8 +37,8 @@ func (s *Service) AnswerAtOnce(g Glimpse) (Verdict, bool) {
 	return v, ok
 }
 
-// atOnce only looks things up by the name that it is lent. Whatever is to be begun for a name, and so to keep it, is left to
-// Answer, but for the check of a policy's id, which goes by the name in the policy.
+// atOnce only looks things up by the name that it is lent. Whatever is to be begun for a name, and so to keep it, is
+// left to Answer, but for the check of a policy's id, which goes by the name in the policy.
 func (s *Service) atOnce(g Glimpse) (Verdict, bool) {
 	now := s.now()
 	q := g.about(g.Domain.Lend())

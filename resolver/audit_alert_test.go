@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// TestFailingOverRestarts: refreshes fail for days, and the daemon is restarted every few hours. It still makes one line when
-// that begins, one a day after that, and one when it is over.
+// TestFailingOverRestarts: refreshes fail for days, and the daemon is restarted every few hours. It still makes one
+// line when that begins, one a day after that, and one when it is over.
 func TestFailingOverRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -30,7 +30,8 @@ func TestFailingOverRestarts(t *testing.T) {
 		if n := w.events("refresh_failing"); n < 4 || n > 5 {
 			t.Errorf("%d lines in four days of failing refreshes, want one a day:\n%s", n, w.log.String())
 		}
-		for _, text := range []string{"policy for example.test expires in 12 days", "expires in 11 days", "expires in 10 days"} {
+		for _, text := range []string{
+			"policy for example.test expires in 12 days", "expires in 11 days", "expires in 10 days"} {
 			if !strings.Contains(w.log.String(), text) {
 				t.Errorf("no line says %q", text)
 			}
@@ -48,7 +49,8 @@ func TestFailingOverRestarts(t *testing.T) {
 				continue
 			}
 			since, _, _ = strings.Cut(strings.TrimSpace(since), " ")
-			if at, err := time.Parse(time.RFC3339, since); err != nil || at.Before(first) || at.After(first.Add(5*time.Hour)) {
+			if at, err := time.Parse(time.RFC3339, since); err != nil || at.Before(first) ||
+				at.After(first.Add(5*time.Hour)) {
 				t.Errorf("failing since %s, want the first failure, of the first day: %s", since, line)
 			}
 		}
@@ -75,7 +77,8 @@ func TestNoneFailsSilently(t *testing.T) {
 	})
 }
 
-// TestNewIDTakenBack: a publisher announces a broken file, sees it, and goes back. One line tells of the failure, one of the end.
+// TestNewIDTakenBack: a publisher announces a broken file, sees it, and goes back. One line tells of the failure, one
+// of the end.
 func TestNewIDTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -94,8 +97,10 @@ func TestNewIDTakenBack(t *testing.T) {
 			pass(time.Hour)
 			wantOutcome(t, "taken back", s, "example.test", resolver.Enforce)
 		}
-		if failing, recovered := w.events("refresh_failing"), w.events("refresh_recovered"); failing != 1 || recovered != 1 {
-			t.Errorf("%d lines of failure and %d of recovery, want one of each:\n%s", failing, recovered, w.log.String())
+		if failing, recovered := w.events("refresh_failing"),
+			w.events("refresh_recovered"); failing != 1 || recovered != 1 {
+			t.Errorf("%d lines of failure and %d of recovery, want one of each:\n%s", failing, recovered,
+				w.log.String())
 		}
 	})
 }

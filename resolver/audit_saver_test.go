@@ -96,7 +96,8 @@ func (*fails) Get(context.Context, dnsname.Name) (Entry, error) { return Entry{}
 
 func (f *fails) Put(context.Context, Entry) error { return f.err }
 
-// TestSaverTellsTheTruth: only so many entries can wait for a disk; of those beyond nobody may say that they were written.
+// TestSaverTellsTheTruth: only so many entries can wait for a disk; of those beyond nobody may say that they were
+// written.
 func TestSaverTellsTheTruth(t *testing.T) {
 	for _, c := range []struct {
 		why   string
@@ -108,7 +109,8 @@ func TestSaverTellsTheTruth(t *testing.T) {
 		s := newSaver(store, slog.New(slog.NewTextHandler(&log, nil)))
 		p := policy(t, "enforce", time.Hour)
 		for i := range c.saved {
-			s.save(t.Context(), newHeld(Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.test", i)), Policy: p, Fetched: decideAt}, decideAt))
+			s.save(t.Context(), newHeld(
+				Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.test", i)), Policy: p, Fetched: decideAt}, decideAt))
 		}
 		store.err = nil
 		s.retry(t.Context(), atOnce)

@@ -48,8 +48,8 @@ func (f *fullDisk) Put(ctx context.Context, e resolver.Entry) error {
 	return f.world.Put(ctx, e)
 }
 
-// TestFullDiskForgetsNothing: on a disk without room for writes a policy is refreshed in memory alone. When the store's old
-// record of it expires, that one goes, and not the policy.
+// TestFullDiskForgetsNothing: on a disk without room for writes a policy is refreshed in memory alone. When the store's
+// old record of it expires, that one goes, and not the policy.
 func TestFullDiskForgetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -73,7 +73,8 @@ func TestFullDiskForgetsNothing(t *testing.T) {
 	})
 }
 
-// TestLastWrite: what waits for the disk is written at the end, if that is possible by now; else the log says what is lost.
+// TestLastWrite: what waits for the disk is written at the end, if that is possible by now; else the log says what is
+// lost.
 func TestLastWrite(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -92,14 +93,15 @@ func TestLastWrite(t *testing.T) {
 				stored, lines = 0, 1
 			}
 			if w.size() != stored || w.events("store_lost") != lines {
-				t.Errorf("full at the end: %v: %d policies written, want %d:\n%s", full, w.size(), stored, w.log.String())
+				t.Errorf("full at the end: %v: %d policies written, want %d:\n%s", full, w.size(), stored,
+					w.log.String())
 			}
 		})
 	}
 }
 
-// TestFailureBeforeClockIsSetBack: a fetch fails while the clock runs ahead (as it will, for no certificate is valid then).
-// Its backoff must not last until the clock gets there again.
+// TestFailureBeforeClockIsSetBack: a fetch fails while the clock runs ahead (as it will, for no certificate is valid
+// then). Its backoff must not last until the clock gets there again.
 func TestFailureBeforeClockIsSetBack(t *testing.T) {
 	for _, ahead := range []time.Duration{2 * time.Hour, day, 365 * day} {
 		synctest.Test(t, func(t *testing.T) {
@@ -117,7 +119,8 @@ func TestFailureBeforeClockIsSetBack(t *testing.T) {
 	}
 }
 
-// TestRefreshAfterClockIsSetBack is the same with a live policy: it is refreshed, and alerts of failing refreshes go on.
+// TestRefreshAfterClockIsSetBack is the same with a live policy: it is refreshed, and alerts of failing refreshes go
+// on.
 func TestRefreshAfterClockIsSetBack(t *testing.T) {
 	for _, mends := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -151,7 +154,8 @@ func TestRefreshAfterClockIsSetBack(t *testing.T) {
 	}
 }
 
-// TestRemovedForRoomStaysAway: a policy that had to go because the store is full is not learnt again until somebody asks.
+// TestRemovedForRoomStaysAway: a policy that had to go because the store is full is not learnt again until somebody
+// asks.
 func TestRemovedForRoomStaysAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -252,8 +256,8 @@ func (u *unreadable) Get(ctx context.Context, domain dnsname.Name) (resolver.Ent
 	return u.world.Get(ctx, domain)
 }
 
-// TestUnreadableStore: what was answered while the store could not be read says nothing of what is in it, and is not held
-// to for long; and a thousand questions do not make a thousand alerts.
+// TestUnreadableStore: what was answered while the store could not be read says nothing of what is in it, and is not
+// held to for long; and a thousand questions do not make a thousand alerts.
 func TestUnreadableStore(t *testing.T) {
 	for _, c := range []struct {
 		why      string

@@ -15,9 +15,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// DANE (RFC 7672) binds a mail host to its certificate by TLSA records at _25._tcp.<host>, which DNSSEC proves. A domain
-// can have it beside MTA-STS; then MTA-STS must not let a delivery pass that DANE would stop (RFC 8461 section 2), and as
-// Postfix applies one level to a whole next hop, which of the two it is has to be known before. A daneJudge finds out:
+// DANE (RFC 7672) binds a mail host to its certificate by TLSA records at _25._tcp.<host>, which DNSSEC proves. A
+// domain can have it beside MTA-STS; then MTA-STS must not let a delivery pass that DANE would stop (RFC 8461 section
+// 2), and as Postfix applies one level to a whole next hop, which of the two it is has to be known before. A daneJudge
+// finds out:
 //
 //   - dane_judge.go says what the records mean, without I/O;
 //   - dane_lookup.go asks the DNS, all MX hosts of a domain at once;
@@ -169,8 +170,8 @@ func (j *daneJudge) step(domain Destination) DANEFinding {
 	return f
 }
 
-// ownFault is the finding after a lookup that failed by a fault of this host: the one of before while it serves, or a failure,
-// which counts against nobody.
+// ownFault is the finding after a lookup that failed by a fault of this host: the one of before while it serves, or a
+// failure, which counts against nobody.
 func (j *daneJudge) ownFault(domain Destination, before daneEntry, err error) DANEFinding {
 	now := j.now()
 	if j.hostFailed != nil {
@@ -200,14 +201,16 @@ func (j *daneJudge) report(now time.Time, domain Destination, f DANEFinding, bef
 	switch {
 	case f.Status == DANEFailed && !within(now, after.alerted, daneAlertInterval):
 		after.alerted = now
-		j.log.Warn("DANE cannot be judged: the domain's mail is deferred until its MX hosts' TLSA records can be looked up; "+
+		j.log.Warn("DANE cannot be judged: the domain's mail is deferred until its MX hosts' TLSA records can be "+
+			"looked up; "+
 			"check that the DNS resolver works, and whether the domain's DNS or DNSSEC is broken",
 			"event", "dane_failing", "domain", domain, "error", after.err)
 	case after.failures > 0:
 		j.log.Debug("DANE lookup failed", "event", "dane_lookup_failed", "domain", domain, "failures", after.failures,
 			"serving", f.Status, "error", after.err)
 	case !before.alerted.IsZero():
-		j.log.Info("DANE can be judged again: the domain's mail is no longer deferred for it", "event", "dane_recovered",
+		j.log.Info("DANE can be judged again: the domain's mail is no longer deferred for it", "event",
+			"dane_recovered",
 			"domain", domain, "dane", f.Status)
 	case before.status != DANEUnasked && before.status != f.Status:
 		j.log.Info("DANE of the domain changed", "event", "dane_changed", "domain", domain, "dane", f.Status,

@@ -152,7 +152,8 @@ func TestDANEMemoryBounded(t *testing.T) {
 		if m.get(d).status != DANENone {
 			t.Errorf("%s is not remembered", d)
 		}
-		m.put(d, daneEntry{status: DANEUsable, found: now, ttl: time.Minute}) // no new domain: nothing is forgotten for it
+		// no new domain: nothing is forgotten for it
+		m.put(d, daneEntry{status: DANEUsable, found: now, ttl: time.Minute})
 		if want := min(i+1, 3); len(m.entries) != want {
 			t.Errorf("%d entries after %d domains, want %d", len(m.entries), i+1, want)
 		}

@@ -76,7 +76,8 @@ type daneDNS struct {
 }
 
 func newDANEDNS(t *testing.T, zone daneZone) *daneDNS {
-	return &daneDNS{t: t, zone: zone, ttl: map[string]time.Duration{}, slow: map[string]time.Duration{}, asked: map[string]int{}}
+	return &daneDNS{t: t, zone: zone, ttl: map[string]time.Duration{}, slow: map[string]time.Duration{},
+		asked: map[string]int{}}
 }
 
 var errServFail = errors.New("SERVFAIL")
@@ -114,7 +115,8 @@ func (d *daneDNS) value(qtype, name string) (string, bool) {
 	return v, ok
 }
 
-func askDANE[T any](ctx context.Context, d *daneDNS, qtype, name string, parse func(string) T) (a dnsclient.Answer[T], err error) {
+func askDANE[T any](ctx context.Context, d *daneDNS, qtype, name string, parse func(string) T) (a dnsclient.Answer[T],
+	err error) {
 	key := qtype + " " + name
 	if err := d.travel(ctx, key); err != nil {
 		return a, fmt.Errorf("%s: %w", key, err)

@@ -32,9 +32,10 @@ func (s hostState) String() string {
 type DANEHost struct {
 	Name    string
 	State   DANEHostState
-	InReach bool             // Postfix may come to it among the first addresses that it tries
-	Err     error            // for DANEHostUnknown
-	At      string           // the name whose TLSA records decided, "_25._tcp.mx.example.com"; "" where none had to be asked for
+	InReach bool  // Postfix may come to it among the first addresses that it tries
+	Err     error // for DANEHostUnknown
+	// the name whose TLSA records decided, "_25._tcp.mx.example.com"; "" where none had to be asked for
+	At      string
 	Records []dnsclient.TLSA // at that name, as far as they are secure
 }
 
@@ -42,7 +43,8 @@ type DANEHost struct {
 type DANEInspection struct {
 	Status DANEStatus // never DANEUnasked
 	Err    error      // the reason for DANEFailed
-	// Hosts are those whose DANE counts: of a secure MX answer, the most preferred first. None: nothing there is signed.
+	// Hosts are those whose DANE counts: of a secure MX answer, the most preferred first. None: nothing there is
+	// signed.
 	Hosts []DANEHost
 }
 
@@ -52,7 +54,8 @@ func (i DANEInspection) Finding() DANEFinding { return DANEFinding{Status: i.Sta
 // Usable reports whether Postfix could match a certificate with the record.
 func (h DANEHost) Usable(r dnsclient.TLSA) bool { return usableTLSA(r) }
 
-// InspectDANE looks live at what the service would find with nothing remembered, by the same code, and in the same time.
+// InspectDANE looks live at what the service would find with nothing remembered, by the same code, and in the same
+// time.
 func InspectDANE(ctx context.Context, dns DNS, to Destination) DANEInspection {
 	ctx, cancel := context.WithTimeoutCause(ctx, daneLookupLimit, errDANETooSlow)
 	defer cancel()
@@ -80,7 +83,8 @@ func InspectDANE(ctx context.Context, dns DNS, to Destination) DANEInspection {
 
 var errDANETooSlow = fmt.Errorf("the DNS lookups for DANE take longer than %v", daneLookupLimit)
 
-// tlsaWitness sees which TLSA records were asked for last: those decided, for a host is not asked about any further then.
+// tlsaWitness sees which TLSA records were asked for last: those decided, for a host is not asked about any further
+// then.
 type tlsaWitness struct {
 	DNS
 	name    string

@@ -18,7 +18,8 @@ func TestInspectDANE(t *testing.T) {
 		unsigned []string
 		hosts    string // name, state, where, how many records
 	}{
-		{"usable", twoHosts(), nil, "mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test usable _25._tcp.mx2.example.test 1"},
+		{"usable", twoHosts(), nil,
+			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test usable _25._tcp.mx2.example.test 1"},
 		{"unusable, and none", twoHosts().with(daneZone{mx1: "pkix short", mx2: "NXDOMAIN"}), nil,
 			"mx1.example.test unusable _25._tcp.mx1.example.test 2, mx2.example.test plain _25._tcp.mx2.example.test 0"},
 		{"records that are not signed are none", twoHosts(), []string{"_tcp.mx1.example.test"},
@@ -29,8 +30,10 @@ func TestInspectDANE(t *testing.T) {
 			"mx1.example.test unknown _25._tcp.mx1.example.test 0, mx2.example.test unknown _25._tcp.mx2.example.test 0"},
 		{"a host away", twoHosts().with(daneZone{"A mx2.example.test": ""}), nil,
 			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test no_address  0"},
-		{"an alias: the records at its end go before", daneZone{"MX example.test": "mx.example.test", "A mx.example.test": "-> mail.host.test",
-			"A mail.host.test": "192.0.2.1", "TLSA _25._tcp.mail.host.test": "3-1-1"}, nil, "mx.example.test usable _25._tcp.mail.host.test 1"},
+		{"an alias: the records at its end go before",
+			daneZone{"MX example.test": "mx.example.test", "A mx.example.test": "-> mail.host.test",
+				"A mail.host.test": "192.0.2.1", "TLSA _25._tcp.mail.host.test": "3-1-1"}, nil,
+			"mx.example.test usable _25._tcp.mail.host.test 1"},
 		{"not signed", daneZone{"MX example.test": "mx.host.test"}, []string{"example.test"}, ""},
 		{"MX cannot be looked up", daneZone{"MX example.test": "SERVFAIL"}, nil, ""},
 	} {
@@ -70,7 +73,8 @@ func TestInspectDANEInTime(t *testing.T) {
 		}
 		direct := Destination{Domain: exampleTest.Domain, Port: 587, Direct: true}
 		d = newDANEDNS(t, daneZone{"A example.test": "192.0.2.1", "TLSA _587._tcp.example.test": "3-1-1"})
-		if in := InspectDANE(context.Background(), d, direct); in.Status != DANEUsable || in.Hosts[0].At != "_587._tcp.example.test" {
+		if in := InspectDANE(context.Background(), d, direct); in.Status != DANEUsable ||
+			in.Hosts[0].At != "_587._tcp.example.test" {
 			t.Errorf("a next hop in brackets: %+v", in)
 		}
 	})

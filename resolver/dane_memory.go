@@ -13,8 +13,8 @@ const (
 	minDANERetry   = 10 * time.Second
 	maxDANERetry   = time.Minute
 	maxDANEEntries = 100_000 // domains remembered; only those with a live policy come here
-	// daneClockSlack is how far in the future a time may lie before the clock must have been set back. A lookup may end, and
-	// write down the time, between another question's look at the clock and its look at the memory.
+	// daneClockSlack is how far in the future a time may lie before the clock must have been set back. A lookup may
+	// end, and write down the time, between another question's look at the clock and its look at the memory.
 	daneClockSlack = time.Minute
 )
 

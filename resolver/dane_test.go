@@ -32,9 +32,11 @@ func TestDANERemembered(t *testing.T) {
 		{"MX", map[string]time.Duration{"MX example.test": 2 * time.Minute}, 2 * time.Minute},
 		{"an address", map[string]time.Duration{"A mx2.example.test": 3 * time.Minute}, 3 * time.Minute},
 		{"TLSA", map[string]time.Duration{"TLSA _25._tcp.mx1.example.test": 4 * time.Minute}, 4 * time.Minute},
-		{"the denial of IPv6 addresses beside IPv4 ones does not count", map[string]time.Duration{"AAAA mx2.example.test": 0}, 5 * time.Minute},
+		{"the denial of IPv6 addresses beside IPv4 ones does not count",
+			map[string]time.Duration{"AAAA mx2.example.test": 0}, 5 * time.Minute},
 		{"at least a minute", map[string]time.Duration{"MX example.test": 5 * time.Second}, time.Minute},
-		{"at most an hour", map[string]time.Duration{"MX example.test": 24 * time.Hour, "A mx1.example.test": 24 * time.Hour,
+		{"at most an hour", map[string]time.Duration{
+			"MX example.test": 24 * time.Hour, "A mx1.example.test": 24 * time.Hour,
 			"AAAA mx1.example.test": 24 * time.Hour, "TLSA _25._tcp.mx1.example.test": 24 * time.Hour}, time.Hour},
 	} {
 		daneTest(t, func(t *testing.T, b *daneBench) {
@@ -188,8 +190,10 @@ func TestDANEHalfFinding(t *testing.T) {
 		old           DANEStatus // before, and for an hour
 		then          DANEStatus
 	}{
-		{"the only host with records fails", daneZone{tlsa2: "NXDOMAIN"}, daneZone{tlsa1: "SERVFAIL"}, DANEUsable, DANEFailed},
-		{"a host fails that had no records", daneZone{tlsa1: "NXDOMAIN", tlsa2: ""}, daneZone{tlsa2: "SERVFAIL"}, DANENone, DANEFailed},
+		{"the only host with records fails", daneZone{tlsa2: "NXDOMAIN"}, daneZone{tlsa1: "SERVFAIL"}, DANEUsable,
+			DANEFailed},
+		{"a host fails that had no records", daneZone{tlsa1: "NXDOMAIN", tlsa2: ""}, daneZone{tlsa2: "SERVFAIL"},
+			DANENone, DANEFailed},
 		{"a host fails beside one with records", nil, daneZone{tlsa2: "SERVFAIL"}, DANEUsable, DANEUsable},
 	} {
 		daneTest(t, func(t *testing.T, b *daneBench) {

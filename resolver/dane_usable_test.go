@@ -71,21 +71,28 @@ func TestDANEUsableTLSA(t *testing.T) {
 		{"a usage to come", dnsclient.TLSA{Usage: 4, Selector: 1, MatchingType: 1, Data: make([]byte, 32)}, false},
 		{"private use", dnsclient.TLSA{Usage: 255, Selector: 255, MatchingType: 255, Data: make([]byte, 32)}, false},
 		{"a selector to come", dnsclient.TLSA{Usage: 3, Selector: 2, MatchingType: 1, Data: make([]byte, 32)}, false},
-		{"a matching type to come", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 3, Data: make([]byte, 32)}, false},
+		{"a matching type to come", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 3, Data: make([]byte, 32)},
+			false},
 		{"all fields to come", dnsclient.TLSA{Usage: 9, Selector: 9, MatchingType: 9, Data: make([]byte, 32)}, false},
-		{"the matching type that Postfix keeps for itself", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 255, Data: make([]byte, 32)}, false},
+		{"the matching type that Postfix keeps for itself",
+			dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 255, Data: make([]byte, 32)}, false},
 		{"SHA-256 too short", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 1, Data: make([]byte, 31)}, false},
 		{"SHA-256 too long", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 1, Data: make([]byte, 33)}, false},
-		{"SHA-512 with the length of SHA-256", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 2, Data: make([]byte, 32)}, false},
+		{"SHA-512 with the length of SHA-256",
+			dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 2, Data: make([]byte, 32)}, false},
 		{"no digest", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 1}, false},
 		{"a whole certificate", dnsclient.TLSA{Usage: 2, Selector: 0, MatchingType: 0, Data: cert}, true},
 		{"a whole key", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 0, Data: spki}, true},
-		{"a key where a certificate should be", dnsclient.TLSA{Usage: 3, Selector: 0, MatchingType: 0, Data: spki}, false},
-		{"a certificate where a key should be", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 0, Data: cert}, false},
+		{"a key where a certificate should be", dnsclient.TLSA{Usage: 3, Selector: 0, MatchingType: 0, Data: spki},
+			false},
+		{"a certificate where a key should be", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 0, Data: cert},
+			false},
 		{"half a certificate", dnsclient.TLSA{Usage: 3, Selector: 0, MatchingType: 0, Data: cert[:len(cert)/2]}, false},
-		{"a certificate and more", dnsclient.TLSA{Usage: 3, Selector: 0, MatchingType: 0, Data: append(cert[:len(cert):len(cert)], 0)}, false},
+		{"a certificate and more",
+			dnsclient.TLSA{Usage: 3, Selector: 0, MatchingType: 0, Data: append(cert[:len(cert):len(cert)], 0)}, false},
 		{"no certificate", dnsclient.TLSA{Usage: 3, Selector: 0, MatchingType: 0}, false},
-		{"a digest where a key should be", dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 0, Data: make([]byte, 32)}, false},
+		{"a digest where a key should be",
+			dnsclient.TLSA{Usage: 3, Selector: 1, MatchingType: 0, Data: make([]byte, 32)}, false},
 	} {
 		if got := usableTLSA(c.record); got != c.want {
 			t.Errorf("%s: usable %v, want %v", c.why, got, c.want)
@@ -100,7 +107,8 @@ func certificate(t testing.TB) (cert, spki []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx.example.test"}, NotAfter: time.Unix(1<<33, 0)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"mx.example.test"}, NotAfter: time.Unix(1<<33, 0)}
 	if cert, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +129,9 @@ func FuzzUsableTLSA(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		for selector := range uint8(2) {
-			whole := func(data []byte) bool { return usableTLSA(dnsclient.TLSA{Usage: 3, Selector: selector, Data: data}) }
+			whole := func(data []byte) bool {
+				return usableTLSA(dnsclient.TLSA{Usage: 3, Selector: selector, Data: data})
+			}
 			if whole(der) && (whole(append(bytes.Clone(der), 0)) || whole(der[:len(der)-1])) {
 				t.Errorf("selector %d: usable with a byte more or less: %x", selector, der)
 			}

@@ -34,17 +34,21 @@ func TestDANEOnTheWire(t *testing.T) {
 	}{
 		{"all is signed", true, "", nil, DANEUsable, 4},
 		{"nothing is signed", false, "", nil, DANENone, 1},
-		{"an alias that leads out of DNSSEC, with records of its own", true, "_25._tcp.mx.example.test TLSA 3 1 1 " + digest, map[string]dnstest.Hook{
-			"A mx.example.test": unproven, "AAAA mx.example.test": unproven, "A _25._tcp.mx.example.test": dnstest.Answer}, DANEUsable, 5},
+		{"an alias that leads out of DNSSEC, with records of its own", true,
+			"_25._tcp.mx.example.test TLSA 3 1 1 " + digest, map[string]dnstest.Hook{
+				"A mx.example.test": unproven, "AAAA mx.example.test": unproven,
+				"A _25._tcp.mx.example.test": dnstest.Answer}, DANEUsable, 5},
 		{"an alias that leads out of DNSSEC, without", true, "", map[string]dnstest.Hook{
-			"A mx.example.test": unproven, "AAAA mx.example.test": unproven, "A _25._tcp.mx.example.test": dnstest.Answer,
+			"A mx.example.test": unproven, "AAAA mx.example.test": unproven,
+			"A _25._tcp.mx.example.test":    dnstest.Answer,
 			"TLSA _25._tcp.mx.example.test": dnstest.Answer}, DANENone, 5},
 		{"a resolver that says so to those alone who ask with DO, and signs", true, "", map[string]dnstest.Hook{
 			"ANY *": func(q *dnstest.Query) {
 				q.Reply.AuthenticatedData = q.Reply.AuthenticatedData && q.DO
 				dnstest.Signed(q)
 			}}, DANEUsable, 4},
-		{"TLSA lookup fails", true, "", map[string]dnstest.Hook{"TLSA _25._tcp.mail.host.test": dnstest.ServFail}, DANEFailed, 4},
+		{"TLSA lookup fails", true, "", map[string]dnstest.Hook{"TLSA _25._tcp.mail.host.test": dnstest.ServFail},
+			DANEFailed, 4},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Cleanup(func() { goleak.VerifyNone(t) })
@@ -53,7 +57,8 @@ func TestDANEOnTheWire(t *testing.T) {
 				qtype, name, _ := strings.Cut(key, " ")
 				srv.On(name, dns.StringToType[qtype], hook)
 			}
-			client, err := dnsclient.New(dnsclient.Config{Servers: []string{srv.Addr()}, Attempts: 1, Timeout: 5 * time.Second})
+			client, err := dnsclient.New(
+				dnsclient.Config{Servers: []string{srv.Addr()}, Attempts: 1, Timeout: 5 * time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,8 @@ var decideAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func policy(t testing.TB, mode string, maxAge time.Duration) mtasts.Policy {
 	t.Helper()
-	p, err := mtasts.ParsePolicy(fmt.Appendf(nil, "version: STSv1\nmode: %s\nmx: mx.example.test\nmax_age: %d\n", mode, int(maxAge/time.Second)))
+	p, err := mtasts.ParsePolicy(
+		fmt.Appendf(nil, "version: STSv1\nmode: %s\nmx: mx.example.test\nmax_age: %d\n", mode, int(maxAge/time.Second)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,14 +26,16 @@ func policy(t testing.TB, mode string, maxAge time.Duration) mtasts.Policy {
 func heldPolicy(t testing.TB, mode string, age time.Duration) *Held {
 	t.Helper()
 	return newHeld(Entry{
-		Domain: dnsname.MustParse("example.test"), ID: "1", Policy: policy(t, mode, time.Hour), Fetched: decideAt.Add(-age), Checked: decideAt,
+		Domain: dnsname.MustParse("example.test"), ID: "1", Policy: policy(t, mode, time.Hour),
+		Fetched: decideAt.Add(-age), Checked: decideAt,
 	}, decideAt)
 }
 
 // TestDecide goes over the whole product of questions and findings.
 func TestDecide(t *testing.T) {
 	errDNS, errTLSA := errors.New("SERVFAIL"), errors.New("TLSA SERVFAIL")
-	enforce, testing_, none := heldPolicy(t, "enforce", time.Minute), heldPolicy(t, "testing", time.Minute), heldPolicy(t, "none", time.Minute)
+	enforce, testing_, none := heldPolicy(t, "enforce", time.Minute), heldPolicy(t, "testing", time.Minute),
+		heldPolicy(t, "none", time.Minute)
 	findings := []struct {
 		why    string
 		s      STSFinding
@@ -73,7 +76,8 @@ func TestDecide(t *testing.T) {
 					}
 					v := Decide(decideAt, Question{Strict: strict, DANE: dane}, d.d, f.s)
 					if v.Outcome != want {
-						t.Errorf("%s, strict %v, DANE asked %v found %v: %v, want %v", f.why, strict, dane, d.d.Status, v.Outcome, want)
+						t.Errorf("%s, strict %v, DANE asked %v found %v: %v, want %v", f.why, strict, dane, d.d.Status,
+							v.Outcome, want)
 					}
 					checkVerdict(t, f.why, v, f.s)
 				}
@@ -82,7 +86,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// checkVerdict: who reads a verdict relies on a policy where one binds, and on a reason where the mail may have to wait.
+// checkVerdict: who reads a verdict relies on a policy where one binds, and on a reason where the mail may have to
+// wait.
 func checkVerdict(t *testing.T, why string, v Verdict, s STSFinding) {
 	t.Helper()
 	switch v.Outcome {

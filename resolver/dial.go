@@ -12,8 +12,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
-// DNS is what the resolver asks of a DNS client; *dnsclient.Client is one. Names are without the final dot. A lookup ends
-// promptly when its context does.
+// DNS is what the resolver asks of a DNS client; *dnsclient.Client is one. Names are without the final dot. A lookup
+// ends promptly when its context does.
 type DNS interface {
 	TXT(ctx context.Context, name string) (dnsclient.Answer[string], error)
 	A(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error)
@@ -41,8 +41,9 @@ type dialer struct {
 	hasIPv6      func() bool // else nobody asks for IPv6 addresses
 }
 
-// hostHasIPv6 reports whether this host has an IPv6 address beyond its own links: without one no policy host can be reached by IPv6,
-// and a third of what a fetch asks the DNS would be in vain. C libraries hold it the same way (AI_ADDRCONFIG).
+// hostHasIPv6 reports whether this host has an IPv6 address beyond its own links: without one no policy host can be
+// reached by IPv6, and a third of what a fetch asks the DNS would be in vain. C libraries hold it the same way
+// (AI_ADDRCONFIG).
 func hostHasIPv6() bool {
 	addrs, err := net.InterfaceAddrs()
 	return err != nil || slices.ContainsFunc(addrs, func(a net.Addr) bool {
@@ -51,9 +52,9 @@ func hostHasIPv6() bool {
 	})
 }
 
-// DialContext connects to host:port by RFC 8305: both families are looked up at once (where there is no IPv6, IPv4 alone),
-// connections are raced in turns with a head start for each, IPv6 first, and neither a lookup nor a connection that hangs holds up
-// the others.
+// DialContext connects to host:port by RFC 8305: both families are looked up at once (where there is no IPv6, IPv4
+// alone), connections are raced in turns with a head start for each, IPv6 first, and neither a lookup nor a connection
+// that hangs holds up the others.
 func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -74,7 +75,8 @@ func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 	return r.run(ctx, v6, lookUp(ctx, host, d.dns.A))
 }
 
-// usable returns those addresses that may be connected to, at most maxAddresses, and an error that says why not all may.
+// usable returns those addresses that may be connected to, at most maxAddresses, and an error that says why not all
+// may.
 func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
 	for _, a := range addrs {
 		a = a.Unmap()
@@ -83,7 +85,8 @@ func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
 		case d.allowPrivate || d.filter.public(a):
 			ok = append(ok, a)
 		case refused == nil:
-			refused = fmt.Errorf("its address %s is not public: refused, unless fetch.allow_private_addresses is set", a)
+			refused = fmt.Errorf("its address %s is not public: refused, unless fetch.allow_private_addresses is set",
+				a)
 		}
 	}
 	return ok[:min(len(ok), maxAddresses)], refused
@@ -94,7 +97,8 @@ type addresses struct {
 	err   error
 }
 
-func lookUp(ctx context.Context, host string, ask func(context.Context, string) (dnsclient.Answer[netip.Addr], error)) <-chan addresses {
+func lookUp(ctx context.Context, host string,
+	ask func(context.Context, string) (dnsclient.Answer[netip.Addr], error)) <-chan addresses {
 	answer := make(chan addresses, 1)
 	go func() {
 		a, err := ask(ctx, host)

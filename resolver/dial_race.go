@@ -38,7 +38,8 @@ type attempt struct {
 	err  error
 }
 
-// run returns the first connection that comes about. It ends when ctx does; what is still under way then ends with ctx too.
+// run returns the first connection that comes about. It ends when ctx does; what is still under way then ends with ctx
+// too.
 func (r *race) run(ctx context.Context, v6, v4 <-chan addresses) (net.Conn, error) {
 	for r.lookups > 0 || r.running > 0 || len(r.waiting[ip4])+len(r.waiting[ip6]) > 0 {
 		select {
@@ -66,7 +67,8 @@ func (r *race) run(ctx context.Context, v6, v4 <-chan addresses) (net.Conn, erro
 	return nil, fmt.Errorf("%s: %w", r.host, r.faults)
 }
 
-// answered takes in the answer of one family. Until something has been tried, IPv4 addresses wait a little for IPv6 ones.
+// answered takes in the answer of one family. Until something has been tried, IPv4 addresses wait a little for IPv6
+// ones.
 func (r *race) answered(f family, a addresses) {
 	r.lookups--
 	if a.err != nil {
@@ -86,7 +88,8 @@ func (r *race) answered(f family, a addresses) {
 	}
 }
 
-// advance begins the next attempt if it may begin and there is an address, of the other family than the last one's if possible.
+// advance begins the next attempt if it may begin and there is an address, of the other family than the last one's if
+// possible.
 func (r *race) advance(ctx context.Context) {
 	f := ip6 - r.last
 	if len(r.waiting[f]) == 0 {

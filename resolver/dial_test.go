@@ -165,19 +165,23 @@ func TestDialRace(t *testing.T) {
 		want     string // address
 		at       time.Duration
 	}{
-		{"IPv6 first, and nothing else while it is fast enough", said{addrs: []string{six1}}, said{addrs: []string{four1}},
+		{"IPv6 first, and nothing else while it is fast enough", said{addrs: []string{six1}},
+			said{addrs: []string{four1}},
 			map[string]time.Duration{six1: 200 * ms}, nil, "2a00::1@0s", six1, 200 * ms},
 		{"a dead IPv6 address costs 250 ms", said{addrs: []string{six1}}, said{addrs: []string{four1}},
 			map[string]time.Duration{six1: never, four1: 10 * ms}, nil, "2a00::1@0s 5.0.0.1@250ms", four1, 260 * ms},
 		{"a refused one costs nothing", said{addrs: []string{six1}}, said{addrs: []string{four1}},
-			map[string]time.Duration{six1: ms, four1: ms}, map[string]bool{six1: true}, "2a00::1@0s 5.0.0.1@1ms", four1, 2 * ms},
+			map[string]time.Duration{six1: ms, four1: ms}, map[string]bool{six1: true}, "2a00::1@0s 5.0.0.1@1ms", four1,
+			2 * ms},
 		{"a slow IPv6 address may still win", said{addrs: []string{six1}}, said{addrs: []string{four1}},
 			map[string]time.Duration{six1: 300 * ms, four1: 100 * ms}, nil, "2a00::1@0s 5.0.0.1@250ms", six1, 300 * ms},
 		{"a hanging AAAA lookup costs 50 ms", said{after: never}, said{after: 5 * ms, addrs: []string{four1}},
 			map[string]time.Duration{four1: ms}, nil, "5.0.0.1@55ms", four1, 56 * ms},
-		{"AAAA a little after A still goes first", said{after: 30 * ms, addrs: []string{six1}}, said{addrs: []string{four1}},
+		{"AAAA a little after A still goes first", said{after: 30 * ms, addrs: []string{six1}},
+			said{addrs: []string{four1}},
 			map[string]time.Duration{six1: ms}, nil, "2a00::1@30ms", six1, 31 * ms},
-		{"AAAA late is tried in its turn", said{after: 100 * ms, addrs: []string{six1}}, said{addrs: []string{four1, four2}},
+		{"AAAA late is tried in its turn", said{after: 100 * ms, addrs: []string{six1}},
+			said{addrs: []string{four1, four2}},
 			map[string]time.Duration{four1: never, six1: ms}, nil, "5.0.0.1@50ms 2a00::1@300ms", six1, 301 * ms},
 		{"AAAA denied: IPv4 need not wait", said{after: 10 * ms}, said{addrs: []string{four1}},
 			map[string]time.Duration{four1: ms}, nil, "5.0.0.1@10ms", four1, 11 * ms},
@@ -188,7 +192,8 @@ func TestDialRace(t *testing.T) {
 		{"A late, IPv6 dead", said{addrs: []string{six1}}, said{after: 400 * ms, addrs: []string{four1}},
 			map[string]time.Duration{six1: never, four1: ms}, nil, "2a00::1@0s 5.0.0.1@400ms", four1, 401 * ms},
 		{"A late, IPv6 refused", said{addrs: []string{six1}}, said{after: 100 * ms, addrs: []string{four1}},
-			map[string]time.Duration{six1: 0, four1: ms}, map[string]bool{six1: true}, "2a00::1@0s 5.0.0.1@100ms", four1, 101 * ms},
+			map[string]time.Duration{six1: 0, four1: ms}, map[string]bool{six1: true}, "2a00::1@0s 5.0.0.1@100ms",
+			four1, 101 * ms},
 		{"A failed", said{after: 20 * ms, addrs: []string{six1}}, said{err: "SERVFAIL"},
 			map[string]time.Duration{six1: ms}, nil, "2a00::1@20ms", six1, 21 * ms},
 		{"families take turns", said{addrs: []string{six1, six2}}, said{addrs: []string{four1, four2}},
@@ -197,9 +202,11 @@ func TestDialRace(t *testing.T) {
 		{"the winner takes all: the other connection, made in the same instant, is closed", said{addrs: []string{six1}},
 			said{addrs: []string{four1}}, map[string]time.Duration{six1: 300 * ms, four1: 50 * ms}, nil,
 			"2a00::1@0s 5.0.0.1@250ms", "any", 300 * ms},
-		{"a private address beside a public one is passed over", said{addrs: []string{"::1", six1}}, said{addrs: []string{"10.0.0.1"}},
+		{"a private address beside a public one is passed over", said{addrs: []string{"::1", six1}},
+			said{addrs: []string{"10.0.0.1"}},
 			map[string]time.Duration{six1: ms}, nil, "2a00::1@0s", six1, ms},
-		{"a mapped IPv4 address is an IPv4 address", said{addrs: []string{"::ffff:5.0.0.1", "::ffff:127.0.0.1"}}, said{},
+		{"a mapped IPv4 address is an IPv4 address", said{addrs: []string{"::ffff:5.0.0.1", "::ffff:127.0.0.1"}},
+			said{},
 			map[string]time.Duration{four1: ms}, nil, "5.0.0.1@0s", four1, ms},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -249,7 +256,8 @@ func TestDialWithoutIPv6(t *testing.T) {
 		}
 		d = testDialer(t, n, said{addrs: []string{"2a00::1"}}, said{})
 		d.hasIPv6 = func() bool { return false }
-		if _, err := d.DialContext(t.Context(), "tcp", "mta-sts.example.test:443"); err == nil || !strings.Contains(err.Error(), "no address in the DNS") {
+		if _, err := d.DialContext(t.Context(), "tcp", "mta-sts.example.test:443"); err == nil ||
+			!strings.Contains(err.Error(), "no address in the DNS") {
 			t.Errorf("a host that has only IPv6 addresses: %v", err)
 		}
 	})
@@ -273,9 +281,11 @@ func TestDialFails(t *testing.T) {
 	}{
 		{"no address", said{}, said{}, 0, "mta-sts.example.test: no address in the DNS", 0},
 		{"one family denied, the other failed", said{}, said{err: "SERVFAIL"}, 0, "mta-sts.example.test: SERVFAIL", 0},
-		{"both failed: both said", said{err: "no answer"}, said{after: ms, err: "SERVFAIL"}, 0, "no answer; SERVFAIL", ms},
+		{"both failed: both said", said{err: "no answer"}, said{after: ms, err: "SERVFAIL"}, 0, "no answer; SERVFAIL",
+			ms},
 		{"private", said{}, said{addrs: []string{"10.0.0.1", "10.0.0.2"}}, 0, "its address 10.0.0.1 is not public", 0},
-		{"loopback by a mapped address", said{addrs: []string{"::ffff:127.0.0.1"}}, said{}, 0, "its address 127.0.0.1 is not public", 0},
+		{"loopback by a mapped address", said{addrs: []string{"::ffff:127.0.0.1"}}, said{}, 0,
+			"its address 127.0.0.1 is not public", 0},
 		{"a bounded number of addresses is tried", said{}, said{addrs: many}, maxAddresses, "5.0.0.7 refuses", 0},
 		{"the DNS hangs", said{after: never}, said{after: never}, 0, "deadline exceeded", 30 * time.Second},
 		{"IPv4 denied, AAAA hangs", said{after: never}, said{}, 0, "deadline exceeded", 30 * time.Second},
@@ -312,10 +322,12 @@ func TestDialManyDeadIPv6(t *testing.T) {
 	}{
 		{"no route for IPv6, A late", said{after: 100 * ms, addrs: []string{four1}}, 0, 101 * ms},
 		{"no answer from IPv6", said{addrs: []string{four1}}, never, 251 * ms},
-		{"no answer from IPv6, A after most have been tried", said{after: 1800 * ms, addrs: []string{four1}}, never, 2001 * ms},
+		{"no answer from IPv6, A after most have been tried", said{after: 1800 * ms, addrs: []string{four1}}, never,
+			2001 * ms},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{four1: ms}, refusing: map[string]bool{}, open: map[string]bool{}}
+			n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{four1: ms},
+				refusing: map[string]bool{}, open: map[string]bool{}}
 			var v6 []string
 			for i := range 50 {
 				addr := fmt.Sprintf("2a00::%x", i+1)
@@ -339,11 +351,13 @@ func TestDialManyDeadIPv6(t *testing.T) {
 // TestDialCancelled: a dial ends in the instant in which its context does, and with it all that it began.
 func TestDialCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{six1: never, four1: never}, open: map[string]bool{}}
+		n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{six1: never, four1: never},
+			open: map[string]bool{}}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		closing := errors.New("closing")
 		time.AfterFunc(300*ms, func() { cancel(closing) })
-		_, err := testDialer(t, n, said{addrs: []string{six1}}, said{addrs: []string{four1}}).DialContext(ctx, "tcp", "mta-sts.example.test:443")
+		_, err := testDialer(t, n, said{addrs: []string{six1}}, said{addrs: []string{four1}}).DialContext(ctx, "tcp",
+			"mta-sts.example.test:443")
 		if !errors.Is(err, closing) || time.Since(n.begin) != 300*ms {
 			t.Errorf("%v after %v, want %v after 300ms", err, time.Since(n.begin), closing)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// TestDoubtful: what was saved from a damaged store where it may not have been the last is answered only after a look at the
-// network, and if that fails.
+// TestDoubtful: what was saved from a damaged store where it may not have been the last is answered only after a look
+// at the network, and if that fails.
 func TestDoubtful(t *testing.T) {
 	file := body("enforce", 30*day, "old.example.test")
 	for _, c := range []struct {
@@ -21,12 +21,16 @@ func TestDoubtful(t *testing.T) {
 		mx      string
 		gets    int
 	}{
-		{"a newer one is published", func(w *world) { w.publish("example.test", "2", body("enforce", 30*day, "new.example.test")) },
+		{"a newer one is published",
+			func(w *world) { w.publish("example.test", "2", body("enforce", 30*day, "new.example.test")) },
 			resolver.Enforce, "new.example.test", 1},
-		{"it was the last", func(w *world) { w.publish("example.test", "1", file) }, resolver.Enforce, "old.example.test", 1},
-		{"the domain has opted out", func(w *world) { w.publish("example.test", "2", body("none", day)) }, resolver.Waived, "", 1},
+		{"it was the last", func(w *world) { w.publish("example.test", "1", file) }, resolver.Enforce,
+			"old.example.test", 1},
+		{"the domain has opted out", func(w *world) { w.publish("example.test", "2", body("none", day)) },
+			resolver.Waived, "", 1},
 		{"the DNS fails", func(w *world) { w.mute = true }, resolver.Enforce, "old.example.test", 1},
-		{"the policy host fails", func(w *world) { w.publish("example.test", "2", "") }, resolver.Enforce, "old.example.test", 1},
+		{"the policy host fails", func(w *world) { w.publish("example.test", "2", "") }, resolver.Enforce,
+			"old.example.test", 1},
 		{"the TXT record is gone", func(w *world) {}, resolver.Enforce, "old.example.test", 1},
 	} {
 		t.Run(c.why, func(t *testing.T) {
@@ -37,7 +41,8 @@ func TestDoubtful(t *testing.T) {
 					t.Fatal(err)
 				}
 				domain, now := dnsname.MustParse("example.test"), time.Now().UTC().Round(0)
-				w.stored[domain] = resolver.Entry{Domain: domain, ID: "1", Policy: policy, Fetched: now.Add(-day), Used: now.Add(-day)}
+				w.stored[domain] = resolver.Entry{
+					Domain: domain, ID: "1", Policy: policy, Fetched: now.Add(-day), Used: now.Add(-day)}
 				c.publish(w)
 				s := w.start()
 				defer s.Close()

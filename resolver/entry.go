@@ -11,14 +11,17 @@ import (
 // Entry is all that is remembered of a domain's policy, in memory and in stores. All times are UTC wall clock without a
 // monotonic reading, at least of second precision; a zero time means never.
 type Entry struct {
-	Domain  dnsname.Name
-	ID      string        // of the TXT record that the policy was last fetched under; "" when there never was one
-	Policy  mtasts.Policy // always valid
-	Fetched time.Time     // last successful fetch of the policy file: expiry counts from here and from nothing else (RFC 8461 section 3.2)
-	Checked time.Time     // last time that this knowledge was written or the id was compared: never later than the writer's clock; zero: Doubtful
-	Used    time.Time     // last question, as far as it was worth a write
-	Trouble Trouble       // zero while fetches succeed
-	Origin  string        // name of the host whose fetch this is, when another host of the fleet made it; "": this one
+	Domain dnsname.Name
+	ID     string        // of the TXT record that the policy was last fetched under; "" when there never was one
+	Policy mtasts.Policy // always valid
+	// last successful fetch of the policy file: expiry counts from here and from nothing else (RFC 8461 section 3.2)
+	Fetched time.Time
+	// last time that this knowledge was written or the id was compared: never later than the writer's clock; zero:
+	// Doubtful
+	Checked time.Time
+	Used    time.Time // last question, as far as it was worth a write
+	Trouble Trouble   // zero while fetches succeed
+	Origin  string    // name of the host whose fetch this is, when another host of the fleet made it; "": this one
 }
 
 // Trouble describes fetches that keep failing since the last one that succeeded.
@@ -38,8 +41,8 @@ func (e Entry) Expires() time.Time { return e.Fetched.Add(e.Policy.MaxAge) }
 // max_age 0 binds the deliveries that waited for it.
 func (e Entry) Live(now time.Time) bool { return !now.After(e.Expires()) }
 
-// Doubtful reports whether the entry was saved from a damaged store where it may not have been the last one of its domain. It is
-// answered only after a look at the network, or if that cannot be had.
+// Doubtful reports whether the entry was saved from a damaged store where it may not have been the last one of its
+// domain. It is answered only after a look at the network, or if that cannot be had.
 func (e Entry) Doubtful() bool { return e.Checked.IsZero() }
 
 // Clock-safe limits of the proactive refresh.
@@ -76,8 +79,8 @@ func (t Trouble) holdsBack(id string, now time.Time) bool {
 	return t.Failures > 0 && t.ID == id && now.Before(t.at(now).RetryAt)
 }
 
-// at is the trouble as it counts at now. Times that lie ahead of now, and for RetryAt further than any backoff, were written
-// by a clock that ran ahead: they count as now, or no fetch would be tried until that time comes once more.
+// at is the trouble as it counts at now. Times that lie ahead of now, and for RetryAt further than any backoff, were
+// written by a clock that ran ahead: they count as now, or no fetch would be tried until that time comes once more.
 func (t Trouble) at(now time.Time) Trouble {
 	if t.RetryAt.Sub(now) > fetchBackoffMax {
 		t.RetryAt = now
@@ -86,7 +89,8 @@ func (t Trouble) at(now time.Time) Trouble {
 	return t
 }
 
-// Backoff after failures (DESIGN: 5 minutes for the same id, doubling to 1 hour; RFC 8461 section 3.3 asks for 5 minutes).
+// Backoff after failures (DESIGN: 5 minutes for the same id, doubling to 1 hour; RFC 8461 section 3.3 asks for 5
+// minutes).
 const (
 	fetchBackoffMin  = 5 * time.Minute
 	fetchBackoffMax  = time.Hour

@@ -23,7 +23,8 @@ func TestNextCheck(t *testing.T) {
 	} {
 		var low, high time.Duration
 		for i := range 2000 {
-			e := Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.example.test", i)), Policy: policy(t, "enforce", c.maxAge), Fetched: decideAt}
+			e := Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.example.test", i)),
+				Policy: policy(t, "enforce", c.maxAge), Fetched: decideAt}
 			off := e.NextCheck(day).Sub(decideAt) - c.want
 			if off < -c.want/10 || off > c.want/10 {
 				t.Fatalf("%s: %v is not within 10 %% of %v", c.why, off+c.want, c.want)
@@ -41,7 +42,8 @@ func TestNextCheck(t *testing.T) {
 
 func TestNextCheckBacksOff(t *testing.T) {
 	retry := decideAt.Add(90 * 24 * time.Hour)
-	e := Entry{Domain: dnsname.MustParse("example.test"), Policy: policy(t, "enforce", time.Hour), Fetched: decideAt, Trouble: Trouble{Failures: 1, RetryAt: retry}}
+	e := Entry{Domain: dnsname.MustParse("example.test"), Policy: policy(t, "enforce", time.Hour), Fetched: decideAt,
+		Trouble: Trouble{Failures: 1, RetryAt: retry}}
 	if got := e.NextCheck(24 * time.Hour); !got.Equal(retry) {
 		t.Errorf("while backing off the next check is at %v, want %v", got, retry)
 	}

@@ -10,9 +10,10 @@ import (
 // slowLookup is the age from which a lookup counts as slow.
 const slowLookup = 100 * time.Millisecond
 
-// fast bounds how many lookups are busy at once. Those that the network answers soon take a processor each time that it does: as many
-// of them as are asked for would queue there, and questions that memory can answer would queue behind them. A lookup that is slow
-// takes no processor, but waits; it no longer counts, so that some slow nameservers do not hold up the lookups of all others.
+// fast bounds how many lookups are busy at once. Those that the network answers soon take a processor each time that it
+// does: as many of them as are asked for would queue there, and questions that memory can answer would queue behind
+// them. A lookup that is slow takes no processor, but waits; it no longer counts, so that some slow nameservers do not
+// hold up the lookups of all others.
 type fast struct{ slots *semaphore.Weighted }
 
 func newFast(most int) *fast { return &fast{semaphore.NewWeighted(int64(most))} }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestFast: so many fast lookups at once; one that is over, or slow, makes room, each once; who waits is served in order.
+// TestFast: so many fast lookups at once; one that is over, or slow, makes room, each once; who waits is served in
+// order.
 func TestFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFast(2)

@@ -45,14 +45,15 @@ type FetchConfig struct {
 	UserAgent    string
 }
 
-// HTTPFetcher fetches policies by HTTPS, by every rule of RFC 8461 section 3.3. It is safe for concurrent use and keeps no
-// connection, cookie or cache between fetches.
+// HTTPFetcher fetches policies by HTTPS, by every rule of RFC 8461 section 3.3. It is safe for concurrent use and keeps
+// no connection, cookie or cache between fetches.
 type HTTPFetcher struct {
 	cfg    FetchConfig
 	dialer *dialer
 	proxy  func(*url.URL) (*url.URL, error)
 
-	proxyAnswered atomic.Pointer[time.Time] // when a proxy last answered a CONNECT with what is no refusal of this host; nil: never
+	// when a proxy last answered a CONNECT with what is no refusal of this host; nil: never
+	proxyAnswered atomic.Pointer[time.Time]
 }
 
 // NewHTTPFetcher makes a fetcher. HTTPS_PROXY and NO_PROXY are read now.
@@ -71,14 +72,15 @@ func NewHTTPFetcher(dns DNS, cfg FetchConfig) *HTTPFetcher {
 		return c, nil
 	}
 	return &HTTPFetcher{
-		cfg:    cfg,
-		dialer: &dialer{dns: dns, filter: newAddressFilter(), allowPrivate: cfg.AllowPrivate, connect: connect, hasIPv6: hostHasIPv6},
-		proxy:  proxyFunc(httpproxy.FromEnvironment()),
+		cfg: cfg,
+		dialer: &dialer{dns: dns, filter: newAddressFilter(), allowPrivate: cfg.AllowPrivate, connect: connect,
+			hasIPv6: hostHasIPv6},
+		proxy: proxyFunc(httpproxy.FromEnvironment()),
 	}
 }
 
-// proxyFunc tells the proxy for a URL. httpproxy takes an HTTPS_PROXY that it cannot read for none: then nothing is fetched
-// instead, for who set it does not want what would go past it.
+// proxyFunc tells the proxy for a URL. httpproxy takes an HTTPS_PROXY that it cannot read for none: then nothing is
+// fetched instead, for who set it does not want what would go past it.
 func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
 	if _, err := url.Parse(env.HTTPSProxy); err != nil {
 		if _, err := url.Parse("http://" + env.HTTPSProxy); err != nil {
@@ -151,9 +153,9 @@ func (f *HTTPFetcher) get(caller context.Context, domain dnsname.Name, at *progr
 
 var errTooLarge = fmt.Errorf("the policy is larger than %d bytes", maxPolicy)
 
-// transport serves one fetch. It speaks HTTP/1.1 only: one small GET needs no more, and there is less to attack. RoundTrip
-// follows no redirect and keeps no cookie and no cache. Its connections end with ctx; http.Transport would have let them
-// outlive the request, so what it gives as a context is not used.
+// transport serves one fetch. It speaks HTTP/1.1 only: one small GET needs no more, and there is less to attack.
+// RoundTrip follows no redirect and keeps no cookie and no cache. Its connections end with ctx; http.Transport would
+// have let them outlive the request, so what it gives as a context is not used.
 func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progress) *http.Transport {
 	dial, via := f.dialer.DialContext, " with "
 	if proxy != nil {
@@ -183,8 +185,8 @@ func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progres
 			MinVersion: tls.VersionTLS12, // RFC 8461 section 7.2
 			RootCAs:    f.cfg.Roots,
 			NextProtos: []string{"http/1.1"},
-			// A policy is public, so nobody gains by recording it for the day of quantum computers: no hybrid key exchange, which
-			// takes more time than all others together, and a ClientHello of two packets.
+			// A policy is public, so nobody gains by recording it for the day of quantum computers: no hybrid key
+			// exchange, which takes more time than all others together, and a ClientHello of two packets.
 			CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 		},
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -194,7 +196,8 @@ func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progres
 	}
 }
 
-// transferKind tells a bad certificate of the policy host from all else that can stop a transfer, a bad one of a proxy included.
+// transferKind tells a bad certificate of the policy host from all else that can stop a transfer, a bad one of a proxy
+// included.
 func transferKind(err error) FetchKind {
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) && !isProxyConnect(err) {
@@ -203,8 +206,8 @@ func transferKind(err error) FetchKind {
 	return FetchUnreachable
 }
 
-// stopped is the reason why ctx, or the caller's context that it comes from, ended; if neither has, err. When a context ends,
-// http.Transport says any of several things.
+// stopped is the reason why ctx, or the caller's context that it comes from, ended; if neither has, err. When a context
+// ends, http.Transport says any of several things.
 func stopped(caller, ctx context.Context, err error) error {
 	var cert *tls.CertificateVerificationError
 	switch {
@@ -224,7 +227,8 @@ func stopped(caller, ctx context.Context, err error) error {
 func checkHead(resp *http.Response) (FetchKind, error) {
 	switch {
 	case resp.StatusCode/100 == 3:
-		return FetchRefused, fmt.Errorf("HTTP status %d, not 200 (RFC 8461 section 3.3 forbids to follow redirects)", resp.StatusCode)
+		return FetchRefused, fmt.Errorf("HTTP status %d, not 200 (RFC 8461 section 3.3 forbids to follow redirects)",
+			resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
 		return FetchRefused, fmt.Errorf("HTTP status %d, not 200", resp.StatusCode)
 	}

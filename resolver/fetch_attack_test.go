@@ -37,8 +37,8 @@ func (c *faultyConn) Write(b []byte) (int, error) {
 	return n, io.ErrClosedPipe
 }
 
-// TestFetchHandshakeBroken: a policy host that stops, or resets the connection, after any number of bytes of the handshake: of
-// TLS 1.3, where it writes once, and of TLS 1.2, where it does so twice.
+// TestFetchHandshakeBroken: a policy host that stops, or resets the connection, after any number of bytes of the
+// handshake: of TLS 1.3, where it writes once, and of TLS 1.2, where it does so twice.
 func TestFetchHandshakeBroken(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
@@ -59,8 +59,8 @@ func TestFetchHandshakeBroken(t *testing.T) {
 			{"stops", drained, "not finished within 150ms"},
 			{"resets", reset, "TLS handshake with 127.0.0.1:"},
 		} {
-			// The server's part of these handshakes takes 600 bytes and more: 5 is within a record's header, 40 in the ServerHello, 90
-			// and 130 about its end, then come the certificate and the signature.
+			// The server's part of these handshakes takes 600 bytes and more: 5 is within a record's header, 40 in the
+			// ServerHello, 90 and 130 about its end, then come the certificate and the signature.
 			for _, bytes := range []int{0, 1, 5, 40, 90, 130, 400, 500, 560} {
 				t.Run(fmt.Sprintf("%s %s after %d bytes", tls.VersionName(version), c.how, bytes), func(t *testing.T) {
 					served := make(chan bool, 1)
@@ -87,11 +87,12 @@ func TestFetchHandshakeBroken(t *testing.T) {
 // frame is an HTTP/2 frame.
 func frame(kind, flags byte, stream uint32, payload string) string {
 	n := len(payload)
-	return string([]byte{byte(n >> 16), byte(n >> 8), byte(n), kind, flags, byte(stream >> 24), byte(stream >> 16), byte(stream >> 8), byte(stream)}) + payload
+	return string([]byte{byte(n >> 16), byte(n >> 8), byte(n), kind, flags, byte(stream >> 24), byte(stream >> 16),
+		byte(stream >> 8), byte(stream)}) + payload
 }
 
-// TestFetchSpeaksNoHTTP2: the policy host gets HTTP/1.1 (see TestFetchRequest), and what it says in HTTP/2 is junk: there are no
-// streams, no header compression and no settings to abuse.
+// TestFetchSpeaksNoHTTP2: the policy host gets HTTP/1.1 (see TestFetchRequest), and what it says in HTTP/2 is junk:
+// there are no streams, no header compression and no settings to abuse.
 func TestFetchSpeaksNoHTTP2(t *testing.T) {
 	noLeaks(t)
 	settings := frame(4, 0, 0, "")
@@ -102,10 +103,14 @@ func TestFetchSpeaksNoHTTP2(t *testing.T) {
 	}{
 		{"SETTINGS without end", forever("", settings), "HTTP exchange"},
 		{"PING without end", forever(settings, frame(6, 0, 0, "12345678")), "HTTP exchange"},
-		{"HEADERS, then CONTINUATION without end", forever(settings+frame(1, 0, 1, "\x88"), frame(9, 0, 1, strings.Repeat("\x00\x01a\x01b", 100))), "HTTP exchange"},
+		{"HEADERS, then CONTINUATION without end",
+			forever(settings+frame(1, 0, 1, "\x88"), frame(9, 0, 1, strings.Repeat("\x00\x01a\x01b", 100))),
+			"HTTP exchange"},
 		{"RST_STREAM without end", forever(settings, frame(3, 0, 1, "\x00\x00\x00\x08")), "HTTP exchange"},
-		{"a stream without end", forever(settings+frame(1, 4, 1, "\x88"), frame(0, 0, 1, strings.Repeat("x", 1000))), "HTTP exchange"},
-		{"an upgrade to it", once("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n" + settings), "HTTP status 101"},
+		{"a stream without end", forever(settings+frame(1, 4, 1, "\x88"), frame(0, 0, 1, strings.Repeat("x", 1000))),
+			"HTTP exchange"},
+		{"an upgrade to it", once("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n" +
+			settings), "HTTP status 101"},
 	} {
 		s := servePolicy(t, func(conn *tls.Conn) { c.serve(conn) })
 		f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
@@ -160,7 +165,8 @@ func TestFetchHeldOpen(t *testing.T) {
 	noLeaks(t)
 	for why, text := range map[string]string{
 		"by its length": goodHead + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(goodPolicy), goodPolicy),
-		"by its chunks": goodHead + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(goodPolicy), goodPolicy),
+		"by its chunks": goodHead +
+			fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(goodPolicy), goodPolicy),
 	} {
 		s := servePolicy(t, func(c *tls.Conn) {
 			_, _ = io.WriteString(c, text)
@@ -175,7 +181,8 @@ func TestFetchHeldOpen(t *testing.T) {
 func TestFetchRedirectsLeadNowhere(t *testing.T) {
 	noLeaks(t)
 	for _, to := range []string{
-		"http://169.254.169.254/latest/meta-data/", "https://127.0.0.1/", "https://[::1]/", "https://localhost/", "http://10.0.0.1/", "//192.168.0.1/",
+		"http://169.254.169.254/latest/meta-data/", "https://127.0.0.1/", "https://[::1]/", "https://localhost/",
+		"http://10.0.0.1/", "//192.168.0.1/",
 		"file:///etc/passwd", "/.well-known/mta-sts.txt", "https://" + policyHost + "/.well-known/mta-sts.txt",
 	} {
 		var gets atomic.Int32
@@ -195,19 +202,21 @@ func TestFetchRedirectsLeadNowhere(t *testing.T) {
 	}
 }
 
-// TestFetchRebindingBetweenFetches: a policy host that was public when its policy was fetched, and has a private address when it
-// is fetched again, is refused then.
+// TestFetchRebindingBetweenFetches: a policy host that was public when its policy was fetched, and has a private
+// address when it is fetched again, is refused then.
 func TestFetchRebindingBetweenFetches(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, respond(goodHead+"\r\n"+goodPolicy))
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()}) // fails the test on a connection to any address but publicIPv4
+	// fails the test on a connection to any address but publicIPv4
+	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
 	say := func(v4, v6 []string) {
 		f.dialer.dns = &addressDNS{t: t, host: policyHost, v4: said{addrs: v4}, v6: said{addrs: v6}}
 	}
 	p, err := f.Fetch(t.Context(), fetchDomain())
 	wantFetch(t, "public", p, err, 0, "")
 	for _, a := range []string{
-		"127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "192.0.2.1", "198.18.0.1",
+		"127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "192.0.2.1",
+		"198.18.0.1",
 		"224.0.0.1", "240.0.0.1", "255.255.255.255",
 	} {
 		say([]string{a}, nil)
@@ -215,7 +224,8 @@ func TestFetchRebindingBetweenFetches(t *testing.T) {
 		wantFetch(t, a, p, err, FetchUnreachable, "its address "+a+" is not public")
 	}
 	for _, a := range []string{
-		"::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::", "fe80::1", "fc00::1",
+		"::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "64:ff9b::7f00:1", "2002:7f00:1::",
+		"2002:a00:1::", "fe80::1", "fc00::1",
 		"ff02::1", "2001:db8::1", "2001::1", "100::1", "64:ff9b:1::1",
 	} {
 		say(nil, []string{a})

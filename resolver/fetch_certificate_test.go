@@ -15,8 +15,10 @@ func TestFetchCertificate(t *testing.T) {
 	noLeaks(t)
 	ca, stranger := newCA(t), newCA(t)
 	between := sign(t, &x509.Certificate{
-		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
 	}, ca)
 	named := func(names ...string) tls.Certificate { return sign(t, leaf(t, names...), ca).chain() }
 	changed := func(ca *testCA, change func(*x509.Certificate)) tls.Certificate {
@@ -35,13 +37,17 @@ func TestFetchCertificate(t *testing.T) {
 		{"one of several names", named("www.example.test", policyHost), 0, ""},
 		{"a wildcard as the whole left-most label", named("*.example.test"), 0, ""},
 		{"a chain with its intermediate", sign(t, leaf(t, policyHost), between).chain(between), 0, ""},
-		{"a wildcard as a part of a label", named("mta-*.example.test"), FetchCertificate, "mta-*.example.test, not mta-sts.example.test"},
+		{"a wildcard as a part of a label", named("mta-*.example.test"), FetchCertificate,
+			"mta-*.example.test, not mta-sts.example.test"},
 		{"a wildcard never covers two labels", named("*.test"), FetchCertificate, "*.test, not"},
 		{"a wildcard in another label", named("mta-sts.*.test"), FetchCertificate, "mta-sts.*.test, not"},
 		{"a wildcard alone", named("*"), FetchCertificate, "not"},
-		{"the policy domain itself", named("example.test"), FetchCertificate, "valid for example.test, not mta-sts.example.test"},
+		{"the policy domain itself", named("example.test"), FetchCertificate,
+			"valid for example.test, not mta-sts.example.test"},
 		{"a longer name", named("www.mta-sts.example.test"), FetchCertificate, "not mta-sts.example.test"},
-		{"more names than any log wants", named(strings.Fields(strings.Repeat(strings.Repeat("x", 60)+".example.test ", 90))...), FetchCertificate, "…"},
+		{"more names than any log wants",
+			named(strings.Fields(strings.Repeat(strings.Repeat("x", 60)+".example.test ", 90))...), FetchCertificate,
+			"…"},
 		{"the common name counts nothing", changed(ca, func(c *x509.Certificate) {
 			c.DNSNames, c.Subject = nil, pkix.Name{CommonName: policyHost}
 		}), FetchCertificate, "Common Name"},
@@ -51,12 +57,17 @@ func TestFetchCertificate(t *testing.T) {
 		{"the address that was connected to", changed(ca, func(c *x509.Certificate) {
 			c.DNSNames, c.IPAddresses = nil, []net.IP{net.ParseIP(publicIPv4), net.ParseIP("127.0.0.1")}
 		}), FetchCertificate, "not valid for any names"},
-		{"expired", changed(ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), FetchCertificate, "expired"},
-		{"not valid yet", changed(ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), FetchCertificate, "not yet valid"},
+		{"expired", changed(ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
+			FetchCertificate, "expired"},
+		{"not valid yet", changed(ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }),
+			FetchCertificate, "not yet valid"},
 		{"self-signed", changed(nil, func(*x509.Certificate) {}), FetchCertificate, "unknown authority"},
-		{"of a CA that is not trusted", changed(stranger, func(*x509.Certificate) {}), FetchCertificate, "unknown authority"},
-		{"a chain without its intermediate", sign(t, leaf(t, policyHost), between).chain(), FetchCertificate, "unknown authority"},
-		{"for clients only", changed(ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }),
+		{"of a CA that is not trusted", changed(stranger, func(*x509.Certificate) {}), FetchCertificate,
+			"unknown authority"},
+		{"a chain without its intermediate", sign(t, leaf(t, policyHost), between).chain(), FetchCertificate,
+			"unknown authority"},
+		{"for clients only", changed(ca,
+			func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }),
 			FetchCertificate, "incompatible key usage"},
 	} {
 		t.Run(c.why, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 )
 
 // errCutOff: what came may be less than what was sent. TLS ends with a close_notify; an end without one can be made by
-// anyone on the way, so that a response which only the end of the connection delimits is not complete without it (RFC 9112
-// section 9.8). Go's TLS is more lenient.
+// anyone on the way, so that a response which only the end of the connection delimits is not complete without it (RFC
+// 9112 section 9.8). Go's TLS is more lenient.
 var errCutOff = errors.New("the other side closed the connection without a TLS close_notify")
 
 // fetchConn is the connection below TLS, for one fetch.
@@ -20,8 +20,9 @@ type fetchConn struct {
 	fetch context.Context
 }
 
-// hold closes c when the fetch's context ends, whatever is going on in it then. Without that, a policy host that makes TLS write
-// (by key updates) and does not read would block http.Transport in closing the connection, and so the fetch, for ever.
+// hold closes c when the fetch's context ends, whatever is going on in it then. Without that, a policy host that makes
+// TLS write (by key updates) and does not read would block http.Transport in closing the connection, and so the fetch,
+// for ever.
 func hold(fetch context.Context, c net.Conn) net.Conn {
 	held := fetchConn{c, fetch}
 	context.AfterFunc(fetch, func() { held.Close() })
@@ -37,8 +38,8 @@ func (c fetchConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn. When the time is up it resets the connection: else the kernel would go on for minutes trying
-// to send what is still unsent.
+// Close implements net.Conn. When the time is up it resets the connection: else the kernel would go on for minutes
+// trying to send what is still unsent.
 func (c fetchConn) Close() error {
 	if cause := context.Cause(c.fetch); cause != nil && cause != context.Canceled {
 		if l, ok := c.Conn.(interface{ SetLinger(seconds int) error }); ok {

@@ -5,9 +5,9 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestFetchRealDNS: the fetch on real packets, from the question for an address to the policy.
@@ -30,12 +30,17 @@ func TestFetchRealDNS(t *testing.T) {
 		text string
 	}{
 		{"an IPv4 address, AAAA denied", "mta-sts.example.test. A 5.0.0.1", dnstest.Answer, dnstest.Answer, 0, ""},
-		{"a name server that never answers AAAA", "mta-sts.example.test. A 5.0.0.1", dnstest.Drop, dnstest.Answer, 0, ""},
+		{"a name server that never answers AAAA", "mta-sts.example.test. A 5.0.0.1", dnstest.Drop, dnstest.Answer, 0,
+			""},
 		{"one that fails AAAA", "mta-sts.example.test. A 5.0.0.1", dnstest.ServFail, dnstest.Answer, 0, ""},
-		{"a CNAME, as hosters of policies have it", "mta-sts.example.test. CNAME sts.hoster.test.\nsts.hoster.test. A 5.0.0.1", dnstest.Answer, dnstest.Answer, 0, ""},
-		{"a CNAME into the administrator's network", "mta-sts.example.test. CNAME localhost.\nlocalhost. A 127.0.0.1", dnstest.Answer, dnstest.Answer,
+		{"a CNAME, as hosters of policies have it",
+			"mta-sts.example.test. CNAME sts.hoster.test.\nsts.hoster.test. A 5.0.0.1", dnstest.Answer, dnstest.Answer,
+			0, ""},
+		{"a CNAME into the administrator's network", "mta-sts.example.test. CNAME localhost.\nlocalhost. A 127.0.0.1",
+			dnstest.Answer, dnstest.Answer,
 			FetchUnreachable, "127.0.0.1 is not public"},
-		{"a name that does not exist", "", dnstest.Answer, dnstest.Answer, FetchUnreachable, "mta-sts.example.test: no address in the DNS"},
+		{"a name that does not exist", "", dnstest.Answer, dnstest.Answer, FetchUnreachable,
+			"mta-sts.example.test: no address in the DNS"},
 		{"SERVFAIL", "", dnstest.ServFail, dnstest.ServFail, FetchUnreachable, "SERVFAIL from " + server.Addr()},
 	} {
 		server.SetZone(c.zone)

@@ -28,7 +28,8 @@ func (k FetchKind) String() string {
 	if k == 0 || k >= fetchKindCount {
 		return "invalid_kind"
 	}
-	return [...]string{"", "unreachable", "certificate", "status", "media_type", "too_large", "invalid_policy", "host_fault"}[k]
+	return [...]string{"", "unreachable", "certificate", "status", "media_type", "too_large", "invalid_policy",
+		"host_fault"}[k]
 }
 
 // FetchError: a policy was not to be had. A live policy that is remembered still binds; without one the mail goes as if
@@ -36,12 +37,13 @@ func (k FetchKind) String() string {
 type FetchError struct {
 	Domain dnsname.Name
 	Kind   FetchKind
-	Err    error  // no address in its text but for FetchUnreachable; it may be long and hold what a stranger sent: show Error's
-	at     string // where it happened, "TLS handshake with 192.0.2.1:443"; "" if that says nothing
+	// no address in its text but for FetchUnreachable; it may be long and hold what a stranger sent: show Error's
+	Err error
+	at  string // where it happened, "TLS handshake with 192.0.2.1:443"; "" if that says nothing
 }
 
-// Error implements error. The text is one line of printable characters, cut to a bounded length: what the policy host sent
-// (a status line, the names in a certificate) may be in it.
+// Error implements error. The text is one line of printable characters, cut to a bounded length: what the policy host
+// sent (a status line, the names in a certificate) may be in it.
 func (e *FetchError) Error() string {
 	what := e.Err.Error()
 	if e.at != "" {

@@ -39,8 +39,8 @@ func once(text string) func(*tls.Conn) int {
 	}
 }
 
-// TestFetchHostile: policy hosts that break HTTP. Each has all the time it wants, so that it is the limits of size and the grammar
-// that end the fetch.
+// TestFetchHostile: policy hosts that break HTTP. Each has all the time it wants, so that it is the limits of size and
+// the grammar that end the fetch.
 func TestFetchHostile(t *testing.T) {
 	noLeaks(t)
 	chunked := goodHead + "Transfer-Encoding: chunked\r\n\r\n"
@@ -54,37 +54,54 @@ func TestFetchHostile(t *testing.T) {
 		kind  FetchKind
 		text  string
 	}{
-		{"endless header lines", forever("HTTP/1.1 200 OK\r\n", "X-Filler: 0123456789\r\n"), FetchUnreachable, "headers exceeded 32768 bytes"},
-		{"an endless header line", forever("HTTP/1.1 200 OK\r\nX-Filler: ", "0123456789"), FetchUnreachable, "headers exceeded 32768 bytes"},
+		{"endless header lines", forever("HTTP/1.1 200 OK\r\n", "X-Filler: 0123456789\r\n"), FetchUnreachable,
+			"headers exceeded 32768 bytes"},
+		{"an endless header line", forever("HTTP/1.1 200 OK\r\nX-Filler: ", "0123456789"), FetchUnreachable,
+			"headers exceeded 32768 bytes"},
 		{"an endless status line", forever("HTTP/1.1 200 ", "OK"), FetchUnreachable, "headers exceeded 32768 bytes"},
-		{"endless 103s", forever("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), FetchUnreachable, "headers exceeded 32768 bytes"},
+		{"endless 103s", forever("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), FetchUnreachable,
+			"headers exceeded 32768 bytes"},
 		{"an endless body", forever(goodHead+"\r\n"+goodPolicy, "\n"), FetchTooLarge, "larger than 65536"},
-		{"an endless body that claims a length", forever(goodHead+"Content-Length: 9223372036854775807\r\n\r\n", "\n"), FetchTooLarge, "larger than 65536"},
+		{"an endless body that claims a length", forever(goodHead+"Content-Length: 9223372036854775807\r\n\r\n", "\n"),
+			FetchTooLarge, "larger than 65536"},
 		{"a length too great, and then nothing: no need to wait for it", func(c *tls.Conn) int {
 			n, _ := io.WriteString(c, goodHead+"Content-Length: 65537\r\n\r\n"+goodPolicy)
 			drained(c)
 			return n
 		}, FetchTooLarge, "larger than 65536"},
 		{"endless tiny chunks", forever(chunked, "1\r\n\n\r\n"), FetchTooLarge, "larger than 65536"},
-		{"endless tiny chunks with extensions", forever(chunked, "1;"+strings.Repeat("x", 100)+"\r\n\n\r\n"), FetchUnreachable, "too much non-data"},
-		{"endless large chunks", forever(chunked, "4000\r\n"+strings.Repeat("\n", 0x4000)+"\r\n"), FetchTooLarge, "larger than 65536"},
+		{"endless tiny chunks with extensions", forever(chunked, "1;"+strings.Repeat("x", 100)+"\r\n\n\r\n"),
+			FetchUnreachable, "too much non-data"},
+		{"endless large chunks", forever(chunked, "4000\r\n"+strings.Repeat("\n", 0x4000)+"\r\n"), FetchTooLarge,
+			"larger than 65536"},
 		{"an endless chunk extension", forever(chunked+"1;", "x"), FetchUnreachable, "line too long"},
-		{"endless trailers", forever(chunked+"1\r\n\n\r\n0\r\n", "X-Filler: 0123456789\r\n"), FetchUnreachable, "trailer"},
-		{"a chunk of more bytes than there are numbers", once(chunked + "fffffffffffffffff\r\n"), FetchUnreachable, "HTTP exchange"},
+		{"endless trailers", forever(chunked+"1\r\n\n\r\n0\r\n", "X-Filler: 0123456789\r\n"), FetchUnreachable,
+			"trailer"},
+		{"a chunk of more bytes than there are numbers", once(chunked + "fffffffffffffffff\r\n"), FetchUnreachable,
+			"HTTP exchange"},
 		{"endless junk", forever("", "\x00\xff\x1b[2J"), FetchUnreachable, "exceeded 32768 bytes"},
 		{"HTTP/0.9", once(goodPolicy), FetchUnreachable, "malformed HTTP"},
-		{"a long junk line", once(strings.Repeat("\x1b[2J\u202e", 4000) + "\r\n\r\n"), FetchUnreachable, "malformed HTTP"},
+		{"a long junk line", once(strings.Repeat("\x1b[2J\u202e", 4000) + "\r\n\r\n"), FetchUnreachable,
+			"malformed HTTP"},
 		{"SMTP", once("220 mail.example.test ESMTP\r\n"), FetchUnreachable, "malformed HTTP"},
 		{"a status that is no number", once("HTTP/1.1 2OO OK\r\n\r\n"), FetchUnreachable, "malformed HTTP"},
-		{"a change of protocol", once("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), FetchRefused, "HTTP status 101"},
-		{"a negative length", once(goodHead + "Content-Length: -1\r\n\r\n" + goodPolicy), FetchUnreachable, "Content-Length"},
-		{"two lengths", once(goodHead + "Content-Length: 5\r\nContent-Length: 71\r\n\r\n" + goodPolicy), FetchUnreachable, "Content-Length"},
-		{"a transfer coding that nobody asked for", once(goodHead + "Transfer-Encoding: gzip\r\n\r\n" + goodPolicy), FetchUnreachable, "transfer encoding"},
-		{"less than its length", once(goodHead + "Content-Length: 72\r\n\r\n" + goodPolicy), FetchUnreachable, "unexpected EOF"},
-		{"more than its length: the rest is no part of it", once(goodHead + length + goodPolicy + "mode: none\r\n"), 0, ""},
-		{"chunks without their end", once(chunked + "47\r\n" + goodPolicy + "\r\n"), FetchUnreachable, "unexpected EOF"},
+		{"a change of protocol", once("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"),
+			FetchRefused, "HTTP status 101"},
+		{"a negative length", once(goodHead + "Content-Length: -1\r\n\r\n" + goodPolicy), FetchUnreachable,
+			"Content-Length"},
+		{"two lengths", once(goodHead + "Content-Length: 5\r\nContent-Length: 71\r\n\r\n" + goodPolicy),
+			FetchUnreachable, "Content-Length"},
+		{"a transfer coding that nobody asked for", once(goodHead + "Transfer-Encoding: gzip\r\n\r\n" + goodPolicy),
+			FetchUnreachable, "transfer encoding"},
+		{"less than its length", once(goodHead + "Content-Length: 72\r\n\r\n" + goodPolicy), FetchUnreachable,
+			"unexpected EOF"},
+		{"more than its length: the rest is no part of it", once(goodHead + length + goodPolicy + "mode: none\r\n"), 0,
+			""},
+		{"chunks without their end", once(chunked + "47\r\n" + goodPolicy + "\r\n"), FetchUnreachable,
+			"unexpected EOF"},
 		{"HTTP/1.0, ended by TLS", once("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + goodPolicy), 0, ""},
-		{"the same cut off by anyone on the way (RFC 9112 section 9.8)", cutOff("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + goodPolicy),
+		{"the same cut off by anyone on the way (RFC 9112 section 9.8)",
+			cutOff("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + goodPolicy),
 			FetchUnreachable, errCutOff.Error()},
 		{"complete by its length, then cut off", cutOff(goodHead + length + goodPolicy), 0, ""},
 		{"complete by its chunks, then cut off", cutOff(chunked + "47\r\n" + goodPolicy + "\r\n0\r\n\r\n"), 0, ""},

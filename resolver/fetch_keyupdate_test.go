@@ -92,8 +92,8 @@ func (w *tls13Writer) keyUpdate() []byte {
 	return r
 }
 
-// TestFetchKeyUpdates: a policy host that asks for key updates without end and reads none of the answers makes the fetcher's own
-// writes block, in the midst of reading. That must not outlast the fetch.
+// TestFetchKeyUpdates: a policy host that asks for key updates without end and reads none of the answers makes the
+// fetcher's own writes block, in the midst of reading. That must not outlast the fetch.
 func TestFetchKeyUpdates(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
@@ -105,7 +105,8 @@ func TestFetchKeyUpdates(t *testing.T) {
 		}
 		var keyLog bytes.Buffer
 		overTLS(&tls.Config{
-			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, KeyLogWriter: &keyLog,
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
+			KeyLogWriter: &keyLog,
 		}, func(c *tls.Conn) {
 			if suite := c.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
 				t.Errorf("cipher suite %s is not provided for by this test", tls.CipherSuiteName(suite))
@@ -156,7 +157,8 @@ func TestFetchOneKeyUpdate(t *testing.T) {
 	p := listen(t, func(raw net.Conn) {
 		var keyLog bytes.Buffer
 		overTLS(&tls.Config{
-			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, KeyLogWriter: &keyLog,
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
+			KeyLogWriter: &keyLog,
 		}, func(*tls.Conn) {
 			w := newTLS13Writer(t, keyLog.String())
 			if w == nil {

@@ -27,7 +27,8 @@ func dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
-		if none := probe(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1)); fault.Of(none) == fault.Exhausted {
+		if none := probe(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1)); fault.Of(
+			none) == fault.Exhausted {
 			err = fmt.Errorf("%w: %w", err, none)
 		}
 	}

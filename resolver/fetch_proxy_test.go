@@ -16,7 +16,9 @@ import (
 // setProxy sets the environment that a fetcher reads; "" unsets.
 func setProxy(t *testing.T, https, no string) {
 	t.Helper()
-	for name, value := range map[string]string{"HTTPS_PROXY": https, "https_proxy": "", "NO_PROXY": no, "no_proxy": "", "HTTP_PROXY": "http://192.0.2.1:1", "http_proxy": ""} {
+	for name, value := range map[string]string{
+		"HTTPS_PROXY": https, "https_proxy": "", "NO_PROXY": no, "no_proxy": "", "HTTP_PROXY": "http://192.0.2.1:1",
+		"http_proxy": ""} {
 		t.Setenv(name, value)
 	}
 }
@@ -54,7 +56,8 @@ func proxyFetcher(t *testing.T, cfg FetchConfig) *HTTPFetcher {
 	return f
 }
 
-// TestFetchThroughProxy: HTTPS_PROXY is honoured, on a private address and with a password; TLS is with the policy host.
+// TestFetchThroughProxy: HTTPS_PROXY is honoured, on a private address and with a password; TLS is with the policy
+// host.
 func TestFetchThroughProxy(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, respond(goodHead+"\r\n"+goodPolicy))
@@ -67,7 +70,8 @@ func TestFetchThroughProxy(t *testing.T) {
 	if !strings.HasPrefix(head, "CONNECT mta-sts.example.test:443 HTTP/1.1\r\n") {
 		t.Errorf("the proxy was asked:\n%s", head)
 	}
-	if !strings.Contains(head, "Proxy-Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("user:secret"))+"\r\n") {
+	if !strings.Contains(head,
+		"Proxy-Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("user:secret"))+"\r\n") {
 		t.Errorf("the proxy was not given the password:\n%s", head)
 	}
 }
@@ -79,14 +83,16 @@ func TestFetchPastProxy(t *testing.T) {
 	proxy := listen(t, func(net.Conn) { t.Error("the proxy was used") })
 	for _, no := range []string{"*", "example.test", ".example.test", policyHost} {
 		setProxy(t, "http://"+proxy.Addr().String(), no)
-		f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}}, FetchConfig{Roots: s.ca.pool()})
+		f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}},
+			FetchConfig{Roots: s.ca.pool()})
 		f.dialer.connect = newTestFetcher(t, s, FetchConfig{}).dialer.connect
 		p, err := f.Fetch(t.Context(), fetchDomain())
 		wantFetch(t, "NO_PROXY="+no, p, err, 0, "")
 	}
 }
 
-// TestFetchBadProxy: what goes wrong with a proxy is no fault of the policy host's certificate, and takes no longer than a fetch may.
+// TestFetchBadProxy: what goes wrong with a proxy is no fault of the policy host's certificate, and takes no longer
+// than a fetch may.
 func TestFetchBadProxy(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
@@ -107,28 +113,38 @@ func TestFetchBadProxy(t *testing.T) {
 		kind  FetchKind
 		text  string
 	}{
-		{"it refuses", answer("HTTP/1.1 403 \x1b[2J\r\n\r\n"), "http://%s", FetchHost, "the proxy (HTTPS_PROXY) refuses to connect: HTTP status 403"},
-		{"it wants a password", answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"), "http://%s", FetchHost, "HTTP status 407"},
-		{"it cannot reach the policy host", answer("HTTP/1.1 502 x\r\n\r\n"), "http://%s", FetchUnreachable, "could not connect: HTTP status 502"},
-		{"it redirects", answer("HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n"), "http://%s", FetchHost, "HTTP status 302"},
-		{"it talks nonsense", answer("220 mail.example.test ESMTP\r\n"), "http://%s", FetchHost, "through the proxy 127.0.0.1:"},
+		{"it refuses", answer("HTTP/1.1 403 \x1b[2J\r\n\r\n"), "http://%s", FetchHost,
+			"the proxy (HTTPS_PROXY) refuses to connect: HTTP status 403"},
+		{"it wants a password", answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"), "http://%s", FetchHost,
+			"HTTP status 407"},
+		{"it cannot reach the policy host", answer("HTTP/1.1 502 x\r\n\r\n"), "http://%s", FetchUnreachable,
+			"could not connect: HTTP status 502"},
+		{"it redirects", answer("HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n"), "http://%s", FetchHost,
+			"HTTP status 302"},
+		{"it talks nonsense", answer("220 mail.example.test ESMTP\r\n"), "http://%s", FetchHost,
+			"through the proxy 127.0.0.1:"},
 		{"it says nothing", unasked, "http://%s", FetchHost, "connect through the proxy 127.0.0.1:"},
-		{"it hangs up", func(c net.Conn) { _, _ = readRequest(c) }, "http://%s", FetchHost, "connect through the proxy 127.0.0.1:"},
+		{"it hangs up", func(c net.Conn) { _, _ = readRequest(c) }, "http://%s", FetchHost,
+			"connect through the proxy 127.0.0.1:"},
 		{"it says nothing, as SOCKS", unasked, "socks5://%s", FetchUnreachable, "not finished within 500ms"},
 		{"its head never ends", func(c net.Conn) {
 			for _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n"); err == nil; {
 				_, err = c.Write([]byte(strings.Repeat("X-Filler: 0123456789\r\n", 100)))
 			}
 		}, "http://%s", FetchHost, "through the proxy 127.0.0.1:"},
-		{"its own certificate is bad", overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, func(*tls.Conn) {}), "https://%s",
+		{"its own certificate is bad", overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, func(*tls.Conn) {}),
+			"https://%s",
 			FetchHost, "proxyconnect"},
-		{"the policy host's certificate is bad", tunnel(t, strange, make(chan string, 1)), "http://%s", FetchCertificate, "unknown authority"},
-		{"its address is no URL", unasked, "http://user:secret@%s:%%zz", FetchHost, "the value of HTTPS_PROXY is no URL"},
+		{"the policy host's certificate is bad", tunnel(t, strange, make(chan string, 1)), "http://%s",
+			FetchCertificate, "unknown authority"},
+		{"its address is no URL", unasked, "http://user:secret@%s:%%zz", FetchHost,
+			"the value of HTTPS_PROXY is no URL"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			p := listen(t, c.serve)
 			setProxy(t, fmt.Sprintf(c.url, p.Addr()), "")
-			policy, err := proxyFetcher(t, FetchConfig{Roots: ca.pool(), Timeout: 500 * ms}).Fetch(t.Context(), fetchDomain())
+			policy, err := proxyFetcher(t, FetchConfig{Roots: ca.pool(), Timeout: 500 * ms}).Fetch(t.Context(),
+				fetchDomain())
 			wantFetch(t, c.why, policy, err, c.kind, c.text)
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("%s: the password is in the error: %v", c.why, err)

@@ -81,7 +81,8 @@ func slowPeers(cert tls.Certificate) []slowPeer {
 		{"a TLS handshake byte by byte", "TLS handshake with 127.0.0.1:", func(c net.Conn, there func()) {
 			drip(c, "\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03"+string(make([]byte, 0x3ff0)), there)
 		}},
-		{"no response", "HTTP exchange with 127.0.0.1:", after(func(c *tls.Conn, there func()) { there(); drained(c) })},
+		{"no response", "HTTP exchange with 127.0.0.1:",
+			after(func(c *tls.Conn, there func()) { there(); drained(c) })},
 		{"a head byte by byte", "HTTP exchange with 127.0.0.1:", after(func(c *tls.Conn, there func()) {
 			drip(c, "HTTP/1.1 200 OK\r\nX-Filler: "+string(make([]byte, 30000)), there)
 		})},
@@ -160,7 +161,8 @@ func TestFetchCancelled(t *testing.T) {
 					cancel(reason)
 				})
 			})
-			policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: testkit.Hang}).Fetch(ctx, fetchDomain())
+			policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: testkit.Hang}).Fetch(ctx,
+				fetchDomain())
 			if at.Load() == nil {
 				t.Fatalf("%s: the fetch has not got there: %v", c.why, err)
 			}
@@ -190,7 +192,8 @@ func TestFetchTimeoutBeforeConnection(t *testing.T) {
 		{"the DNS hangs", said{after: never}},
 		{"the connection hangs", said{addrs: []string{publicIPv4}}},
 	} {
-		f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost, v4: c.dns, v6: said{after: never}}, FetchConfig{Roots: ca.pool(), Timeout: 150 * ms})
+		f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost, v4: c.dns, v6: said{after: never}},
+			FetchConfig{Roots: ca.pool(), Timeout: 150 * ms})
 		f.proxy = newTestFetcher(t, nil, FetchConfig{}).proxy
 		f.dialer.connect = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
 			<-ctx.Done()

@@ -53,7 +53,8 @@ func TestFetchRequest(t *testing.T) {
 			t.Errorf("policy %+v", p)
 		}
 		r := <-requests
-		if r.Method != "GET" || r.Host != policyHost || r.RequestURI != "/.well-known/mta-sts.txt" || r.Proto != "HTTP/1.1" {
+		if r.Method != "GET" || r.Host != policyHost || r.RequestURI != "/.well-known/mta-sts.txt" ||
+			r.Proto != "HTTP/1.1" {
 			t.Errorf("request %s %s %s to %s", r.Method, r.RequestURI, r.Proto, r.Host)
 		}
 		if !r.Close {
@@ -62,7 +63,8 @@ func TestFetchRequest(t *testing.T) {
 		if r.UserAgent() != "stsmapd/test" {
 			t.Errorf("User-Agent %q", r.UserAgent())
 		}
-		for _, name := range []string{"Cookie", "If-None-Match", "If-Modified-Since", "Accept-Encoding", "Authorization", "Range"} {
+		for _, name := range []string{
+			"Cookie", "If-None-Match", "If-Modified-Since", "Accept-Encoding", "Authorization", "Range"} {
 			if v, sent := r.Header[name]; sent {
 				t.Errorf("%s: %q was sent, though no cookie, cache or compression is wanted", name, v)
 			}
@@ -92,11 +94,15 @@ func TestFetchHead(t *testing.T) {
 		{"200", 200, plain, 0, ""},
 		{"201 is no 200", 201, plain, FetchRefused, "HTTP status 201, not 200"},
 		{"206 is a part", 206, plain, FetchRefused, "HTTP status 206"},
-		{"a redirect must not be followed", 301, headers{"Content-Type": "text/plain", "Location": "/.well-known/mta-sts.txt?"}, FetchRefused, "redirects"},
-		{"a temporary one neither", 307, headers{"Content-Type": "text/plain", "Location": "https://" + policyHost + "/x"}, FetchRefused, "HTTP status 307"},
+		{"a redirect must not be followed", 301,
+			headers{"Content-Type": "text/plain", "Location": "/.well-known/mta-sts.txt?"}, FetchRefused, "redirects"},
+		{"a temporary one neither", 307,
+			headers{"Content-Type": "text/plain", "Location": "https://" + policyHost + "/x"}, FetchRefused,
+			"HTTP status 307"},
 		{"300 has a body but is no 200", 300, plain, FetchRefused, "HTTP status 300"},
 		{"404", 404, plain, FetchRefused, "HTTP status 404, not 200"},
-		{"401: no password is known", 401, headers{"Content-Type": "text/plain", "Www-Authenticate": "Basic"}, FetchRefused, "HTTP status 401"},
+		{"401: no password is known", 401, headers{"Content-Type": "text/plain", "Www-Authenticate": "Basic"},
+			FetchRefused, "HTTP status 401"},
 		{"503", 503, headers{"Content-Type": "text/plain", "Retry-After": "1"}, FetchRefused, "HTTP status 503"},
 		{"a status that nobody has defined", 999, plain, FetchRefused, "HTTP status 999"},
 
@@ -105,14 +111,18 @@ func TestFetchHead(t *testing.T) {
 		{"with a parameter without a value", 200, headers{"Content-Type": "text/plain; charset"}, 0, ""},
 		{"with a parameter twice", 200, headers{"Content-Type": "text/plain; charset=utf-8; charset=utf-8"}, 0, ""},
 		{"with an empty parameter", 200, headers{"Content-Type": "text/plain ;"}, 0, ""},
-		{"HTML, as for every file that is missing", 200, headers{"Content-Type": "text/html"}, FetchMediaType, `media type "text/html", not text/plain`},
+		{"HTML, as for every file that is missing", 200, headers{"Content-Type": "text/html"}, FetchMediaType,
+			`media type "text/html", not text/plain`},
 		{"no media type", 200, headers{"Content-Type": ""}, FetchMediaType, `media type ""`},
 		{"a longer word", 200, headers{"Content-Type": "text/plainer"}, FetchMediaType, "text/plainer"},
 		{"two types", 200, headers{"Content-Type": "text/plain, text/html"}, FetchMediaType, "not text/plain"},
-		{"a type that would spoil a log", 200, headers{"Content-Type": strings.Repeat("text/\u202e", 1000)}, FetchMediaType, `media type "text`},
+		{"a type that would spoil a log", 200, headers{"Content-Type": strings.Repeat("text/\u202e", 1000)},
+			FetchMediaType, `media type "text`},
 
-		{"encoded though nobody asked", 200, headers{"Content-Type": "text/plain", "Content-Encoding": "gzip"}, FetchMediaType, `content encoding "gzip"`},
-		{"not encoded, in so many words", 200, headers{"Content-Type": "text/plain", "Content-Encoding": "Identity"}, 0, ""},
+		{"encoded though nobody asked", 200, headers{"Content-Type": "text/plain", "Content-Encoding": "gzip"},
+			FetchMediaType, `content encoding "gzip"`},
+		{"not encoded, in so many words", 200, headers{"Content-Type": "text/plain", "Content-Encoding": "Identity"}, 0,
+			""},
 	} {
 		var gets atomic.Int32
 		s := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -129,8 +139,10 @@ func TestFetchHead(t *testing.T) {
 		p, err := fetchFrom(t, s)
 		wantFetch(t, c.why, p, err, c.kind, c.text)
 		var failed *FetchError
-		if errors.As(err, &failed) && (!strings.Contains(err.Error(), "127.0.0.1:") || strings.Contains(failed.Err.Error(), "127.0.0.1")) {
-			t.Errorf("%s: error %q should tell the address, its cause %q should not: reports to the domain's owner are alike then", c.why, err, failed.Err)
+		if errors.As(err, &failed) &&
+			(!strings.Contains(err.Error(), "127.0.0.1:") || strings.Contains(failed.Err.Error(), "127.0.0.1")) {
+			t.Errorf("%s: error %q should tell the address, its cause %q should not: reports to the domain's owner "+
+				"are alike then", c.why, err, failed.Err)
 		}
 		if gets.Load() != 1 {
 			t.Errorf("%s: %d requests", c.why, gets.Load())
@@ -155,7 +167,8 @@ func TestFetchBody(t *testing.T) {
 		text string
 	}{
 		{"as large as may be", full, 0, ""},
-		{"a byte more is an error, though the rest alone would do", full + "\n", FetchTooLarge, "the policy is larger than 65536 bytes"},
+		{"a byte more is an error, though the rest alone would do", full + "\n", FetchTooLarge,
+			"the policy is larger than 65536 bytes"},
 		{"much more", strings.Repeat(full, 100), FetchTooLarge, "the policy is larger than 65536 bytes"},
 		{"empty", "", FetchInvalid, ""},
 		{"an error page under status 200", "<html>not found</html>", FetchInvalid, "line 1: "},
@@ -197,7 +210,8 @@ func TestFetchUnreachable(t *testing.T) {
 		{"connection refused", said{addrs: []string{publicIPv4}}, "connect: " + policyHost + ": dial tcp 127.0.0.1:"},
 		{"no address", said{}, policyHost + ": no address in the DNS"},
 		{"the DNS fails", said{err: "SERVFAIL from 192.0.2.53:53"}, "SERVFAIL from 192.0.2.53:53"},
-		{"a loopback address", said{addrs: []string{"127.0.0.1"}}, "127.0.0.1 is not public: refused, unless fetch.allow_private_addresses is set"},
+		{"a loopback address", said{addrs: []string{"127.0.0.1"}},
+			"127.0.0.1 is not public: refused, unless fetch.allow_private_addresses is set"},
 	} {
 		f := newTestFetcher(t, closed, FetchConfig{Roots: ca.pool()})
 		f.dialer.dns = &addressDNS{t: t, host: policyHost, v4: c.dns}
@@ -236,7 +250,8 @@ func TestFetchNames(t *testing.T) {
 	for k := range fetchKindCount + 1 {
 		words[k.String()] = true
 	}
-	if len(words) != int(fetchKindCount) || FetchKind(0).String() != "invalid_kind" || fetchKindCount.String() != "invalid_kind" {
+	if len(words) != int(fetchKindCount) || FetchKind(0).String() != "invalid_kind" ||
+		fetchKindCount.String() != "invalid_kind" {
 		t.Errorf("words of the kinds: %v", words)
 	}
 }
@@ -257,8 +272,10 @@ func TestFetchErrorText(t *testing.T) {
 		}
 	}
 	cause := errors.New("cause")
-	err := error(&FetchError{Domain: fetchDomain(), Kind: FetchUnreachable, Err: causes{errors.New("other"), cause}, at: "connect"})
-	if !errors.Is(err, cause) || err.Error() != "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: connect: other; cause" {
+	err := error(&FetchError{
+		Domain: fetchDomain(), Kind: FetchUnreachable, Err: causes{errors.New("other"), cause}, at: "connect"})
+	if !errors.Is(err, cause) ||
+		err.Error() != "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: connect: other; cause" {
 		t.Errorf("%q, wraps its cause: %v", err, errors.Is(err, cause))
 	}
 }

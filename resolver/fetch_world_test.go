@@ -21,9 +21,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 const (
@@ -47,8 +47,10 @@ type testCA struct {
 func newCA(t testing.TB) *testCA {
 	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "test CA " + serial(t).String()}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "test CA " + serial(t).String()}, IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
 	}
 	return sign(t, template, nil)
 }
@@ -222,8 +224,8 @@ func (o *openConns) wantClosed(t testing.TB) {
 	}
 }
 
-// newTestFetcher makes a fetcher without a proxy for which the policy host has the address publicIPv4, port 443 of which is p.
-// It fails the test if a connection is left open.
+// newTestFetcher makes a fetcher without a proxy for which the policy host has the address publicIPv4, port 443 of
+// which is p. It fails the test if a connection is left open.
 func newTestFetcher(t testing.TB, p net.Listener, cfg FetchConfig) *HTTPFetcher {
 	t.Helper()
 	dns := &addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}}
@@ -271,7 +273,8 @@ func wantFetch(t testing.TB, why string, p mtasts.Policy, err error, kind FetchK
 	if failed.Kind != kind || failed.Domain != fetchDomain() {
 		t.Errorf("%s: kind %v, domain %v, want %v: %v", why, failed.Kind, failed.Domain, kind, err)
 	}
-	if !strings.Contains(err.Error(), text) || !strings.HasPrefix(err.Error(), "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: ") {
+	if !strings.Contains(err.Error(), text) ||
+		!strings.HasPrefix(err.Error(), "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: ") {
 		t.Errorf("%s: error %q, want the URL and %q in it", why, err, text)
 	}
 	if len(err.Error()) > 800 || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r == 0x7f }) {

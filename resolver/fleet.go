@@ -7,22 +7,24 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Fleet is what this host and others tell each other of policies; cache.Shared is one. Nothing depends on it: what a host knows
-// it has in its own store, and a Fleet that cannot be reached says so at once. It is safe for concurrent use. Every method but
-// Watch, End and Offer takes a few hundredths of a second at most, whatever state the fleet's engine is in.
+// Fleet is what this host and others tell each other of policies; cache.Shared is one. Nothing depends on it: what a
+// host knows it has in its own store, and a Fleet that cannot be reached says so at once. It is safe for concurrent
+// use. Every method but Watch, End and Offer takes a few hundredths of a second at most, whatever state the fleet's
+// engine is in.
 type Fleet interface {
-	// Find returns what the fleet knows of a domain; the zero Tidings when that is nothing, or the fleet cannot be asked.
+	// Find returns what the fleet knows of a domain; the zero Tidings when that is nothing, or the fleet cannot be
+	// asked.
 	Find(context.Context, dnsname.Name) Tidings
 	// Claim asks for the right to fetch a domain's policy on behalf of all.
 	Claim(context.Context, dnsname.Name, Attempt) Claim
-	// Share tells the fleet of a policy fetched here. What the fleet cannot be told now it is told later. The newest Fetched
-	// wins: one that is older than what the fleet has changes nothing.
+	// Share tells the fleet of a policy fetched here. What the fleet cannot be told now it is told later. The newest
+	// Fetched wins: one that is older than what the fleet has changes nothing.
 	Share(context.Context, Entry)
-	// End has the fleet forget a domain's policy if it was fetched at upTo or before. The error says why the fleet could not be
-	// told; the caller tells whoever asked, or lets the policies of the other hosts end by themselves.
+	// End has the fleet forget a domain's policy if it was fetched at upTo or before. The error says why the fleet
+	// could not be told; the caller tells whoever asked, or lets the policies of the other hosts end by themselves.
 	End(ctx context.Context, domain dnsname.Name, upTo time.Time) error
-	// Offer is Share of what was fetched long ago, for a fleet that may have forgotten it: other hosts are not told. With an
-	// error the fleet cannot be reached: offer it again later.
+	// Offer is Share of what was fetched long ago, for a fleet that may have forgotten it: other hosts are not told.
+	// With an error the fleet cannot be reached: offer it again later.
 	Offer(context.Context, Entry) error
 	// Watch calls heard with each domain of which another host has told something, and renewed when the fleet may have
 	// forgotten what it knew, the first time soon after the beginning. Neither may block. It returns when ctx ends.
@@ -52,9 +54,10 @@ const (
 	fleetGrain = time.Millisecond
 )
 
-// adopt says what a host that holds known (nil: nothing live) makes of an entry that it hears of, and whether that is worth
-// having. The last successful fetch counts, wherever it was made; a policy never becomes older by what others say. A fetch in
-// the future counts as made now, but it cannot make the same policy live on and on. What failed on another host is not adopted.
+// adopt says what a host that holds known (nil: nothing live) makes of an entry that it hears of, and whether that is
+// worth having. The last successful fetch counts, wherever it was made; a policy never becomes older by what others
+// say. A fetch in the future counts as made now, but it cannot make the same policy live on and on. What failed on
+// another host is not adopted.
 func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
 	ahead := e.Fetched.Sub(now) > fleetSkew
 	e = e.at(now)
@@ -72,11 +75,12 @@ func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
 	return e, later && (!ahead || e.Policy.Text != known.Entry.Policy.Text)
 }
 
-// hear takes in what the fleet knows of a domain of which known is held (nil: nothing live), and returns what is held then. It
-// runs inside the domain's flight.
+// hear takes in what the fleet knows of a domain of which known is held (nil: nothing live), and returns what is held
+// then. It runs inside the domain's flight.
 func (s *Service) hear(ctx context.Context, domain dnsname.Name, known *Held, t Tidings) *Held {
 	now := s.now()
-	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() && !known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
+	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() &&
+		!known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
 		if err := s.saver.delete(ctx, domain); err != nil {
 			return known // it binds until it expires, or is forgotten here
 		}

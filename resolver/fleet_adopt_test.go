@@ -19,7 +19,8 @@ func TestAdopt(t *testing.T) {
 	}
 	entry := func(mode string, age time.Duration) Entry {
 		at := now.Add(-age)
-		return Entry{Domain: dnsname.MustParse("a.example"), ID: "1", Policy: policy(mode), Fetched: at, Checked: at, Used: at}
+		return Entry{Domain: dnsname.MustParse("a.example"), ID: "1", Policy: policy(mode), Fetched: at, Checked: at,
+			Used: at}
 	}
 	failing := func(e Entry, checked time.Duration) Entry {
 		e.Trouble = Trouble{Failures: 1, Since: now, RetryAt: now.Add(time.Minute), Reason: "x"}
@@ -38,14 +39,19 @@ func TestAdopt(t *testing.T) {
 		{"what has expired is nothing", nil, entry("enforce", 11*day), false, 0},
 		{"fetched later", ptr(entry("enforce", 2*day)), entry("enforce", day), true, day},
 		{"fetched later, and changed", ptr(entry("enforce", 2*day)), entry("none", day), true, day},
-		{"fetched earlier: a policy never becomes older", ptr(entry("enforce", day)), entry("enforce", 2*day), false, 0},
+		{"fetched earlier: a policy never becomes older", ptr(entry("enforce", day)), entry("enforce", 2*day), false,
+			0},
 		{"mode none fetched earlier ends nothing", ptr(entry("enforce", day)), entry("none", 2*day), false, 0},
 		{"the same fetch", ptr(entry("enforce", day)), entry("enforce", day), false, 0},
-		{"the same fetch, but for what a fleet does not pass on of a time", ptr(entry("enforce", day)), entry("enforce", day+400), false, 0},
-		{"the same fetch, and one that failed since", ptr(entry("enforce", day)), failing(entry("enforce", day), time.Hour), false, 0},
-		{"fetched later, and one that failed since", ptr(entry("enforce", 2*day)), failing(entry("enforce", day), time.Hour), true, day},
+		{"the same fetch, but for what a fleet does not pass on of a time", ptr(entry("enforce", day)),
+			entry("enforce", day+400), false, 0},
+		{"the same fetch, and one that failed since", ptr(entry("enforce", day)),
+			failing(entry("enforce", day), time.Hour), false, 0},
+		{"fetched later, and one that failed since", ptr(entry("enforce", 2*day)),
+			failing(entry("enforce", day), time.Hour), true, day},
 		{"a policy that fails elsewhere", nil, failing(entry("enforce", day), time.Hour), true, day},
-		{"one that failed here, and the same fetch", ptr(failing(entry("enforce", day), time.Hour)), entry("enforce", day), false, 0},
+		{"one that failed here, and the same fetch", ptr(failing(entry("enforce", day), time.Hour)),
+			entry("enforce", day), false, 0},
 		{"a clock that runs ahead a little", ptr(entry("enforce", day)), entry("enforce", -fleetSkew), true, 0},
 		{"the future counts as now", nil, entry("enforce", -100*day), true, 0},
 		{"a policy of the future replaces another", ptr(entry("enforce", day)), entry("testing", -100*day), true, 0},

@@ -38,7 +38,8 @@ const (
 	ClaimAlone   ClaimState = iota // the fleet cannot be asked: act as if there were none
 	ClaimGranted                   // fetch; share what it brings and call Release, or call Fail
 	ClaimTaken                     // another host fetches: claim again in a moment, and see what that has brought
-	ClaimRefused                   // as many hosts as Attempt.Limit says have failed: claim again when fewer of them count
+	// as many hosts as Attempt.Limit says have failed: claim again when fewer of them count
+	ClaimRefused
 )
 
 // Claim is an answer to Fleet.Claim, with what the fleet knows at that moment.

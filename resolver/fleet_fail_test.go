@@ -73,14 +73,16 @@ func TestFleetRefreshesBesideABrokenHost(t *testing.T) {
 					pass(20 * minute)
 					for i, domain := range domains {
 						askAll(t, hosts, domain, resolver.Enforce)
-						limit := min(day, ages[i]/2)*11/10 + 5*minute // its due time, and what spreads the refreshes over the hosts
+						// its due time, and what spreads the refreshes over the hosts
+						limit := min(day, ages[i]/2)*11/10 + 5*minute
 						if e := hosts[1].policy(domain); time.Since(e.Fetched) > limit {
 							t.Errorf("after %v: the policy of %v was fetched %v ago, want %v at most", now, ages[i],
 								time.Since(e.Fetched), limit)
 						}
 					}
 				}
-				if log := hosts[1].own.log.String(); strings.Contains(log, "policy_expired") || strings.Contains(log, "refresh_failing") {
+				if log := hosts[1].own.log.String(); strings.Contains(log, "policy_expired") ||
+					strings.Contains(log, "refresh_failing") {
 					t.Error("a policy expired or failed on a healthy host")
 				}
 			})

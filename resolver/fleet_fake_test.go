@@ -41,7 +41,8 @@ type slot struct {
 }
 
 func newHub() *hub {
-	return &hub{known: map[dnsname.Name]resolver.Tidings{}, slots: map[fetching][]*slot{}, heard: map[*member]func(dnsname.Name){}}
+	return &hub{known: map[dnsname.Name]resolver.Tidings{}, slots: map[fetching][]*slot{},
+		heard: map[*member]func(dnsname.Name){}}
 }
 
 // claim has an unknown host claim a fetch of shared.example under the id 1.
@@ -227,7 +228,8 @@ func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names 
 
 // ask asks a question and returns the outcome.
 func (h *host) ask(domain string) resolver.Outcome {
-	return h.Answer(h.t.Context(), resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}}).Outcome
+	return h.Answer(h.t.Context(),
+		resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}}).Outcome
 }
 
 // policy is what a host holds of a domain.

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxNews bounds what was heard and not taken in yet. More is not missed: the next look at the domain's TXT record, or the
-	// next refresh, finds it.
+	// maxNews bounds what was heard and not taken in yet. More is not missed: the next look at the domain's TXT record,
+	// or the next refresh, finds it.
 	maxNews = 10_000
 	// newsAtOnce is how many are taken in at once: they share the store's commits.
 	newsAtOnce = 32
@@ -58,7 +58,8 @@ func (s *Service) newsLoop(ctx context.Context, news <-chan dnsname.Name) {
 // heard is what a flight that took in news brings those who joined it: they look again.
 type heard struct{ panicked any }
 
-// heed takes in what the fleet knows of a domain, in a flight of its own: one that had begun before may have looked too early.
+// heed takes in what the fleet knows of a domain, in a flight of its own: one that had begun before may have looked too
+// early.
 func (s *Service) heed(ctx context.Context, domain dnsname.Name) {
 	mine := &heard{}
 	for ctx.Err() == nil {
@@ -80,7 +81,8 @@ func (s *Service) takeIn(domain dnsname.Name, mine *heard) {
 	defer s.running.done()
 	defer func() {
 		if mine.panicked = recover(); mine.panicked != nil {
-			s.log.Error("what the fleet told of a domain was not taken in, by a fault in stsmapd; please report it", "event", "panic",
+			s.log.Error("what the fleet told of a domain was not taken in, by a fault in stsmapd; please report it",
+				"event", "panic",
 				"domain", domain, "panic", fmt.Sprint(mine.panicked), "stack", string(debug.Stack()))
 		}
 	}()
@@ -126,5 +128,6 @@ func (s *Service) offerAll(ctx context.Context) {
 			return
 		}
 	}
-	s.log.Info("the fleet has been offered all policies that this host knows", "event", "shared_offered", "policies", offered)
+	s.log.Info("the fleet has been offered all policies that this host knows", "event", "shared_offered", "policies",
+		offered)
 }

@@ -40,7 +40,8 @@ func TestFleetFetchesOnce(t *testing.T) {
 	fleetOf(t, func(t *testing.T, w *world, _ *hub, hosts []*host) {
 		askAll(t, hosts, shared, resolver.Enforce)
 		w.want("all hosts ask at the same time", 3, 1)
-		if from := hosts[0].policy(shared).Origin + hosts[1].policy(shared).Origin + hosts[2].policy(shared).Origin; len(from) != 2 {
+		if from := hosts[0].policy(shared).Origin + hosts[1].policy(shared).Origin +
+			hosts[2].policy(shared).Origin; len(from) != 2 {
 			t.Errorf("the policy's origins are %q, want two that name the host that fetched it", from)
 		}
 		for i, one := range hosts {
@@ -95,7 +96,8 @@ func TestFleetChange(t *testing.T) {
 		gets int
 	}{
 		{"the others are told", false, 1},
-		{"the news gets lost: the others look at the TXT record, and find that somebody has fetched under its id", true, 1},
+		{"the news gets lost: the others look at the TXT record, and find that somebody has fetched under its id", true,
+			1},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			fleetOf(t, func(t *testing.T, w *world, h *hub, hosts []*host) {
@@ -173,7 +175,8 @@ func TestFleetAway(t *testing.T) {
 		if took := time.Since(begin); took > 2*time.Second { // the two of the network
 			t.Errorf("the answer took %v", took)
 		}
-		if err := hosts[0].ForgetEverywhere(t.Context(), dnsname.MustParse(shared)); err == nil || hosts[0].ask(shared) != resolver.Enforce {
+		if err := hosts[0].ForgetEverywhere(t.Context(), dnsname.MustParse(shared)); err == nil ||
+			hosts[0].ask(shared) != resolver.Enforce {
 			t.Errorf("forgotten although the fleet cannot be told: %v", err)
 		}
 	})
@@ -221,8 +224,9 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 		before.ask(shared)
 		synctest.Wait()
 		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.Tidings{} }) // it has lost all
-		after := resolver.NewService(resolver.Options{Settings: resolver.Settings{DNS: w, Fetcher: w}, Store: before.own,
-			Memory: before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})
+		after := resolver.NewService(
+			resolver.Options{Settings: resolver.Settings{DNS: w, Fetcher: w}, Store: before.own,
+				Memory: before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})
 		t.Cleanup(runUpkeep(after))
 		synctest.Wait()
 		if h.offers != 1 || h.known[dnsname.MustParse(shared)].Entry == nil {

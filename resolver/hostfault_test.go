@@ -41,7 +41,8 @@ func (a *ailing) lacks() (lookup, fetch error) {
 func (a *ailing) TXT(ctx context.Context, name string) (dnsclient.Answer[string], error) {
 	answer, err := a.world.TXT(ctx, name)
 	if lookup, _ := a.lacks(); lookup != nil {
-		return dnsclient.Answer[string]{}, &dnsclient.Error{Name: name, Type: "TXT", Kind: dnsclient.Network, Err: lookup}
+		return dnsclient.Answer[string]{},
+			&dnsclient.Error{Name: name, Type: "TXT", Kind: dnsclient.Network, Err: lookup}
 	}
 	return answer, err
 }
@@ -139,7 +140,8 @@ func TestHostFaultOfFirstContact(t *testing.T) {
 			if len(st.HostFaults) != 1 || !strings.Contains(st.HostFaults[0].String(), c.cure) {
 				t.Errorf("%s: status %v", c.why, st.HostFaults)
 			}
-			if a.events("host_fault")+a.events("host_exhausted") != 1 || a.events("fetch_failed")+a.events("lookup_failed") != 0 {
+			if a.events("host_fault")+a.events("host_exhausted") != 1 ||
+				a.events("fetch_failed")+a.events("lookup_failed") != 0 {
 				t.Errorf("%s: log:\n%s", c.why, a.log.String())
 			}
 			a.set(nil, nil)
@@ -173,7 +175,8 @@ func TestHostFaultKeepsLivePolicy(t *testing.T) {
 				t.Errorf("%s: %d fetches in 10 minutes for one domain that this host cannot fetch", c.why, gets)
 			}
 			v := wantOutcome(t, c.why, s, "example.test", resolver.Enforce)
-			if v.Held.Entry.Trouble.Failures > 0 || c.fetch != nil && a.shared > shared || a.events("refresh_failing") > 0 {
+			if v.Held.Entry.Trouble.Failures > 0 || c.fetch != nil && a.shared > shared ||
+				a.events("refresh_failing") > 0 {
 				t.Errorf("%s: held against the domain: %+v, shared %d", c.why, v.Held.Entry.Trouble, a.shared-shared)
 			}
 			a.set(nil, nil)

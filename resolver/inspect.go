@@ -17,11 +17,12 @@ import (
 
 // Inspection is a fetch, and what was seen on its way: for people who look for a fault, or for theirs.
 type Inspection struct {
-	Policy mtasts.Policy       // valid where Err is nil
-	Err    error               // exactly that of Fetch
-	Body   []byte              // the policy file, valid or not; nil where there was none that Fetch would parse
-	Via    string              // "with 192.0.2.1:443" or "through the proxy proxy.example:3128"; "" where there was no connection
-	TLS    tls.ConnectionState // of the connection to the policy host; zero where the handshake did not succeed
+	Policy mtasts.Policy // valid where Err is nil
+	Err    error         // exactly that of Fetch
+	Body   []byte        // the policy file, valid or not; nil where there was none that Fetch would parse
+	// "with 192.0.2.1:443" or "through the proxy proxy.example:3128"; "" where there was no connection
+	Via string
+	TLS tls.ConnectionState // of the connection to the policy host; zero where the handshake did not succeed
 	// Chain is what the policy host sent for certificates, its own first, verified or not; nil where it sent none.
 	Chain []*x509.Certificate
 }

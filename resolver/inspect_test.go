@@ -31,13 +31,18 @@ func TestInspect(t *testing.T) {
 		via   string
 	}{
 		{"a good policy", server(good, respond(goodHead+"\r\n"+goodPolicy)), 0, goodPolicy, true, 1, via},
-		{"an invalid one", server(good, respond(goodHead+"\r\nversion: STSv2\n")), FetchInvalid, "version: STSv2\n", true, 1, via},
+		{"an invalid one", server(good, respond(goodHead+"\r\nversion: STSv2\n")), FetchInvalid, "version: STSv2\n",
+			true, 1, via},
 		{"an empty one", server(good, respond(goodHead+"Content-Length: 0\r\n\r\n")), FetchInvalid, "", true, 1, via},
-		{"no policy", server(good, respond("HTTP/1.1 404 Not Found\r\n\r\n"+goodPolicy)), FetchRefused, "", true, 1, via},
-		{"another media type", server(good, respond("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"+goodPolicy)), FetchMediaType, "", true, 1, via},
+		{"no policy", server(good, respond("HTTP/1.1 404 Not Found\r\n\r\n"+goodPolicy)), FetchRefused, "", true, 1,
+			via},
+		{"another media type", server(good, respond("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"+goodPolicy)),
+			FetchMediaType, "", true, 1, via},
 		{"an expired certificate", server(sign(t, expired, ca).chain(ca), nil), FetchCertificate, "", false, 2, via},
-		{"another's certificate", server(sign(t, leaf(t, "www.example.test"), ca).chain(), nil), FetchCertificate, "", false, 1, via},
-		{"no TLS", listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }), FetchUnreachable, "", false, 0, via},
+		{"another's certificate", server(sign(t, leaf(t, "www.example.test"), ca).chain(), nil), FetchCertificate, "",
+			false, 1, via},
+		{"no TLS", listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }),
+			FetchUnreachable, "", false, 0, via},
 	} {
 		f := newTestFetcher(t, c.peer, FetchConfig{Roots: ca.pool()})
 		connect := f.dialer.connect
@@ -50,8 +55,10 @@ func TestInspect(t *testing.T) {
 		})
 		in := f.Inspect(t.Context(), fetchDomain())
 		wantFetch(t, c.why, in.Policy, in.Err, c.kind, "")
-		if string(in.Body) != c.body || in.Via != c.via || len(in.Chain) != c.chain || in.TLS.HandshakeComplete != c.shook {
-			t.Errorf("%s: body %q, via %q, %d certificates, TLS %v", c.why, in.Body, in.Via, len(in.Chain), in.TLS.HandshakeComplete)
+		if string(in.Body) != c.body || in.Via != c.via || len(in.Chain) != c.chain ||
+			in.TLS.HandshakeComplete != c.shook {
+			t.Errorf("%s: body %q, via %q, %d certificates, TLS %v", c.why, in.Body, in.Via, len(in.Chain),
+				in.TLS.HandshakeComplete)
 		}
 		if c.shook && (in.TLS.Version != tls.VersionTLS13 || in.TLS.CipherSuite == 0) {
 			t.Errorf("%s: TLS %#x", c.why, in.TLS.Version)

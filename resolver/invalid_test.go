@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// TestInvalidNames: a question about a name that nobody can have waits for no network, and nothing is remembered of it. This is
-// what health checks ask.
+// TestInvalidNames: a question about a name that nobody can have waits for no network, and nothing is remembered of it.
+// This is what health checks ask.
 func TestInvalidNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -18,7 +18,8 @@ func TestInvalidNames(t *testing.T) {
 		s := w.start()
 		defer s.Close()
 		for range 3 {
-			atOnce(t, "RFC 6761 section 6.4", func() { wantOutcome(t, "below .invalid", s, "healthz.invalid", resolver.Absent) })
+			atOnce(t, "RFC 6761 section 6.4",
+				func() { wantOutcome(t, "below .invalid", s, "healthz.invalid", resolver.Absent) })
 		}
 		w.want("questions about healthz.invalid", 0, 0)
 		name := dnsname.MustParse("healthz.invalid")

@@ -45,7 +45,8 @@ func TestYear(t *testing.T) {
 			t.Errorf("100 days: %d GETs, want one each 21.6 to 26.4 hours", gets)
 		}
 		if txts < 100*24 || txts > 100*24+gets {
-			t.Errorf("100 days: %d TXT lookups, want one for each hourly question and each refresh, less where these fall together", txts)
+			t.Errorf("100 days: %d TXT lookups, want one for each hourly question and each refresh, less where these "+
+				"fall together", txts)
 		}
 
 		w.publish("example.test", "2", body("testing", maxAge, "mx.example.test"))
@@ -110,7 +111,8 @@ func TestBodyChangedUnderTheSameID(t *testing.T) {
 		pass(time.Hour)
 		w.publish("example.test", "1", body("testing", 30*day, "mx.example.test"))
 		pass(26*time.Hour + 24*minute - time.Hour) // 24 h and 10 %
-		atOnce(t, "the new body", func() { wantOutcome(t, "after the next refresh", s, "example.test", resolver.Testing) })
+		atOnce(t, "the new body",
+			func() { wantOutcome(t, "after the next refresh", s, "example.test", resolver.Testing) })
 	})
 }
 
@@ -239,7 +241,8 @@ func TestMXLint(t *testing.T) {
 			ask(s, domain)
 		}
 		synctest.Wait()
-		if n := w.events("mx_mismatch"); n != 1 || !strings.Contains(w.log.String(), "event=mx_mismatch domain=bad.test mx_hosts=mail.elsewhere.test") {
+		if n := w.events("mx_mismatch"); n != 1 ||
+			!strings.Contains(w.log.String(), "event=mx_mismatch domain=bad.test mx_hosts=mail.elsewhere.test") {
 			t.Errorf("%d lines, want one for bad.test: %s", n, w.log.String())
 		}
 	})
@@ -268,7 +271,8 @@ func TestDiskTrouble(t *testing.T) {
 		w.set(func() { w.broken = nil })
 		pass(31 * time.Second)
 		if w.size() != 10 || w.events("store_recovered") != 1 {
-			t.Errorf("%d policies written after the disk recovered, want 10; %d lines, want 1", w.size(), w.events("store_recovered"))
+			t.Errorf("%d policies written after the disk recovered, want 10; %d lines, want 1", w.size(),
+				w.events("store_recovered"))
 		}
 	})
 }

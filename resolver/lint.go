@@ -24,7 +24,8 @@ func (s *Service) lint(e Entry) {
 			hosts[i] = mx.Host
 		}
 		if !anyMatches(e.Policy, hosts) {
-			s.log.Warn("no MX host of the domain matches its policy: Postfix will defer its mail until the publisher mends "+
+			s.log.Warn("no MX host of the domain matches its policy: Postfix will defer its mail until the publisher "+
+				"mends "+
 				"the policy or the MX records; an override can let it pass", "event", "mx_mismatch", "domain", e.Domain,
 				"mx_hosts", strings.Join(hosts, ","), "policy_mx", e.Policy.MX)
 		}

@@ -6,8 +6,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Memory is where a question looks first. It is safe for concurrent use, bounded, and loses nothing that matters: what it
-// drops the store still has, or the DNS. It keeps policies and absences apart, so that no flood of domains without a
+// Memory is where a question looks first. It is safe for concurrent use, bounded, and loses nothing that matters: what
+// it drops the store still has, or the DNS. It keeps policies and absences apart, so that no flood of domains without a
 // policy can push out a policy.
 type Memory interface {
 	// Policy returns what was last put for the domain, and whether there is any.

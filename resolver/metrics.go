@@ -25,15 +25,16 @@ type Metrics struct {
 
 	Adopted uint64 // policies, and failures of their fetches, that other hosts of the fleet told of
 
-	Lookups   int    // domains that are being looked up
-	Fetching  int    // of them, those whose policy is being fetched
-	Absences  int    // domains without a policy in memory, those that are to be looked at again included; -1: unknown
-	Unsaved   int    // policies that wait for the disk
-	Failing   bool   // the last write to the store failed
-	NoRoots   bool   // there is no trusted CA: no policy can be fetched
-	TrustedAD bool   // the DNS servers' AD bit is believed: DANE can be judged
-	Reported  uint64 // failed fetches that the TLSRPT collector took; like Dropped it begins anew with another collector
-	Dropped   uint64 // and those that it did not take
+	Lookups   int  // domains that are being looked up
+	Fetching  int  // of them, those whose policy is being fetched
+	Absences  int  // domains without a policy in memory, those that are to be looked at again included; -1: unknown
+	Unsaved   int  // policies that wait for the disk
+	Failing   bool // the last write to the store failed
+	NoRoots   bool // there is no trusted CA: no policy can be fetched
+	TrustedAD bool // the DNS servers' AD bit is believed: DANE can be judged
+	// failed fetches that the TLSRPT collector took; like Dropped it begins anew with another collector
+	Reported uint64
+	Dropped  uint64 // and those that it did not take
 }
 
 // Count is how often something came out in one way.
@@ -69,7 +70,9 @@ const (
 // String returns a stable word.
 func (r discoveryResult) String() string {
 	if r > discoveryFailed {
-		return "dns_" + [...]string{"", "timeout", "server_failure", "network", "malformed", "lame", "cname_loop", "cancelled"}[r-discoveryFailed]
+		return "dns_" + [...]string{
+			"", "timeout", "server_failure", "network", "malformed", "lame", "cname_loop",
+			"cancelled"}[r-discoveryFailed]
 	}
 	return [...]string{"announced", "no_record", "multiple_records", "invalid_record", "dns_other"}[r]
 }
@@ -128,7 +131,8 @@ func waitBounds() [histogramBounds]time.Duration {
 // memoryBounds are for answers out of memory.
 func memoryBounds() [histogramBounds]time.Duration {
 	return [...]time.Duration{
-		100, 200, 500, time.Microsecond, 2 * time.Microsecond, 5 * time.Microsecond, 10 * time.Microsecond, 20 * time.Microsecond,
+		100, 200, 500, time.Microsecond, 2 * time.Microsecond, 5 * time.Microsecond, 10 * time.Microsecond,
+		20 * time.Microsecond,
 		50 * time.Microsecond, 100 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 5 * time.Millisecond,
 		20 * time.Millisecond, 100 * time.Millisecond,
 	}

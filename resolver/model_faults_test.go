@@ -215,14 +215,17 @@ type fault struct {
 
 func storeFaults() []fault {
 	return []fault{
-		{"the store forgets", func(p model.Parts) model.Parts { p.Store = forgetful{p.Store}; return p }, []string{"answer", "at once"}},
+		{"the store forgets", func(p model.Parts) model.Parts { p.Store = forgetful{p.Store}; return p },
+			[]string{"answer", "at once"}},
 		{"the store writes when the next entry comes: a kill loses one", func(p model.Parts) model.Parts {
 			p.Store = &lazy{Store: p.Store}
 			return p
 		}, []string{"answer", "at once", "idle fetch", "fetch"}},
-		{"the store keeps the first policy of a domain", func(p model.Parts) model.Parts { p.Store = stubborn{p.Store}; return p },
+		{"the store keeps the first policy of a domain",
+			func(p model.Parts) model.Parts { p.Store = stubborn{p.Store}; return p },
 			[]string{"answer", "at once", "idle fetch", "fetch"}},
-		{"each daemon starts with an empty store", func(p model.Parts) model.Parts { p.Store = newWorld(nil); return p }, []string{"answer", "at once"}},
+		{"each daemon starts with an empty store",
+			func(p model.Parts) model.Parts { p.Store = newWorld(nil); return p }, []string{"answer", "at once"}},
 		{"memory keeps the first policy of a domain", func(p model.Parts) model.Parts {
 			m := p.Memory
 			p.Memory = oddMemory{Memory: m, put: func(h *resolver.Held) {
@@ -243,7 +246,8 @@ func storeFaults() []fault {
 			return p
 		}, []string{"answer", "at once", "fetch", "idle fetch"}},
 		{"memory forgets why there is no policy", func(p model.Parts) model.Parts {
-			p.Memory = oddMemory{Memory: p.Memory, absence: func(dnsname.Name) (resolver.Absence, bool) { return nil, false }}
+			p.Memory = oddMemory{Memory: p.Memory,
+				absence: func(dnsname.Name) (resolver.Absence, bool) { return nil, false }}
 			return p
 		}, []string{"at once", "backoff"}},
 	}
@@ -287,46 +291,55 @@ func networkFaults() []fault {
 		}, []string{"fetch", "answer"}},
 		{"TXT records are remembered for an hour", caching(time.Hour), []string{"look", "fetches"}},
 		{"and for 50 s, whatever their TTL", caching(50 * time.Second), []string{"look", "fetches"}},
-		{"a failed lookup of TLSA records is taken for a denial", func(p model.Parts) model.Parts { p.DNS = sureTLSA{p.DNS}; return p },
+		{"a failed lookup of TLSA records is taken for a denial",
+			func(p model.Parts) model.Parts { p.DNS = sureTLSA{p.DNS}; return p },
 			[]string{"answer"}},
-		{"a failed lookup is taken for a denial", func(p model.Parts) model.Parts { p.DNS = certainDNS{p.DNS}; return p }, []string{"answer"}},
+		{"a failed lookup is taken for a denial",
+			func(p model.Parts) model.Parts { p.DNS = certainDNS{p.DNS}; return p }, []string{"answer"}},
 		{"this host's faults in lookups are taken for the DNS's", func(p model.Parts) model.Parts {
 			p.DNS = hostBlindDNS{p.DNS}
 			return p
 		}, []string{"answer", "look"}},
-		{"this host's faults in fetches are taken for the policy host's", edit(func(n dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
-			if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchHost {
-				return p, &resolver.FetchError{Domain: n, Kind: resolver.FetchUnreachable, Err: errMute}
-			}
-			return p, err
-		}), []string{"answer", "fetch", "look", "refresh"}},
+		{"this host's faults in fetches are taken for the policy host's",
+			edit(func(n dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
+				if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchHost {
+					return p, &resolver.FetchError{Domain: n, Kind: resolver.FetchUnreachable, Err: errMute}
+				}
+				return p, err
+			}), []string{"answer", "fetch", "look", "refresh"}},
 		{"a new id brings the old policy", func(p model.Parts) model.Parts { return first()(p) }, []string{"answer"}},
-		{"policies live twice as long as they say", maxAge(func(d time.Duration) time.Duration { return 2 * d }), []string{"answer", "refresh", "fetch", "idle fetch"}},
-		{"policies live half as long", maxAge(func(d time.Duration) time.Duration { return d / 2 }), []string{"answer", "at once", "idle fetch", "fetch"}},
-		{"failed fetches are tried again at once", func(p model.Parts) model.Parts { p.Fetcher = hasty{p.Fetcher}; return p }, []string{"fetches"}},
-		{"an invalid file counts as a policy of mode none", edit(func(_ dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
-			if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchInvalid {
-				return mtasts.ParsePolicy([]byte("version: STSv1\nmode: none\nmax_age: 86400\n"))
-			}
-			return p, err
-		}), []string{"answer", "fetch", "backoff", "idle fetch", "look"}},
+		{"policies live twice as long as they say", maxAge(func(d time.Duration) time.Duration { return 2 * d }),
+			[]string{"answer", "refresh", "fetch", "idle fetch"}},
+		{"policies live half as long", maxAge(func(d time.Duration) time.Duration { return d / 2 }),
+			[]string{"answer", "at once", "idle fetch", "fetch"}},
+		{"failed fetches are tried again at once",
+			func(p model.Parts) model.Parts { p.Fetcher = hasty{p.Fetcher}; return p }, []string{"fetches"}},
+		{"an invalid file counts as a policy of mode none",
+			edit(func(_ dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
+				if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchInvalid {
+					return mtasts.ParsePolicy([]byte("version: STSv1\nmode: none\nmax_age: 86400\n"))
+				}
+				return p, err
+			}), []string{"answer", "fetch", "backoff", "idle fetch", "look"}},
 	}
 }
 
 func daemonFaults() []fault {
 	return []fault{
-		{"Postfix is told to judge DANE host by host", replies(func(_ socketmap.Request, r socketmap.Reply) socketmap.Reply {
-			if r.String() == "OK dane-only" {
-				return socketmap.OK("dane")
-			}
-			return r
-		}), []string{"answer"}},
-		{"the policy is answered where DANE goes before", replies(func(q socketmap.Request, r socketmap.Reply) socketmap.Reply {
-			if r.String() == "OK dane-only" {
-				return socketmap.OK("secure match=mx." + string(q.Key))
-			}
-			return r
-		}), []string{"answer"}},
+		{"Postfix is told to judge DANE host by host",
+			replies(func(_ socketmap.Request, r socketmap.Reply) socketmap.Reply {
+				if r.String() == "OK dane-only" {
+					return socketmap.OK("dane")
+				}
+				return r
+			}), []string{"answer"}},
+		{"the policy is answered where DANE goes before",
+			replies(func(q socketmap.Request, r socketmap.Reply) socketmap.Reply {
+				if r.String() == "OK dane-only" {
+					return socketmap.OK("secure match=mx." + string(q.Key))
+				}
+				return r
+			}), []string{"answer"}},
 		{"the clock stands still", func(p model.Parts) model.Parts {
 			stopped := p.Clock()
 			p.Clock = func() time.Time { return stopped }
@@ -336,29 +349,32 @@ func daemonFaults() []fault {
 			p.Upkeep = func(context.Context, *resolver.Service) {}
 			return p
 		}, []string{"refresh"}},
-		{"a daemon on its way out says that there is no policy", replies(func(_ socketmap.Request, r socketmap.Reply) socketmap.Reply {
-			if r.Status() == socketmap.StatusHangup {
-				return socketmap.NotFound()
-			}
-			return r
-		}), []string{"answer"}},
+		{"a daemon on its way out says that there is no policy",
+			replies(func(_ socketmap.Request, r socketmap.Reply) socketmap.Reply {
+				if r.Status() == socketmap.StatusHangup {
+					return socketmap.NotFound()
+				}
+				return r
+			}), []string{"answer"}},
 		{"mode testing is never enforced", replies(func(r socketmap.Request, reply socketmap.Reply) socketmap.Reply {
 			if string(r.Map) == "sts+strict" {
 				return socketmap.NotFound()
 			}
 			return reply
 		}), []string{"answer"}},
-		{"one domain gets no answer but NOTFOUND", replies(func(r socketmap.Request, reply socketmap.Reply) socketmap.Reply {
-			if string(r.Key) == model.Domain(2) && reply.Status() == socketmap.StatusOK {
-				return socketmap.NotFound()
-			}
-			return reply
-		}), []string{"answer"}},
+		{"one domain gets no answer but NOTFOUND",
+			replies(func(r socketmap.Request, reply socketmap.Reply) socketmap.Reply {
+				if string(r.Key) == model.Domain(2) && reply.Status() == socketmap.StatusOK {
+					return socketmap.NotFound()
+				}
+				return reply
+			}), []string{"answer"}},
 	}
 }
 
-// TestModelFindsFaults: each of these faults, put into a part of the daemon, is found out by the model within some thousand events,
-// and the script that shows it is cut down to some lines. A model that accepts everything proves nothing.
+// TestModelFindsFaults: each of these faults, put into a part of the daemon, is found out by the model within some
+// thousand events, and the script that shows it is cut down to some lines. A model that accepts everything proves
+// nothing.
 func TestModelFindsFaults(t *testing.T) {
 	const (
 		enough    = 400 // scripts

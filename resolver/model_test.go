@@ -48,7 +48,8 @@ func play(t *testing.T, s model.Script, sabotage func(model.Parts) model.Parts) 
 }
 
 // shrunk is the shortest script that violates the same rule.
-func shrunk(t *testing.T, s model.Script, r model.Result, sabotage func(model.Parts) model.Parts) (model.Script, model.Result) {
+func shrunk(t *testing.T, s model.Script, r model.Result, sabotage func(model.Parts) model.Parts) (model.Script,
+	model.Result) {
 	rule := ruleOf(r)
 	s.Events = s.Events[:min(r.At+1, len(s.Events))]
 	s = model.Shrink(s, 2000, func(s model.Script) bool { return ruleOf(play(t, s, sabotage)) == rule })
@@ -63,7 +64,8 @@ func ruleOf(r model.Result) string {
 }
 
 // TestModel plays random scripts to the service. STSMAPD_MODEL_EVENTS says how many events in all,
-// STSMAPD_MODEL_SEED where to begin. A failing script is shrunk and printed: put it in testdata/model, and mend the fault.
+// STSMAPD_MODEL_SEED where to begin. A failing script is shrunk and printed: put it in testdata/model, and mend the
+// fault.
 func TestModel(t *testing.T) {
 	worlds := setting(t, "STSMAPD_MODEL_EVENTS", 20_000) / eventsPerWorld
 	first := uint64(setting(t, "STSMAPD_MODEL_SEED", 1))
@@ -88,10 +90,12 @@ func TestModel(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d events in %d worlds, %d questions answered, in %v", events.Load(), worlds, questions.Load(), time.Since(begin).Round(time.Millisecond))
+	t.Logf("%d events in %d worlds, %d questions answered, in %v", events.Load(), worlds, questions.Load(),
+		time.Since(begin).Round(time.Millisecond))
 }
 
-// TestModelScripts replays what once failed, or is worth its place for another reason that the script's first line tells.
+// TestModelScripts replays what once failed, or is worth its place for another reason that the script's first line
+// tells.
 func TestModelScripts(t *testing.T) {
 	names, err := filepath.Glob("testdata/model/*.script")
 	if err != nil || len(names) == 0 {

@@ -104,8 +104,8 @@ func (s *Overrides) For(domain dnsname.Name, now time.Time) *Override {
 	return nil
 }
 
-// on is what the override, nil for none, makes of a question: a stricter one, or the finding that takes the place of the
-// domain's policy, nil for none.
+// on is what the override, nil for none, makes of a question: a stricter one, or the finding that takes the place of
+// the domain's policy, nil for none.
 func (o *Override) on(q Question) (Question, STSFinding) {
 	switch {
 	case o == nil:

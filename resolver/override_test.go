@@ -78,7 +78,8 @@ func TestNewOverridesRefuses(t *testing.T) {
 	}
 }
 
-// TestOverrides: an overridden policy is discovered and kept all the same, so that the override's end takes effect at once.
+// TestOverrides: an overridden policy is discovered and kept all the same, so that the override's end takes effect at
+// once.
 func TestOverrides(t *testing.T) {
 	for _, c := range []struct {
 		why       string
@@ -103,7 +104,8 @@ func TestOverrides(t *testing.T) {
 			settings.Overrides = mustOverrides(t, over("partner.test", c.action))
 			s.Reconfigure(settings)
 			v := wantOutcome(t, c.why, s, "partner.test", c.during)
-			if c.action == resolver.ActionEnforce && (v.Held == nil || v.Held.Entry.Policy.MX[0].String() != "mail.partner.test") {
+			if c.action == resolver.ActionEnforce &&
+				(v.Held == nil || v.Held.Entry.Policy.MX[0].String() != "mail.partner.test") {
 				t.Errorf("%s: the override's own MX patterns must count", c.why)
 			}
 			pass(3 * time.Second)

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// scanInterval is the time between two walks over the store, which find the refreshes of the time until the next one.
+	// scanInterval is the time between two walks over the store, which find the refreshes of the time until the next
+	// one.
 	scanInterval = time.Hour
 	// refreshPace is the least time between the starts of two refreshes: 50 a second at most, 100,000 in 34 minutes.
 	refreshPace = 20 * time.Millisecond

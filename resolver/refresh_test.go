@@ -23,7 +23,8 @@ func TestRefreshSlotsFollowAReload(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.stored[domain] = resolver.Entry{Domain: domain, ID: "1", Policy: p, Fetched: fetched, Checked: fetched, Used: fetched}
+			w.stored[domain] = resolver.Entry{
+				Domain: domain, ID: "1", Policy: p, Fetched: fetched, Checked: fetched, Used: fetched}
 		}
 		pass(2 * day)
 		w.delay = 5 * time.Second // of the lookup, and again of the fetch

@@ -20,8 +20,8 @@ func (s *Service) renewLoop(ctx context.Context) {
 	}
 }
 
-// saveHeld writes every live policy that is in memory, many at once so that they share the store's commits. Those that the store has
-// already cost it no write.
+// saveHeld writes every live policy that is in memory, many at once so that they share the store's commits. Those that
+// the store has already cost it no write.
 func (s *Service) saveHeld(ctx context.Context) {
 	c, ok := s.memory.(census)
 	if !ok {
@@ -41,11 +41,13 @@ func (s *Service) saveHeld(ctx context.Context) {
 		})
 	}
 	if writes.Wait() == nil { // else it is the end
-		s.log.Info("the policy store has begun anew: what was in memory is in it again, or waits for the disk", "event", "store_renewed", "policies", n)
+		s.log.Info("the policy store has begun anew: what was in memory is in it again, or waits for the disk", "event",
+			"store_renewed", "policies", n)
 	}
 }
 
-// saveAgain writes what memory holds of a domain. A lookup may be under way, which alone then waits for: after it, it is tried again.
+// saveAgain writes what memory holds of a domain. A lookup may be under way, which alone then waits for: after it, it
+// is tried again.
 func (s *Service) saveAgain(ctx context.Context, domain dnsname.Name) {
 	for done := false; !done && ctx.Err() == nil; {
 		s.alone(domain, func() {

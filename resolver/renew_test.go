@@ -11,8 +11,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// TestRenewedStore: when the store has lost what it had, it gets all live policies of the memory again, also if it cannot be written
-// at first; what it has keeps as it is.
+// TestRenewedStore: when the store has lost what it had, it gets all live policies of the memory again, also if it
+// cannot be written at first; what it has keeps as it is.
 func TestRenewedStore(t *testing.T) {
 	for _, c := range []struct {
 		why    string
@@ -28,7 +28,8 @@ func TestRenewedStore(t *testing.T) {
 					Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
 				})
 				defer runUpkeep(s)()
-				for domain, mode := range map[string]string{"a.test": "enforce", "b.test": "testing", "c.test": "none"} {
+				for domain, mode := range map[string]string{
+					"a.test": "enforce", "b.test": "testing", "c.test": "none"} {
 					w.publish(domain, "1", body(mode, 30*day, "mx.example.test"))
 					ask(s, domain)
 				}

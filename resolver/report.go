@@ -16,9 +16,9 @@ import (
 // Reporter takes reports of failed policy fetches to a TLSRPT collector; *tlsrpt.Collector is one. Send never blocks.
 type Reporter interface{ Send(tlsrpt.Report) }
 
-// report tells the TLSRPT collector of a failed fetch (RFC 8460 section 4.3.2.2), in the background, if there is one and
-// the domain publishes a TLSRPT record. known is the live policy, nil for none; of mode none nothing is reported (RFC 8460
-// section 6).
+// report tells the TLSRPT collector of a failed fetch (RFC 8460 section 4.3.2.2), in the background, if there is one
+// and the domain publishes a TLSRPT record. known is the live policy, nil for none; of mode none nothing is reported
+// (RFC 8460 section 6).
 func (s *Service) report(domain dnsname.Name, known *Held, err error) {
 	to := s.config.Load().Reporter
 	if to == nil || (known != nil && known.Entry.Policy.Mode == mtasts.ModeNone) {
@@ -88,8 +88,8 @@ func reportInfo(err error) string {
 }
 
 // ReportLines is a policy's lines for reports (RFC 8460 section 4.4), here and through Postfix: a collector takes two
-// spellings for two policies. Postfix reads a line between braces, so that one with braces, or with what a log would not
-// bear, is left out.
+// spellings for two policies. Postfix reads a line between braces, so that one with braces, or with what a log would
+// not bear, is left out.
 func ReportLines(p mtasts.Policy) []string {
 	return slices.DeleteFunc(p.Lines(), func(line string) bool {
 		return strings.ContainsFunc(line, func(r rune) bool { return r == '{' || r == '}' || !unicode.IsPrint(r) })

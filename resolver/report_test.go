@@ -75,7 +75,8 @@ func TestReports(t *testing.T) {
 			wantOutcome(t, c.why, s, "example.test", resolver.Unfetched)
 			synctest.Wait()
 			got := to.take()
-			if len(got) != 1 || got[0].Failure != c.want || got[0].Record != record || got[0].Domain.String() != "example.test" ||
+			if len(got) != 1 || got[0].Failure != c.want || got[0].Record != record ||
+				got[0].Domain.String() != "example.test" ||
 				got[0].Policy != nil || got[0].MX != nil || got[0].Info == "" {
 				t.Fatalf("%s: reports %+v", c.why, got)
 			}
@@ -113,7 +114,8 @@ func TestReportsOfLivePolicies(t *testing.T) {
 				}
 				return
 			}
-			if len(got) != 1 || got[0].Failure != tlsrpt.PolicyInvalid || !slices.Contains(got[0].Policy, "mode: "+mode) ||
+			if len(got) != 1 || got[0].Failure != tlsrpt.PolicyInvalid ||
+				!slices.Contains(got[0].Policy, "mode: "+mode) ||
 				!slices.Equal(got[0].MX, []string{"mx.example.test", "*.example.net"}) {
 				t.Errorf("mode %s: reports %+v", mode, got)
 			}
@@ -139,11 +141,13 @@ func TestDANEIsAskedOnlyWhereAPolicyBinds(t *testing.T) {
 			w.publish("example.test", "1", body(c.mode, day, "mx.example.test"))
 			s := w.start()
 			defer s.Close()
-			q := resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse("example.test")}, Strict: c.strict, DANE: true}
+			q := resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse("example.test")},
+				Strict: c.strict, DANE: true}
 			v := s.Answer(t.Context(), q)
 			synctest.Wait()
 			if v.Outcome != c.want || w.mxLookups != c.lookups {
-				t.Errorf("mode %s, strict %v: %v after %d MX lookups, want %v after %d", c.mode, c.strict, v.Outcome, w.mxLookups, c.want, c.lookups)
+				t.Errorf("mode %s, strict %v: %v after %d MX lookups, want %v after %d", c.mode, c.strict, v.Outcome,
+					w.mxLookups, c.want, c.lookups)
 			}
 		})
 	}

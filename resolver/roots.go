@@ -10,12 +10,13 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// ErrNoRoots: no trusted root was found, so that every fetch would fail. Live policies can still be served; the administrator
-// must be told.
+// ErrNoRoots: no trusted root was found, so that every fetch would fail. Live policies can still be served; the
+// administrator must be told.
 var ErrNoRoots error = &fault.Error{Kind: fault.Host,
 	Err: errors.New("no trusted CA root found: install ca-certificates or set fetch.ca_file")}
 
-// rootPlaces is where trusted roots are looked for: in the first file that has any, and in all files of all directories.
+// rootPlaces is where trusted roots are looked for: in the first file that has any, and in all files of all
+// directories.
 type rootPlaces struct{ files, dirs []string }
 
 // systemRoots are the places where distributions keep the roots.
@@ -32,9 +33,9 @@ func systemRoots() rootPlaces {
 	}
 }
 
-// LoadRoots reads the trusted roots from caFile, or from the system where caFile is "": then SSL_CERT_FILE and SSL_CERT_DIR
-// are honoured as OpenSSL does. It reads the files each time (the standard library reads the system's only once), so that
-// a reload sees a new bundle.
+// LoadRoots reads the trusted roots from caFile, or from the system where caFile is "": then SSL_CERT_FILE and
+// SSL_CERT_DIR are honoured as OpenSSL does. It reads the files each time (the standard library reads the system's only
+// once), so that a reload sees a new bundle.
 //
 // The errors are ErrNoRoots, when the system has none, and what is wrong with a file or directory that was named.
 func LoadRoots(caFile string) (*x509.CertPool, error) {
@@ -48,7 +49,8 @@ func LoadRoots(caFile string) (*x509.CertPool, error) {
 	return systemRoots().load(os.Getenv("SSL_CERT_FILE"), filepath.SplitList(os.Getenv("SSL_CERT_DIR")))
 }
 
-// load reads the roots; envFile and envDirs, where given, stand for the usual files and directories, and must be readable.
+// load reads the roots; envFile and envDirs, where given, stand for the usual files and directories, and must be
+// readable.
 func (p rootPlaces) load(envFile string, envDirs []string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if envFile != "" {

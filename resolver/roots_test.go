@@ -53,7 +53,8 @@ func TestRootsOfFile(t *testing.T) {
 func TestRootsOfBadFile(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"empty.pem": "", "text.pem": "no certificate\n", "key.pem": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+		"empty.pem": "", "text.pem": "no certificate\n",
+		"key.pem":    "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
 		"broken.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -96,7 +97,8 @@ func TestRootsOfEnvironment(t *testing.T) {
 		{"file and directory both count", file, other, []*testCA{one, two, three}, ""},
 		{"several directories, one of them empty", file, empty + ":" + other, []*testCA{one, two, three}, ""},
 		{"a file alone, and a directory without anything", file, empty, []*testCA{one}, ""},
-		{"a missing file is told by the name of its variable", filepath.Join(dir, "no"), other, nil, "SSL_CERT_FILE: read CA roots: open "},
+		{"a missing file is told by the name of its variable", filepath.Join(dir, "no"), other, nil,
+			"SSL_CERT_FILE: read CA roots: open "},
 		{"a missing directory too", file, filepath.Join(dir, "no"), nil, "SSL_CERT_DIR: read CA roots: open "},
 	} {
 		t.Setenv("SSL_CERT_FILE", c.file)
@@ -125,7 +127,8 @@ func TestRootsOfSystem(t *testing.T) {
 		places rootPlaces
 		want   []*testCA
 	}{
-		{"the first file that is there, and the directories", rootPlaces{[]string{missing, first, second}, []string{missing, certs}}, []*testCA{one, three}},
+		{"the first file that is there, and the directories",
+			rootPlaces{[]string{missing, first, second}, []string{missing, certs}}, []*testCA{one, three}},
 		{"a directory alone, as SUSE had it", rootPlaces{[]string{missing}, []string{certs}}, []*testCA{three}},
 		{"a file alone", rootPlaces{[]string{second}, nil}, []*testCA{two}},
 		{"no ca-certificates installed", rootPlaces{[]string{missing}, []string{missing, t.TempDir()}}, nil},

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// saveLimit is how long a question waits for a disk; after it the answer goes out from memory, and the write is retried.
+	// saveLimit is how long a question waits for a disk; after it the answer goes out from memory, and the write is
+	// retried.
 	saveLimit = 10 * time.Second
 	// saveRetry is the time between two tries to write what could not be written.
 	saveRetry = 30 * time.Second
@@ -59,7 +60,8 @@ func (s *saver) save(ctx context.Context, h *Held) {
 	}
 	if !s.failing {
 		s.failing = true
-		s.log.Error("cannot write the policy store: policies are served from memory and the write is retried every 30 s, "+
+		s.log.Error("cannot write the policy store: policies are served from memory and the write is retried every "+
+			"30 s, "+
 			"but a restart would forget them; check the disk space and the state directory",
 			"event", "store_write_failed", "domain", domain, "error", err)
 	}
@@ -71,9 +73,9 @@ func (s *saver) write(ctx context.Context, h *Held) error {
 	return s.put(ctx, h.Entry)
 }
 
-// put writes an entry. Where one of the domain has waited for the disk, what the store has was known before it, whatever its time
-// says: a clock that has been set back since may have fetched it, and the store would keep it as the newer one. An entry that was
-// not looked at since its fetch replaces it.
+// put writes an entry. Where one of the domain has waited for the disk, what the store has was known before it,
+// whatever its time says: a clock that has been set back since may have fetched it, and the store would keep it as the
+// newer one. An entry that was not looked at since its fetch replaces it.
 func (s *saver) put(ctx context.Context, e Entry) error {
 	if s.unsaved(e.Domain) != nil {
 		if old, err := s.store.Get(ctx, e.Domain); err == nil && old.Fetched.After(e.Fetched) {
@@ -94,8 +96,10 @@ func (s *saver) written(domain dnsname.Name) {
 		s.log.Info("the policy store can be written again, nothing was lost", "event", "store_recovered")
 		return
 	}
-	s.log.Warn("the policy store can be written again, but more failed to be written than could wait for it: that is in "+
-		"memory until it is refreshed, and a restart before would forget it", "event", "store_recovered", "unwritten", s.missed)
+	s.log.Warn("the policy store can be written again, but more failed to be written than could wait for it: that is "+
+		"in "+
+		"memory until it is refreshed, and a restart before would forget it", "event", "store_recovered", "unwritten",
+		s.missed)
 	s.missed = 0
 }
 
@@ -119,8 +123,8 @@ func (s *saver) delete(ctx context.Context, domain dnsname.Name) error {
 	return nil
 }
 
-// retry tries once more to write all that waits, each inside its domain's flight, many at once so that they share the store's
-// commits, and stops at the first failure.
+// retry tries once more to write all that waits, each inside its domain's flight, many at once so that they share the
+// store's commits, and stops at the first failure.
 func (s *saver) retry(ctx context.Context, alone func(dnsname.Name, func())) {
 	s.mu.Lock()
 	domains := slices.Collect(maps.Keys(s.waiting))
@@ -166,7 +170,9 @@ func (s *saver) last(alone func(dnsname.Name, func())) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.waiting); n > 0 {
-		s.log.Error("what was learnt of these policies could not be written to the store and is forgotten now: it is looked up anew "+
-			"when mail for their domains comes; check the disk space and the state directory", "event", "store_lost", "policies", n)
+		s.log.Error("what was learnt of these policies could not be written to the store and is forgotten now: it is "+
+			"looked up anew "+
+			"when mail for their domains comes; check the disk space and the state directory", "event", "store_lost",
+			"policies", n)
 	}
 }

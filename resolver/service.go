@@ -43,7 +43,8 @@ type Options struct {
 	Memory   Memory
 	Fleet    Fleet // nil: this host is alone
 	Logger   *slog.Logger
-	// Renewed tells that the store may lack policies that it had: those in memory are put again. nil: that never happens.
+	// Renewed tells that the store may lack policies that it had: those in memory are put again. nil: that never
+	// happens.
 	Renewed <-chan struct{}
 }
 
@@ -57,7 +58,8 @@ const (
 	questionLimit = 85 * time.Second // a question, before DANE has its 10 s
 )
 
-// Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for concurrent use.
+// Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for
+// concurrent use.
 type Service struct {
 	store  Store
 	memory Memory
@@ -102,7 +104,8 @@ func NewService(o Options) *Service {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		store: o.Store, memory: o.Memory, fleet: o.Fleet, seed: maphash.MakeSeed(), log: o.Logger, now: wallClock,
-		lookups: semaphore.NewWeighted(maxLookups), fast: newFast(maxFast * runtime.GOMAXPROCS(0)), checks: semaphore.NewWeighted(maxChecks),
+		lookups: semaphore.NewWeighted(maxLookups), fast: newFast(maxFast * runtime.GOMAXPROCS(0)),
+		checks: semaphore.NewWeighted(maxChecks),
 		agenda: newAgenda(), saver: newSaver(o.Store, o.Logger), crowded: make(chan struct{}, 1),
 		clock: newClockWatch(wallClock()), renewed: o.Renewed,
 		ctx: ctx, cancel: cancel,
@@ -112,7 +115,8 @@ func NewService(o Options) *Service {
 	}
 	s.hostFaults.log = o.Logger
 	s.metrics.remembered.bounds, s.metrics.waited.bounds = memoryBounds(), waitBounds()
-	s.dane = newDANEJudge(func() DNS { return s.config.Load().SecureDNS }, func() time.Time { return s.now() }, o.Logger)
+	s.dane = newDANEJudge(func() DNS { return s.config.Load().SecureDNS }, func() time.Time { return s.now() },
+		o.Logger)
 	s.dane.hostFailed = func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) }
 	s.Reconfigure(o.Settings)
 	return s
@@ -145,8 +149,8 @@ func (s *Service) Reconfigure(set Settings) {
 	})
 }
 
-// Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and those
-// that come after, are told Closing unless memory knows the answer.
+// Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and
+// those that come after, are told Closing unless memory knows the answer.
 func (s *Service) Close() {
 	first := s.running.close()
 	s.cancel()
@@ -157,7 +161,8 @@ func (s *Service) Close() {
 	}
 }
 
-// Answer answers a question: at once where memory knows, else after looking. It takes no longer than 95 s. See AnswerAtOnce too.
+// Answer answers a question: at once where memory knows, else after looking. It takes no longer than 95 s. See
+// AnswerAtOnce too.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	now := s.now()
 	q, found := s.config.Load().Overrides.For(q.Domain, now).on(q)
@@ -173,8 +178,8 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	return Decide(now, q, s.dane.find(ctx, q.Destination), found)
 }
 
-// glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes effect
-// at once. Nobody waits for it.
+// glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes
+// effect at once. Nobody waits for it.
 func (s *Service) glance(now time.Time, domain dnsname.Name) {
 	if s.remembered(now, domain) == nil {
 		s.background(domain)
@@ -254,8 +259,8 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) STSFinding {
 	}
 }
 
-// outlived reports whether a policy was over before somebody asked: the flight that brought it began while it lived, and only
-// compared its id. Then there is nothing live, and who asked must look anew.
+// outlived reports whether a policy was over before somebody asked: the flight that brought it began while it lived,
+// and only compared its id. Then there is nothing live, and who asked must look anew.
 func (s *Service) outlived(f STSFinding, asked time.Time) bool {
 	h, ok := f.(*Held)
 	return ok && !h.Entry.Live(asked) && !h.Entry.Live(s.now())
@@ -282,7 +287,8 @@ func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
 		defer s.running.done()
 		defer func() {
 			if r := recover(); r != nil {
-				s.log.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event", "panic",
+				s.log.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event",
+					"panic",
 					"domain", domain, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 				val = STSFinding(Busy{errors.New("internal fault, see stsmapd's log")})
 			}
@@ -318,7 +324,8 @@ func (s *Service) aside(work func(context.Context)) {
 		defer s.checks.Release(1)
 		defer func() {
 			if r := recover(); r != nil {
-				s.log.Error("a look at the DNS that no mail waits for failed by a fault in stsmapd; please report it", "event", "panic",
+				s.log.Error("a look at the DNS that no mail waits for failed by a fault in stsmapd; please report it",
+					"event", "panic",
 					"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			}
 		}()

@@ -14,7 +14,8 @@ import (
 )
 
 func ask(s *resolver.Service, domain string) resolver.Verdict {
-	return s.Answer(context.Background(), resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}})
+	return s.Answer(context.Background(),
+		resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}})
 }
 
 func wantOutcome(t *testing.T, why string, s *resolver.Service, domain string, want resolver.Outcome) resolver.Verdict {
@@ -62,8 +63,10 @@ func TestLivePolicyOutlivesFailures(t *testing.T) {
 		{"TXT record gone", func(w *world) { delete(w.ids, "example.test") }, true},
 		{"DNS mute", func(w *world) { w.mute = true }, true},
 		{"HTTPS down", func(w *world) { delete(w.files, "example.test") }, false},
-		{"HTTPS down and a new id", func(w *world) { delete(w.files, "example.test"); w.ids["example.test"] = "2" }, false},
-		{"a new id with an invalid file", func(w *world) { w.files["example.test"] = invalid; w.ids["example.test"] = "2" }, false},
+		{"HTTPS down and a new id", func(w *world) { delete(w.files, "example.test"); w.ids["example.test"] = "2" },
+			false},
+		{"a new id with an invalid file",
+			func(w *world) { w.files["example.test"] = invalid; w.ids["example.test"] = "2" }, false},
 		{"all of it gone", func(w *world) { delete(w.ids, "example.test"); delete(w.files, "example.test") }, false},
 		{"a broken TXT record", func(w *world) { w.ids["example.test"] = "not/valid" }, true},
 	} {
@@ -103,7 +106,8 @@ func TestNewID(t *testing.T) {
 		}
 		synctest.Wait()
 		if txts, gets := w.counts(); gets != 0 || txts < 100 || txts > 120 {
-			t.Errorf("600 questions in 10 minutes under an unchanged id with a TTL of 1 s: %d TXT lookups and %d GETs, want 120 at most and 0", txts, gets)
+			t.Errorf("600 questions in 10 minutes under an unchanged id with a TTL of 1 s: %d TXT lookups and %d "+
+				"GETs, want 120 at most and 0", txts, gets)
 		}
 		w.publish("example.test", "2", body("testing", 7*day, "mx.example.test"))
 		for i := range 10 {
@@ -239,7 +243,10 @@ func TestCloseNeverSaysNotFound(t *testing.T) {
 		s := w.start()
 		var asked sync.WaitGroup
 		for i := range 50 {
-			asked.Go(func() { wantOutcome(t, "in flight at the end", s, fmt.Sprintf("d%d.test", i%5), resolver.Closing) })
+			asked.Go(func() {
+				wantOutcome(t, "in flight at the end", s, fmt.Sprintf("d%d.test", i%5),
+					resolver.Closing)
+			})
 		}
 		pass(time.Second)
 		s.Close()

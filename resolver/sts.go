@@ -78,9 +78,9 @@ func (fetch) step()  {}
 func (forget) step() {}
 func (accept) step() {}
 
-// plan says what to do about a domain of which known is held (nil: nothing live) or before is remembered (nil: nothing),
-// now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is all of a
-// policy's life that needs no I/O.
+// plan says what to do about a domain of which known is held (nil: nothing live) or before is remembered (nil:
+// nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is
+// all of a policy's life that needs no I/O.
 func plan(now time.Time, due bool, known *Held, before Absence, d discovery) step {
 	if known != nil {
 		return planLive(now, due, known.Entry, d)
@@ -89,7 +89,8 @@ func plan(now time.Time, due bool, known *Held, before Absence, d discovery) ste
 	case announced:
 		checkAt := now.Add(checkAfter(d.ttl))
 		if b, ok := before.(*FetchFailed); ok && !due && b.Trouble.holdsBack(d.id, now) {
-			return accept{&FetchFailed{Trouble: b.Trouble, At: now, CheckAt: earlier(checkAt, b.Trouble.RetryAt), Err: b.Err}}
+			return accept{&FetchFailed{
+				Trouble: b.Trouble, At: now, CheckAt: earlier(checkAt, b.Trouble.RetryAt), Err: b.Err}}
 		}
 		return fetch{id: d.id, checkAt: checkAt}
 	case unannounced:

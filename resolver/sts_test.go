@@ -32,34 +32,50 @@ func TestPlan(t *testing.T) {
 		d      discovery
 		want   step
 	}{
-		{"the same id: nothing to do until the TXT record's TTL is over", live("enforce", time.Hour, Trouble{}), nil, same, note{in(time.Minute)}},
-		{"a TTL of 1 s is looked at every 5 s", live("enforce", time.Hour, Trouble{}), nil, announced{"1", time.Second}, note{in(minCheck)}},
-		{"a TTL of a day is looked at every 5 min", live("enforce", time.Hour, Trouble{}), nil, announced{"1", day}, note{in(maxCheck)}},
+		{"the same id: nothing to do until the TXT record's TTL is over", live("enforce", time.Hour, Trouble{}), nil,
+			same, note{in(time.Minute)}},
+		{"a TTL of 1 s is looked at every 5 s", live("enforce", time.Hour, Trouble{}), nil, announced{"1", time.Second},
+			note{in(minCheck)}},
+		{"a TTL of a day is looked at every 5 min", live("enforce", time.Hour, Trouble{}), nil, announced{"1", day},
+			note{in(maxCheck)}},
 		{"a new id", live("enforce", time.Hour, Trouble{}), nil, other, fetch{id: "2", checkAt: in(time.Minute)}},
-		{"a new id that failed, in its backoff", live("enforce", time.Hour, failing("2", time.Minute)), nil, other, note{in(time.Minute)}},
-		{"a new id that failed, backoff over", live("enforce", time.Hour, failing("2", -time.Second)), nil, other, fetch{id: "2", checkAt: in(time.Minute)}},
-		{"another new id is tried at once", live("enforce", time.Hour, failing("3", time.Minute)), nil, other, fetch{id: "2", checkAt: in(time.Minute)}},
-		{"refresh due whatever the id", live("enforce", 27*time.Hour, Trouble{}), nil, same, fetch{id: "1", checkAt: in(time.Minute)}},
-		{"refresh due but backing off", live("enforce", 27*time.Hour, failing("1", time.Minute)), nil, same, note{in(time.Minute)}},
-		{"TXT gone: the live policy stands (RFC 8461 3.1)", live("enforce", time.Hour, Trouble{}), nil, gone, note{in(maxCheck)}},
-		{"TXT gone: refreshed all the same, under the old id", live("enforce", 27*time.Hour, Trouble{}), nil, gone, fetch{id: "1", checkAt: in(maxCheck)}},
+		{"a new id that failed, in its backoff", live("enforce", time.Hour, failing("2", time.Minute)), nil, other,
+			note{in(time.Minute)}},
+		{"a new id that failed, backoff over", live("enforce", time.Hour, failing("2", -time.Second)), nil, other,
+			fetch{id: "2", checkAt: in(time.Minute)}},
+		{"another new id is tried at once", live("enforce", time.Hour, failing("3", time.Minute)), nil, other,
+			fetch{id: "2", checkAt: in(time.Minute)}},
+		{"refresh due whatever the id", live("enforce", 27*time.Hour, Trouble{}), nil, same,
+			fetch{id: "1", checkAt: in(time.Minute)}},
+		{"refresh due but backing off", live("enforce", 27*time.Hour, failing("1", time.Minute)), nil, same,
+			note{in(time.Minute)}},
+		{"TXT gone: the live policy stands (RFC 8461 3.1)", live("enforce", time.Hour, Trouble{}), nil, gone,
+			note{in(maxCheck)}},
+		{"TXT gone: refreshed all the same, under the old id", live("enforce", 27*time.Hour, Trouble{}), nil, gone,
+			fetch{id: "1", checkAt: in(maxCheck)}},
 		{"TXT gone: a testing policy stands too", live("testing", time.Hour, Trouble{}), nil, gone, note{in(maxCheck)}},
-		{"TXT gone and mode none: forgotten", live("none", time.Hour, Trouble{}), nil, gone, forget{noPolicy(now, 10*time.Minute)}},
+		{"TXT gone and mode none: forgotten", live("none", time.Hour, Trouble{}), nil, gone,
+			forget{noPolicy(now, 10*time.Minute)}},
 		{"mode none with its TXT record stays", live("none", time.Hour, Trouble{}), nil, same, note{in(time.Minute)}},
-		{"DNS mute: the live policy stands (RFC 8461 3.3)", live("enforce", time.Hour, Trouble{}), nil, mute, note{in(recheckFailed)}},
-		{"DNS mute: mode none is not forgotten, for nothing was said", live("none", time.Hour, Trouble{}), nil, mute, note{in(recheckFailed)}},
-		{"DNS mute: refreshed all the same", live("enforce", 27*time.Hour, Trouble{}), nil, mute, fetch{id: "1", checkAt: in(recheckFailed)}},
+		{"DNS mute: the live policy stands (RFC 8461 3.3)", live("enforce", time.Hour, Trouble{}), nil, mute,
+			note{in(recheckFailed)}},
+		{"DNS mute: mode none is not forgotten, for nothing was said", live("none", time.Hour, Trouble{}), nil, mute,
+			note{in(recheckFailed)}},
+		{"DNS mute: refreshed all the same", live("enforce", 27*time.Hour, Trouble{}), nil, mute,
+			fetch{id: "1", checkAt: in(recheckFailed)}},
 
 		{"first contact", nil, nil, same, fetch{id: "1", checkAt: in(time.Minute)}},
 		{"no policy, for the negative TTL", nil, nil, gone, accept{noPolicy(now, 10*time.Minute)}},
-		{"DNS mute with nothing live", nil, nil, mute, accept{&LookupFailed{Failures: 1, At: now, RetryAt: in(time.Minute), Err: errDNS}}},
+		{"DNS mute with nothing live", nil, nil, mute,
+			accept{&LookupFailed{Failures: 1, At: now, RetryAt: in(time.Minute), Err: errDNS}}},
 		{"DNS mute again", nil, &LookupFailed{Failures: 1, At: in(-time.Minute), RetryAt: now}, mute,
 			accept{&LookupFailed{Failures: 2, At: now, RetryAt: in(2 * time.Minute), Err: errDNS}}},
 		{"the same id in its backoff: no second GET", nil, waiting, other,
 			accept{&FetchFailed{Trouble: waiting.Trouble, At: now, CheckAt: in(time.Minute), Err: errDNS}}},
 		{"a new id in another's backoff", nil, waiting, same, fetch{id: "1", checkAt: in(time.Minute)}},
 		{"backoff over", nil, over, other, fetch{id: "2", checkAt: in(time.Minute)}},
-		{"a policy appears where there was none", nil, noPolicy(now, 0), same, fetch{id: "1", checkAt: in(time.Minute)}},
+		{"a policy appears where there was none", nil, noPolicy(now, 0), same,
+			fetch{id: "1", checkAt: in(time.Minute)}},
 	} {
 		due := c.known != nil && !now.Before(c.known.Entry.NextCheck(day))
 		got := plan(now, due, c.known, c.before, c.d)
@@ -110,9 +126,11 @@ func TestNegativeBounds(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	for failures, want := range []time.Duration{0, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 40 * time.Minute, time.Hour, time.Hour} {
+	for failures, want := range []time.Duration{
+		0, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 40 * time.Minute, time.Hour, time.Hour} {
 		if failures > 0 && backoff(failures, fetchBackoffMin, fetchBackoffMax) != want {
-			t.Errorf("after %d failed fetches: %v, want %v", failures, backoff(failures, fetchBackoffMin, fetchBackoffMax), want)
+			t.Errorf("after %d failed fetches: %v, want %v", failures,
+				backoff(failures, fetchBackoffMin, fetchBackoffMax), want)
 		}
 	}
 	if got := backoff(1_000_000, lookupBackoffMin, lookupBackoffMax); got != lookupBackoffMax {

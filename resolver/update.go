@@ -51,8 +51,8 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 	return found
 }
 
-// isInvalid reports whether nobody can have the domain (RFC 6761 section 6.4): nobody is asked, and nothing is remembered, so that a
-// question about one shows whether questions are answered, whatever the network and the disk do.
+// isInvalid reports whether nobody can have the domain (RFC 6761 section 6.4): nobody is asked, and nothing is
+// remembered, so that a question about one shows whether questions are answered, whatever the network and the disk do.
 func isInvalid(domain dnsname.Name) bool { return strings.HasSuffix(domain.String(), ".invalid") }
 
 // recall looks for the domain in the store; nil: there is nothing, or, with an error, the store could not be read.
@@ -77,14 +77,16 @@ func (s *Service) alertUnread(domain dnsname.Name, err error) {
 	last, now := s.unreadAlert.Load(), s.now().Unix()
 	const interval = int64(time.Hour / time.Second)
 	if (now < last || now-last >= interval) && s.unreadAlert.CompareAndSwap(last, now) {
-		s.log.Error("cannot read the policy store: domains whose policies are not in memory are looked up anew, as if stsmapd "+
-			"had never known them; check the disk and the state directory", "event", "store_read_failed", "domain", domain, "error", err)
+		s.log.Error("cannot read the policy store: domains whose policies are not in memory are looked up anew, as "+
+			"if stsmapd "+
+			"had never known them; check the disk and the state directory", "event", "store_read_failed", "domain",
+			domain, "error", err)
 	}
 }
 
-// settle makes what was known fit to be used now: nil when it has expired; its fetch time no later than now. A later one
-// was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here, nor must a
-// backoff of that clock hold.
+// settle makes what was known fit to be used now: nil when it has expired; its fetch time no later than now. A later
+// one was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here, nor
+// must a backoff of that clock hold.
 func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 	now := s.now()
 	switch {
@@ -95,7 +97,8 @@ func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 		return s.keep(ctx, e, now)
 	case !h.Entry.Live(now):
 		if inMemory {
-			s.log.Info("policy expired: the domain is looked up anew", "event", "policy_expired", "domain", h.Entry.Domain,
+			s.log.Info("policy expired: the domain is looked up anew", "event", "policy_expired", "domain",
+				h.Entry.Domain,
 				"mode", h.Entry.Policy.Mode, "fetched", h.Entry.Fetched, "expired", h.Entry.Expires())
 			s.memory.ForgetPolicy(h.Entry.Domain)
 		}
@@ -169,7 +172,8 @@ func acquire(ctx context.Context, slots *semaphore.Weighted, what string) error 
 	ctx, cancel := context.WithTimeout(ctx, queueLimit)
 	defer cancel()
 	if err := slots.Acquire(ctx, 1); err != nil {
-		return &fault.Error{Kind: fault.Exhausted, Cure: "too many " + what + " in progress: check that the DNS resolver is fast", Err: err}
+		return &fault.Error{Kind: fault.Exhausted,
+			Cure: "too many " + what + " in progress: check that the DNS resolver is fast", Err: err}
 	}
 	return nil
 }
@@ -198,7 +202,8 @@ func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note)
 	return known
 }
 
-func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence, p fetch) STSFinding {
+func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence,
+	p fetch) STSFinding {
 	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
 		return s.busy(domain, known, fetchWork, err)
 	}
@@ -224,7 +229,8 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 	return s.fetched(ctx, now, domain, known, policy, p)
 }
 
-func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, policy mtasts.Policy, p fetch) STSFinding {
+func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, policy mtasts.Policy,
+	p fetch) STSFinding {
 	s.hostFaults.worked(fetchWork)
 	e := Entry{Domain: domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
 	if known != nil {
@@ -243,7 +249,8 @@ func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Nam
 }
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that there is none to be had.
-func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, before Absence, p fetch, err error) STSFinding {
+func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, before Absence,
+	p fetch, err error) STSFinding {
 	if known == nil {
 		var t Trouble
 		if b, ok := before.(*FetchFailed); ok && now.Before(b.Expires()) {
@@ -269,13 +276,15 @@ func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forg
 		return known
 	}
 	s.forgetPolicy(domain)
-	_ = s.fleet.End(ctx, domain, known.Entry.Fetched) // the others find the record gone by themselves, if they are not told
+	// the others find the record gone by themselves, if they are not told
+	_ = s.fleet.End(ctx, domain, known.Entry.Fetched)
 	s.memory.PutAbsence(now, domain, p.absence)
 	s.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten", "domain", domain)
 	return p.absence
 }
 
-// keep writes an entry to the store, then to memory, then sees to its next refresh. When it returns, Postfix may be told.
+// keep writes an entry to the store, then to memory, then sees to its next refresh. When it returns, Postfix may be
+// told.
 func (s *Service) keep(ctx context.Context, e Entry, checkAt time.Time) *Held {
 	h := newHeld(e, checkAt)
 	s.saver.save(ctx, h)

@@ -33,8 +33,8 @@ func (s *Service) scanLoop(ctx context.Context) {
 	}
 }
 
-// scan puts on the agenda what is due before the next scan, and removes what has expired at now and what is over the limit;
-// nothing is removed while the clock, which said now, is not to be believed.
+// scan puts on the agenda what is due before the next scan, and removes what has expired at now and what is over the
+// limit; nothing is removed while the clock, which said now, is not to be believed.
 func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 	cfg := s.config.Load()
 	s.learnt.Store(0)
@@ -84,8 +84,8 @@ func (s *Service) lastUsed(e Entry) time.Time {
 	return e.Used
 }
 
-// remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come between, or
-// have brought what still waits for the disk. The errors are the store's.
+// remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come
+// between, or have brought what still waits for the disk. The errors are the store's.
 func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) (err error) {
 	s.alone(domain, func() {
 		held, inMemory := s.memory.Policy(domain)
@@ -128,7 +128,8 @@ func (s *Service) thin(ctx context.Context, n, limit int) {
 		return
 	}
 	s.log.Warn("the policy store is full: the policies that were asked for the longest time ago are removed; "+
-		"raise cache.max_policies if that is not wanted", "event", "store_full", "max_policies", limit, "removed", idlest.Len())
+		"raise cache.max_policies if that is not wanted", "event", "store_full", "max_policies", limit, "removed",
+		idlest.Len())
 	for _, item := range *idlest {
 		idle := func(e Entry) bool { return !s.lastUsed(e).After(item.used) }
 		if s.remove(ctx, item.domain, idle) != nil {
@@ -170,8 +171,8 @@ func (q *idleQueue) Pop() any {
 	return x
 }
 
-// clockWatch compares the wall clock with the monotonic one: an administrator, or a time server's first answer, may have
-// set it. What has expired by a clock that jumped may live by the right one.
+// clockWatch compares the wall clock with the monotonic one: an administrator, or a time server's first answer, may
+// have set it. What has expired by a clock that jumped may live by the right one.
 type clockWatch struct {
 	wall, steadySince time.Time
 	mono              time.Time // with its monotonic reading

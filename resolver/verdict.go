@@ -6,8 +6,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Destination is where Postfix wants to deliver. Only DANE asks for more than its domain: TLSA records belong to a port,
-// and to the hosts that are connected to (RFC 7672 section 2.2).
+// Destination is where Postfix wants to deliver. Only DANE asks for more than its domain: TLSA records belong to a
+// port, and to the hosts that are connected to (RFC 7672 section 2.2).
 type Destination struct {
 	Domain dnsname.Name // the policy domain
 	Port   uint16       // 0 is 25
@@ -47,18 +47,20 @@ type Outcome uint8
 
 // The outcomes. Whether a delivery may go on as usual, must be secured, or must wait is the reader's to say.
 const (
-	Enforce     Outcome = iota + 1 // a live policy binds: Verdict.Held
-	Testing                        // a live policy in mode testing: deliver as usual (RFC 8461 section 5)
-	Waived                         // a live policy in mode none: deliver as usual (RFC 8461 section 5)
-	Absent                         // the domain has no policy
-	Unknown                        // the DNS did not say whether there is a policy, and none is remembered
-	Unfetched                      // a policy is announced but was not to be had, and none is remembered: deliver as usual (RFC 8461 section 3.3)
-	Ignored                        // an override says to deliver as usual: Verdict.Override
-	Overloaded                     // stsmapd could not look in time: the mail must wait
-	Closing                        // stsmapd is on its way out and does not know: give no answer at all
-	DANEOnly                       // an MX host has usable TLSA records: the mail must be secured by DANE, or wait
-	DANEUnknown                    // whether there are TLSA records could not be learnt: the mail must wait
-	Unable                         // this host lacks what it needs to look, and no policy is remembered: deliver as usual (RFC 8461 section 3.3)
+	Enforce Outcome = iota + 1 // a live policy binds: Verdict.Held
+	Testing                    // a live policy in mode testing: deliver as usual (RFC 8461 section 5)
+	Waived                     // a live policy in mode none: deliver as usual (RFC 8461 section 5)
+	Absent                     // the domain has no policy
+	Unknown                    // the DNS did not say whether there is a policy, and none is remembered
+	// a policy is announced but was not to be had, and none is remembered: deliver as usual (RFC 8461 section 3.3)
+	Unfetched
+	Ignored     // an override says to deliver as usual: Verdict.Override
+	Overloaded  // stsmapd could not look in time: the mail must wait
+	Closing     // stsmapd is on its way out and does not know: give no answer at all
+	DANEOnly    // an MX host has usable TLSA records: the mail must be secured by DANE, or wait
+	DANEUnknown // whether there are TLSA records could not be learnt: the mail must wait
+	// this host lacks what it needs to look, and no policy is remembered: deliver as usual (RFC 8461 section 3.3)
+	Unable
 	outcomeCount
 )
 
@@ -67,7 +69,8 @@ func (o Outcome) String() string {
 	if o == 0 || o >= outcomeCount {
 		return "invalid"
 	}
-	return [...]string{"", "enforce", "testing", "none", "no_policy", "lookup_failed", "fetch_failed", "ignored", "overloaded",
+	return [...]string{"", "enforce", "testing", "none", "no_policy", "lookup_failed", "fetch_failed", "ignored",
+		"overloaded",
 		"closing", "dane_only", "dane_unknown", "host_fault"}[o]
 }
 

@@ -73,7 +73,8 @@ func (l *lockedBuffer) String() string {
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, ids: map[string]string{}, files: map[string]string{}, mx: map[string]string{}, ttl: 5 * minute, stored: map[dnsname.Name]resolver.Entry{}}
+	return &world{t: t, ids: map[string]string{}, files: map[string]string{}, mx: map[string]string{}, ttl: 5 * minute,
+		stored: map[dnsname.Name]resolver.Entry{}}
 }
 
 // start makes a service of the world, with an empty memory: a restart. The test closes it.
@@ -212,7 +213,8 @@ func (w *world) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, 
 	w.gets++
 	file, ok := w.files[domain.String()]
 	if !ok {
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
+		return mtasts.Policy{}, &resolver.FetchError{
+			Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
 	}
 	p, err := mtasts.ParsePolicy([]byte(file))
 	if err != nil {
@@ -240,7 +242,8 @@ func (w *world) MX(_ context.Context, domain string) (dnsclient.Answer[dnsclient
 	if w.mute {
 		return dnsclient.Answer[dnsclient.MX]{}, errMute
 	}
-	return dnsclient.Answer[dnsclient.MX]{Records: []dnsclient.MX{{Preference: 10, Host: w.mxOf(domain)}}, TTL: w.ttl}, nil
+	return dnsclient.Answer[dnsclient.MX]{Records: []dnsclient.MX{{Preference: 10, Host: w.mxOf(domain)}}, TTL: w.ttl},
+		nil
 }
 
 // mxOf is the domain's MX host: mx.example.test, unless a test said otherwise.

@@ -41,7 +41,8 @@ func (s *Server) accept(l *onceListener) (net.Conn, error) {
 		rwc, err := l.Accept()
 		if err == nil {
 			if logged {
-				s.logger().Info("connections are accepted again", "event", "socketmap_accept_recovered", "listener", l.name())
+				s.logger().Info("connections are accepted again", "event", "socketmap_accept_recovered", "listener",
+					l.name())
 			}
 			return rwc, nil
 		}

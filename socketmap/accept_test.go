@@ -87,7 +87,8 @@ func TestAcceptThatFlapsIsLoggedNowAndThen(t *testing.T) {
 
 func TestShutdownWhileBackingOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln, srv := &failing{pipes: newPipes(), err: tooManyFiles(), left: 1 << 30}, &Server{Handler: echo, Logger: new(logs).logger()}
+		ln, srv := &failing{pipes: newPipes(), err: tooManyFiles(), left: 1 << 30},
+			&Server{Handler: echo, Logger: new(logs).logger()}
 		done := make(chan error)
 		go func() { done <- srv.Serve(ln) }()
 		pass(10*time.Second + 100*time.Millisecond) // well inside of a pause of 1 s

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chmodSocket sets the mode of the socket at path, and of nothing else: who may write to the directory could have put a link to
-// another file in its place meanwhile, and chmod(2) follows links. The file is opened without being followed or connected to,
-// looked at, and changed through that descriptor.
+// chmodSocket sets the mode of the socket at path, and of nothing else: who may write to the directory could have put a
+// link to another file in its place meanwhile, and chmod(2) follows links. The file is opened without being followed or
+// connected to, looked at, and changed through that descriptor.
 func chmodSocket(path string, mode fs.FileMode) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

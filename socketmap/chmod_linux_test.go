@@ -25,7 +25,8 @@ func TestChmodSocketFollowsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for why, path := range map[string]string{"a link to a file": link, "a link to a socket": toSock, "a file": precious, "nothing": sock + "x"} {
+	for why, path := range map[string]string{
+		"a link to a file": link, "a link to a socket": toSock, "a file": precious, "nothing": sock + "x"} {
 		if err := chmodSocket(path, 0o666); err == nil {
 			t.Errorf("%s: no error", why)
 		}

@@ -72,7 +72,8 @@ func (c *Client) Ask(ctx context.Context, mapName, key string) (Reply, error) {
 	undo := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
 	reply, err := c.exchange(mapName, key)
 	if !undo() {
-		c.err = context.Cause(ctx) // the deadline in the past may come after the reply: this connection has seen its last
+		// the deadline in the past may come after the reply: this connection has seen its last
+		c.err = context.Cause(ctx)
 	}
 	if err == nil {
 		return reply, nil
@@ -94,7 +95,8 @@ func checkRequest(mapName, key string) error {
 	case strings.Contains(mapName, " "):
 		return &RequestError{Msg: fmt.Sprintf("map name %q has a space", mapName)}
 	case len(mapName)+1+len(key) > MaxRequest:
-		return &RequestError{Msg: fmt.Sprintf("map name, space and key have %d bytes, more than %d", len(mapName)+1+len(key), MaxRequest)}
+		return &RequestError{Msg: fmt.Sprintf("map name, space and key have %d bytes, more than %d",
+			len(mapName)+1+len(key), MaxRequest)}
 	}
 	return nil
 }

@@ -97,7 +97,8 @@ func TestClientAndBadServers(t *testing.T) {
 		{"HTTP/1.1 400 Bad Request\r\n", "byte 0", "a web server"},
 		{frame("250 OK"), "unknown status", "netstrings, but no socketmap"},
 		{"5:OK", "inside of the reply", "half a reply"},
-		{frame("OK a") + frame("OK b"), "more than one reply", "two answers to one question: the next would get the wrong one"},
+		{frame("OK a") + frame("OK b"), "more than one reply",
+			"two answers to one question: the next would get the wrong one"},
 		{"999999999999999999999:", "over the limit", "too long"},
 	} {
 		client := clientOf(t, c.reply)

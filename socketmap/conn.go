@@ -78,8 +78,10 @@ func (c *conn) serve(ctx context.Context) {
 // finish runs at the end of serve, after a handler's panic too.
 func (c *conn) finish() {
 	if p := recover(); p != nil {
-		c.srv.logger().Error("answering a request went wrong inside stsmapd, its connection is closed; this is a bug, report it",
-			"event", "socketmap_panic", "peer", c.peer(), "request", excerpt(c.in.unread()), "panic", p, "stack", string(debug.Stack()))
+		c.srv.logger().Error("answering a request went wrong inside stsmapd, its connection is closed; this is a "+
+			"bug, report it",
+			"event", "socketmap_panic", "peer", c.peer(), "request", excerpt(c.in.unread()), "panic", p, "stack",
+			string(debug.Stack()))
 		c.flush() // the replies before the fatal one are sound; an error changes nothing now
 	}
 	c.rwc.Close()
@@ -184,7 +186,8 @@ func (c *conn) reject(cause error) error {
 		reason = fmt.Sprintf("request too long: map name, space and key have at most %d bytes", MaxRequest)
 	}
 	if missed, ok := c.srv.malformedLog.allow(time.Now()); ok {
-		c.srv.logger().Warn("a peer sent what is no socketmap request, its connection is closed; check what connects here",
+		c.srv.logger().Warn("a peer sent what is no socketmap request, its connection is closed; check what connects "+
+			"here",
 			"event", "socketmap_malformed", "peer", c.peer(), "reason", reason,
 			"begins", excerpt(c.in.unread()), "not_logged_before", missed)
 	}

@@ -17,27 +17,41 @@ var conversations = []struct {
 	{frame("sts example.com"), frame("OK sts|example.com"), "a question and its answer"},
 	{frame("sts unknown"), frame("NOTFOUND "), "the space after NOTFOUND"},
 	{frame("sts [mail.example.com]:587"), frame("OK sts|[mail.example.com]:587"), "a key is not interpreted"},
-	{frame("sts a key with spaces "), frame("OK sts|a key with spaces "), "the map name ends at the first space, the key at the end"},
+	{frame("sts a key with spaces "), frame("OK sts|a key with spaces "),
+		"the map name ends at the first space, the key at the end"},
 	{frame("sts "), frame("OK sts|"), "an empty key is the handler's to refuse"},
 	{frame(" example.com"), frame("OK |example.com"), "so is an empty map name"},
 	{frame("sts \xff\xfe\x00,"), frame("OK sts|\xff\xfe\x00,"), "a key is bytes, not UTF-8"},
 	{frame("sts " + strings.Repeat("k", 9996)), frame("OK sts|" + strings.Repeat("k", 9996)), "exactly 10,000 bytes"},
-	{frame("sts a") + frame("sts unknown") + frame("sts b"), frame("OK sts|a") + frame("NOTFOUND ") + frame("OK sts|b"), "pipelined: answered in order"},
+	{frame("sts a") + frame("sts unknown") + frame("sts b"), frame("OK sts|a") + frame("NOTFOUND ") + frame("OK sts|b"),
+		"pipelined: answered in order"},
 
-	{frame("example.com") + frame("sts a"), frame("PERM the request has no space: want a map name, a space and a key") + frame("OK sts|a"),
+	{frame("example.com") + frame("sts a"),
+		frame("PERM the request has no space: want a map name, a space and a key") + frame("OK sts|a"),
 		"no space: refused, but the framing is sound"},
-	{"0:," + frame("sts a"), frame("PERM the request has no space: want a map name, a space and a key") + frame("OK sts|a"), "empty: likewise"},
+	{"0:," + frame("sts a"),
+		frame("PERM the request has no space: want a map name, a space and a key") + frame("OK sts|a"),
+		"empty: likewise"},
 
-	{frame("sts a") + "10001:sts", frame("OK sts|a") + frame("PERM request too long: map name, space and key have at most 10000 bytes"),
+	{frame("sts a") + "10001:sts",
+		frame("OK sts|a") + frame("PERM request too long: map name, space and key have at most 10000 bytes"),
 		"too long: refused before the payload comes, and what came before is answered"},
-	{"999999999999999999999:" + frame("sts a"), frame("PERM request too long: map name, space and key have at most 10000 bytes"), "far too long: nothing after it is read"},
-	{"007:sts a.b," + frame("sts a"), frame("PERM malformed request: netstring: byte 1: the length has a leading zero"), "leading zeros: no second spelling"},
-	{"GET / HTTP/1.1\r\n\r\n", frame("PERM malformed request: netstring: byte 0: want a digit of the length, got 'G'"), "a browser"},
-	{"5:sts a;" + frame("sts a"), frame("PERM malformed request: netstring: byte 7: want a comma after the payload, got ';'"), "no comma: framing is lost"},
+	{"999999999999999999999:" + frame("sts a"),
+		frame("PERM request too long: map name, space and key have at most 10000 bytes"),
+		"far too long: nothing after it is read"},
+	{"007:sts a.b," + frame("sts a"), frame("PERM malformed request: netstring: byte 1: the length has a leading zero"),
+		"leading zeros: no second spelling"},
+	{"GET / HTTP/1.1\r\n\r\n", frame("PERM malformed request: netstring: byte 0: want a digit of the length, got 'G'"),
+		"a browser"},
+	{"5:sts a;" + frame("sts a"),
+		frame("PERM malformed request: netstring: byte 7: want a comma after the payload, got ';'"),
+		"no comma: framing is lost"},
 
-	{frame("sts a") + frame("sts hangup") + frame("sts b"), frame("OK sts|a"), "a hangup sends nothing and ends it; replies before it go out"},
+	{frame("sts a") + frame("sts hangup") + frame("sts b"), frame("OK sts|a"),
+		"a hangup sends nothing and ends it; replies before it go out"},
 	{frame("sts a") + frame("sts panic") + frame("sts b"), frame("OK sts|a"), "so does a panic"},
-	{frame("sts a") + "15:sts exam", frame("OK sts|a"), "the peer ends inside of a request: no answer to half a question"},
+	{frame("sts a") + "15:sts exam", frame("OK sts|a"),
+		"the peer ends inside of a request: no answer to half a question"},
 	{"", "", "the peer asks nothing"},
 }
 
@@ -92,7 +106,8 @@ func TestRepliesAreBatchedOnlyBehindWholeRequests(t *testing.T) {
 		{[]string{q + q + q}, 1, "three at once: one write"},
 		{[]string{q + q + q[:5], q[5:]}, 2, "two and a part: the part may take long, the two are not held back for it"},
 	} {
-		if s := play(echo, c.chunks...); s.writes != c.writes || s.written.String() != strings.Repeat(frame("OK sts|example.com"), 3) {
+		if s := play(echo, c.chunks...); s.writes != c.writes ||
+			s.written.String() != strings.Repeat(frame("OK sts|example.com"), 3) {
 			t.Errorf("%s: %d writes of %q, want %d", c.why, s.writes, s.written.String(), c.writes)
 		}
 	}
@@ -111,7 +126,8 @@ func TestWholeRequestsSetNoReadDeadline(t *testing.T) {
 		t.Errorf("%d read deadlines for a request in three parts, want 2: one set, one taken away", s.readDeadlines)
 	}
 	if s := play(echo, q+q[:3], q[3:]+q[:3], q[3:], q); s.readDeadlines != 3 {
-		t.Errorf("%d read deadlines for two requests with a break inside, want 3: each its own, one taken away", s.readDeadlines)
+		t.Errorf("%d read deadlines for two requests with a break inside, want 3: each its own, one taken away",
+			s.readDeadlines)
 	}
 }
 

@@ -54,7 +54,9 @@ func parseUnixSpec(spec, path string) (network, address string, err error) {
 	case strings.HasSuffix(path, "/") || strings.ContainsRune(path, 0):
 		return "", "", &SpecError{Spec: spec, Msg: "the path of a UNIX socket must name a file"}
 	case len(path) > maxSocketPath:
-		return "", "", &SpecError{Spec: spec, Msg: fmt.Sprintf("the path has %d bytes, a UNIX socket's has at most %d", len(path), maxSocketPath)}
+		return "", "", &SpecError{
+			Spec: spec, Msg: fmt.Sprintf("the path has %d bytes, a UNIX socket's has at most %d", len(path),
+				maxSocketPath)}
 	}
 	return "unix", filepath.Clean(path), nil
 }
@@ -65,7 +67,8 @@ func parseInetSpec(spec, hostPort string) (network, address string, err error) {
 	case err != nil:
 		return "", "", &SpecError{Spec: spec, Msg: "want inet:host:port, an IPv6 address in brackets"}
 	case host == "":
-		return "", "", &SpecError{Spec: spec, Msg: "the host is empty; all addresses of this host are inet:[::]:port or inet:0.0.0.0:port"}
+		return "", "", &SpecError{
+			Spec: spec, Msg: "the host is empty; all addresses of this host are inet:[::]:port or inet:0.0.0.0:port"}
 	case port == "":
 		return "", "", &SpecError{Spec: spec, Msg: "the port is empty"}
 	}
@@ -78,9 +81,9 @@ func parseInetSpec(spec, hostPort string) (network, address string, err error) {
 // Listen listens on an address as Postfix writes it (see ParseSpec). Of a host name with several addresses one is used,
 // an IPv4 one first.
 //
-// A UNIX socket has its mode and group before anyone can connect to it. A socket file that a dead process left is replaced,
-// in one step; one that is served is not (ErrInUse), and nothing that is not a socket is ever removed. Close removes the
-// socket file if it is still this listener's.
+// A UNIX socket has its mode and group before anyone can connect to it. A socket file that a dead process left is
+// replaced, in one step; one that is served is not (ErrInUse), and nothing that is not a socket is ever removed. Close
+// removes the socket file if it is still this listener's.
 func Listen(spec string, opt ListenOptions) (net.Listener, error) {
 	network, address, err := ParseSpec(spec)
 	if err != nil {

@@ -52,7 +52,8 @@ func TestParseSpec(t *testing.T) {
 		network, address, err := ParseSpec(c.spec)
 		var bad *SpecError
 		if network != c.network || address != c.address || errors.As(err, &bad) != (c.network == "") {
-			t.Errorf("%s: ParseSpec(%q) = %q, %q, %v; want %q, %q", c.why, c.spec, network, address, err, c.network, c.address)
+			t.Errorf("%s: ParseSpec(%q) = %q, %q, %v; want %q, %q", c.why, c.spec, network, address, err, c.network,
+				c.address)
 		}
 		if err != nil && !strings.Contains(err.Error(), strconv.Quote(c.spec)) {
 			t.Errorf("the error for %q does not name it: %v", c.spec, err)

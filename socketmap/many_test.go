@@ -23,8 +23,9 @@ const (
 	peersEnv   = "STSMAPD_TEST_PEERS"
 )
 
-// TestManyIdleConnections: thousands of real connections, by TCP and by UNIX sockets, are open at once. They stay idle for
-// many times every timeout of the server; none is closed, each is answered before and after, and none costs much memory.
+// TestManyIdleConnections: thousands of real connections, by TCP and by UNIX sockets, are open at once. They stay idle
+// for many times every timeout of the server; none is closed, each is answered before and after, and none costs much
+// memory.
 func TestManyIdleConnections(t *testing.T) {
 	needFiles(t, manyConns+100)
 	const timeout = 20 * time.Millisecond

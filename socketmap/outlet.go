@@ -11,9 +11,9 @@ import (
 
 // outlet writes to a connection, and gives up on a peer that does not take the bytes within limit.
 //
-// A reply nearly always fits into the socket's buffer at once. To set a deadline for it all the same, and to look at the
-// clock for that, would take longer than all else that the server does for a question. So a socket is tried first, and
-// gets its deadline only when it is full.
+// A reply nearly always fits into the socket's buffer at once. To set a deadline for it all the same, and to look at
+// the clock for that, would take longer than all else that the server does for a question. So a socket is tried first,
+// and gets its deadline only when it is full.
 type outlet struct {
 	conn  net.Conn
 	limit time.Duration

@@ -154,7 +154,8 @@ func FuzzParseReply(f *testing.F) {
 		if err != nil || n != len(frame) || n > MaxReplyFrame {
 			t.Fatalf("%v makes the frame %q: %v", reply, frame, err)
 		}
-		if again, err := parseReply(payload); err != nil || again.Status() != reply.Status() || again.Data() != reply.Data() {
+		if again, err := parseReply(payload); err != nil || again.Status() != reply.Status() ||
+			again.Data() != reply.Data() {
 			t.Fatalf("%v is read back as %v, %v", reply, again, err)
 		}
 	})
@@ -167,7 +168,8 @@ func FuzzReason(f *testing.F) {
 	f.Add(strings.Repeat("€", 500))
 	f.Fuzz(func(t *testing.T, in string) {
 		got := Perm(in).Data()
-		if got == "" || len(got) > maxReason || !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if got == "" || len(got) > maxReason || !utf8.ValidString(got) ||
+			strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Fatalf("%q became %q", in, got)
 		}
 	})

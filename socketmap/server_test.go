@@ -161,7 +161,8 @@ func TestMalformedRequestSeesItsReplyOverTCP(t *testing.T) {
 		conn := dialTCP(t, spec)
 		// More than the server reads at once: closing over unread bytes would reset the connection and lose the reply.
 		send(t, conn, frame("sts a")+"99999:"+strings.Repeat("x", 99_999))
-		wantNext(t, conn, frame("OK sts|a")+frame("PERM request too long: map name, space and key have at most 10000 bytes"))
+		wantNext(t, conn, frame("OK sts|a")+
+			frame("PERM request too long: map name, space and key have at most 10000 bytes"))
 		wantEnd(t, conn)
 	}
 }

@@ -182,7 +182,8 @@ func TestLingeringEndsByItselfAndByShutdown(t *testing.T) {
 				ours, theirs := net.Pipe()
 				ln.conns <- halfCloser{theirs}
 				send(t, ours, "G")
-				wantNext(t, ours, frame("PERM malformed request: netstring: byte 0: want a digit of the length, got 'G'"))
+				wantNext(t, ours, frame(
+					"PERM malformed request: netstring: byte 0: want a digit of the length, got 'G'"))
 				pass(c.wait)
 				synctest.Wait()
 				if n := srv.Conns(); n != c.open {
@@ -257,7 +258,8 @@ func TestShutdownUnderLoad(t *testing.T) {
 	}
 }
 
-// askUntilTheEnd asks until the server ends the connection, and says how it did. After the first answer it tells running.
+// askUntilTheEnd asks until the server ends the connection, and says how it did. After the first answer it tells
+// running.
 func askUntilTheEnd(ctx context.Context, spec string, running chan<- struct{}) error {
 	c, err := Dial(ctx, spec)
 	if err != nil {

@@ -112,8 +112,8 @@ func (opt ListenOptions) resolve() (mode fs.FileMode, gid int, err error) {
 	return mode, gid, err
 }
 
-// lockDir keeps others who use this package from the directory meanwhile: of two processes that start at once and find the
-// same stale socket, one must find the other's. Where a directory cannot be locked, it goes on without.
+// lockDir keeps others who use this package from the directory meanwhile: of two processes that start at once and find
+// the same stale socket, one must find the other's. Where a directory cannot be locked, it goes on without.
 func lockDir(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	switch {
@@ -166,7 +166,8 @@ func bindHidden(dir string) (ln *net.UnixListener, path string, err error) {
 	for range bindAttempts {
 		path = filepath.Join(dir, fmt.Sprintf(".s%05x", rand.N(1<<20)))
 		if len(path) > maxSocketPath {
-			return nil, "", fmt.Errorf("the path of directory %s is too long: a UNIX socket's path has at most %d bytes", dir, maxSocketPath)
+			return nil, "", fmt.Errorf(
+				"the path of directory %s is too long: a UNIX socket's path has at most %d bytes", dir, maxSocketPath)
 		}
 		var l net.Listener
 		l, err = lc.Listen(context.Background(), "unix", path)

@@ -117,7 +117,8 @@ func TestDatagramSocketIsNotRemoved(t *testing.T) {
 func TestMissingDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
 	_, err := Listen("unix:"+dir+"/sock", ListenOptions{})
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "directory must exist") || !strings.Contains(err.Error(), dir) {
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "directory must exist") ||
+		!strings.Contains(err.Error(), dir) {
 		t.Errorf("Listen: %v", err)
 	}
 }

@@ -20,7 +20,8 @@ type bench struct {
 	host     *policyHost
 	launch   func(context.Context, daemonConfig) (*server, error) // starts the daemon that is measured
 	running  map[int]bool                                         // pids of what was started and has not ended
-	started  int                                                  // servers, so that each has a port and a socket of its own
+	// servers, so that each has a port and a socket of its own
+	started int
 }
 
 // sizes are how much is measured.
@@ -43,7 +44,8 @@ type sizes struct {
 
 func fullSizes() sizes {
 	return sizes{
-		warmup: 500 * time.Millisecond, window: 2 * time.Second, hot: 1000, conns: 100, allocations: 200_000, cold: 5000, misses: 256,
+		warmup: 500 * time.Millisecond, window: 2 * time.Second, hot: 1000, conns: 100, allocations: 200_000,
+		cold: 5000, misses: 256,
 		negatives: 1_000_000, policies: 50_000, stores: []int{1, 10_000, 1_000_000}, starts: 5, open: 10_000,
 		many: 10_000_000, few: 1000, pauses: 130 * time.Second, settle: 5 * time.Second,
 	}
@@ -51,7 +53,8 @@ func fullSizes() sizes {
 
 func quickSizes() sizes {
 	return sizes{
-		warmup: 20 * time.Millisecond, window: 50 * time.Millisecond, hot: 100, conns: 10, allocations: 500, cold: 100, misses: 10,
+		warmup: 20 * time.Millisecond, window: 50 * time.Millisecond, hot: 100, conns: 10, allocations: 500, cold: 100,
+		misses:    10,
 		negatives: 1000, policies: 300, stores: []int{1, 20, 300}, starts: 1, open: 200,
 		many: 1000, few: 100, pauses: 100 * time.Millisecond, settle: 10 * time.Millisecond,
 	}
@@ -140,7 +143,8 @@ type result struct {
 	notes   []string
 }
 
-// repeat measures so many rounds that were not spoilt, or gives up after three times as many; then the least spoilt count.
+// repeat measures so many rounds that were not spoilt, or gives up after three times as many; then the least spoilt
+// count.
 func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)) (result, error) {
 	var got result
 	good := 0
@@ -156,7 +160,8 @@ func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)
 			good++
 		}
 		got.samples = append(got.samples, s)
-		got.notes = append(got.notes, fmt.Sprintf("round %d: %s; others had %.0f %% of the machine", round+1, s.note, 100*s.others))
+		got.notes = append(got.notes,
+			fmt.Sprintf("round %d: %s; others had %.0f %% of the machine", round+1, s.note, 100*s.others))
 		if b.quick && len(got.samples) == b.rounds {
 			break
 		}

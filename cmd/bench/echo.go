@@ -7,8 +7,9 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// echo is the server that does nothing, against which stsmapd is measured: a goroutine for each connection, one read for a
-// question, one write of always the same reply. The arguments are the reply's frame and where to listen, as Postfix writes it.
+// echo is the server that does nothing, against which stsmapd is measured: a goroutine for each connection, one read
+// for a question, one write of always the same reply. The arguments are the reply's frame and where to listen, as
+// Postfix writes it.
 func echo(args []string) error {
 	if len(args) < 2 {
 		return errors.New("echo: want a reply and addresses")

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// histogram counts durations in buckets that are at most 1/128 of their value wide, from 1 ns on. Its zero value is empty.
+// histogram counts durations in buckets that are at most 1/128 of their value wide, from 1 ns on. Its zero value is
+// empty.
 type histogram struct {
 	buckets [58 * subBuckets]uint64
 	count   uint64

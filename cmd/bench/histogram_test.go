@@ -8,7 +8,8 @@ import (
 )
 
 func TestBuckets(t *testing.T) {
-	for _, d := range []time.Duration{0, 1, 127, 128, 255, 256, 257, 511, 512, 1000, 20 * time.Millisecond, time.Hour, 1<<63 - 1} {
+	for _, d := range []time.Duration{
+		0, 1, 127, 128, 255, 256, 257, 511, 512, 1000, 20 * time.Millisecond, time.Hour, 1<<63 - 1} {
 		i := bucket(d)
 		if up := upper(i); d > up || float64(up-d) > float64(d)/128+1 {
 			t.Errorf("%d is in bucket %d, which ends at %d", d, i, up)

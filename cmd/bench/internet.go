@@ -21,9 +21,9 @@ const (
 	policyHostAddress = "127.0.0.2"
 )
 
-// nameserver is the recursive resolver that stsmapd asks. It knows the zones of names.go, and answers each question of the far one
-// when it is due, to a fraction of a millisecond. (dnstest, which other tests use, is programmable and remembers what it was
-// asked; this one must cost little beside stsmapd, for ten million questions.)
+// nameserver is the recursive resolver that stsmapd asks. It knows the zones of names.go, and answers each question of
+// the far one when it is due, to a fraction of a millisecond. (dnstest, which other tests use, is programmable and
+// remembers what it was asked; this one must cost little beside stsmapd, for ten million questions.)
 type nameserver struct {
 	socket *net.UDPConn
 	line   chan delayed
@@ -151,7 +151,8 @@ func respond(query *dns.Msg) (*dns.Msg, time.Duration) {
 		}
 		reply.Ns = []dns.RR{&dns.SOA{
 			Hdr: dns.RR_Header{Name: "test.", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 3600},
-			Ns:  "ns.test.", Mbox: "hostmaster.test.", Serial: 1, Refresh: 7200, Retry: 3600, Expire: 86400, Minttl: 3600,
+			Ns:  "ns.test.", Mbox: "hostmaster.test.", Serial: 1, Refresh: 7200, Retry: 3600, Expire: 86400,
+			Minttl: 3600,
 		}}
 	}
 	return reply, delay

@@ -97,7 +97,8 @@ func TestWindow(t *testing.T) {
 	spec := fake(t, func(int64) string { return "9:NOTFOUND ," })
 	for _, rate := range []float64{0, 1000} {
 		const window = 50 * time.Millisecond
-		j := job{Spec: spec, Conns: 2, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Warmup: time.Millisecond, Window: window}
+		j := job{Spec: spec, Conns: 2, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate,
+			Warmup: time.Millisecond, Window: window}
 		o, err := perform(t, j)
 		if err != nil || o.Elapsed < window {
 			t.Errorf("rate %v: %+v, %v", rate, o, err)
@@ -139,11 +140,13 @@ func TestPacedStall(t *testing.T) {
 		}
 		return "9:NOTFOUND ,"
 	})
-	o, err := perform(t, job{Spec: spec, Conns: 1, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Limit: 300})
+	o, err := perform(t, job{
+		Spec: spec, Conns: 1, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Limit: 300})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 50 of the 300 questions came in the stall. Only one was asked in it: a closed loop would count that one, far above p99.
+	// 50 of the 300 questions came in the stall. Only one was asked in it: a closed loop would count that one, far
+	// above p99.
 	if o.Max < stall || o.P99 < stall/2 {
 		t.Errorf("%+v: the questions that came in the stall were not counted", o)
 	}
@@ -154,7 +157,8 @@ func TestLoadFails(t *testing.T) {
 		{"no netstring", "another protocol"},
 		{"20000:", "more than there is room for"},
 	} {
-		_, err := perform(t, job{Spec: fake(t, func(int64) string { return c.reply }), Conns: 1, Names: names{Zone: near}, Limit: 1})
+		_, err := perform(t, job{
+			Spec: fake(t, func(int64) string { return c.reply }), Conns: 1, Names: names{Zone: near}, Limit: 1})
 		if err == nil || !strings.Contains(err.Error(), "reading a reply") {
 			t.Errorf("%s: error %v", c.why, err)
 		}
@@ -171,7 +175,8 @@ func TestEcho(t *testing.T) {
 	var o outcome
 	for deadline := time.Now().Add(testkit.Hang); ; {
 		var err error
-		if o, err = perform(t, job{Spec: spec, Conns: 5, Names: names{Zone: near}, Expect: "NOTFOUND ", Limit: 50}); err == nil {
+		if o, err = perform(t, job{
+			Spec: spec, Conns: 5, Names: names{Zone: near}, Expect: "NOTFOUND ", Limit: 50}); err == nil {
 			break
 		}
 		select {

@@ -2,22 +2,23 @@
 //
 //	go run ./cmd/bench [-only ROW,ROW] [-rounds N] [-remember N] [-quick] [-stsmapd PATH] [-rival DIR]
 //
-// Times depend on the machine and on what else runs on it; ratios much less. So a question's cost is the CPU time that stsmapd
-// takes for it (user and system, by the process's CPU clock), divided by what a server takes that does nothing but answer
-// (package comment of echo.go), in the same round: load on one, load on the other, the first of them changing from round to
-// round. The table has the median of the rounds and their range. A round in which other processes had more than a
-// twentieth of the machine, or the host of a virtual machine took as much, is spoilt; it is repeated, a few times at most. For
-// root, the kernel prefers the measurement to other programs.
+// Times depend on the machine and on what else runs on it; ratios much less. So a question's cost is the CPU time that
+// stsmapd takes for it (user and system, by the process's CPU clock), divided by what a server takes that does nothing
+// but answer (package comment of echo.go), in the same round: load on one, load on the other, the first of them
+// changing from round to round. The table has the median of the rounds and their range. A round in which other
+// processes had more than a twentieth of the machine, or the host of a virtual machine took as much, is spoilt; it is
+// repeated, a few times at most. For root, the kernel prefers the measurement to other programs.
 //
-// Everything is real but the Internet: the stsmapd binary with its configuration and store, sockets, DNS packets, TLS. The load
-// (load.go) comes from processes of their own, which keep one question open per connection, as Postfix's SMTP clients do. The DNS
-// server and the policy host (internet.go, policyhost.go) are in this process, as near or far as a row wants them.
+// Everything is real but the Internet: the stsmapd binary with its configuration and store, sockets, DNS packets, TLS.
+// The load (load.go) comes from processes of their own, which keep one question open per connection, as Postfix's SMTP
+// clients do. The DNS server and the policy host (internet.go, policyhost.go) are in this process, as near or far as a
+// row wants them.
 //
-// All of it runs in network, mount and PID namespaces of its own (namespace.go), as root or with the rights of a user namespace:
-// ports are free, no packet leaves, and whatever was started ends with this process, however that ends.
+// All of it runs in network, mount and PID namespaces of its own (namespace.go), as root or with the rights of a user
+// namespace: ports are free, no packet leaves, and whatever was started ends with this process, however that ends.
 //
-// The exit code is 0 also when stsmapd is not as fast as it must be: this is a measurement. It is 1 when something could not be
-// measured.
+// The exit code is 0 also when stsmapd is not as fast as it must be: this is a measurement. It is 1 when something
+// could not be measured.
 package main
 
 import (
@@ -82,10 +83,14 @@ func parseOptions(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&only, "only", "", "measure these rows alone, of "+strings.Join(rowNames(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "of which the median is taken")
-	flags.BoolVar(&o.quick, "quick", false, "tiny sizes: shows that all can be measured, and no figure that is worth anything")
-	flags.IntVar(&o.remember, "remember", 0, "so many domains in the row ten-million (default 10000000, which takes 10 minutes to learn)")
-	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary), "the binary to measure (default $STSMAPD_BINARY, else one of this tree)")
-	flags.StringVar(&o.rival, "rival", "", "a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
+	flags.BoolVar(&o.quick, "quick", false,
+		"tiny sizes: shows that all can be measured, and no figure that is worth anything")
+	flags.IntVar(&o.remember, "remember", 0,
+		"so many domains in the row ten-million (default 10000000, which takes 10 minutes to learn)")
+	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary),
+		"the binary to measure (default $STSMAPD_BINARY, else one of this tree)")
+	flags.StringVar(&o.rival, "rival", "",
+		"a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -25,7 +25,8 @@ func TestQuick(t *testing.T) {
 		testkit.Skip(t, "namespaces are not permitted here: "+err.Error())
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-quick", "-rounds", "1")
-	cmd.Env = append(os.Environ(), envProgram+"=outside", "GORACE=atexit_sleep_ms=10") // the race detector would wait a second
+	// the race detector would wait a second
+	cmd.Env = append(os.Environ(), envProgram+"=outside", "GORACE=atexit_sleep_ms=10")
 	var messages strings.Builder
 	cmd.Stderr = &messages
 	out, err := cmd.Output()

@@ -46,7 +46,8 @@ func hasPolicy(zone string, n int) bool { return zone == kept || zone == far && 
 
 // policyText is the policy file of a domain.
 func policyText(domain string) string {
-	return fmt.Sprintf("version: STSv1\r\nmode: enforce\r\nmx: mx1.%s\r\nmx: *.%s\r\nmax_age: 604800\r\n", domain, domain)
+	return fmt.Sprintf("version: STSv1\r\nmode: enforce\r\nmx: mx1.%s\r\nmx: *.%s\r\nmax_age: 604800\r\n", domain,
+		domain)
 }
 
 // names are the domains that a load asks for.

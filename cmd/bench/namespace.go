@@ -57,7 +57,8 @@ func outside(ctx context.Context, args []string) error {
 	return err
 }
 
-// isolated starts a process in new namespaces and a new session (see comeFirst); for who is not root, in a user namespace too.
+// isolated starts a process in new namespaces and a new session (see comeFirst); for who is not root, in a user
+// namespace too.
 func isolated() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
@@ -83,7 +84,8 @@ func build(ctx context.Context, given, dir string) (string, error) {
 	return binary, nil
 }
 
-// enter furnishes the new namespaces: no mount of ours is seen outside, /proc shows our processes, and the loopback is up.
+// enter furnishes the new namespaces: no mount of ours is seen outside, /proc shows our processes, and the loopback is
+// up.
 func enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making all mounts private: %w", err)
@@ -94,8 +96,8 @@ func enter() error {
 	return world.LoopbackUp()
 }
 
-// comeFirst lets the kernel prefer all that we start to what else this machine does. It shares the processors out among sessions
-// first (sched(7), autogroup), so that nice(2) would not do.
+// comeFirst lets the kernel prefer all that we start to what else this machine does. It shares the processors out among
+// sessions first (sched(7), autogroup), so that nice(2) would not do.
 func comeFirst() error {
 	return os.WriteFile("/proc/self/autogroup", []byte("-20"), 0)
 }

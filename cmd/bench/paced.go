@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// paced asks at fixed times, in turns with the other connections. Each connection is a thread with a blocking socket, as each
-// of Postfix's SMTP clients is a process: Go's timers and poller would add a millisecond.
+// paced asks at fixed times, in turns with the other connections. Each connection is a thread with a blocking socket,
+// as each of Postfix's SMTP clients is a process: Go's timers and poller would add a millisecond.
 //
-// A question whose time has come while the last one waits for its answer counts from that time, so that a stall is counted by
-// every question that it held up. One whose asker was late for want of a processor counts from when it was asked.
+// A question whose time has come while the last one waits for its answer counts from that time, so that a stall is
+// counted by every question that it held up. One whose asker was late for want of a processor counts from when it was
+// asked.
 func (l *load) paced(number int, a *asker) error {
 	runtime.LockOSThread() // for good: the thread ends with the goroutine
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {

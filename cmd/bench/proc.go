@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is the CPU time that a process has used so far, user and system, all its threads, also those that have ended. Its
-// clock is exact to the nanosecond, where /proc/PID/stat counts hundredths of a second.
+// cpuTime is the CPU time that a process has used so far, user and system, all its threads, also those that have ended.
+// Its clock is exact to the nanosecond, where /proc/PID/stat counts hundredths of a second.
 func cpuTime(pid int) (time.Duration, error) {
 	const processClock = 2 // CPUCLOCK_SCHED of the Linux kernel: ids of CPU clocks are ^pid<<3 and this
 	var t unix.Timespec
@@ -123,8 +123,9 @@ func (m meter) read() (machine, time.Duration, error) {
 	return now, used, nil
 }
 
-// others is the part (0 to 1) of the machine that since the start went to other processes, or to another machine of the host.
-// A kernel with CONFIG_IRQ_TIME_ACCOUNTING keeps the time for packets out of processes' CPU time: there ours counts as others'.
+// others is the part (0 to 1) of the machine that since the start went to other processes, or to another machine of the
+// host. A kernel with CONFIG_IRQ_TIME_ACCOUNTING keeps the time for packets out of processes' CPU time: there ours
+// counts as others'.
 func (m meter) others() (float64, error) {
 	now, used, err := m.read()
 	if err != nil {

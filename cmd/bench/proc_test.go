@@ -15,9 +15,11 @@ func TestParseStat(t *testing.T) {
 		why  string
 	}{
 		{"cpu  65634 2347 27148 34083 1146 5 1550 96 7 8\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
-			machine{busy: 65634 + 2347 + 27148 + 5 + 1550, steal: 96, total: 65634 + 2347 + 27148 + 34083 + 1146 + 5 + 1550 + 96}, true,
+			machine{busy: 65634 + 2347 + 27148 + 5 + 1550, steal: 96,
+				total: 65634 + 2347 + 27148 + 34083 + 1146 + 5 + 1550 + 96}, true,
 			"guest time is part of user time and not counted twice; steal is not ours"},
-		{"cpu  1 2 3 4 5 6 7 8\n", machine{busy: 19, steal: 8, total: 36}, true, "kernels before 2.6.33 had no guest_nice"},
+		{"cpu  1 2 3 4 5 6 7 8\n", machine{busy: 19, steal: 8, total: 36}, true,
+			"kernels before 2.6.33 had no guest_nice"},
 		{"cpu  1 2 3 4\n", machine{}, false, "no steal: older than anything that runs Go"},
 		{"cpu0 1 2 3 4 5 6 7 8\n", machine{}, false, "one processor alone"},
 		{"cpu  1 2 x 4 5 6 7 8\n", machine{}, false, "no number"},

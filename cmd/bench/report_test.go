@@ -73,7 +73,8 @@ func TestVerdict(t *testing.T) {
 
 func TestThousands(t *testing.T) {
 	for number, want := range map[string]string{
-		"0": "0", "999": "999", "1000": "1,000", "1234567.25": "1,234,567.25", "-1000.5": "-1,000.5", "-0.8": "-0.8", "100000": "100,000",
+		"0": "0", "999": "999", "1000": "1,000", "1234567.25": "1,234,567.25", "-1000.5": "-1,000.5", "-0.8": "-0.8",
+		"100000": "100,000",
 	} {
 		if got := thousands(number); got != want {
 			t.Errorf("%s is printed as %s, want %s", number, got, want)
@@ -87,7 +88,8 @@ func TestFormat(t *testing.T) {
 		{what: "cold: DNS queries", must: 5500, aim: math.NaN()},
 	}}
 	lines, err := r.lines(result{samples: []sample{
-		{values: []float64{21.04, 5750}}, {values: []float64{20.9, 5751}, others: 0.3}, {values: []float64{30.25, 5750}},
+		{values: []float64{21.04, 5750}}, {values: []float64{20.9, 5751}, others: 0.3},
+		{values: []float64{30.25, 5750}},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -13,8 +13,9 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// With -rival, rows that a rival can be measured by are measured for it as well: Debian's postfix-mta-sts-resolver, from the folder
-// that rival.sh makes. It is given what is fastest for it: its cache in memory, and no second look at a policy.
+// With -rival, rows that a rival can be measured by are measured for it as well: Debian's postfix-mta-sts-resolver,
+// from the folder that rival.sh makes. It is given what is fastest for it: its cache in memory, and no second look at a
+// policy.
 
 // launchRival starts it and does not wait.
 func (b *bench) launchRival(ctx context.Context, c daemonConfig) (*server, error) {
@@ -29,12 +30,14 @@ func (b *bench) launchRival(ctx context.Context, c daemonConfig) (*server, error
 		listen = fmt.Sprintf("host: %s\nport: %s", host, port)
 	}
 	size := max(c.maxNegative, 100_000)
-	yaml := fmt.Sprintf("%s\ncache_grace: 86400\ncache:\n  type: internal\n  options:\n    cache_size: %d\n", listen, size)
+	yaml := fmt.Sprintf("%s\ncache_grace: 86400\ncache:\n  type: internal\n  options:\n    cache_size: %d\n", listen,
+		size)
 	file := s.log + ".yml"
 	if err := os.WriteFile(file, []byte(yaml), 0o644); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "/usr/bin/python3", filepath.Join(b.rival, "usr/bin/mta-sts-daemon"), "-c", file, "-v", "warn")
+	cmd := exec.CommandContext(ctx, "/usr/bin/python3", filepath.Join(b.rival, "usr/bin/mta-sts-daemon"), "-c", file,
+		"-v", "warn")
 	libraries, err := filepath.Glob(filepath.Join(b.rival, "usr/lib/*-linux-gnu*"))
 	if err != nil {
 		return nil, err
@@ -44,7 +47,8 @@ func (b *bench) launchRival(ctx context.Context, c daemonConfig) (*server, error
 	return s, s.start(cmd)
 }
 
-// setResolvConf makes our DNS server that of /etc/resolv.conf, in our own mount namespace: the rival has no setting for it.
+// setResolvConf makes our DNS server that of /etc/resolv.conf, in our own mount namespace: the rival has no setting for
+// it.
 func (b *bench) setResolvConf() error {
 	file := filepath.Join(b.dir, "resolv.conf")
 	host, _, _ := strings.Cut(resolverAddress, ":")

@@ -34,7 +34,8 @@ func rows(s sizes) []row {
 			{what: "allocations for a live policy", must: 0, aim: none, digits: 1},
 		}, (*bench).allocationsPerQuestion},
 		{"cold", true, []target{
-			{what: "cold, 20 ms away, 100 connections, 5 % with a policy: p50", unit: "ms", must: 24, aim: 21, digits: 1},
+			{what: "cold, 20 ms away, 100 connections, 5 % with a policy: p50", unit: "ms", must: 24, aim: 21,
+				digits: 1},
 			{what: "cold: CPU per lookup", unit: "us", must: 150, aim: 80},
 			{what: "cold: DNS queries per 5,000 names", must: 5500, aim: none},
 		}, (*bench).coldLookups},

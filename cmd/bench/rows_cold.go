@@ -42,7 +42,8 @@ func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 			float64(o.perQuestion()) / float64(time.Microsecond),
 			float64(made[0]) * 5000 / float64(b.cold),
 		}
-		s.note = fmt.Sprintf("p50 %v, p99 %v, longest %v; %v CPU for a lookup, %d a second; DNS queries (all, TXT, A, AAAA, MX): %v",
+		s.note = fmt.Sprintf("p50 %v, p99 %v, longest %v; %v CPU for a lookup, %d a second; DNS queries (all, TXT, "+
+			"A, AAAA, MX): %v",
 			o.P50, o.P99, o.Max, o.perQuestion(), o.rate(), made)
 		return s, nil
 	})
@@ -86,8 +87,9 @@ const (
 	warmConns = 10
 )
 
-// warmBesideMisses: while others ask for new names as fast as they get answers, how long do those wait whose domains are in
-// memory? Echo is measured beside the same misses of stsmapd: what the machine itself makes slow, it makes slow for both.
+// warmBesideMisses: while others ask for new names as fast as they get answers, how long do those wait whose domains
+// are in memory? Echo is measured beside the same misses of stsmapd: what the machine itself makes slow, it makes slow
+// for both.
 func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
 	d, e, err := b.withEcho(ctx, unixSocket, kept, "OK secure ")
 	if err != nil {
@@ -97,7 +99,8 @@ func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
 	defer e.stop()
 	asked := 0
 	return b.repeat(ctx, func(round int) (s sample, err error) {
-		misses, err := b.startLoad(ctx, d, job{Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: longest})
+		misses, err := b.startLoad(ctx, d,
+			job{Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: longest})
 		if err != nil {
 			return s, err
 		}

@@ -49,7 +49,8 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 			cost, floor := pair[0].perQuestion(), pair[1].perQuestion()
 			s.values = append(s.values, float64(cost)/float64(floor))
 			s.others = max(s.others, others)
-			notes = append(notes, fmt.Sprintf("%s: %v over %v for a question, %d over %d a second", on, cost, floor, pair[0].rate(), pair[1].rate()))
+			notes = append(notes, fmt.Sprintf("%s: %v over %v for a question, %d over %d a second", on, cost, floor,
+				pair[0].rate(), pair[1].rate()))
 		}
 		s.note = strings.Join(notes, "; ")
 		return s, nil
@@ -74,9 +75,10 @@ func (b *bench) withEcho(ctx context.Context, on network, zone, expect string) (
 // rate is the questions answered a second.
 func (o outcome) rate() int { return int(float64(o.Questions) / o.Elapsed.Seconds()) }
 
-// both loads two servers one after the other, each being the first in every second round, and returns what that brings in
-// the order of the arguments.
-func (b *bench) both(round int, x, y *server, load func(*server) (outcome, error)) (pair [2]outcome, others float64, err error) {
+// both loads two servers one after the other, each being the first in every second round, and returns what that brings
+// in the order of the arguments.
+func (b *bench) both(round int, x, y *server, load func(*server) (outcome, error)) (pair [2]outcome, others float64,
+	err error) {
 	servers := [2]*server{x, y}
 	for i := range servers {
 		at := (i + round) % 2
@@ -113,7 +115,8 @@ func (b *bench) teach(ctx context.Context, d *server, n names, count int, expect
 	return err
 }
 
-// allocationsPerQuestion counts the objects that the daemon allocates, whatever for, while it answers for live policies.
+// allocationsPerQuestion counts the objects that the daemon allocates, whatever for, while it answers for live
+// policies.
 func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err error) {
 	d, err := b.knowing(ctx, daemonConfig{metrics: true}, kept, "OK secure ")
 	if err != nil {

@@ -44,7 +44,8 @@ func (b *bench) tenMillion(ctx context.Context) (got result, err error) {
 			return s, err
 		}
 		if made := b.internet.count(dns.TypeANY) - lookups; made > pair[0].Questions/100 {
-			return s, fmt.Errorf("%d DNS queries for %d questions: the domains are not remembered", made, pair[0].Questions)
+			return s, fmt.Errorf("%d DNS queries for %d questions: the domains are not remembered", made,
+				pair[0].Questions)
 		}
 		s.others = others
 		cost, floorCost := pair[0].perQuestion(), pair[1].perQuestion()
@@ -53,8 +54,9 @@ func (b *bench) tenMillion(ctx context.Context) (got result, err error) {
 		return s, nil
 	})
 	for _, o := range []outcome{pauses, floor} {
-		got.notes = append(got.notes, fmt.Sprintf("%d questions at 2,000 a second: p50 %v, p99 %v, p99.9 %v, longest %v; others had %.0f %%",
-			o.Questions, o.P50, o.P99, o.P999, o.Max, 100*o.Others))
+		got.notes = append(got.notes,
+			fmt.Sprintf("%d questions at 2,000 a second: p50 %v, p99 %v, p99.9 %v, longest %v; others had %.0f %%",
+				o.Questions, o.P50, o.P99, o.P999, o.Max, 100*o.Others))
 	}
 	return got, err
 }
@@ -71,13 +73,15 @@ func (b *bench) remembering(ctx context.Context, count int) (*server, error) {
 	}
 	m, err := memoryOf(d.pid)
 	took := time.Since(begin)
-	fmt.Fprintf(os.Stderr, "bench: %d domains learnt in %v, %.0f a second; %d MiB resident\n", count, took.Round(time.Second),
+	fmt.Fprintf(os.Stderr, "bench: %d domains learnt in %v, %.0f a second; %d MiB resident\n", count,
+		took.Round(time.Second),
 		float64(count)/took.Seconds(), m.resident>>20)
 	return d, err
 }
 
-// pausesOf looks for pauses: questions come at a fixed rate, and beside them new domains, so that there is something to collect,
-// to sweep and to make room for. As many questions go to echo at the same time: it is held up by the machine alone.
+// pausesOf looks for pauses: questions come at a fixed rate, and beside them new domains, so that there is something to
+// collect, to sweep and to make room for. As many questions go to echo at the same time: it is held up by the machine
+// alone.
 func (b *bench) pausesOf(ctx context.Context, many, echo *server) (pauses, floor outcome, err error) {
 	const newRate, rate, conns = 200, 2000, 20
 	newcomers := names{Zone: near, First: 20_000_000}

@@ -30,8 +30,8 @@ func (b *bench) memoryOfPolicies(ctx context.Context) (got result, err error) {
 	return b.growth(ctx, d, kept, "OK secure ", b.policies/20, b.policies*19/20)
 }
 
-// growth is by how much the daemon grows for each domain, over so many of a zone. Some were asked for before, so that what
-// all of them need together is there.
+// growth is by how much the daemon grows for each domain, over so many of a zone. Some were asked for before, so that
+// what all of them need together is there.
 func (b *bench) growth(ctx context.Context, d *server, zone, expect string, before, count int) (got result, err error) {
 	if err := b.teach(ctx, d, names{Zone: zone}, before, expect); err != nil {
 		return got, err
@@ -50,7 +50,8 @@ func (b *bench) growth(ctx context.Context, d *server, zone, expect string, befo
 	}
 	perDomain := func(bytes int64) float64 { return float64(bytes) / float64(count) }
 	got.samples = []sample{{values: []float64{perDomain(large.resident - small.resident)}}}
-	got.notes = []string{fmt.Sprintf("%d domains (%d a second): resident from %d to %d KiB; %.0f B for each are no file's",
+	got.notes = []string{fmt.Sprintf(
+		"%d domains (%d a second): resident from %d to %d KiB; %.0f B for each are no file's",
 		count, o.rate(), small.resident>>10, large.resident>>10, perDomain(large.anonymous-small.anonymous))}
 	return got, nil
 }

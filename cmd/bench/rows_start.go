@@ -22,7 +22,8 @@ import (
 func (b *bench) store(policies int) (dir string, err error) {
 	b.started++
 	dir = filepath.Join(b.dir, fmt.Sprintf("store-%d", b.started))
-	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"), cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
+	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"),
+		cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}
@@ -61,8 +62,9 @@ func entry(name string, now time.Time) (resolver.Entry, error) {
 	return resolver.Entry{Domain: domain, ID: "1", Policy: p, Fetched: now, Checked: now, Used: now}, err
 }
 
-// firstAnswer: from the start of the process to its first answer, for a policy that is in the store. What a store of many takes
-// longer than a store of one is due to the many; an empty one would be slower than that, for it has to be made.
+// firstAnswer: from the start of the process to its first answer, for a policy that is in the store. What a store of
+// many takes longer than a store of one is due to the many; an empty one would be slower than that, for it has to be
+// made.
 func (b *bench) firstAnswer(ctx context.Context) (got result, err error) {
 	dirs := make([]string, len(b.stores))
 	for i, n := range b.stores {

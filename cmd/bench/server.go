@@ -73,7 +73,8 @@ func (b *bench) launchStsmapd(ctx context.Context, c daemonConfig) (*server, err
 	if c.metrics {
 		toml += fmt.Sprintf("metrics = %q\n", s.metrics)
 	}
-	toml += fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", resolverAddress, b.caFile)
+	toml += fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n",
+		resolverAddress, b.caFile)
 	if c.maxNegative > 0 {
 		toml += fmt.Sprintf("[cache]\nmax_negative = %d\n", c.maxNegative)
 	}

@@ -32,7 +32,8 @@ func newCache() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.AddCommand(newCacheList(&flags), newCacheShow(&flags), newCacheRefresh(&flags), newCacheForget(&flags), newCacheExport(&flags))
+	cmd.AddCommand(newCacheList(&flags), newCacheShow(&flags), newCacheRefresh(&flags), newCacheForget(&flags),
+		newCacheExport(&flags))
 	return cmd
 }
 
@@ -71,11 +72,14 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 			return listTable(cmd, client, list)
 		},
 	}
-	cmd.Flags().StringSliceVar(&f.modes, "mode", nil, "only those of this mode: enforce, testing or none; may be repeated")
+	cmd.Flags().StringSliceVar(&f.modes, "mode", nil,
+		"only those of this mode: enforce, testing or none; may be repeated")
 	cmd.Flags().BoolVar(&f.failing, "failing", false, "only those that cannot be refreshed at the moment")
 	cmd.Flags().StringVar(&f.expiring, "expiring", "", "only those that expire within this time, such as 7d or 36h")
 	cmd.Flags().StringVar(&f.domain, "domain", "", "only those with this text in their name")
-	cmd.Flags().StringVar(&f.sort, "sort", "", "order: "+strings.Join(admin.SortKeys(), ", ")+"; with - before it the other way round (default: as the store has them, by name)")
+	cmd.Flags().StringVar(&f.sort, "sort", "",
+		"order: "+strings.Join(admin.SortKeys(), ", ")+
+			"; with - before it the other way round (default: as the store has them, by name)")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most so many; 0: all")
 	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object for each policy")
 	return cmd
@@ -130,7 +134,8 @@ func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error 
 	t := term.NewTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE")
 	err := eachPolicy(cmd, client, list, func(p admin.Policy) error {
 		colour, state := policyState(p)
-		t.Row(term.Text(p.Domain), term.Painted(modeColour(p.Mode), p.Mode), term.Text(term.When(now, p.Expires)), term.Text(term.When(now, p.Fetched)),
+		t.Row(term.Text(p.Domain), term.Painted(modeColour(p.Mode), p.Mode), term.Text(term.When(now, p.Expires)),
+			term.Text(term.When(now, p.Fetched)),
 			term.Text(term.When(now, p.Used)), term.Text(origin(p)), term.Painted(colour, state))
 		return nil
 	})
@@ -171,7 +176,8 @@ func policyState(p admin.Policy) (colour, text string) {
 		colour, parts = term.Faint, append(parts, "expired")
 	}
 	if t := p.Trouble; t != nil {
-		colour, parts = term.Red, append(parts, fmt.Sprintf("failing since %s: %s", t.Since.Format("2006-01-02 15:04"), t.Reason))
+		colour, parts = term.Red,
+			append(parts, fmt.Sprintf("failing since %s: %s", t.Since.Format("2006-01-02 15:04"), t.Reason))
 	}
 	if p.Unsaved {
 		colour, parts = term.Red, append(parts, "not on disk")
@@ -195,8 +201,8 @@ func modeColour(mode string) string {
 	return term.Faint
 }
 
-// eachDomain parses all arguments, then does something about each. The exit code is 1 where that failed for some, 2 when the
-// daemon cannot be asked.
+// eachDomain parses all arguments, then does something about each. The exit code is 1 where that failed for some, 2
+// when the daemon cannot be asked.
 func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
 	do func(context.Context, *admin.Client, dnsname.Name) (done bool, err error)) error {
 	domains := make([]dnsname.Name, len(args))

@@ -17,22 +17,26 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "refresh DOMAIN...",
 		Short: "Fetch policies now",
-		Long: "Fetch policies now, whatever their ids, and however lately a fetch failed. A live policy that cannot be fetched stays in " +
-			"force. Exit code 0: all fetched; 1: some domain has no policy, or its policy could not be fetched; 2: an error.",
+		Long: "Fetch policies now, whatever their ids, and however lately a fetch failed. A live policy that cannot " +
+			"be fetched stays in " +
+			"force. Exit code 0: all fetched; 1: some domain has no policy, or its policy could not be fetched; 2: " +
+			"an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return eachDomain(cmd, flags, args, func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
-				r, err := client.Refresh(ctx, domain)
-				if err != nil {
-					return false, err
-				}
-				fetched := r.Error == "" && r.Policy != nil
-				if asJSON {
-					return fetched, term.NewJSONLines(cmd.OutOrStdout()).Encode(r)
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", r.Domain, term.Clean(refreshText(time.Now(), r)))
-				return fetched, err
-			})
+			return eachDomain(cmd, flags, args,
+				func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
+					r, err := client.Refresh(ctx, domain)
+					if err != nil {
+						return false, err
+					}
+					fetched := r.Error == "" && r.Policy != nil
+					if asJSON {
+						return fetched, term.NewJSONLines(cmd.OutOrStdout()).Encode(r)
+					}
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", r.Domain,
+						term.Clean(refreshText(time.Now(), r)))
+					return fetched, err
+				})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "JSON lines: one object for each domain")
@@ -42,7 +46,8 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 func refreshText(now time.Time, r admin.Refreshed) string {
 	switch p := r.Policy; {
 	case p != nil && r.Error != "" && p.Live:
-		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error, term.Moment(now, p.Fetched),
+		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error,
+			term.Moment(now, p.Fetched),
 			p.Mode, term.When(now, p.Expires))
 	case r.Error != "":
 		return "no policy to be had: " + r.Error
@@ -58,27 +63,32 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "forget DOMAIN...",
 		Short: "Forget all that is known of domains",
-		Long: "Forget all that is known of domains. The next mail for such a domain goes by what its DNS and policy host say then: an " +
-			"attacker who hides them from this host goes unnoticed. Where a policy is wrong for you, use an override instead. " +
-			"Hosts that share an engine (shared.url) tell each other what they know, so that the next mail may bring a policy back from " +
+		Long: "Forget all that is known of domains. The next mail for such a domain goes by what its DNS and policy " +
+			"host say then: an " +
+			"attacker who hides them from this host goes unnoticed. Where a policy is wrong for you, use an override " +
+			"instead. " +
+			"Hosts that share an engine (shared.url) tell each other what they know, so that the next mail may bring " +
+			"a policy back from " +
 			"another host: --fleet has all hosts forget it, but for those that cannot be reached now. " +
 			"Exit code 0: forgotten; 1: nothing was known of some; 2: an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return eachDomain(cmd, flags, args, func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
-				forget := client.Forget
-				if fleet {
-					forget = client.ForgetEverywhere
-				}
-				if err := forget(ctx, domain); err != nil {
-					return false, err
-				}
-				if asJSON {
-					return true, term.NewJSONLines(cmd.OutOrStdout()).Encode(admin.Forgotten{Domain: domain.String(), Forgotten: true})
-				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: forgotten\n", domain)
-				return true, err
-			})
+			return eachDomain(cmd, flags, args,
+				func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
+					forget := client.Forget
+					if fleet {
+						forget = client.ForgetEverywhere
+					}
+					if err := forget(ctx, domain); err != nil {
+						return false, err
+					}
+					if asJSON {
+						return true, term.NewJSONLines(cmd.OutOrStdout()).Encode(
+							admin.Forgotten{Domain: domain.String(), Forgotten: true})
+					}
+					_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: forgotten\n", domain)
+					return true, err
+				})
 		},
 	}
 	cmd.Flags().BoolVar(&fleet, "fleet", false, "on all hosts that share an engine with this one")

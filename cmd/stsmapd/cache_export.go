@@ -17,8 +17,10 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print all policies, as JSON lines or as a table for Postfix",
-		Long: "Print all policies that the daemon remembers, as JSON lines, with their text. With --postfix, print those that bind " +
-			"deliveries now as a policy table for Postfix, with the overrides of the configuration applied: a way out when stsmapd " +
+		Long: "Print all policies that the daemon remembers, as JSON lines, with their text. With --postfix, print " +
+			"those that bind " +
+			"deliveries now as a policy table for Postfix, with the overrides of the configuration applied: a way " +
+			"out when stsmapd " +
 			"must stay down for long. It follows no change, and a policy in it does not expire:\n\n" +
 			"    stsmapd cache export --postfix >/etc/postfix/mta-sts\n" +
 			"    postconf smtp_tls_policy_maps=texthash:/etc/postfix/mta-sts\n\n" +
@@ -43,7 +45,8 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 // exportPostfix writes what the map name sts answers, in the form of a Postfix table.
 func exportPostfix(cmd *cobra.Command, client *admin.Client, now time.Time) error {
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	fmt.Fprintf(out, "# MTA-STS policies as stsmapd answered them on %s. This table follows no change.\n", now.UTC().Format("2006-01-02 15:04:05 UTC"))
+	fmt.Fprintf(out, "# MTA-STS policies as stsmapd answered them on %s. This table follows no change.\n",
+		now.UTC().Format("2006-01-02 15:04:05 UTC"))
 	written := map[string]bool{}
 	err := exportOverrides(cmd, client, out, written)
 	if err == nil {
@@ -58,8 +61,8 @@ func exportPostfix(cmd *cobra.Command, client *admin.Client, now time.Time) erro
 	return errors.Join(out.Flush(), err)
 }
 
-// exportOverrides writes those that enforce; Postfix knows `.example.org` as every name below. What a table cannot say is said in
-// a comment.
+// exportOverrides writes those that enforce; Postfix knows `.example.org` as every name below. What a table cannot say
+// is said in a comment.
 func exportOverrides(cmd *cobra.Command, client *admin.Client, out io.Writer, written map[string]bool) error {
 	for o, err := range client.Overrides(cmd.Context()) {
 		if err != nil {

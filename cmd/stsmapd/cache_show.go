@@ -21,20 +21,22 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show DOMAIN",
 		Short: "Show all that is known of a domain",
-		Long: "Show all that is known of a domain, and what each map name would be answered. That looks at nothing but what is " +
+		Long: "Show all that is known of a domain, and what each map name would be answered. That looks at nothing " +
+			"but what is " +
 			"remembered, and changes nothing. Exit code 0: shown; 1: nothing is known; 2: an error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return eachDomain(cmd, flags, args, func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
-				d, err := client.Show(ctx, domain)
-				if err != nil {
-					return false, err
-				}
-				if asJSON {
-					return true, term.WriteJSON(cmd.OutOrStdout(), d)
-				}
-				return true, showDomain(cmd.OutOrStdout(), time.Now(), d)
-			})
+			return eachDomain(cmd, flags, args,
+				func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
+					d, err := client.Show(ctx, domain)
+					if err != nil {
+						return false, err
+					}
+					if asJSON {
+						return true, term.WriteJSON(cmd.OutOrStdout(), d)
+					}
+					return true, showDomain(cmd.OutOrStdout(), time.Now(), d)
+				})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
@@ -81,7 +83,8 @@ func policyLines(s *term.Sheet, now time.Time, p admin.Policy) {
 		s.Line([]string{"mx", ""}[min(i, 1)], term.Plain, mx)
 	}
 	s.Line("id", term.Plain, p.ID)
-	s.Line("max_age", term.Plain, strconv.FormatInt(p.MaxAge, 10)+" s ("+term.Span(time.Duration(p.MaxAge)*time.Second)+")")
+	s.Line("max_age", term.Plain,
+		strconv.FormatInt(p.MaxAge, 10)+" s ("+term.Span(time.Duration(p.MaxAge)*time.Second)+")")
 	s.Line("fetched", term.Plain, term.Moment(now, p.Fetched))
 	s.Line("fetched by", term.Plain, cmp.Or(p.Origin, "this host"))
 	s.Line("expires", term.Plain, term.Moment(now, p.Expires))
@@ -106,7 +109,9 @@ func policyLines(s *term.Sheet, now time.Time, p admin.Policy) {
 	}
 	s.Line("kept in", colour, where)
 	if t := p.Trouble; t != nil {
-		s.Line("trouble", term.Red, fmt.Sprintf("%d fetches in a row have failed since %s; the next try is %s", t.Failures, term.Moment(now, t.Since), term.When(now, t.RetryAt)))
+		s.Line("trouble", term.Red,
+			fmt.Sprintf("%d fetches in a row have failed since %s; the next try is %s", t.Failures,
+				term.Moment(now, t.Since), term.When(now, t.RetryAt)))
 		s.Line("", term.Red, t.Reason)
 	}
 }
@@ -120,7 +125,9 @@ func absenceLines(s *term.Sheet, now time.Time, a admin.Absence) {
 	case "host_fault":
 		s.Line("policy", term.Red, "this host lacks what it needs to look for one")
 	default:
-		s.Line("TXT record", term.Red, fmt.Sprintf("announces a policy with id %s, which could not be had: %d fetches in a row have failed", a.FailedID, a.Failures))
+		s.Line("TXT record", term.Red,
+			fmt.Sprintf("announces a policy with id %s, which could not be had: %d fetches in a row have failed",
+				a.FailedID, a.Failures))
 		s.Line("next fetch", term.Plain, term.Moment(now, a.RetryAt)+", or as soon as there is a new id")
 	}
 	if a.Reason != "" {

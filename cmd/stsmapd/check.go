@@ -86,7 +86,8 @@ func newCheck() *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) },
 	}
-	cmd.Flags().StringVar(&f.config, "config", "", "configuration file, for its dns, fetch and override settings (default "+defaultConfig+", where it exists)")
+	cmd.Flags().StringVar(&f.config, "config", "",
+		"configuration file, for its dns, fetch and override settings (default "+defaultConfig+", where it exists)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "a line of JSON for each domain, with all that was found")
 	cmd.Flags().BoolVar(&f.noSMTP, "no-smtp", false, "do not connect to MX hosts")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "longest time for one domain, between 1s and 10m")
@@ -161,9 +162,11 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	}
 	return check.Options{
 		Remembered: remembered(f),
-		DNS:        dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: set, Helo: heloName(f.helo), Timeout: f.timeout, NoSMTP: f.noSMTP,
+		DNS:        dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: set, Helo: heloName(f.helo),
+		Timeout: f.timeout, NoSMTP: f.noSMTP,
 		Fetch: resolver.FetchConfig{
-			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots, UserAgent: "stsmapd/" + version(),
+			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
+			UserAgent: "stsmapd/" + version(),
 		},
 	}, nil
 }
@@ -201,7 +204,8 @@ func heloName(given string) string {
 }
 
 // printChecks checks and prints; ok: all pass. The error is one of writing.
-func printChecks(ctx context.Context, c *check.Checker, to []resolver.Destination, asJSON bool, stdout, stderr io.Writer) (ok bool, err error) {
+func printChecks(ctx context.Context, c *check.Checker, to []resolver.Destination, asJSON bool, stdout,
+	stderr io.Writer) (ok bool, err error) {
 	style := check.Style{Colour: term.Coloured(stdout)}
 	var progress *check.Progress
 	if term.Width(stderr) > 0 && os.Getenv("TERM") != "dumb" {
@@ -238,7 +242,8 @@ func printChecks(ctx context.Context, c *check.Checker, to []resolver.Destinatio
 }
 
 // printer prints reports as they come, and what ends them.
-func printer(w io.Writer, style check.Style, names []string, asJSON bool) (add func(*check.Report) error, end func() error) {
+func printer(w io.Writer, style check.Style, names []string, asJSON bool) (add func(*check.Report) error,
+	end func() error) {
 	if asJSON {
 		return func(r *check.Report) error { return check.WriteJSON(w, r) }, func() error { return nil }
 	}

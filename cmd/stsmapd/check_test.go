@@ -20,7 +20,8 @@ func TestCheckInterrupted(t *testing.T) {
 	srv := dnstest.New(t, dnstest.Config{})
 	srv.On("example.org", dns.TypeMX, dnstest.Drop)
 	config := filepath.Join(t.TempDir(), "stsmapd.toml")
-	if err := os.WriteFile(config, []byte("[dns]\nservers = [\""+srv.Addr()+"\"]\ntimeout = \"10s\"\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("[dns]\nservers = [\""+srv.Addr()+"\"]\ntimeout = \"10s\"\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"example.org"}, {"example.org", "example.com"}, {"--json", "example.org"}} {

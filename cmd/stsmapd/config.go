@@ -99,8 +99,8 @@ func defaults() config {
 	return c
 }
 
-// loadConfig reads file, or defaultConfig where file is "" and that exists. Every error names the file, and the line and
-// key where there is one.
+// loadConfig reads file, or defaultConfig where file is "" and that exists. Every error names the file, and the line
+// and key where there is one.
 func loadConfig(file string) (config, error) {
 	c := defaults()
 	name := file
@@ -159,15 +159,19 @@ func (c *config) check() error {
 		value, low, up int64
 		unit           string
 	}{
-		{"dns.timeout", int64(c.DNS.Timeout), int64(100 * time.Millisecond), int64(10 * time.Second), "between 100ms and 10s"},
+		{"dns.timeout", int64(c.DNS.Timeout), int64(100 * time.Millisecond), int64(10 * time.Second),
+			"between 100ms and 10s"},
 		{"dns.attempts", int64(c.DNS.Attempts), 1, 10, "between 1 and 10"},
-		{"dns.timeout times dns.attempts", int64(c.DNS.Timeout) * int64(c.DNS.Attempts), 0, int64(30 * time.Second), "at most 30s"},
+		{"dns.timeout times dns.attempts", int64(c.DNS.Timeout) * int64(c.DNS.Attempts), 0, int64(30 * time.Second),
+			"at most 30s"},
 		{"fetch.timeout", int64(c.Fetch.Timeout), int64(time.Second), int64(45 * time.Second), "between 1s and 45s"},
 		{"fetch.concurrency", int64(c.Fetch.Concurrency), 1, 4096, "between 1 and 4096"},
 		{"cache.max_negative", int64(c.Cache.MaxNegative), 1000, 100_000_000, "between 1000 and 100000000"},
 		{"cache.max_policies", int64(c.Cache.MaxPolicies), 1000, 100_000_000, "between 1000 and 100000000"},
-		{"refresh.interval", int64(c.Refresh.Interval), int64(5 * time.Minute), int64(30 * 24 * time.Hour), "between 5m and 720h"},
-		{"refresh.unused_after", int64(c.Refresh.UnusedAfter), int64(time.Hour), int64(10 * 365 * 24 * time.Hour), "between 1h and 87600h"},
+		{"refresh.interval", int64(c.Refresh.Interval), int64(5 * time.Minute), int64(30 * 24 * time.Hour),
+			"between 5m and 720h"},
+		{"refresh.unused_after", int64(c.Refresh.UnusedAfter), int64(time.Hour), int64(10 * 365 * 24 * time.Hour),
+			"between 1h and 87600h"},
 	} {
 		if b.value < b.low || b.value > b.up {
 			return fmt.Errorf("%s must be %s", b.key, b.unit)

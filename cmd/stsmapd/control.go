@@ -25,8 +25,8 @@ const (
 	controlGrace     = time.Second // for the last words to commands that are under way
 )
 
-// runtimeDir is where the control socket is unless the configuration says otherwise: in $RUNTIME_DIRECTORY (systemd), else in
-// the system's place for root, else in the user's; "" where there is none.
+// runtimeDir is where the control socket is unless the configuration says otherwise: in $RUNTIME_DIRECTORY (systemd),
+// else in the system's place for root, else in the user's; "" where there is none.
 func runtimeDir(env func(string) string, uid int) string {
 	switch {
 	case env("RUNTIME_DIRECTORY") != "":
@@ -46,8 +46,8 @@ type openedControl struct {
 	served chan struct{}
 }
 
-// openControl opens the control socket. One that the configuration asks for must be had; without the one that is there by
-// default the daemon does its work all the same.
+// openControl opens the control socket. One that the configuration asks for must be had; without the one that is there
+// by default the daemon does its work all the same.
 func (d *daemon) openControl(c config, service *resolver.Service) (*openedControl, error) {
 	if c.Control != nil && *c.Control == "" {
 		return nil, nil
@@ -57,17 +57,20 @@ func (d *daemon) openControl(c config, service *resolver.Service) (*openedContro
 	case err != nil && (c.Control != nil || c.ControlGroup != ""):
 		return nil, fmt.Errorf("control socket: %w", err)
 	case err != nil:
-		d.log.Warn("no control socket: the commands cache, warm and status cannot ask this daemon; set control in the configuration",
+		d.log.Warn("no control socket: the commands cache, warm and status cannot ask this daemon; set control in "+
+			"the configuration",
 			"event", "no_control", "error", err)
 		return nil, nil
 	}
-	info := admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Config: c.file,
+	info := admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second),
+		Config: c.file,
 		Listen: c.Listen, StateDir: c.StateDir}
 	o := &openedControl{server: admin.NewControl(service, info, d.log), served: make(chan struct{})}
 	go func() {
 		defer close(o.served)
 		if err := o.server.Serve(l); err != nil {
-			d.log.Error("the control socket has failed: the commands cache, warm and status cannot ask this daemon until it is "+
+			d.log.Error("the control socket has failed: the commands cache, warm and status cannot ask this daemon "+
+				"until it is "+
 				"started again; mail is not concerned", "event", "control_failed", "control", spec, "error", err)
 		}
 	}()
@@ -113,8 +116,10 @@ type controlFlags struct {
 }
 
 func (f *controlFlags) add(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&f.control, "control", "", "the daemon's control socket, unix:/PATH (default: that of the configuration)")
-	cmd.PersistentFlags().StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
+	cmd.PersistentFlags().StringVar(&f.control, "control", "",
+		"the daemon's control socket, unix:/PATH (default: that of the configuration)")
+	cmd.PersistentFlags().StringVar(&f.config, "config", "",
+		"configuration file (default "+defaultConfig+", where it exists)")
 }
 
 // client makes a client for the daemon that the flags mean; all errors are for the user, with exit code 2.
@@ -147,7 +152,8 @@ func (f *controlFlags) spec() (string, error) {
 	return *c.Control, nil
 }
 
-// findControl is where a daemon without a configuration has its control socket: one of this user's own, else the system's.
+// findControl is where a daemon without a configuration has its control socket: one of this user's own, else the
+// system's.
 func findControl(env func(string) string, uid int) string {
 	system := filepath.Join(systemRuntimeDir, controlName)
 	dir := runtimeDir(env, uid)

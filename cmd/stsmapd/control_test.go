@@ -25,8 +25,10 @@ func TestControlPlaces(t *testing.T) {
 		uid          int
 		serves, asks string
 	}{
-		{"under systemd", map[string]string{"RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": dir}, 0, "/run/a", "/run/a/control.sock"},
-		{"under systemd, as another user", map[string]string{"RUNTIME_DIRECTORY": "/run/a"}, 7, "/run/a", "/run/a/control.sock"},
+		{"under systemd", map[string]string{"RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": dir}, 0, "/run/a",
+			"/run/a/control.sock"},
+		{"under systemd, as another user", map[string]string{"RUNTIME_DIRECTORY": "/run/a"}, 7, "/run/a",
+			"/run/a/control.sock"},
 		{"root", map[string]string{"XDG_RUNTIME_DIR": dir}, 0, "/run/stsmapd", system},
 		{"a user with a daemon of his own", map[string]string{"XDG_RUNTIME_DIR": dir}, 7, dir + "/stsmapd", own},
 		{"a user without", map[string]string{"XDG_RUNTIME_DIR": dir + "/none"}, 7, dir + "/none/stsmapd", system},
@@ -49,8 +51,10 @@ func TestSpans(t *testing.T) {
 		away time.Duration
 		want string
 	}{
-		{0, "0s ago"}, {time.Second, "in 1s"}, {-59 * time.Second, "59s ago"}, {90 * time.Second, "in 1m"}, {-time.Hour, "1h ago"},
-		{time.Hour + 59*time.Minute, "in 1h 59m"}, {day - time.Second, "in 23h 59m"}, {day, "in 1d"}, {9*day + 5*time.Hour, "in 9d 5h"},
+		{0, "0s ago"}, {time.Second, "in 1s"}, {-59 * time.Second, "59s ago"}, {90 * time.Second, "in 1m"},
+		{-time.Hour, "1h ago"},
+		{time.Hour + 59*time.Minute, "in 1h 59m"}, {day - time.Second, "in 23h 59m"}, {day, "in 1d"},
+		{9*day + 5*time.Hour, "in 9d 5h"},
 		{-10*day - 23*time.Hour, "10d ago"}, {365 * day, "in 365d"},
 	} {
 		if got := term.When(now, now.Add(c.away)); got != c.want {

@@ -64,7 +64,8 @@ func (b fileBudget) log(log *slog.Logger, fetches int) {
 		return
 	}
 	log.Warn("the limit of open files is low: fewer connections are accepted at a time, and further ones wait; "+
-		"raise LimitNOFILE= of the service (ulimit -n) to 65536", "event", "nofile_low", "nofile", b.limit, "connections", b.connections,
+		"raise LimitNOFILE= of the service (ulimit -n) to 65536", "event", "nofile_low", "nofile", b.limit,
+		"connections", b.connections,
 		"default_connections", socketmap.DefaultMaxConns, "dns_questions", b.dns,
 		"fetches", b.fetches, "fetch_concurrency", fetches)
 }

@@ -17,10 +17,13 @@ func TestShareFiles(t *testing.T) {
 		fetches int
 		want    fileBudget
 	}{
-		{"the unit's limit", 65536, usual, fileBudget{65536, socketmap.DefaultMaxConns, dnsclient.DefaultMaxSockets, usual}},
-		{"no limit", math.MaxUint64, usual, fileBudget{math.MaxInt32, socketmap.DefaultMaxConns, dnsclient.DefaultMaxSockets, usual}},
+		{"the unit's limit", 65536, usual,
+			fileBudget{65536, socketmap.DefaultMaxConns, dnsclient.DefaultMaxSockets, usual}},
+		{"no limit", math.MaxUint64, usual,
+			fileBudget{math.MaxInt32, socketmap.DefaultMaxConns, dnsclient.DefaultMaxSockets, usual}},
 		{"a shell's limit", 1024, usual, fileBudget{1024, 512, 160, usual}},
-		{"enough for lookups, not for all connections", 4096, usual, fileBudget{4096, 4096 - 96 - 1000 - 256, 1000, usual}},
+		{"enough for lookups, not for all connections", 4096, usual,
+			fileBudget{4096, 4096 - 96 - 1000 - 256, 1000, usual}},
 		{"many fetches under a small limit", 1024, 1000, fileBudget{1024, 512, 140, 69}},
 		{"hardly anything", 256, usual, fileBudget{256, 128, 12, 5}},
 		{"less than stsmapd needs for itself", 64, usual, fileBudget{64, 32, 1, 1}},

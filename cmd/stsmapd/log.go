@@ -37,9 +37,10 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 
 // logOutput is where the daemon's log goes, and how; a reload may change level and format.
 type logOutput struct {
-	level   slog.LevelVar
-	format  atomic.Uint32 // a logFormat
-	journal bool          // lines go to the systemd journal: it has a clock of its own, and wants to be told their priority
+	level  slog.LevelVar
+	format atomic.Uint32 // a logFormat
+	// lines go to the systemd journal: it has a clock of its own, and wants to be told their priority
+	journal bool
 
 	mu   sync.Mutex // for what follows
 	w    io.Writer

@@ -23,9 +23,12 @@ func TestLogFormats(t *testing.T) {
 		hasNot  string
 	}{
 		{why: "text", format: logText, want: []string{"time=", "time=", "time="}, has: `level=WARN msg="a\nb" event=x`},
-		{why: "JSON", format: logJSON, want: []string{`{"time":`, `{"time":`, `{"time":`}, has: `"msg":"a\nb","event":"x"`},
-		{why: "text to the journal", journal: true, format: logText, want: []string{"<6>level=INFO", "<4>level=WARN", "<3>level=ERROR"}, hasNot: "time=2"},
-		{why: "JSON to the journal", journal: true, format: logJSON, want: []string{`<6>{"level"`, `<4>{"level"`, `<3>{"level"`}, hasNot: `"time":"2`},
+		{why: "JSON", format: logJSON, want: []string{`{"time":`, `{"time":`, `{"time":`},
+			has: `"msg":"a\nb","event":"x"`},
+		{why: "text to the journal", journal: true, format: logText,
+			want: []string{"<6>level=INFO", "<4>level=WARN", "<3>level=ERROR"}, hasNot: "time=2"},
+		{why: "JSON to the journal", journal: true, format: logJSON,
+			want: []string{`<6>{"level"`, `<4>{"level"`, `<3>{"level"`}, hasNot: `"time":"2`},
 	} {
 		var b bytes.Buffer
 		out := newLogOutput(&b, c.journal)
@@ -45,7 +48,8 @@ func TestLogFormats(t *testing.T) {
 				t.Errorf("%s: line %q does not begin with %q", c.why, lines[i], prefix)
 			}
 		}
-		if !strings.Contains(b.String(), c.has) || c.hasNot != "" && strings.Contains(b.String(), c.hasNot) || !strings.Contains(b.String(), "told by somebody") {
+		if !strings.Contains(b.String(), c.has) || c.hasNot != "" && strings.Contains(b.String(), c.hasNot) ||
+			!strings.Contains(b.String(), "told by somebody") {
 			t.Errorf("%s:\n%s", c.why, &b)
 		}
 		if c.format == logJSON && !json.Valid([]byte(strings.TrimLeft(lines[0], "<>6"))) {

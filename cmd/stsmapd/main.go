@@ -1,7 +1,7 @@
 // Command stsmapd makes Postfix keep MTA-STS (RFC 8461) when it sends mail.
 //
-// `stsmapd serve` is the daemon: Postfix asks it through a socketmap what TLS policy applies to a next-hop domain. The other
-// commands ask a running daemon, or tell of this one. Results go to stdout, messages to stderr.
+// `stsmapd serve` is the daemon: Postfix asks it through a socketmap what TLS policy applies to a next-hop domain. The
+// other commands ask a running daemon, or tell of this one. Results go to stdout, messages to stderr.
 package main
 
 import (

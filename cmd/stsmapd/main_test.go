@@ -24,9 +24,9 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the commands as an administrator would: testdata/*.txtar. A script has $DNS, a resolver that knows no
-// policy (but one of announced.example, whose policy host has no address) and fails for mute.example, $LISTEN, a free listener
-// address, $RUNTIME_DIRECTORY, where control sockets are, and the commands below.
+// TestScripts runs the commands as an administrator would: testdata/*.txtar. A script has $DNS, a resolver that knows
+// no policy (but one of announced.example, whose policy host has no address) and fails for mute.example, $LISTEN, a
+// free listener address, $RUNTIME_DIRECTORY, where control sockets are, and the commands below.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",

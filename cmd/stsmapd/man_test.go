@@ -19,8 +19,10 @@ const (
 	settingsFile = "../../packaging/stsmapd.toml"
 )
 
-const aboutSettings = "/etc/stsmapd/stsmapd.toml, or the file that --config names, is in TOML (https://toml.io). Every setting is " +
-	"optional, and so is the file; an unknown key is an error. Defaults are shown here. SIGHUP has the file read again; when it is " +
+const aboutSettings = "/etc/stsmapd/stsmapd.toml, or the file that --config names, is in TOML (https://toml.io). " +
+	"Every setting is " +
+	"optional, and so is the file; an unknown key is an error. Defaults are shown here. SIGHUP has the file read " +
+	"again; when it is " +
 	"wrong, the old settings stay in force, and the log says why."
 
 // update has TestManPages write the pages: go generate ./packaging/man.

@@ -51,7 +51,8 @@ func (d *daemon) openMetrics(c config, s served, probe *admin.Prober) (*openedMe
 		server: admin.NewWeb(admin.WebOptions{
 			Host: host, Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
 			Conns: s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
-			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen, StateDir: c.StateDir},
+			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen,
+				StateDir: c.StateDir},
 		}),
 		served: make(chan struct{}),
 	}

@@ -68,7 +68,8 @@ func (o override) parse() (resolver.Override, error) {
 // reportOverrides tells of overrides whose time is over, once a load.
 func reportOverrides(set *resolver.Overrides, now time.Time, log *slog.Logger) {
 	for _, o := range set.Expired(now) {
-		log.Warn("an override has ended and does nothing any more: remove it from the configuration, or give it a later date",
+		log.Warn("an override has ended and does nothing any more: remove it from the configuration, or give it a "+
+			"later date",
 			"event", "override_ended", "domain", o.String(), "ended", o.Until, "reason", o.Reason)
 	}
 }

@@ -18,15 +18,18 @@ import (
 const exitToDo = 1
 
 // errNotAsked says that there was nobody to ask.
-var errNotAsked = errors.New("--apply asks before it changes main.cf, and the standard input is no terminal: give --yes as well")
+var errNotAsked = errors.New(
+	"--apply asks before it changes main.cf, and the standard input is no terminal: give --yes as well")
 
 func newPostfix() *cobra.Command {
 	var d postfixDoctor
 	cmd := &cobra.Command{
 		Use:   "postfix",
 		Short: "Look over this host's Postfix, and say what to change",
-		Long: "Read the configuration of this host's Postfix by postconf, try what it would ask, and print the lines that main.cf " +
-			"lacks and each mistake with its cure. With --apply, set these lines by `postconf -e`; nothing else is ever changed, " +
+		Long: "Read the configuration of this host's Postfix by postconf, try what it would ask, and print the lines " +
+			"that main.cf " +
+			"lacks and each mistake with its cure. With --apply, set these lines by `postconf -e`; nothing else is " +
+			"ever changed, " +
 			"and Postfix is not reloaded. " +
 			"Run it as root: others cannot see everything that Postfix does. " +
 			"Exit code 0: all right; 1: there is something to do; 2: it could not be told.",
@@ -36,10 +39,12 @@ func newPostfix() *cobra.Command {
 			return d.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVarP(&d.directory, "postconf-dir", "c", "", "Postfix's configuration directory, as in postconf -c")
+	cmd.Flags().StringVarP(&d.directory, "postconf-dir", "c", "",
+		"Postfix's configuration directory, as in postconf -c")
 	cmd.Flags().StringArrayVar(&d.connect, "connect", nil,
 		"where Postfix is to ask stsmapd; may be repeated (default: the listeners of stsmapd's configuration)")
-	cmd.Flags().StringVar(&d.config, "config", "", "stsmapd's configuration file (default "+defaultConfig+", where it exists)")
+	cmd.Flags().StringVar(&d.config, "config", "",
+		"stsmapd's configuration file (default "+defaultConfig+", where it exists)")
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the findings as JSON")
 	cmd.Flags().BoolVar(&d.apply, "apply", false, "show the changes to main.cf, ask, and make them")
 	cmd.Flags().BoolVar(&d.yes, "yes", false, "with --apply: do not ask")

@@ -11,9 +11,10 @@ import (
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "stsmapd",
-		Short:         "MTA-STS policies for Postfix",
-		Long:          "stsmapd tells Postfix which domains demand verified TLS by MTA-STS (RFC 8461), and remembers their policies.",
+		Use:   "stsmapd",
+		Short: "MTA-STS policies for Postfix",
+		Long: "stsmapd tells Postfix which domains demand verified TLS by MTA-STS (RFC 8461), and remembers " +
+			"their policies.",
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
@@ -29,7 +30,8 @@ func newVersion() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "stsmapd %s (%s %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "stsmapd %s (%s %s/%s)\n", version(), runtime.Version(),
+				runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -49,7 +49,8 @@ func newServe() *cobra.Command {
 			"SIGHUP reads the configuration and the CA roots again; listeners, the store and [shared] stay as they are.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(), toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
+			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(),
+				toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
 			d.log = d.out.logger()
 			if err := d.run(cmd.Context()); err != nil {
 				return &exitCode{exitFailure, err}
@@ -59,7 +60,8 @@ func newServe() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitCode{exitFailure, err} })
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
-	cmd.Flags().StringSliceVar(&f.listen, "listen", nil, "where Postfix asks: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
+	cmd.Flags().StringSliceVar(&f.listen, "listen", nil,
+		"where Postfix asks: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default info)")
 	return cmd
@@ -241,7 +243,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	roots, err := resolver.LoadRoots(c.Fetch.CAFile)
 	switch {
 	case errors.Is(err, resolver.ErrNoRoots):
-		d.log.Error("no policy can be fetched; live ones are served until they expire", "event", "no_roots", "error", err)
+		d.log.Error("no policy can be fetched; live ones are served until they expire", "event", "no_roots", "error",
+			err)
 	case err != nil:
 		return resolver.Settings{}, fmt.Errorf("fetch.ca_file: %w", err)
 	}
@@ -251,7 +254,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	}
 	reportOverrides(set, time.Now(), d.log)
 	if !dns.AuthenticServers() {
-		d.log.Warn("DANE cannot be judged: the AD bit of the DNS resolver is not to be believed, so that map names with +dane "+
+		d.log.Warn("DANE cannot be judged: the AD bit of the DNS resolver is not to be believed, so that map names "+
+			"with +dane "+
 			"(or QUERY) are answered by MTA-STS alone; run a validating resolver on this host, or set dns.servers and "+
 			"dns.trust_ad, or options trust-ad in resolv.conf", "event", "dane_blind", "servers", dns.Servers())
 	}
@@ -259,7 +263,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 		DNS:       dns,
 		SecureDNS: dns.WithDNSSEC(),
 		Fetcher: resolver.NewHTTPFetcher(dns, resolver.FetchConfig{
-			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots, UserAgent: "stsmapd/" + version(),
+			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
+			UserAgent: "stsmapd/" + version(),
 		}),
 		FetchConcurrency: budget.fetches,
 		RefreshInterval:  time.Duration(c.Refresh.Interval),
@@ -295,13 +300,15 @@ func (d *daemon) reload(s served) {
 	}
 	d.reloads.done(err)
 	if err != nil {
-		d.log.Error("configuration not reloaded: the old settings stay in force", "event", "reload_failed", "error", err)
+		d.log.Error("configuration not reloaded: the old settings stay in force", "event", "reload_failed", "error",
+			err)
 		return
 	}
 	d.out.set(c.LogLevel, c.LogFormat)
 	s.service.Reconfigure(settings)
 	s.memory.SetMaxNegative(time.Now(), c.Cache.MaxNegative)
-	d.log.Info("configuration and CA roots reloaded; listeners, store and [shared] stay as they were", "event", "reloaded")
+	d.log.Info("configuration and CA roots reloaded; listeners, store and [shared] stay as they were", "event",
+		"reloaded")
 }
 
 func (d *daemon) closeStore(store *cache.Bolt) {

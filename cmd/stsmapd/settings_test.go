@@ -12,8 +12,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// TestSettingsAreDocumented: every setting is in the commented configuration file (and so in stsmapd.toml(5), which is made of it) and
-// in README.md, with the default that it has.
+// TestSettingsAreDocumented: every setting is in the commented configuration file (and so in stsmapd.toml(5), which is
+// made of it) and in README.md, with the default that it has.
 func TestSettingsAreDocumented(t *testing.T) {
 	want := slices.Sorted(maps.Keys(keysOf(reflect.TypeFor[config](), "")))
 	_, readme, _ := strings.Cut(readFile(t, "../../README.md"), "```toml\n")

@@ -35,14 +35,17 @@ func defaultShared() sharedConfig {
 
 // check checks the settings, but not the files that they name. Errors name the key, and never hold a password.
 func (c sharedConfig) check() error {
-	if c.Prefix == "" || len(c.Prefix) > 64 || strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }) {
-		return fmt.Errorf("shared.prefix is %.80q, must be 1 to 64 ASCII characters without spaces and braces", c.Prefix)
+	if c.Prefix == "" || len(c.Prefix) > 64 ||
+		strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }) {
+		return fmt.Errorf("shared.prefix is %.80q, must be 1 to 64 ASCII characters without spaces and braces",
+			c.Prefix)
 	}
 	if t := time.Duration(c.Timeout); t < 10*time.Millisecond || t > time.Second {
 		return errors.New("shared.timeout must be between 10ms and 1s")
 	}
 	if c.Name != "" && !cache.ValidHost(c.Name) {
-		return fmt.Errorf("shared.name is %.80q, must be 1 to 64 letters, digits, dots, hyphens and underscores", c.Name)
+		return fmt.Errorf("shared.name is %.80q, must be 1 to 64 letters, digits, dots, hyphens and underscores",
+			c.Name)
 	}
 	if c.URL == "" {
 		return nil

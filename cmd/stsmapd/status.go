@@ -19,8 +19,9 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Tell how the running daemon does",
-		Long:  "Tell how the running daemon does. Exit code 0: well; 1: it runs, but has problems, which are printed; 2: it cannot be asked.",
-		Args:  cobra.NoArgs,
+		Long: "Tell how the running daemon does. Exit code 0: well; 1: it runs, but has problems, which are " +
+			"printed; 2: it cannot be asked.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := flags.client()
 			if err != nil {
@@ -61,7 +62,8 @@ func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 	out.Line("state directory", term.Plain, s.StateDir)
 	out.Line("policies in the store", term.Plain, number(s.Stored))
 	m := s.InMemory
-	out.Line("policies in memory", term.Plain, fmt.Sprintf("%d enforce, %d testing, %d none, %d expired", m.Enforce, m.Testing, m.None, m.Expired))
+	out.Line("policies in memory", term.Plain,
+		fmt.Sprintf("%d enforce, %d testing, %d none, %d expired", m.Enforce, m.Testing, m.None, m.Expired))
 	colour := term.Plain
 	if m.Failing > 0 {
 		colour = term.Yellow

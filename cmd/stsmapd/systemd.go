@@ -13,12 +13,12 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// metricsSocket is the name (FileDescriptorName=) of a socket from systemd that takes the place of the setting `metrics`. Sockets
-// of every other name are for Postfix's questions.
+// metricsSocket is the name (FileDescriptorName=) of a socket from systemd that takes the place of the setting
+// `metrics`. Sockets of every other name are for Postfix's questions.
 const metricsSocket = "metrics"
 
-// manager is the service manager that has started the daemon, if it is one that speaks systemd's protocols (sd_listen_fds(3),
-// sd_notify(3)); else there are no sockets, nobody is told and nothing is watched.
+// manager is the service manager that has started the daemon, if it is one that speaks systemd's protocols
+// (sd_listen_fds(3), sd_notify(3)); else there are no sockets, nobody is told and nothing is watched.
 type manager struct {
 	log      *slog.Logger
 	postfix  []net.Listener // in place of those of the setting `listen`; they stay open in systemd when the daemon ends
@@ -52,8 +52,10 @@ func (m *manager) adopt(file *os.File) error {
 	}
 	network := l.Addr().Network()
 	switch {
-	case network != "tcp" && network != "unix": // a datagram socket passes for a listener until somebody accepts from it
-		err = fmt.Errorf("socket %q from systemd: only ListenStream= is of use, this one is of type %s", file.Name(), network)
+	// a datagram socket passes for a listener until somebody accepts from it
+	case network != "tcp" && network != "unix":
+		err = fmt.Errorf("socket %q from systemd: only ListenStream= is of use, this one is of type %s", file.Name(),
+			network)
 	case file.Name() != metricsSocket:
 		m.postfix = append(m.postfix, l)
 	case m.metrics == nil:
@@ -96,7 +98,8 @@ func (m *manager) stopping() { m.notify(sd.SdNotifyStopping) }
 // notify does nothing where nobody wants to be told.
 func (m *manager) notify(state ...string) {
 	if _, err := sd.SdNotify(false, strings.Join(state, "\n")); err != nil {
-		m.log.Warn("systemd cannot be told how the daemon does, and may take it for hung; check NotifyAccess= of the unit",
+		m.log.Warn("systemd cannot be told how the daemon does, and may take it for hung; check NotifyAccess= of the "+
+			"unit",
 			"event", "notify_failed", "state", state[0], "error", err)
 	}
 }
@@ -104,8 +107,8 @@ func (m *manager) notify(state ...string) {
 // feeds is how often the watchdog is fed in the time after which it bites: two probes may fail before it does.
 const feeds = 3
 
-// watch feeds systemd's watchdog until ctx ends: each time that probe, which asks a question as Postfix does, is answered. While
-// none is, the watchdog goes hungry, and systemd starts the daemon again.
+// watch feeds systemd's watchdog until ctx ends: each time that probe, which asks a question as Postfix does, is
+// answered. While none is, the watchdog goes hungry, and systemd starts the daemon again.
 func (m *manager) watch(ctx context.Context, probe func(context.Context) error) {
 	if m.watchdog <= 0 {
 		return
@@ -138,6 +141,8 @@ func (m *manager) logHealth(err error) {
 		m.log.Info("stsmapd answers its own questions again", "event", "self_check_recovered")
 		return
 	}
-	m.log.Error("stsmapd does not answer a question of its own; if this goes on, systemd kills it and starts it again; its last words "+
-		"will say where it hangs: please report them", "event", "self_check_failed", "watchdog", m.watchdog, "error", err)
+	m.log.Error("stsmapd does not answer a question of its own; if this goes on, systemd kills it and starts it "+
+		"again; its last words "+
+		"will say where it hangs: please report them", "event", "self_check_failed", "watchdog", m.watchdog, "error",
+		err)
 }

@@ -93,7 +93,8 @@ func (f *fakeSystemd) hold(t *testing.T, name string, socket interface {
 func (f *fakeSystemd) program(args ...string) *program {
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec stsmapd "$@"`, "sh"}, args...)...)
 	cmd.ExtraFiles = f.sockets // from descriptor 3 on
-	cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(f.sockets)), "LISTEN_FDNAMES="+strings.Join(f.names, ":"))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(f.sockets)),
+		"LISTEN_FDNAMES="+strings.Join(f.names, ":"))
 	if f.notify != nil {
 		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+f.notify.path)
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// TestRestartLosesNothing restarts the daemon again and again under a systemd that holds its sockets, while many ask. A question
-// may find its connection closed, and is asked again, as Postfix does; nothing else may happen to it: no refusal, no other answer.
+// TestRestartLosesNothing restarts the daemon again and again under a systemd that holds its sockets, while many ask. A
+// question may find its connection closed, and is asked again, as Postfix does; nothing else may happen to it: no
+// refusal, no other answer.
 func TestRestartLosesNothing(t *testing.T) {
 	const clients, restarts = 16, 5
 	dir := t.TempDir()
@@ -66,7 +67,8 @@ func TestRestartLosesNothing(t *testing.T) {
 	waitFor(t, func() bool { return answered.Load() >= asked+20*clients })
 	close(enough)
 	done.Wait()
-	t.Logf("%d restarts, %d questions answered, %d connections closed without an answer", restarts, answered.Load(), closed.Load())
+	t.Logf("%d restarts, %d questions answered, %d connections closed without an answer", restarts, answered.Load(),
+		closed.Load())
 	if n := closed.Load(); n < restarts {
 		t.Errorf("only %d connections were closed: the restarts met no load", n)
 	}

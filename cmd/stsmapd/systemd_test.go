@@ -48,8 +48,8 @@ mx = ["mail.partner.example"]
 	return file
 }
 
-// TestSocketActivation has systemd's own tool start the daemon with three sockets, on the first of which somebody asks, and
-// listens to what the daemon tells systemd meanwhile.
+// TestSocketActivation has systemd's own tool start the daemon with three sockets, on the first of which somebody asks,
+// and listens to what the daemon tells systemd meanwhile.
 func TestSocketActivation(t *testing.T) {
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {
@@ -63,7 +63,8 @@ func TestSocketActivation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newProgram(exec.Command(activate, "--fdname=inet:chroot:metrics", "-l", addresses[0], "-l", socket, "-l", addresses[1],
+	p := newProgram(exec.Command(activate, "--fdname=inet:chroot:metrics", "-l", addresses[0], "-l", socket, "-l",
+		addresses[1],
 		"-E", "NOTIFY_SOCKET="+notify.path, "-E", "WATCHDOG_USEC=600000", "-E", "GORACE=atexit_sleep_ms=10",
 		stsmapd, "serve", "--config", partnerConfig(t, dir), "--state-dir", filepath.Join(dir, "state")))
 	p.begin(t)
@@ -84,7 +85,8 @@ func TestSocketActivation(t *testing.T) {
 	before := monotonic(t)
 	p.signal(t, syscall.SIGHUP)
 	text, isReload := strings.CutPrefix(notify.next(t), "RELOADING=1\nMONOTONIC_USEC=")
-	if at, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); !isReload || err != nil || at < before || at > monotonic(t) {
+	if at, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); !isReload || err != nil || at < before ||
+		at > monotonic(t) {
 		t.Errorf("told of a reload at %q, which was after %d: %v", text, before, err)
 	}
 	if got := notify.next(t); got != "READY=1" {
@@ -95,7 +97,8 @@ func TestSocketActivation(t *testing.T) {
 		t.Errorf("told %q at the end", got)
 	}
 	p.end(t, 0)
-	for name, spec := range map[string]string{"inet": "inet:" + addresses[0], "chroot": "unix:" + socket, "metrics": "inet:" + addresses[1]} {
+	for name, spec := range map[string]string{
+		"inet": "inet:" + addresses[0], "chroot": "unix:" + socket, "metrics": "inet:" + addresses[1]} {
 		if line := "event=activated name=" + name + " listen=" + spec; !strings.Contains(p.output(), line) {
 			t.Errorf("the log does not say %q", line)
 		}
@@ -106,7 +109,8 @@ func TestSocketActivation(t *testing.T) {
 func TestUselessSockets(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ why, name, network, want string }{
-		{"ListenDatagram=", "chroot", "unixgram", `stsmapd: socket "chroot" from systemd: only ListenStream= is of use, this one is of type unixgram`},
+		{"ListenDatagram=", "chroot", "unixgram",
+			`stsmapd: socket "chroot" from systemd: only ListenStream= is of use, this one is of type unixgram`},
 		{"two of one kind", "metrics", "unix", `stsmapd: more than one socket from systemd has the name "metrics"`},
 	} {
 		var f fakeSystemd

@@ -94,12 +94,14 @@ func TestTerminal(t *testing.T) {
 // TestHostilePolicyText: a policy's own text must not move an administrator's cursor.
 func TestHostilePolicyText(t *testing.T) {
 	var out bytes.Buffer
-	d := admin.Domain{Domain: "evil.example", Policy: &admin.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
-		Text: "version: STSv1\r\nx: \u009b2J\u202e\n", Trouble: &admin.Trouble{Failures: 1, Reason: "\x1b[2J"}}}
+	d := admin.Domain{Domain: "evil.example",
+		Policy: &admin.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
+			Text: "version: STSv1\r\nx: \u009b2J\u202e\n", Trouble: &admin.Trouble{Failures: 1, Reason: "\x1b[2J"}}}
 	if err := showDomain(&out, time.Now(), d); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); strings.ContainsAny(text, "\x1b\r\u009b\u202e") || !strings.Contains(text, "\n  x: ?2J?\n") {
+	if text := out.String(); strings.ContainsAny(text, "\x1b\r\u009b\u202e") ||
+		!strings.Contains(text, "\n  x: ?2J?\n") {
 		t.Errorf("%q", text)
 	}
 }
@@ -116,7 +118,8 @@ func TestHostileJSON(t *testing.T) {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}
-		if text := out.String(); strings.ContainsAny(text, "\x1b\u009b\u007f\u0085") || !strings.Contains(text, "é\\u001b<>") {
+		if text := out.String(); strings.ContainsAny(text, "\x1b\u009b\u007f\u0085") ||
+			!strings.Contains(text, "é\\u001b<>") {
 			t.Errorf("%s: %q", why, text)
 		}
 		var again admin.Policy
@@ -138,7 +141,8 @@ func TestInterrupted(t *testing.T) {
 	if code := run(ctx, []string{"warm", "--control", "unix:/nonexistent/control.sock", list}, &out, &errs); code != 2 {
 		t.Errorf("exit code %d", code)
 	}
-	if !strings.HasPrefix(out.String(), "0 domains\n") || errs.String() != "stsmapd: ended early: 0 of 2 domains were asked about\n" {
+	if !strings.HasPrefix(out.String(), "0 domains\n") ||
+		errs.String() != "stsmapd: ended early: 0 of 2 domains were asked about\n" {
 		t.Errorf("%q, %q", out.String(), errs.String())
 	}
 }

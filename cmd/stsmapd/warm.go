@@ -38,15 +38,19 @@ func newWarm() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "warm [FILE]",
 		Short: "Learn the policies of many domains before there is mail for them",
-		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for them, at a time when " +
-			"no attacker expects it. FILE (standard input where there is none, or -) has one domain or mail address a line; what follows a # " +
-			"is a comment. With --maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip. " +
+		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for " +
+			"them, at a time when " +
+			"no attacker expects it. FILE (standard input where there is none, or -) has one domain or mail address " +
+			"a line; what follows a # " +
+			"is a comment. With --maillog, the domains are those to which Postfix has sent mail. Files may be packed " +
+			"with gzip. " +
 			"Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an error.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.control.add(cmd)
-	cmd.Flags().StringArrayVar(&f.maillogs, "maillog", nil, "take the recipients' domains of this log of Postfix's; may be repeated")
+	cmd.Flags().StringArrayVar(&f.maillogs, "maillog", nil,
+		"take the recipients' domains of this log of Postfix's; may be repeated")
 	cmd.Flags().IntVar(&f.rate, "rate", 20, "domains a second, at most")
 	cmd.Flags().IntVar(&f.concurrency, "concurrency", 16, "domains at once, at most")
 	cmd.Flags().BoolVar(&f.json, "json", false, "the summary as one JSON object")
@@ -80,7 +84,8 @@ func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return &exitCode{exitError, fmt.Errorf("ended early: %d of %d domains were asked about", w.sum.Domains, len(set.domains))}
+		return &exitCode{exitError,
+			fmt.Errorf("ended early: %d of %d domains were asked about", w.sum.Domains, len(set.domains))}
 	case err != nil:
 		return &exitCode{exitError, fmt.Errorf("after %d of %d domains: %w", w.sum.Domains, len(set.domains), err)}
 	case len(set.domains) == 0:
@@ -137,7 +142,8 @@ type warmer struct {
 	sum         summary
 }
 
-// warm asks about all domains. The error says why some were not asked: the daemon cannot be asked any more, or ctx has ended.
+// warm asks about all domains. The error says why some were not asked: the daemon cannot be asked any more, or ctx has
+// ended.
 func (w *warmer) warm(ctx context.Context, domains []dnsname.Name) error {
 	defer w.progress.End()
 	group, asking := errgroup.WithContext(ctx)

@@ -44,8 +44,8 @@ type lineError struct {
 // Error implements error.
 func (e *lineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.file, e.line, e.err) }
 
-// readList reads one domain or mail address a line; what follows a # is a comment. complain is told of other lines. The error
-// is the reader's.
+// readList reads one domain or mail address a line; what follows a # is a comment. complain is told of other lines. The
+// error is the reader's.
 func (s *domainSet) readList(file string, r io.Reader, complain func(*lineError)) error {
 	number := 0
 	return eachLine(r, func(line []byte) {
@@ -64,7 +64,8 @@ func (s *domainSet) readList(file string, r io.Reader, complain func(*lineError)
 	})
 }
 
-// parseListLine returns the domain of a line, the zero Name for a line without any. An address may stand in angle brackets.
+// parseListLine returns the domain of a line, the zero Name for a line without any. An address may stand in angle
+// brackets.
 func parseListLine(line string) (dnsname.Name, error) {
 	line, _, _ = strings.Cut(line, "#")
 	line = strings.TrimSpace(line)
@@ -77,12 +78,14 @@ func parseListLine(line string) (dnsname.Name, error) {
 	return dnsname.Parse(line[strings.LastIndexByte(line, '@')+1:])
 }
 
-// recipientLine is a delivery, or a try, by Postfix's SMTP client, or by its error service, which logs what the client gave up:
-// what the others do is no mail to the Internet. A local part may hold anything, as long as it stands in quotes.
-var recipientLine = regexp.MustCompile(`/(?:smtp|error)\[\d+\]: [0-9A-Za-z]{5,20}: to=<((?:"(?:[^"\\]|\\.)*"|[^">])*)>, (?:orig_to=<|relay=)`)
+// recipientLine is a delivery, or a try, by Postfix's SMTP client, or by its error service, which logs what the client
+// gave up: what the others do is no mail to the Internet. A local part may hold anything, as long as it stands in
+// quotes.
+var recipientLine = regexp.MustCompile(
+	`/(?:smtp|error)\[\d+\]: [0-9A-Za-z]{5,20}: to=<((?:"(?:[^"\\]|\\.)*"|[^">])*)>, (?:orig_to=<|relay=)`)
 
-// readMaillog reads the recipients' domains of Postfix's log. What is no such line, or has a recipient without a domain name, is
-// left out. The error is the reader's.
+// readMaillog reads the recipients' domains of Postfix's log. What is no such line, or has a recipient without a domain
+// name, is left out. The error is the reader's.
 func (s *domainSet) readMaillog(r io.Reader) error {
 	return eachLine(r, func(line []byte) {
 		if name, ok := parseMaillogLine(line); ok {

@@ -62,25 +62,44 @@ func TestListLines(t *testing.T) {
 func maillogLines() []struct{ why, line, want string } {
 	const rest = `, delay=0.5, delays=0/0/0.1/0.4, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F0C)`
 	return []struct{ why, line, want string }{
-		{"sent", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=mx.example.org[192.0.2.1]:25` + rest, "example.org"},
-		{"in RFC 3339 time", `2026-11-23T16:00:02.123456+00:00 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest, "example.org"},
-		{"a long queue id", `Nov 23 16:00:02 mail postfix/smtp[101]: 4Bzq0r5hz0zJqkX: to=<u@example.org>, relay=none` + rest, "example.org"},
-		{"another instance", `Nov 23 16:00:02 mail postfix-out/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest, "example.org"},
-		{"a service with a name", `Nov 23 16:00:02 mail postfix/bulk/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest, "example.org"},
-		{"rewritten", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, orig_to=<v@alias.example>, relay=none` + rest, "example.org"},
-		{"given up for now", `Nov 23 16:00:02 mail postfix/error[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest, "example.org"},
-		{"in capitals", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<U@EXAMPLE.ORG>, relay=none` + rest, "example.org"},
-		{"with SMTPUTF8", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<ü@bücher.example>, relay=none` + rest, "xn--bcher-kva.example"},
-		{"a hostile local part", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<"a@evil.example>, relay=\"x"@example.org>, relay=none` + rest, "example.org"},
-		{"a hostile reason", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=x, status=deferred (/smtp[1]: 4F0C3: to=<u@evil.example>, relay=x)`, "example.org"},
-		{"an address literal", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@[192.0.2.1]>, relay=none` + rest, ""},
+		{"sent",
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=mx.example.org[192.0.2.1]:25` + rest, "example.org"},
+		{"in RFC 3339 time",
+			`2026-11-23T16:00:02.123456+00:00 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` +
+				rest, "example.org"},
+		{"a long queue id", `Nov 23 16:00:02 mail postfix/smtp[101]: 4Bzq0r5hz0zJqkX: to=<u@example.org>, relay=none` +
+			rest, "example.org"},
+		{"another instance", `Nov 23 16:00:02 mail postfix-out/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` +
+			rest, "example.org"},
+		{"a service with a name",
+			`Nov 23 16:00:02 mail postfix/bulk/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest,
+			"example.org"},
+		{"rewritten",
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, orig_to=<v@alias.example>, relay=none` + rest, "example.org"},
+		{"given up for now", `Nov 23 16:00:02 mail postfix/error[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` +
+			rest, "example.org"},
+		{"in capitals", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<U@EXAMPLE.ORG>, relay=none` + rest,
+			"example.org"},
+		{"with SMTPUTF8", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<ü@bücher.example>, relay=none` +
+			rest, "xn--bcher-kva.example"},
+		{"a hostile local part",
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<"a@evil.example>, relay=\"x"@example.org>, relay=none` + rest, "example.org"},
+		{"a hostile reason",
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=x, status=deferred (/smtp[1]: 4F0C3: to=<u@evil.example>, relay=x)`, "example.org"},
+		{"an address literal", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@[192.0.2.1]>, relay=none` +
+			rest, ""},
 		{"no domain", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<root>, relay=none` + rest, ""},
 		{"one label", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@localhost>, relay=none` + rest, ""},
-		{"local mail", `Nov 23 16:00:02 mail postfix/local[101]: 4F0C31A2B3: to=<u@example.org>, relay=local` + rest, ""},
-		{"a mailbox", `Nov 23 16:00:02 mail postfix/virtual[101]: 4F0C31A2B3: to=<u@example.org>, relay=virtual` + rest, ""},
+		{"local mail", `Nov 23 16:00:02 mail postfix/local[101]: 4F0C31A2B3: to=<u@example.org>, relay=local` + rest,
+			""},
+		{"a mailbox", `Nov 23 16:00:02 mail postfix/virtual[101]: 4F0C31A2B3: to=<u@example.org>, relay=virtual` + rest,
+			""},
 		{"LMTP", `Nov 23 16:00:02 mail postfix/lmtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=dovecot` + rest, ""},
-		{"a refused recipient", `Nov 23 16:00:02 mail postfix/smtpd[101]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 550; from=<a@b.example> to=<u@example.org> proto=ESMTP helo=<x>`, ""},
-		{"the sender", `Nov 23 16:00:02 mail postfix/qmgr[101]: 4F0C31A2B3: from=<a@b.example>, size=321, nrcpt=1 (queue active)`, ""},
+		{"a refused recipient",
+			`Nov 23 16:00:02 mail postfix/smtpd[101]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 550; from=<a@b.example> to=<u@example.org> proto=ESMTP helo=<x>`, ""},
+		{"the sender",
+			`Nov 23 16:00:02 mail postfix/qmgr[101]: 4F0C31A2B3: from=<a@b.example>, size=321, nrcpt=1 (queue active)`,
+			""},
 		{"a line without an end", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org`, ""},
 		{"another program", `Nov 23 16:00:02 mail evil[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest, ""},
 		{"nothing", "", ""},
@@ -124,8 +143,10 @@ func TestInputs(t *testing.T) {
 			if err = errors.Join(err, done()); err != nil {
 				t.Errorf("%s: %v", c.why, err)
 			}
-			if got := names(set.domains); got != c.want || strings.Join(lines, " ") != c.complaints || set.bad != len(lines) {
-				t.Errorf("%s (packed: %v): %q, complaints about lines %v, want %q and %q", c.why, packed, got, lines, c.want, c.complaints)
+			if got := names(set.domains); got != c.want || strings.Join(lines, " ") != c.complaints ||
+				set.bad != len(lines) {
+				t.Errorf("%s (packed: %v): %q, complaints about lines %v, want %q and %q", c.why, packed, got, lines,
+					c.want, c.complaints)
 			}
 		}
 	}
@@ -135,7 +156,8 @@ func TestInputs(t *testing.T) {
 	if err := set.readList("f", in, nil); !errors.Is(err, broken) || names(set.domains) != "b.example" {
 		t.Errorf("a failing disk: %v", err)
 	}
-	if _, _, err := openInput("-", strings.NewReader("\x1f\x8bgarbage that is no gzip")); !errors.Is(err, gzip.ErrHeader) {
+	if _, _, err := openInput("-", strings.NewReader("\x1f\x8bgarbage that is no gzip")); !errors.Is(err,
+		gzip.ErrHeader) {
 		t.Errorf("not packed with gzip after all: %v", err)
 	}
 }
@@ -188,7 +210,8 @@ func FuzzWarmInput(f *testing.F) {
 		}
 		lines := bytes.Count(text, []byte("\n")) + 1
 		if list.bad != told || len(list.domains)+told > lines || len(log.domains) > lines {
-			t.Errorf("%d lines: %d domains, %d wrong, told of %d; %d of the log", lines, len(list.domains), list.bad, told, len(log.domains))
+			t.Errorf("%d lines: %d domains, %d wrong, told of %d; %d of the log", lines, len(list.domains), list.bad,
+				told, len(log.domains))
 		}
 		for _, domains := range [][]dnsname.Name{list.domains, log.domains} {
 			seen := map[dnsname.Name]bool{}

@@ -66,7 +66,8 @@ func (s *summary) write(w io.Writer, asJSON bool) error {
 		name, colour string
 		n            int
 	}{
-		{"enforce", term.Green, s.Enforce}, {"testing", term.Yellow, s.Testing}, {"none", term.Plain, s.None}, {"no policy", term.Plain, s.NoPolicy},
+		{"enforce", term.Green, s.Enforce}, {"testing", term.Yellow, s.Testing}, {"none", term.Plain, s.None},
+		{"no policy", term.Plain, s.NoPolicy},
 		{"ignored", term.Plain, s.Ignored}, {"failed", term.Red, len(s.Failed)}, {"bad lines", term.Red, s.Bad},
 	} {
 		if line.n == 0 {

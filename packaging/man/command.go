@@ -11,8 +11,8 @@ import (
 // section is that of all commands: they are for system administrators.
 const section = 8
 
-// Commands returns the pages of a program's commands, by file name. The program's own page has more to say than its help:
-// sections of plain text that begin with lines such as `# FILES`.
+// Commands returns the pages of a program's commands, by file name. The program's own page has more to say than its
+// help: sections of plain text that begin with lines such as `# FILES`.
 func Commands(root *cobra.Command, more string) map[string]string {
 	root.InitDefaultCompletionCmd("completion")
 	pages := map[string]string{}

@@ -1,5 +1,6 @@
-// Package man makes stsmapd's manual pages, which lie beside it, of what the program says of itself: those of the commands of
-// their help, stsmapd.toml(5) of the commented configuration file. Whoever changes a help text makes them again by
+// Package man makes stsmapd's manual pages, which lie beside it, of what the program says of itself: those of the
+// commands of their help, stsmapd.toml(5) of the commented configuration file. Whoever changes a help text makes them
+// again by
 //
 //	go generate ./packaging/man
 //

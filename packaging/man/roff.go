@@ -11,7 +11,8 @@ type page struct{ strings.Builder }
 // newPage begins a page: a program or file, its section, and what it is in one line.
 func newPage(name string, section int, short string) *page {
 	p := &page{}
-	fmt.Fprintf(p, ".\\\" Made by packaging/man; do not edit.\n.TH %s %d \"\" stsmapd\n.nh\n", escape(strings.ToUpper(name)), section)
+	fmt.Fprintf(p, ".\\\" Made by packaging/man; do not edit.\n.TH %s %d \"\" stsmapd\n.nh\n",
+		escape(strings.ToUpper(name)), section)
 	p.section("NAME")
 	fmt.Fprintf(p, "%s \\- %s\n", escape(name), escape(short))
 	return p
@@ -67,5 +68,6 @@ func (p *page) line(text string) {
 
 // escape makes characters that mean something to roff, or that it would set as others, stand for themselves.
 func escape(text string) string {
-	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "'", `\(aq`, `"`, `\(dq`, "…", `...`).Replace(text)
+	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "'", `\(aq`, `"`, `\(dq`,
+		"…", `...`).Replace(text)
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Settings makes the page of a configuration file of its commented text: comments of sentences, and below each the setting that it
-// is about, commented out, with its default. about is the page's first section.
+// Settings makes the page of a configuration file of its commented text: comments of sentences, and below each the
+// setting that it is about, commented out, with its default. about is the page's first section.
 func Settings(file string, section int, about, text string) string {
 	p := newPage(file, section, "settings of stsmapd")
 	p.section("DESCRIPTION")

@@ -45,7 +45,9 @@ func TestChains(t *testing.T) {
 		{"8 links within one answer", cnames(8), nil, end, 1, "l8.example.com"},
 		{"across answers", cnames(3), halfWay, end, 4, "l3.example.com"},
 		{"8 links across answers", cnames(8), halfWay, end, 9, "l8.example.com"},
-		{"smallest TTL of the chain", "l0.example.com 300 CNAME a.example.com\na.example.com 7 CNAME b.example.com\nb.example.com 60 TXT end", nil,
+		{"smallest TTL of the chain",
+			"l0.example.com 300 CNAME a.example.com\na.example.com 7 CNAME b.example.com\nb.example.com 60 TXT end",
+			nil,
 			Answer[string]{Records: []string{"end"}, TTL: 7 * time.Second}, 1, "b.example.com"},
 		{"records before the CNAMEs that lead to them", "", dnstest.Records(
 			"c.example.com 50 TXT end\nb.example.com 60 CNAME c.example.com\nl0.example.com 60 CNAME b.example.com"),
@@ -62,10 +64,12 @@ func TestChains(t *testing.T) {
 			Answer[string]{Records: []string{"end"}, TTL: 60 * time.Second}, 1, ""},
 		{"nor other classes", "", dnstest.Records("l0.example.com 1 CH TXT forged\nl0.example.com 60 TXT end"),
 			Answer[string]{Records: []string{"end"}, TTL: 60 * time.Second}, 1, ""},
-		{"a name with records beside its CNAME", "", dnstest.Records("l0.example.com 1 CNAME a.example.com\nl0.example.com 60 TXT end"),
+		{"a name with records beside its CNAME", "",
+			dnstest.Records("l0.example.com 1 CNAME a.example.com\nl0.example.com 60 TXT end"),
 			Answer[string]{Records: []string{"end"}, TTL: 60 * time.Second}, 1, ""},
 		{"two CNAMEs, which is forbidden: the first", "", dnstest.Records(
-			"l0.example.com 60 CNAME a.example.com\nl0.example.com 60 CNAME b.example.com\na.example.com 60 TXT end\nb.example.com 60 TXT other"),
+			"l0.example.com 60 CNAME a.example.com\nl0.example.com 60 CNAME b.example.com\na.example.com 60 TXT " +
+				"end\nb.example.com 60 TXT other"),
 			Answer[string]{Records: []string{"end"}, TTL: 60 * time.Second}, 1, "a.example.com"},
 		{"the end does not exist", "l0.example.com 20 CNAME gone.example.com", nil,
 			Answer[string]{Denial: NXDomain, TTL: 20 * time.Second}, 1, "gone.example.com"},
@@ -78,8 +82,10 @@ func TestChains(t *testing.T) {
 			q.Reply.Rcode, q.Reply.Ns = dns.RcodeSuccess, nil
 			q.Send()
 		}), Answer[string]{Denial: NoData}, 2, "a.example.com"},
-		{"a TTL with the top bit set is none", "", dnstest.Records("l0.example.com 2147483648 TXT end"), Answer[string]{Records: []string{"end"}}, 1, ""},
-		{"longest TTL", "", dnstest.Records("l0.example.com 2147483647 TXT end"), Answer[string]{Records: []string{"end"}, TTL: 2147483647 * time.Second}, 1, ""},
+		{"a TTL with the top bit set is none", "", dnstest.Records("l0.example.com 2147483648 TXT end"),
+			Answer[string]{Records: []string{"end"}}, 1, ""},
+		{"longest TTL", "", dnstest.Records("l0.example.com 2147483647 TXT end"),
+			Answer[string]{Records: []string{"end"}, TTL: 2147483647 * time.Second}, 1, ""},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			c, srv := ask(t, tc.zone)
@@ -97,7 +103,8 @@ func TestChains(t *testing.T) {
 }
 
 func TestEndlessChains(t *testing.T) {
-	const loop = "l0.example.com CNAME a.example.com\na.example.com CNAME b.example.com\nb.example.com CNAME a.example.com"
+	const loop = "l0.example.com CNAME a.example.com\na.example.com CNAME b.example.com\nb.example.com CNAME " +
+		"a.example.com"
 	for _, tc := range []struct {
 		why  string
 		zone string
@@ -155,8 +162,10 @@ func TestAuthentic(t *testing.T) {
 		{"unless the administrator says so", true, nil, "l0.example.com", "0.0.0.0", true, true},
 		{"denials are judged too", true, dnstest.Answer, "gone.example.com", "127.0.0.1", false, true},
 		{"both answers of a chain", true, unproven(""), "l0.example.com", "127.0.0.1", false, true},
-		{"first answer of a chain unproven", true, unproven("l0.example.com"), "l0.example.com", "127.0.0.1", false, false},
-		{"last answer of a chain unproven", true, unproven("l1.example.com"), "l0.example.com", "127.0.0.1", false, false},
+		{"first answer of a chain unproven", true, unproven("l0.example.com"), "l0.example.com", "127.0.0.1", false,
+			false},
+		{"last answer of a chain unproven", true, unproven("l1.example.com"), "l0.example.com", "127.0.0.1", false,
+			false},
 		{"truncated: the answer over TCP counts", true, dnstest.Truncate, "l0.example.com", "127.0.0.1", false, true},
 	} {
 		t.Run(tc.why, func(t *testing.T) {

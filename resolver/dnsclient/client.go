@@ -42,8 +42,8 @@ type Config struct {
 	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, but for 127.0.0.11,
 	// Docker's forwarder; and that of the servers of a resolv.conf when it says "options trust-ad".
 	TrustAD bool
-	// MaxSockets bounds the questions under way at any time, each with a socket; a further one waits for its turn, as long
-	// as one attempt may last, and then fails by a fault of this host. 0: DefaultMaxSockets.
+	// MaxSockets bounds the questions under way at any time, each with a socket; a further one waits for its turn, as
+	// long as one attempt may last, and then fails by a fault of this host. 0: DefaultMaxSockets.
 	MaxSockets int
 }
 
@@ -147,7 +147,8 @@ func (c *Client) TLSA(ctx context.Context, name string) (Answer[TLSA], error) {
 }
 
 // lookup resolves name and turns the records into ours. decode is only given records of qtype that have data.
-func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, decode func(dns.RR) T, same func(T, T) bool) (Answer[T], error) {
+func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, decode func(dns.RR) T,
+	same func(T, T) bool) (Answer[T], error) {
 	f, fail := c.resolve(ctx, name, qtype)
 	if fail != nil {
 		fail.Name, fail.Type = strings.TrimSuffix(name, "."), dns.TypeToString[qtype]
@@ -201,7 +202,8 @@ func decodeTLSA(rr dns.RR) TLSA {
 }
 
 func (t TLSA) equal(o TLSA) bool {
-	return t.Usage == o.Usage && t.Selector == o.Selector && t.MatchingType == o.MatchingType && slices.Equal(t.Data, o.Data)
+	return t.Usage == o.Usage && t.Selector == o.Selector && t.MatchingType == o.MatchingType &&
+		slices.Equal(t.Data, o.Data)
 }
 
 func equal[T comparable](a, b T) bool { return a == b }

@@ -12,8 +12,8 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,11 +98,13 @@ func TestAddresses(t *testing.T) {
 		example.com 80 AAAA ::ffff:127.0.0.1`)
 	a, err := c.A(t.Context(), "example.com")
 	check(t, a, err, Answer[netip.Addr]{
-		Records: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, TTL: 30 * time.Second,
+		Records: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")},
+		TTL:     30 * time.Second,
 	})
 	aaaa, err := c.AAAA(t.Context(), "example.com")
 	check(t, aaaa, err, Answer[netip.Addr]{
-		Records: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:127.0.0.1")}, TTL: 80 * time.Second,
+		Records: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:127.0.0.1")},
+		TTL:     80 * time.Second,
 	})
 }
 
@@ -111,13 +113,16 @@ func TestMX(t *testing.T) {
 		why, zone string
 		want      []MX
 	}{
-		{"most preferred first", "example.com MX 20 b.example.com\nexample.com MX 5 a.example.com\nexample.com MX 65535 c.example.com",
+		{"most preferred first",
+			"example.com MX 20 b.example.com\nexample.com MX 5 a.example.com\nexample.com MX 65535 c.example.com",
 			[]MX{{5, "a.example.com"}, {20, "b.example.com"}, {65535, "c.example.com"}}},
-		{"equals in the server's order", "example.com MX 10 b.example.com\nexample.com MX 5 z.example.com\nexample.com MX 10 a.example.com",
+		{"equals in the server's order",
+			"example.com MX 10 b.example.com\nexample.com MX 5 z.example.com\nexample.com MX 10 a.example.com",
 			[]MX{{5, "z.example.com"}, {10, "b.example.com"}, {10, "a.example.com"}}},
 		{"lower case", "example.com MX 10 MAIL.Example.COM", []MX{{10, "mail.example.com"}}},
 		{"null MX", "example.com MX 0 .", []MX{{0, ""}}},
-		{"no host name at all stays escaped", `example.com MX 10 a\.b\000c.example.com`, []MX{{10, `a\.b\000c.example.com`}}},
+		{"no host name at all stays escaped", `example.com MX 10 a\.b\000c.example.com`,
+			[]MX{{10, `a\.b\000c.example.com`}}},
 	} {
 		c, _ := ask(t, tc.zone)
 		got, err := c.MX(t.Context(), "example.com")
@@ -132,7 +137,8 @@ func TestTLSA(t *testing.T) {
 		_25._tcp.mail.example.com 40 TLSA 3 1 1 00ff10
 		_25._tcp.mail.example.com 40 TLSA 2 0 0 ab`)
 	got, err := c.TLSA(t.Context(), "_25._tcp.mail.example.com")
-	check(t, got, err, Answer[TLSA]{Records: []TLSA{{3, 1, 1, []byte{0, 0xff, 0x10}}, {2, 0, 0, []byte{0xab}}}, TTL: 40 * time.Second})
+	check(t, got, err, Answer[TLSA]{
+		Records: []TLSA{{3, 1, 1, []byte{0, 0xff, 0x10}}, {2, 0, 0, []byte{0xab}}}, TTL: 40 * time.Second})
 }
 
 func TestDuplicatesAndBound(t *testing.T) {
@@ -164,15 +170,21 @@ func TestDenials(t *testing.T) {
 		zone string
 		want Answer[string]
 	}{
-		{"NXDOMAIN, the SOA's TTL is the smaller", nil, soa + "1200", Answer[string]{Denial: NXDomain, TTL: 900 * time.Second}},
+		{"NXDOMAIN, the SOA's TTL is the smaller", nil, soa + "1200",
+			Answer[string]{Denial: NXDomain, TTL: 900 * time.Second}},
 		{"NXDOMAIN, MINIMUM is the smaller", nil, soa + "60", Answer[string]{Denial: NXDomain, TTL: 60 * time.Second}},
-		{"the name exists with other types", nil, soa + "60\n_mta-sts.example.com A 192.0.2.1", Answer[string]{Denial: NoData, TTL: 60 * time.Second}},
-		{"the name exists for what is below it", nil, soa + "60\na._mta-sts.example.com A 192.0.2.1", Answer[string]{Denial: NoData, TTL: 60 * time.Second}},
+		{"the name exists with other types", nil, soa + "60\n_mta-sts.example.com A 192.0.2.1",
+			Answer[string]{Denial: NoData, TTL: 60 * time.Second}},
+		{"the name exists for what is below it", nil, soa + "60\na._mta-sts.example.com A 192.0.2.1",
+			Answer[string]{Denial: NoData, TTL: 60 * time.Second}},
 		{"no SOA", dnstest.Edit(func(m *dns.Msg) { m.Ns = nil }), "", Answer[string]{Denial: NXDomain}},
 		{"nothing at all", dnstest.Records(""), "", Answer[string]{Denial: NoData}},
-		{"a SOA of another zone says nothing", authority("other.example 900 SOA ns. h. 1 2 3 4 60"), "", Answer[string]{Denial: NoData}},
-		{"a SOA beside the NS of its zone", authority("example.com NS ns.example.com\n" + soa + "70"), "", Answer[string]{Denial: NoData, TTL: 70 * time.Second}},
-		{"other records, but denied", dnstest.Edit(func(m *dns.Msg) { m.Answer = dnstest.RRs("other.example TXT forged") }), soa + "60",
+		{"a SOA of another zone says nothing", authority("other.example 900 SOA ns. h. 1 2 3 4 60"), "",
+			Answer[string]{Denial: NoData}},
+		{"a SOA beside the NS of its zone", authority("example.com NS ns.example.com\n" + soa + "70"), "",
+			Answer[string]{Denial: NoData, TTL: 70 * time.Second}},
+		{"other records, but denied",
+			dnstest.Edit(func(m *dns.Msg) { m.Answer = dnstest.RRs("other.example TXT forged") }), soa + "60",
 			Answer[string]{Denial: NXDomain, TTL: 60 * time.Second}},
 	} {
 		t.Run(tc.why, func(t *testing.T) {

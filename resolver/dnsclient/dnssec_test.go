@@ -155,7 +155,8 @@ func TestWhoIsBelieved(t *testing.T) {
 		{"2001:db8::1", false, true},
 	} {
 		for trust, want := range map[bool]bool{false: c.itself, true: c.overridden} {
-			if got := newClient(t, Config{Servers: []string{c.server}, TrustAD: trust}).AuthenticServers(); got != want {
+			if got := newClient(t, Config{
+				Servers: []string{c.server}, TrustAD: trust}).AuthenticServers(); got != want {
 				t.Errorf("%s, trust_ad %v: believed %v, want %v", c.server, trust, got, want)
 			}
 		}

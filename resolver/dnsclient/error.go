@@ -13,13 +13,16 @@ type Kind uint8
 
 // The reasons for having no answer.
 const (
-	Timeout       Kind = iota + 1 // the server was silent for Config.Timeout: is it up, does a firewall stand between?
-	ServerFailure                 // the server answered with Error.Rcode, mostly SERVFAIL (the domain's DNS or DNSSEC is broken) or REFUSED (it does not serve us)
-	Network                       // the server could not be asked or reached (Unwrap says whose fault that is), or ended the connection
-	Malformed                     // the server's answer contradicts itself or cannot be read
-	Lame                          // the server only referred to others: it is no recursive resolver
-	CNAMELoop                     // the domain's CNAME records lead in a circle, or over more than 8 links
-	Cancelled                     // the caller's context ended first; Unwrap gives its error
+	Timeout Kind = iota + 1 // the server was silent for Config.Timeout: is it up, does a firewall stand between?
+	// the server answered with Error.Rcode, mostly SERVFAIL (the domain's DNS or DNSSEC is broken) or REFUSED (it does
+	// not serve us)
+	ServerFailure
+	// the server could not be asked or reached (Unwrap says whose fault that is), or ended the connection
+	Network
+	Malformed // the server's answer contradicts itself or cannot be read
+	Lame      // the server only referred to others: it is no recursive resolver
+	CNAMELoop // the domain's CNAME records lead in a circle, or over more than 8 links
+	Cancelled // the caller's context ended first; Unwrap gives its error
 )
 
 // String returns the kind in a word or two, for logs and metric labels.

@@ -25,9 +25,12 @@ func TestErrorText(t *testing.T) {
 		err  Error
 		want string
 	}{
-		{"before any server was asked", Error{Name: "a.example", Type: "MX", Kind: Cancelled, Err: errors.New("context canceled")},
+		{"before any server was asked",
+			Error{Name: "a.example", Type: "MX", Kind: Cancelled, Err: errors.New("context canceled")},
 			"MX a.example: given up while waiting for the DNS server: context canceled"},
-		{"a loop is nobody's but the domain's", Error{Name: "a.example", Type: "MX", Target: "b.example", Server: "192.0.2.1:53", Attempts: 1, Kind: CNAMELoop, Detail: "at a.example"},
+		{"a loop is nobody's but the domain's",
+			Error{Name: "a.example", Type: "MX", Target: "b.example", Server: "192.0.2.1:53", Attempts: 1,
+				Kind: CNAMELoop, Detail: "at a.example"},
 			"MX a.example: at its CNAME target b.example: CNAME loop or chain of more than 8 links (at a.example)"},
 		{"a referral", Error{Name: "a.example", Type: "MX", Server: "192.0.2.1:53", Attempts: 3, Kind: Lame},
 			"MX a.example: 192.0.2.1:53 is no recursive resolver: it answered with a referral; 3 attempts"},

@@ -80,7 +80,8 @@ func ednsOrPlain(q question, send func(*dns.Msg) (*dns.Msg, *Error)) (*dns.Msg, 
 }
 
 // datagram has s answer by UDP.
-func (c *Client) datagram(ctx context.Context, s *server, query *dns.Msg, buf []byte, now, deadline time.Time) (*dns.Msg, *Error) {
+func (c *Client) datagram(ctx context.Context, s *server, query *dns.Msg, buf []byte, now,
+	deadline time.Time) (*dns.Msg, *Error) {
 	socket, err := c.sockets.take(s, now)
 	if err != nil {
 		return nil, failure(ctx, err)
@@ -128,9 +129,10 @@ func newQuery(q question) *dns.Msg {
 	}
 }
 
-// roundTrip sends query and waits for its answer. Other packets are ignored, as they may be forged; strays is how many came. buf
-// is overwritten. After an error the connection is of no more use.
-func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, deadline time.Time) (m *dns.Msg, strays int, fail *Error) {
+// roundTrip sends query and waits for its answer. Other packets are ignored, as they may be forged; strays is how many
+// came. buf is overwritten. After an error the connection is of no more use.
+func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, deadline time.Time) (m *dns.Msg,
+	strays int, fail *Error) {
 	packed, err := query.PackBuffer(buf)
 	if err != nil {
 		return nil, 0, &Error{Kind: Malformed, Err: err} // cannot be: canonical packed the name before
@@ -145,7 +147,8 @@ func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, d
 }
 
 // converse sends packed, which is query, and reads until its answer comes.
-func converse(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []byte) (m *dns.Msg, strays int, fail *Error) {
+func converse(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []byte) (m *dns.Msg, strays int,
+	fail *Error) {
 	if _, err := conn.Write(packed); err != nil {
 		return nil, 0, failure(ctx, err)
 	}
@@ -197,8 +200,8 @@ func answers(m *dns.Msg, raw []byte, q dns.Question) bool {
 // count reads one of the header's four counts.
 func count(raw []byte, off int) int { return int(binary.BigEndian.Uint16(raw[off:])) }
 
-// failure tells the caller's giving up from the server's silence and from trouble of the network. The servers are this host's
-// own: that one cannot be reached, or that nobody listens there, says nothing about the domain.
+// failure tells the caller's giving up from the server's silence and from trouble of the network. The servers are this
+// host's own: that one cannot be reached, or that nobody listens there, says nothing about the domain.
 func failure(ctx context.Context, err error) *Error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return &Error{Kind: Cancelled, Err: ctxErr}
@@ -215,7 +218,8 @@ func failure(ctx context.Context, err error) *Error {
 	var errno syscall.Errno
 	switch errors.As(err, &errno); errno {
 	case syscall.ENETUNREACH, syscall.EHOSTUNREACH:
-		judged = fault.Judgement{Kind: fault.Host, Cure: "check this host's network interfaces and routes, and dns.servers"}
+		judged = fault.Judgement{
+			Kind: fault.Host, Cure: "check this host's network interfaces and routes, and dns.servers"}
 	case syscall.ECONNREFUSED:
 		judged = fault.Judgement{Kind: fault.Host, Cure: "check that the DNS server runs, and dns.servers"}
 	}

@@ -32,7 +32,8 @@ func TestQuery(t *testing.T) {
 	}
 	for _, q := range srv.Questions() {
 		h := q.Header
-		if q.Net != "udp" || !q.EDNS || q.UDPSize != 1232 || q.DO || !h.RecursionDesired || !h.AuthenticatedData || h.CheckingDisabled {
+		if q.Net != "udp" || !q.EDNS || q.UDPSize != 1232 || q.DO || !h.RecursionDesired || !h.AuthenticatedData ||
+			h.CheckingDisabled {
 			t.Errorf("question %+v: want UDP, EDNS0 with 1232 bytes and without DO, RD, AD, no CD", q)
 		}
 		_, port, _ := net.SplitHostPort(q.RemoteAddr)
@@ -40,7 +41,8 @@ func TestQuery(t *testing.T) {
 	}
 	// With 20 draws of 65,536 ids, 5 repetitions do not happen by chance.
 	if len(ids) < n-5 || len(ports) < n/socketUses {
-		t.Errorf("%d questions with %d ids from %d ports: want fresh ids for each, and a fresh port after %d", n, len(ids), len(ports), socketUses)
+		t.Errorf("%d questions with %d ids from %d ports: want fresh ids for each, and a fresh port after %d", n,
+			len(ids), len(ports), socketUses)
 	}
 }
 
@@ -88,15 +90,20 @@ func TestTransport(t *testing.T) {
 		{"another type first", zoneOne, forged(dnstest.WrongType), "udp+"},
 		{"another class first", zoneOne, forged(dnstest.WrongClass), "udp+"},
 		{"a question first", zoneOne, forged(dnstest.NotAResponse), "udp+"},
-		{"an empty packet first", zoneOne, dnstest.Each(dnstest.Raw(func([]byte) []byte { return nil }), dnstest.Answer), "udp+"},
-		{"garbage first", zoneOne, dnstest.Each(dnstest.Raw(func([]byte) []byte { return []byte("garbage that is no DNS message") }), dnstest.Answer), "udp+"},
+		{"an empty packet first", zoneOne,
+			dnstest.Each(dnstest.Raw(func([]byte) []byte { return nil }), dnstest.Answer), "udp+"},
+		{"garbage first", zoneOne,
+			dnstest.Each(dnstest.Raw(func([]byte) []byte { return []byte("garbage that is no DNS message") }),
+				dnstest.Answer), "udp+"},
 		{"a denial in a bare header first", zoneOne, forged(dnstest.BareRcode(dns.RcodeNameError)), "udp+"},
 		{"an empty success in a bare header first", zoneOne, forged(dnstest.BareRcode(dns.RcodeSuccess)), "udp+"},
 		{"two questions first", zoneOne, forged(func(q *dnstest.Query) {
-			q.Reply.Question = append(q.Reply.Question, dns.Question{Name: "other.example.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET})
+			q.Reply.Question = append(q.Reply.Question,
+				dns.Question{Name: "other.example.", Qtype: dns.TypeTXT, Qclass: dns.ClassINET})
 			q.Send()
 		}), "udp+"},
-		{"another opcode first", zoneOne, forged(dnstest.Edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })), "udp+"},
+		{"another opcode first", zoneOne, forged(dnstest.Edit(func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })),
+			"udp+"},
 		{"a mismatch over TCP", zoneOne, func(q *dnstest.Query) {
 			if q.Net == "tcp" {
 				dnstest.WrongID(q)
@@ -106,7 +113,8 @@ func TestTransport(t *testing.T) {
 		{"the question comes back in another case", zoneOne, dnstest.Edit(func(m *dns.Msg) {
 			m.Question[0].Name = strings.ToUpper(m.Question[0].Name)
 		}), "udp+"},
-		{"a server that ignores the 1232 bytes asked for", big, dnstest.Raw(func(b []byte) []byte { return b }), "udp+"},
+		{"a server that ignores the 1232 bytes asked for", big, dnstest.Raw(func(b []byte) []byte { return b }),
+			"udp+"},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			c, srv := ask(t, tc.zone)
@@ -172,7 +180,8 @@ func TestNoAnswer(t *testing.T) {
 		{"REFUSED", dnstest.Rcode(dns.RcodeRefused), patience, ServerFailure, "REFUSED"},
 		{"FORMERR without EDNS0 too", dnstest.Rcode(dns.RcodeFormatError), patience, ServerFailure, "FORMERR"},
 		{"an rcode without a name", dnstest.Rcode(14), patience, ServerFailure, "rcode 14"},
-		{"an error code beside records is still no answer", dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }), patience, ServerFailure, "SERVFAIL"},
+		{"an error code beside records is still no answer",
+			dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }), patience, ServerFailure, "SERVFAIL"},
 		{"reasons of RFC 8914", dnstest.Edit(func(m *dns.Msg) {
 			m.Rcode, m.Answer = dns.RcodeServerFailure, nil
 			m.IsEdns0().Option = []dns.EDNS0{
@@ -184,13 +193,18 @@ func TestNoAnswer(t *testing.T) {
 		{"cut amid a record", cut, patience, Malformed, "unusable answer from 127.0.0.1:"},
 		{"fewer records than announced", fewer, patience, Malformed, "fewer records than announced"},
 		{"a record without data", dnstest.Edit(func(m *dns.Msg) {
-			m.Answer = []dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: asked + ".", Rrtype: dns.TypeTXT, Class: dns.ClassINET}}}
+			m.Answer = []dns.RR{&dns.ANY{
+				Hdr: dns.RR_Header{Name: asked + ".", Rrtype: dns.TypeTXT, Class: dns.ClassINET}}}
 		}), patience, Malformed, "record without data"},
-		{"records and NXDOMAIN", dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }), patience, Malformed, "NXDOMAIN with records"},
-		{"only records of another name, and no denial", dnstest.Records("other.example TXT forged"), patience, Malformed, "records of other names"},
-		{"a DNAME without the CNAME made of it", dnstest.Records("example.com DNAME example.net"), patience, Malformed, "records of other names"},
+		{"records and NXDOMAIN", dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }), patience, Malformed,
+			"NXDOMAIN with records"},
+		{"only records of another name, and no denial", dnstest.Records("other.example TXT forged"), patience,
+			Malformed, "records of other names"},
+		{"a DNAME without the CNAME made of it", dnstest.Records("example.com DNAME example.net"), patience, Malformed,
+			"records of other names"},
 		{"a referral", authority("example.com NS ns.example.com"), patience, Lame, "no recursive resolver"},
-		{"truncated over TCP", dnstest.Edit(func(m *dns.Msg) { m.Truncated = true }), patience, Malformed, "truncated over TCP"},
+		{"truncated over TCP", dnstest.Edit(func(m *dns.Msg) { m.Truncated = true }), patience, Malformed,
+			"truncated over TCP"},
 		{"TCP closed without an answer", overTCP(dnstest.Hangup), patience, Network, "cannot talk to 127.0.0.1:"},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
@@ -206,7 +220,8 @@ func TestNoAnswer(t *testing.T) {
 			if e.Name != asked || e.Type != "TXT" || e.Server != srv.Addr() || e.Attempts != 3 || e.Target != "" {
 				t.Errorf("error says %+v", *e)
 			}
-			if text := e.Error(); !strings.HasPrefix(text, "TXT "+asked+": ") || !strings.Contains(text, tc.text) || strings.Contains(text, "\n") {
+			if text := e.Error(); !strings.HasPrefix(text, "TXT "+asked+": ") || !strings.Contains(text, tc.text) ||
+				strings.Contains(text, "\n") {
 				t.Errorf("error text %q: want %q in it", text, tc.text)
 			}
 		})
@@ -217,7 +232,8 @@ func TestNetworkError(t *testing.T) {
 	c := newClient(t, Config{Servers: []string{closedPort(t)}})
 	_, err := c.TXT(t.Context(), asked+".")
 	e := checkKind(t, err, Network)
-	if want := "TXT " + asked + ": cannot talk to " + e.Server + ": read: connection refused; 3 attempts"; e.Error() != want {
+	if want := "TXT " + asked + ": cannot talk to " + e.Server +
+		": read: connection refused; 3 attempts"; e.Error() != want {
 		t.Errorf("got text %q, want %q", e.Error(), want)
 	}
 	var inner net.Error
@@ -245,7 +261,8 @@ func TestErrorNamesTarget(t *testing.T) {
 	srv.On("sts.example.net", dns.TypeTXT, dnstest.ServFail)
 	_, err := c.TXT(t.Context(), asked)
 	e := checkKind(t, err, ServerFailure)
-	if want := "TXT " + asked + ": at its CNAME target sts.example.net: SERVFAIL from " + srv.Addr() + "; 3 attempts"; e.Error() != want {
+	if want := "TXT " + asked + ": at its CNAME target sts.example.net: SERVFAIL from " + srv.Addr() +
+		"; 3 attempts"; e.Error() != want {
 		t.Errorf("got text %q, want %q", e.Error(), want)
 	}
 }

@@ -12,8 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // answered makes a reply of a packed one: its header and question, then these bytes, announced as so many answers.
@@ -31,13 +31,15 @@ func answered(packed []byte, count int, records ...byte) []byte {
 
 // txtRecord is a record's fixed part and data, to follow an owner's name.
 func txtRecord(data ...byte) []byte {
-	return append([]byte{0, byte(dns.TypeTXT), 0, dns.ClassINET, 0, 0, 0, 60, byte(len(data) >> 8), byte(len(data))}, data...)
+	return append([]byte{0, byte(dns.TypeTXT), 0, dns.ClassINET, 0, 0, 0, 60, byte(len(data) >> 8), byte(len(data))},
+		data...)
 }
 
 // pointer is a compressed name's pointer to an offset.
 func pointer(to int) []byte { return []byte{0xc0 | byte(to>>8), byte(to)} }
 
-// TestCompressionTricks: names that point to where no name is. Reading one must end, and none may be taken for an answer.
+// TestCompressionTricks: names that point to where no name is. Reading one must end, and none may be taken for an
+// answer.
 func TestCompressionTricks(t *testing.T) {
 	good := txtRecord(append([]byte{12}, "v=STSv1; id=x"[:12]...)...)
 	for _, tc := range []struct {
@@ -45,8 +47,10 @@ func TestCompressionTricks(t *testing.T) {
 		records func(at int) []byte // at: the offset where they begin
 	}{
 		{"a pointer to itself", func(at int) []byte { return append(pointer(at), good...) }},
-		{"two pointers to each other", func(at int) []byte { return append(append(pointer(at+2), pointer(at)...), good...) }},
-		{"a label before a pointer to it", func(at int) []byte { return append(append([]byte{1, 'a'}, pointer(at)...), good...) }},
+		{"two pointers to each other",
+			func(at int) []byte { return append(append(pointer(at+2), pointer(at)...), good...) }},
+		{"a label before a pointer to it",
+			func(at int) []byte { return append(append([]byte{1, 'a'}, pointer(at)...), good...) }},
 		{"a pointer past the end", func(int) []byte { return append(pointer(0x3fff), good...) }},
 		{"a pointer forward, to a label that never ends", func(at int) []byte {
 			return append(append(pointer(at+2+len(good)), good...), 63)
@@ -69,9 +73,11 @@ func TestCompressionTricks(t *testing.T) {
 		{"data longer than the message", func(int) []byte {
 			return append(pointer(headerLen), 0, byte(dns.TypeTXT), 0, dns.ClassINET, 0, 0, 0, 60, 0xff, 0xff, 1, 'a')
 		}},
-		{"a string longer than its data", func(int) []byte { return append(pointer(headerLen), txtRecord(200, 'v', '=')...) }},
+		{"a string longer than its data",
+			func(int) []byte { return append(pointer(headerLen), txtRecord(200, 'v', '=')...) }},
 		{"an alias that points to itself", func(at int) []byte {
-			return append(pointer(headerLen), 0, byte(dns.TypeCNAME), 0, dns.ClassINET, 0, 0, 0, 60, 0, 2, 0xc0|byte((at+12)>>8), byte(at+12))
+			return append(pointer(headerLen), 0, byte(dns.TypeCNAME), 0, dns.ClassINET, 0, 0, 0, 60, 0, 2,
+				0xc0|byte((at+12)>>8), byte(at+12))
 		}},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
@@ -98,10 +104,12 @@ func TestManyRecords(t *testing.T) {
 		want    int
 	}{
 		{"a hundred", 100, func(i int) []byte { return []byte{2, byte(i), byte(i >> 8)} }, 100},
-		{"as many as fit", 60_000 / len(record), func(i int) []byte { return []byte{3, 0, byte(i), byte(i >> 8)} }, maxRecords},
+		{"as many as fit", 60_000 / len(record), func(i int) []byte { return []byte{3, 0, byte(i), byte(i >> 8)} },
+			maxRecords},
 		{"as many, all alike", 60_000 / len(record), func(int) []byte { return []byte{3, 'a', 'b', 'c'} }, 1},
 		{"as many, all empty", 60_000 / len(record), func(int) []byte { return []byte{0, 0, 0, 0} }, 1},
-		{"a few large ones", 230, func(i int) []byte { return append([]byte{255, byte(i)}, make([]byte, 254)...) }, maxRecords},
+		{"a few large ones", 230, func(i int) []byte { return append([]byte{255, byte(i)}, make([]byte, 254)...) },
+			maxRecords},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			c, srv := ask(t, zoneOne)
@@ -150,8 +158,8 @@ func TestLateAnswer(t *testing.T) {
 	}
 }
 
-// rawServer answers each question by UDP with a truncated nothing, and serves what then comes by TCP with f, which is given the
-// question. It ends when the client closes, or the test.
+// rawServer answers each question by UDP with a truncated nothing, and serves what then comes by TCP with f, which is
+// given the question. It ends when the client closes, or the test.
 func rawServer(t *testing.T, f func(c net.Conn, question []byte, done <-chan struct{})) (addr string) {
 	t.Helper()
 	srv, err := dnstest.Start(dnstest.Config{}) // finds a port that is free for both
@@ -239,10 +247,14 @@ func TestHalfAnswers(t *testing.T) {
 		f    func(net.Conn, []byte, <-chan struct{})
 		kind Kind
 	}{
-		{"half a length", func(c net.Conn, _ []byte, done <-chan struct{}) { c.Write([]byte{2}); wait(c, done) }, Timeout},
-		{"a length and no more", func(c net.Conn, _ []byte, done <-chan struct{}) { c.Write([]byte{2, 0}); wait(c, done) }, Timeout},
-		{"half an answer", func(c net.Conn, q []byte, done <-chan struct{}) { c.Write(q[:len(q)/2]); wait(c, done) }, Timeout},
-		{"half an answer, then the end", func(c net.Conn, q []byte, _ <-chan struct{}) { c.Write(q[:len(q)/2]) }, Network},
+		{"half a length", func(c net.Conn, _ []byte, done <-chan struct{}) { c.Write([]byte{2}); wait(c, done) },
+			Timeout},
+		{"a length and no more",
+			func(c net.Conn, _ []byte, done <-chan struct{}) { c.Write([]byte{2, 0}); wait(c, done) }, Timeout},
+		{"half an answer", func(c net.Conn, q []byte, done <-chan struct{}) { c.Write(q[:len(q)/2]); wait(c, done) },
+			Timeout},
+		{"half an answer, then the end", func(c net.Conn, q []byte, _ <-chan struct{}) { c.Write(q[:len(q)/2]) },
+			Network},
 		{"byte by byte", func(c net.Conn, _ []byte, done <-chan struct{}) {
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()

@@ -53,7 +53,9 @@ func FuzzUnescape(f *testing.F) {
 }
 
 func FuzzCanonical(f *testing.F) {
-	for _, s := range []string{"", ".", "example.com", "EXAMPLE.com.", `a\.b\000c.example.com`, "a..b", `\`, `\1`, `a\`, strings.Repeat("a.", 127), "ä.example"} {
+	for _, s := range []string{
+		"", ".", "example.com", "EXAMPLE.com.", `a\.b\000c.example.com`, "a..b", `\`, `\1`, `a\`,
+		strings.Repeat("a.", 127), "ä.example"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -73,7 +75,8 @@ func FuzzCanonical(f *testing.F) {
 func FuzzParseReply(f *testing.F) {
 	query := newQuery(question{name: "example.com.", qtype: dns.TypeTXT})
 	query.Id = 7
-	for _, text := range []string{"example.com. TXT a", "example.com. CNAME b.example.com.\nb.example.com. 5 TXT c", ""} {
+	for _, text := range []string{
+		"example.com. TXT a", "example.com. CNAME b.example.com.\nb.example.com. 5 TXT c", ""} {
 		m := new(dns.Msg).SetReply(query)
 		for l := range strings.Lines(text) {
 			rr, err := dns.NewRR(l)

@@ -36,8 +36,8 @@ func (f finding) target() string {
 	return strings.TrimSuffix(f.end(), ".")
 }
 
-// advance returns the finding with what m, the answer to a question for its last name, adds to it. Only records of class
-// IN whose owner is that name, or what it is an alias for, count: a server may add others, and a forger would.
+// advance returns the finding with what m, the answer to a question for its last name, adds to it. Only records of
+// class IN whose owner is that name, or what it is an alias for, count: a server may add others, and a forger would.
 func (f finding) advance(m *dns.Msg, qtype uint16) (finding, *Error) {
 	start := len(f.chain)
 	f, fail := f.follow(m.Answer, qtype)
@@ -76,7 +76,8 @@ func (f finding) follow(section []dns.RR, qtype uint16) (finding, *Error) {
 		var cname *dns.CNAME
 		for _, rr := range section {
 			h := rr.Header()
-			if h.Class != dns.ClassINET || h.Rrtype != qtype && h.Rrtype != dns.TypeCNAME || !sameName(h.Name, f.end()) {
+			if h.Class != dns.ClassINET || h.Rrtype != qtype && h.Rrtype != dns.TypeCNAME ||
+				!sameName(h.Name, f.end()) {
 				continue
 			}
 			if h.Rdlength == 0 {

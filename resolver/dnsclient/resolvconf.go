@@ -110,5 +110,6 @@ func badServer(s string) error {
 	if len(s) > most {
 		s = s[:most] + "…"
 	}
-	return fmt.Errorf("dns server %q: must be an IP address, with a port if it is not %d (192.0.2.53, 192.0.2.53:5353, [2001:db8::1]:5353)", s, dnsPort)
+	return fmt.Errorf("dns server %q: must be an IP address, with a port if it is not %d (192.0.2.53, "+
+		"192.0.2.53:5353, [2001:db8::1]:5353)", s, dnsPort)
 }

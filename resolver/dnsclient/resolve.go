@@ -77,8 +77,8 @@ func (c *Client) attempt(ctx context.Context, s *server, f finding, q question) 
 	return f, fail
 }
 
-// extendedError names the server's reasons for a failure (RFC 8914), which often are all that an administrator needs. The
-// server's free text is left out.
+// extendedError names the server's reasons for a failure (RFC 8914), which often are all that an administrator needs.
+// The server's free text is left out.
 func extendedError(m *dns.Msg) string {
 	opt := m.IsEdns0()
 	if opt == nil {

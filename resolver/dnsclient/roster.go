@@ -86,7 +86,8 @@ func (r *roster) current() *lineup {
 func (r *roster) look() {
 	r.nextLook.Store(int64(r.elapsed() + lookEvery))
 	info, err := os.Stat(r.path)
-	if err == nil && r.seen != nil && os.SameFile(info, r.seen) && info.ModTime().Equal(r.seen.ModTime()) && info.Size() == r.seen.Size() {
+	if err == nil && r.seen != nil && os.SameFile(info, r.seen) && info.ModTime().Equal(r.seen.ModTime()) &&
+		info.Size() == r.seen.Size() {
 		return
 	}
 	var conf resolvConf
@@ -96,7 +97,8 @@ func (r *roster) look() {
 	if err != nil {
 		r.seen = nil
 		old := r.lineup.Load().servers
-		r.lineup.Store(&lineup{servers: old, problem: fmt.Errorf("dns servers stay as they were, the first is %v: %w", old[0].addr, err)})
+		r.lineup.Store(&lineup{servers: old,
+			problem: fmt.Errorf("dns servers stay as they were, the first is %v: %w", old[0].addr, err)})
 		return
 	}
 	r.seen = info

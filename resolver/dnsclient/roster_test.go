@@ -56,10 +56,13 @@ func TestServersInTurn(t *testing.T) {
 		{"the first refuses", 3, hooks{dnstest.Rcode(dns.RcodeRefused)}, hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"the first is silent", 3, hooks{dnstest.Drop}, hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"the first refers", 3, hooks{authority("com NS a.gtld.example")}, hooks{dnstest.Answer}, []int{1, 1}, 0},
-		{"the first sends rubbish", 3, hooks{dnstest.Raw(func(b []byte) []byte { return b[:len(b)-20] })}, hooks{dnstest.Answer}, []int{1, 1}, 0},
+		{"the first sends rubbish", 3, hooks{dnstest.Raw(func(b []byte) []byte { return b[:len(b)-20] })},
+			hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"a denial is an answer", 3, hooks{dnstest.Records("")}, hooks{dnstest.Answer}, []int{1, 0}, 0},
-		{"the first again after the second", 3, hooks{dnstest.ServFail, dnstest.Answer}, hooks{dnstest.ServFail}, []int{2, 1}, 0},
-		{"attempts are counted over both", 3, hooks{dnstest.ServFail}, hooks{dnstest.ServFail}, []int{2, 1}, ServerFailure},
+		{"the first again after the second", 3, hooks{dnstest.ServFail, dnstest.Answer}, hooks{dnstest.ServFail},
+			[]int{2, 1}, 0},
+		{"attempts are counted over both", 3, hooks{dnstest.ServFail}, hooks{dnstest.ServFail}, []int{2, 1},
+			ServerFailure},
 		{"one attempt, but each server once", 1, hooks{dnstest.ServFail}, hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"one server, again", 3, hooks{dnstest.ServFail, dnstest.ServFail, dnstest.Answer}, nil, []int{3}, 0},
 		{"one server, lost packet", 2, hooks{dnstest.Drop, dnstest.Answer}, nil, []int{2}, 0},
@@ -122,7 +125,8 @@ func TestDeadServerIsAvoided(t *testing.T) {
 		got, err := c.TXT(t.Context(), asked)
 		check(t, got, err, answerOne)
 		if d, a := dead.Total(), alive.Total(); d != tc.dead || a != tc.alive {
-			t.Errorf("%s: %d questions to the first and %d to the second, want %d and %d", tc.why, d, a, tc.dead, tc.alive)
+			t.Errorf("%s: %d questions to the first and %d to the second, want %d and %d", tc.why, d, a, tc.dead,
+				tc.alive)
 		}
 	}
 }
@@ -196,11 +200,14 @@ func TestResolvConfIsReadAgain(t *testing.T) {
 		problem string // in ResolvConfError; "" for none
 	}{
 		{"read at the start", func() {}, 0, "192.0.2.1:53", ""},
-		{"not looked at within the second", func() { f.write("nameserver 192.0.2.2\n") }, lookEvery - 1, "192.0.2.1:53", ""},
+		{"not looked at within the second", func() { f.write("nameserver 192.0.2.2\n") }, lookEvery - 1, "192.0.2.1:53",
+			""},
 		{"after it: a new mtime", func() {}, 1, "192.0.2.2:53", ""},
-		{"and not again within the second", func() { f.write("nameserver 192.0.2.3\n") }, lookEvery - 1, "192.0.2.2:53", ""},
+		{"and not again within the second", func() { f.write("nameserver 192.0.2.3\n") }, lookEvery - 1, "192.0.2.2:53",
+			""},
 		{"but after it", func() {}, 1, "192.0.2.3:53", ""},
-		{"a new size", func() { f.write("nameserver 192.0.2.33\n"); f.touch(f.now.Add(-time.Second)) }, lookEvery, "192.0.2.33:53", ""},
+		{"a new size", func() { f.write("nameserver 192.0.2.33\n"); f.touch(f.now.Add(-time.Second)) }, lookEvery,
+			"192.0.2.33:53", ""},
 		{"a new inode of the same size and mtime", func() {
 			at := f.now.Add(-time.Second)
 			other := &file{t, f.path + ".new", at.Add(-time.Second)}
@@ -210,16 +217,24 @@ func TestResolvConfIsReadAgain(t *testing.T) {
 			}
 		}, lookEvery, "192.0.2.44:53", ""},
 		{"emptied: the servers stay", func() { f.write("") }, lookEvery, "192.0.2.44:53", "names no nameserver"},
-		{"rubbish", func() { f.write("nameserver nonsense\n") }, lookEvery, "192.0.2.44:53", `line 1 ignored: dns server "nonsense"`},
+		{"rubbish", func() { f.write("nameserver nonsense\n") }, lookEvery, "192.0.2.44:53",
+			`line 1 ignored: dns server "nonsense"`},
 		{"removed", func() { _ = os.Remove(f.path) }, lookEvery, "192.0.2.44:53", "no such file"},
 		{"back as it was", func() { f.write("nameserver 192.0.2.8\n") }, lookEvery, "192.0.2.8:53", ""},
 		{"renamed away", func() { _ = os.Rename(f.path, f.path+".old") }, lookEvery, "192.0.2.8:53", "no such file"},
-		{"and back: no complaint remains", func() { _ = os.Rename(f.path+".old", f.path) }, lookEvery, "192.0.2.8:53", ""},
+		{"and back: no complaint remains", func() { _ = os.Rename(f.path+".old", f.path) }, lookEvery, "192.0.2.8:53",
+			""},
 		{"removed again", func() { _ = os.Remove(f.path) }, lookEvery, "192.0.2.8:53", "no such file"},
 		{"a directory", func() { _ = os.Mkdir(f.path, 0o700) }, lookEvery, "192.0.2.8:53", "no regular file"},
-		{"endless", func() { _ = os.Remove(f.path); f.write("nameserver 192.0.2.5\n" + strings.Repeat("#", maxResolvConf)) }, lookEvery, "192.0.2.8:53", "longer than"},
-		{"good again", func() { f.write("nameserver 192.0.2.6\nnameserver 2001:db8::1") }, lookEvery, "192.0.2.6:53 [2001:db8::1]:53", ""},
-		{"partly good", func() { f.write("nameserver 192.0.2.7\nnameserver") }, lookEvery, "192.0.2.7:53", "line 2 ignored: nameserver without an address"},
+		{"endless", func() {
+			_ = os.Remove(f.path)
+			f.write("nameserver 192.0.2.5\n" +
+				strings.Repeat("#", maxResolvConf))
+		}, lookEvery, "192.0.2.8:53", "longer than"},
+		{"good again", func() { f.write("nameserver 192.0.2.6\nnameserver 2001:db8::1") }, lookEvery,
+			"192.0.2.6:53 [2001:db8::1]:53", ""},
+		{"partly good", func() { f.write("nameserver 192.0.2.7\nnameserver") }, lookEvery, "192.0.2.7:53",
+			"line 2 ignored: nameserver without an address"},
 	} {
 		tc.change()
 		k.advance(tc.wait)
@@ -299,7 +314,8 @@ func TestResolvConfTrust(t *testing.T) {
 		}
 		got, err := c.TXT(t.Context(), asked)
 		if err != nil || got.Authentic != tc.want || c.AuthenticServers() != tc.want {
-			t.Errorf("%s: authentic %v, %v, AuthenticServers %v, want %v", tc.why, got.Authentic, err, c.AuthenticServers(), tc.want)
+			t.Errorf("%s: authentic %v, %v, AuthenticServers %v, want %v", tc.why, got.Authentic, err,
+				c.AuthenticServers(), tc.want)
 		}
 	}
 }

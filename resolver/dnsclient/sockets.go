@@ -6,20 +6,22 @@ import (
 	"time"
 )
 
-// To make a socket, connect it and close it again costs more than to ask a question with it. So one that was answered on is kept
-// for the next question to the same server, but not for long.
+// To make a socket, connect it and close it again costs more than to ask a question with it. So one that was answered
+// on is kept for the next question to the same server, but not for long.
 //
-// What keeps a forger out are the id and the port. The id is drawn for each question. The port is the kernel's choice, at random,
-// for each socket. A socket has one question at a time, so nobody gains by asking for many names at once; and it serves no longer
-// than a question may wait for a slow server anyway, so there is no more time to find out its port than with a socket for each
-// question. After a silence, an error or a packet that is not the answer, a socket is closed.
+// What keeps a forger out are the id and the port. The id is drawn for each question. The port is the kernel's choice,
+// at random, for each socket. A socket has one question at a time, so nobody gains by asking for many names at once;
+// and it serves no longer than a question may wait for a slow server anyway, so there is no more time to find out its
+// port than with a socket for each question. After a silence, an error or a packet that is not the answer, a socket is
+// closed.
 const (
 	socketUses = 16
 	socketLife = time.Second // the default timeout of one question is 3 s
 	maxIdle    = 100
 )
 
-// socket is a UDP socket that is connected to a server: the kernel drops what other addresses send, and reports a closed port.
+// socket is a UDP socket that is connected to a server: the kernel drops what other addresses send, and reports a
+// closed port.
 type socket struct {
 	net.Conn
 	server *server

@@ -29,7 +29,8 @@ func TestSocketsAfterTrouble(t *testing.T) {
 		{"an answer", dnstest.Answer, patience, []int{1}},
 		{"a denial", dnstest.Rcode(dns.RcodeNameError), patience, []int{1}},
 		{"a silence: the second try has a socket of its own", dnstest.Drop, slowness, []int{1}},
-		{"an answer that cannot be read: so has it", dnstest.Raw(func(b []byte) []byte { b[7]++; return b }), patience, []int{1}},
+		{"an answer that cannot be read: so has it", dnstest.Raw(func(b []byte) []byte { b[7]++; return b }), patience,
+			[]int{1}},
 		{"a forgery before the answer", forged(dnstest.WrongID), patience, nil},
 	} {
 		t.Run(tc.why, func(t *testing.T) {

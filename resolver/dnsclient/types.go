@@ -16,9 +16,11 @@ const (
 
 // Answer is what the DNS said of a name and type, a denial included: that is an answer too, not an error.
 type Answer[T any] struct {
-	Target    string        // where CNAMEs led from the name asked, lower case, without the final dot; "" if there were none
-	Records   []T           // without duplicates, at most 200; empty exactly when Denial is not Exists
-	TTL       time.Duration // smallest of the CNAME chain and records; for a denial the negative TTL of the SOA (RFC 2308), 0 if it had none
+	// where CNAMEs led from the name asked, lower case, without the final dot; "" if there were none
+	Target  string
+	Records []T // without duplicates, at most 200; empty exactly when Denial is not Exists
+	// smallest of the CNAME chain and records; for a denial the negative TTL of the SOA (RFC 2308), 0 if it had none
+	TTL       time.Duration
 	Denial    Denial
 	Authentic bool // the AD bit was set, on every message used, by a resolver that Config allows to be believed
 }
@@ -26,7 +28,9 @@ type Answer[T any] struct {
 // MX is one MX record.
 type MX struct {
 	Preference uint16
-	Host       string // lower case, without the final dot; "" for a null MX (RFC 7505); bytes no host name has stay escaped as in zone files
+	// lower case, without the final dot; "" for a null MX (RFC 7505); bytes no host name has stay escaped as in zone
+	// files
+	Host string
 }
 
 // TLSA is one TLSA record (RFC 6698).

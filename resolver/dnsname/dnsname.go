@@ -1,11 +1,11 @@
 // Package dnsname holds the one form in which stsmapd keeps host names.
 //
-// A mail domain can be written in many ways that the DNS treats as one: in upper or lower case, with or without the final
-// dot that marks the root, and, since internationalized names came, as U-labels (people's script: `bücher.example`) or as
-// A-labels (`xn--bcher-kva.example`, the ASCII that the DNS really stores, RFC 5890 section 2.3.2.1). A policy that is
-// remembered under one spelling and asked for under another would not be found, and mail would go out unprotected. So
-// every name from outside passes through Parse once, and from there on only a Name is used: as key of memory and
-// stores, in DNS questions, in MX patterns and in what Postfix is told.
+// A mail domain can be written in many ways that the DNS treats as one: in upper or lower case, with or without the
+// final dot that marks the root, and, since internationalized names came, as U-labels (people's script:
+// `bücher.example`) or as A-labels (`xn--bcher-kva.example`, the ASCII that the DNS really stores, RFC 5890 section
+// 2.3.2.1). A policy that is remembered under one spelling and asked for under another would not be found, and mail
+// would go out unprotected. So every name from outside passes through Parse once, and from there on only a Name is
+// used: as key of memory and stores, in DNS questions, in MX patterns and in what Postfix is told.
 //
 // A Name is a host name in the sense of RFC 1123 section 2.1 (letters, digits and inner hyphens), not any name that the
 // DNS could hold: no underscores, no spaces, no addresses. That is also what makes it safe to write into a reply.
@@ -25,8 +25,9 @@ const (
 	maxQuote = 64   // bytes of the input, or of the converter's error, that an Error keeps
 )
 
-// Name is a host name in the one form that stsmapd uses as a key: lower-case A-labels, two or more, without the final dot,
-// at most 253 octets. Names are comparable; the zero Name is no name. Only Parse, UnmarshalText and Parent make others.
+// Name is a host name in the one form that stsmapd uses as a key: lower-case A-labels, two or more, without the final
+// dot, at most 253 octets. Names are comparable; the zero Name is no name. Only Parse, UnmarshalText and Parent make
+// others.
 type Name struct{ s string }
 
 // Error says why a text is no Name. No retry helps: for the DNS there is no such host, so there is no policy either.
@@ -38,9 +39,10 @@ type Error struct {
 // Error implements error. The text is printable and bounded whatever the input was.
 func (e *Error) Error() string { return fmt.Sprintf("%q is no host name: %s", e.Input, e.Msg) }
 
-// Parse turns a host name as people and Postfix write it (any case, U-labels, one final dot) into a Name. A name that is in
-// that form already costs no allocation. U-labels are converted by UTS 46, non-transitional, and `。` and its kin count as
-// dots. An IPv4 address, or anything else with a number as its last label, is no name. Every error is a *Error.
+// Parse turns a host name as people and Postfix write it (any case, U-labels, one final dot) into a Name. A name that
+// is in that form already costs no allocation. U-labels are converted by UTS 46, non-transitional, and `。` and its kin
+// count as dots. An IPv4 address, or anything else with a number as its last label, is no name. Every error is a
+// *Error.
 func Parse(s string) (Name, error) {
 	if isCanonical(s) {
 		return Name{s}, nil
@@ -79,8 +81,8 @@ func (n Name) Parent() (Name, bool) {
 // MarshalText implements encoding.TextMarshaler: the A-label form, empty for the zero Name. It never fails.
 func (n Name) MarshalText() ([]byte, error) { return []byte(n.s), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler as the inverse of MarshalText: it reads what Parse reads, and empty text
-// is the zero Name. Every error is a *Error; n is unchanged then.
+// UnmarshalText implements encoding.TextUnmarshaler as the inverse of MarshalText: it reads what Parse reads, and empty
+// text is the zero Name. Every error is a *Error; n is unchanged then.
 func (n *Name) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*n = Name{}
@@ -97,7 +99,8 @@ func (n *Name) UnmarshalText(text []byte) error {
 // isCanonical reports whether s is the text of a Name, and has no A-labels to check.
 func isCanonical(s string) bool { return !strings.Contains(s, acePrefix) && fault(s) == "" }
 
-// parseSlow parses what is not in canonical form already, or has A-labels to check. The second result says what is wrong.
+// parseSlow parses what is not in canonical form already, or has A-labels to check. The second result says what is
+// wrong.
 func parseSlow(s string) (Name, string) {
 	if len(s) > maxInput {
 		return Name{}, fmt.Sprintf("it is %d bytes long", len(s))
@@ -169,8 +172,8 @@ func labelFault(label string) string {
 	return ""
 }
 
-// isNumber reports whether a label can be the end of an IPv4 address in one of the forms that inet_aton takes: a decimal,
-// octal or hexadecimal number. No top-level domain looks like that (RFC 3696 section 2).
+// isNumber reports whether a label can be the end of an IPv4 address in one of the forms that inet_aton takes: a
+// decimal, octal or hexadecimal number. No top-level domain looks like that (RFC 3696 section 2).
 func isNumber(label string) bool {
 	digits, isHex := strings.CutPrefix(label, "0x")
 	for i := range len(digits) {

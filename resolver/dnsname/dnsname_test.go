@@ -154,7 +154,8 @@ func TestErrorKeepsLittleOfTheInput(t *testing.T) {
 		{"\r\n" + strings.Repeat("é", 5000), "\r\n" + strings.Repeat("é", 31),
 			`"\r\n` + strings.Repeat("é", 31) + `" is no host name: it is 10002 bytes long`, "64 bytes"},
 		{"\n" + strings.Repeat("é", 5000), "\n" + strings.Repeat("é", 31),
-			`"\n` + strings.Repeat("é", 31) + `" is no host name: it is 10001 bytes long`, "63 bytes, for a rune is not cut in two"},
+			`"\n` + strings.Repeat("é", 31) + `" is no host name: it is 10001 bytes long`,
+			"63 bytes, for a rune is not cut in two"},
 		{strings.Repeat("\x80", 100), strings.Repeat("\x80", 60),
 			`"` + strings.Repeat(`\x80`, 60) + `" is no host name: it is not valid UTF-8`, "no runes to go by"},
 	}
@@ -233,7 +234,8 @@ func TestText(t *testing.T) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	for _, in := range []string{"mx1.mail.example.com", "MX1.Mail.Example.com.", "xn--bcher-kva.example", "bücher.example"} {
+	for _, in := range []string{
+		"mx1.mail.example.com", "MX1.Mail.Example.com.", "xn--bcher-kva.example", "bücher.example"} {
 		b.Run(in, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -5,12 +5,13 @@ import (
 	"unsafe"
 )
 
-// View is a Name whose text may stand in bytes that belong to somebody else, a read buffer say. It costs no memory, and is
-// good only until those bytes change. Nothing that keeps names takes a View: Name makes a Name of it, by copying. The zero
-// View is no name.
+// View is a Name whose text may stand in bytes that belong to somebody else, a read buffer say. It costs no memory, and
+// is good only until those bytes change. Nothing that keeps names takes a View: Name makes a Name of it, by copying.
+// The zero View is no name.
 type View struct{ lent Name }
 
-// ParseView is Parse for bytes, without a reason where they are no name. The View is good as long as they stay as they are.
+// ParseView is Parse for bytes, without a reason where they are no name. The View is good as long as they stay as they
+// are.
 func ParseView(b []byte) (View, bool) {
 	s := unsafe.String(unsafe.SliceData(b), len(b))
 	if isCanonical(s) {

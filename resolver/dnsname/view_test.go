@@ -44,7 +44,8 @@ func TestNameOfAViewStaysAsItIs(t *testing.T) {
 
 // TestParseViewDoesNotAllocate: Postfix asks for names in their one form, and for addresses.
 func TestParseViewDoesNotAllocate(t *testing.T) {
-	for _, in := range [][]byte{[]byte("mx1.mail.example.com"), []byte("192.0.2.1"), []byte("localhost"), []byte(name253)} {
+	for _, in := range [][]byte{
+		[]byte("mx1.mail.example.com"), []byte("192.0.2.1"), []byte("localhost"), []byte(name253)} {
 		if n := testing.AllocsPerRun(100, func() { ParseView(in) }); n != 0 {
 			t.Errorf("%q: %v allocations", in, n)
 		}

@@ -119,7 +119,8 @@ func ofErrno(e syscall.Errno) Judgement {
 	case syscall.ENFILE:
 		return Judgement{Exhausted, "this machine is out of file descriptors: raise fs.file-max"}
 	case syscall.ENOBUFS, syscall.ENOMEM:
-		return Judgement{Exhausted, "out of memory for sockets: check this machine's memory and MemoryMax= of the service"}
+		return Judgement{Exhausted,
+			"out of memory for sockets: check this machine's memory and MemoryMax= of the service"}
 	case syscall.EADDRNOTAVAIL:
 		return Judgement{Exhausted, "out of local ports: widen net.ipv4.ip_local_port_range"}
 	case syscall.ENETDOWN:

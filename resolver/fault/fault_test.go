@@ -51,7 +51,8 @@ func TestJudge(t *testing.T) {
 		{"memory", dialed(v4, syscall.ENOMEM), Exhausted, "memory"},
 		{"ports", dialed(v4, syscall.EADDRNOTAVAIL), Exhausted, "ip_local_port_range"},
 		{"an own limit", fmt.Errorf("fetch: %w", tooSlow), Exhausted, ""},
-		{"an own limit, told by the context that it ended", fmt.Errorf("%w: %w", context.DeadlineExceeded, tooSlow), Exhausted, ""},
+		{"an own limit, told by the context that it ended", fmt.Errorf("%w: %w", context.DeadlineExceeded, tooSlow),
+			Exhausted, ""},
 
 		{"IPv6 without an address of this host to connect from", dialed(v6, syscall.EADDRNOTAVAIL), Host, "routes"},
 		{"the interface is down", dialed(v4, syscall.ENETDOWN), Host, "interfaces"},
@@ -63,9 +64,11 @@ func TestJudge(t *testing.T) {
 		{"IPv6 has no route, IPv4 was refused: the domain's", errs{noRoute, refused}, Domain, ""},
 		{"the other way round", errs{refused, noRoute}, Domain, ""},
 		{"no route for either", errs{noRoute, noRoute}, Host, "routes"},
-		{"one refused, the other not tried for want of a descriptor: it might have worked", errs{refused, noFiles}, Exhausted, "LimitNOFILE"},
+		{"one refused, the other not tried for want of a descriptor: it might have worked", errs{refused, noFiles},
+			Exhausted, "LimitNOFILE"},
 		{"no route, and no descriptor", errs{noRoute, noFiles}, Exhausted, "LimitNOFILE"},
-		{"a proxy could not be reached for want of a descriptor", &Error{Host, "proxy", noFiles}, Exhausted, "LimitNOFILE"},
+		{"a proxy could not be reached for want of a descriptor", &Error{Host, "proxy", noFiles}, Exhausted,
+			"LimitNOFILE"},
 		{"a proxy refused the connection", &Error{Host, "proxy", refused}, Host, "proxy"},
 		{"no parts", errs{}, Domain, ""},
 	} {

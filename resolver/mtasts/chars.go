@@ -9,8 +9,8 @@ func trimWSP(s string) string { return strings.Trim(s, wsp) }
 
 func trimLeftWSP(s string) string { return strings.TrimLeft(s, wsp) }
 
-// isFieldName implements sts-ext-name and sts-policy-ext-name, which are the same and take in the known names too: a letter or
-// digit, then at most 31 letters, digits, `_`, `-` and `.`.
+// isFieldName implements sts-ext-name and sts-policy-ext-name, which are the same and take in the known names too: a
+// letter or digit, then at most 31 letters, digits, `_`, `-` and `.`.
 func isFieldName(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -28,8 +28,8 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
 }
 
-// quote returns the beginning of a text from the network in a form that is safe to log: quoted, escaped, short, without half a
-// rune at its end.
+// quote returns the beginning of a text from the network in a form that is safe to log: quoted, escaped, short, without
+// half a rune at its end.
 func quote(s string) string {
 	const limit = 48 // bytes of s that are shown
 	if len(s) <= limit {

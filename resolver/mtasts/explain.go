@@ -41,8 +41,8 @@ type Line struct {
 	Msg     string // what is wrong, printable; "" unless Verdict is LineWrong
 }
 
-// Explain tells what ParsePolicy makes of each line of a body, to the end even where that gives up before. missing says which
-// required field no line has, "" if there are all.
+// Explain tells what ParsePolicy makes of each line of a body, to the end even where that gives up before. missing says
+// which required field no line has, "" if there are all.
 //
 // ParsePolicy's error is at the first line whose Verdict is LineWrong or, without any, missing.
 func Explain(body []byte) (lines []Line, missing string) {

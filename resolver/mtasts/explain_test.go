@@ -14,24 +14,32 @@ func TestExplain(t *testing.T) {
 		missing   string
 	}{
 		{
-			"a good policy", "version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmx:\t*.example.net \r\nmax_age: 86400\r\n",
-			[]string{"1 ok version|STSv1", "2 ok mode|enforce", "3 ok mx|mx.example.com", "4 ok mx|*.example.net", "5 ok max_age|86400"}, "",
+			"a good policy", "version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmx:\t*.example.net " +
+				"\r\nmax_age: 86400\r\n",
+			[]string{"1 ok version|STSv1", "2 ok mode|enforce", "3 ok mx|mx.example.com", "4 ok mx|*.example.net",
+				"5 ok max_age|86400"}, "",
 		},
 		{
-			"ignored lines (section 3.2)", "version: STSv1\n\nmode: testing\nmode: none\nx-new: {a}\nmx: mx.example.com\nmax_age: 1\nmax_age: 2",
-			[]string{"1 ok version|STSv1", "2 blank |", "3 ok mode|testing", "4 repeated mode|none", "5 unknown x-new|{a}",
+			"ignored lines (section 3.2)",
+			"version: STSv1\n\nmode: testing\nmode: none\nx-new: {a}\nmx: mx.example.com\nmax_age: 1\nmax_age: 2",
+			[]string{"1 ok version|STSv1", "2 blank |", "3 ok mode|testing", "4 repeated mode|none",
+				"5 unknown x-new|{a}",
 				"6 ok mx|mx.example.com", "7 ok max_age|1", "8 repeated max_age|2"}, "",
 		},
 		{
-			"it goes on after what is wrong", "version: STSv1\nmode: Enforce\nmx: 192.0.2.1\nno colon\nmax_age: -1\nmx: mx.example.com\n",
-			[]string{"1 ok version|STSv1", `2 wrong mode|Enforce mode is "Enforce"`, `3 wrong mx|192.0.2.1 mx "192.0.2.1" is neither`,
+			"it goes on after what is wrong",
+			"version: STSv1\nmode: Enforce\nmx: 192.0.2.1\nno colon\nmax_age: -1\nmx: mx.example.com\n",
+			[]string{"1 ok version|STSv1", `2 wrong mode|Enforce mode is "Enforce"`,
+				`3 wrong mx|192.0.2.1 mx "192.0.2.1" is neither`,
 				`4 wrong | "no colon" has no colon`, `5 wrong max_age|-1 max_age is "-1"`, "6 ok mx|mx.example.com"},
 			"the policy has no mode field",
 		},
 		{"nothing", "", nil, "the policy has no version field"},
 		{
 			"a repeated field is looked at too: it must keep the grammar", "version: STSv1\nversion: \x01\n",
-			[]string{"1 ok version|STSv1", `2 wrong version|` + "\x01" + ` the value of "version" has a control character`}, "the policy has no mode field",
+			[]string{"1 ok version|STSv1",
+				`2 wrong version|` + "\x01" + ` the value of "version" has a control character`},
+			"the policy has no mode field",
 		},
 	} {
 		lines, missing := Explain([]byte(c.body))

@@ -71,7 +71,8 @@ func checkPolicy(t *testing.T, p Policy) {
 		t.Errorf("Text of %d bytes, valid UTF-8: %v", len(p.Text), utf8.ValidString(p.Text))
 	}
 	for _, line := range p.Lines() {
-		if strings.TrimSpace(line) == "" || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		if strings.TrimSpace(line) == "" ||
+			strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Errorf("Lines() has %q", line)
 		}
 	}

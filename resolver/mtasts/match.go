@@ -21,8 +21,8 @@ func (p Pattern) String() string {
 	return p.Host.String()
 }
 
-// Matches reports whether the pattern names the host. `*.example.com` names `mx.example.com`, but neither `example.com` nor
-// `a.mx.example.com`: the asterisk stands for exactly one left-most label (RFC 8461 section 4.1).
+// Matches reports whether the pattern names the host. `*.example.com` names `mx.example.com`, but neither `example.com`
+// nor `a.mx.example.com`: the asterisk stands for exactly one left-most label (RFC 8461 section 4.1).
 func (p Pattern) Matches(host dnsname.Name) bool {
 	if host.IsZero() {
 		return false
@@ -54,8 +54,8 @@ func ParsePattern(s string) (Pattern, error) {
 	return p, nil
 }
 
-// parsePattern parses the value of an mx field. Whatever it accepts is safe in a reply to Postfix; the string says what is
-// wrong with the rest.
+// parsePattern parses the value of an mx field. Whatever it accepts is safe in a reply to Postfix; the string says what
+// is wrong with the rest.
 func parsePattern(s string) (Pattern, string) {
 	host, wildcard := strings.CutPrefix(s, "*.")
 	name, err := dnsname.Parse(host)

@@ -1,15 +1,17 @@
-// Package mtasts reads the two texts by which a mail domain says "deliver to me only over verified TLS": MTA-STS, RFC 8461.
+// Package mtasts reads the two texts by which a mail domain says "deliver to me only over verified TLS": MTA-STS, RFC
+// 8461.
 //
 // The first is a TXT record at `_mta-sts.<domain>`, for example `v=STSv1; id=20260101T000000`. It says that there is a
 // policy, and its id changes whenever the policy does (section 3.1). ParseRecord reads it.
 //
-// The second is the policy, a small text file at `https://mta-sts.<domain>/.well-known/mta-sts.txt`: lines of `name: value`
-// that give the version, the mode, for how many seconds a sender shall remember the policy, and which MX hosts are the domain's
-// (section 3.2). ParsePolicy reads it, and Policy.Matches tells whether a host is one of them (section 4.1).
+// The second is the policy, a small text file at `https://mta-sts.<domain>/.well-known/mta-sts.txt`: lines of `name:
+// value` that give the version, the mode, for how many seconds a sender shall remember the policy, and which MX hosts
+// are the domain's (section 3.2). ParsePolicy reads it, and Policy.Matches tells whether a host is one of them (section
+// 4.1).
 //
-// Both come from strangers, and parts of the policy end up in what Postfix is told. The grammar is therefore kept to the
-// letter, except where giving way can only mean more protection for the domain: blank lines, spaces at line ends, a missing
-// last newline and any order of the fields are taken. There is no I/O and no clock here.
+// Both come from strangers, and parts of the policy end up in what Postfix is told. The grammar is therefore kept to
+// the letter, except where giving way can only mean more protection for the domain: blank lines, spaces at line ends, a
+// missing last newline and any order of the fields are taken. There is no I/O and no clock here.
 package mtasts
 
 import (
@@ -35,8 +37,8 @@ type Policy struct {
 	Text   string        // as served, valid UTF-8, at most 64 KiB
 }
 
-// ParsePolicy parses a policy body as fetched by HTTPS. Unknown fields are ignored; of a repeated field other than mx the
-// first counts (RFC 8461 section 3.2). Every error is a *SyntaxError.
+// ParsePolicy parses a policy body as fetched by HTTPS. Unknown fields are ignored; of a repeated field other than mx
+// the first counts (RFC 8461 section 3.2). Every error is a *SyntaxError.
 func ParsePolicy(body []byte) (Policy, error) {
 	if len(body) > maxBody {
 		return Policy{}, &SyntaxError{Msg: fmt.Sprintf("the policy is %d bytes long, more than %d", len(body), maxBody)}
@@ -59,10 +61,10 @@ func ParsePolicy(body []byte) (Policy, error) {
 	return p.policy, nil
 }
 
-// Lines returns the policy's lines in order, without line ends, spaces at the ends and blank lines; tabs, which may stand only
-// before a value, are turned into spaces. The lines are valid UTF-8
-// without ASCII control characters; in the value of an unknown or repeated field anything else may stand, braces and the
-// control characters U+0080 to U+009F included (RFC 8461 section 3.2 allows them).
+// Lines returns the policy's lines in order, without line ends, spaces at the ends and blank lines; tabs, which may
+// stand only before a value, are turned into spaces. The lines are valid UTF-8 without ASCII control characters; in the
+// value of an unknown or repeated field anything else may stand, braces and the control characters U+0080 to U+009F
+// included (RFC 8461 section 3.2 allows them).
 func (p Policy) Lines() []string {
 	var lines []string
 	for line := range strings.Lines(p.Text) {
@@ -160,8 +162,8 @@ func (p *policyParser) missing() string {
 	return ""
 }
 
-// valueFault implements sts-policy-ext-value, which takes in every other value: UTF-8, not empty, inner spaces but no tabs
-// nor other ASCII control characters.
+// valueFault implements sts-policy-ext-value, which takes in every other value: UTF-8, not empty, inner spaces but no
+// tabs nor other ASCII control characters.
 func valueFault(s string) string {
 	if s == "" {
 		return "is empty"

@@ -18,27 +18,43 @@ var goodPolicies = []struct {
 	age  int    // seconds
 	why  string
 }{
-	{"version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmx: backupmx.example.com\nmax_age: 604800\n",
-		ModeEnforce, "mail.example.com *.example.net backupmx.example.com", 604800, "the form of RFC 8461 3.2; the order of patterns is kept"},
-	{"version: STSv1\r\nmode: testing\r\nmx: mx.example.com\r\nmax_age: 86400\r\n", ModeTesting, "mx.example.com", 86400, "erratum 6253: CRLF"},
-	{"version: STSv1\r\nmode: testing\nmx: mx.example.com\r\nmax_age: 86400", ModeTesting, "mx.example.com", 86400, "both line ends, none at the end"},
+	{"version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmx: backupmx.example.com\nmax_age: " +
+		"604800\n",
+		ModeEnforce, "mail.example.com *.example.net backupmx.example.com", 604800,
+		"the form of RFC 8461 3.2; the order of patterns is kept"},
+	{"version: STSv1\r\nmode: testing\r\nmx: mx.example.com\r\nmax_age: 86400\r\n", ModeTesting, "mx.example.com",
+		86400, "erratum 6253: CRLF"},
+	{"version: STSv1\r\nmode: testing\nmx: mx.example.com\r\nmax_age: 86400", ModeTesting, "mx.example.com", 86400,
+		"both line ends, none at the end"},
 	{"version: STSv1\nmode: none\nmax_age: 86400\n", ModeNone, "", 86400, "3.2: mode none needs no mx"},
-	{"version: STSv1\nmode: none\nmx: mx.example.com\nmax_age: 86400\n", ModeNone, "mx.example.com", 86400, "3.2: and may have it"},
-	{"mx: b.example.com\nmax_age: 1\nmx: a.example.com\nmode: enforce\nversion: STSv1\n", ModeEnforce, "b.example.com a.example.com", 1, "3.2: any order"},
-	{"\n \t\r\n" + head + "\n\nmx: mx.example.com  \t\r\n\n", ModeEnforce, "mx.example.com", 604800, "blank lines and spaces at line ends"},
-	{"version:STSv1\nmode:\tenforce\nmax_age: \t 5\nmx:mx.example.com", ModeEnforce, "mx.example.com", 5, "3.2: any white space after the colon, or none"},
-	{head + "mx: mx.example.com\nx-note_1.a: any {text}: with, signs; and ünïcode\n0: y", ModeEnforce, "mx.example.com", 604800, "3.2: unknown fields"},
-	{head + "mx: mx.example.com\n" + strings.Repeat("n", 32) + ": v\n", ModeEnforce, "mx.example.com", 604800, "3.2: a name of 32 characters"},
-	{head + "mx: mx.example.com\nMX: not a host\nMode: x\n", ModeEnforce, "mx.example.com", 604800, "3.2: %s, names have a case: these are unknown"},
-	{head + "mx: mx.example.com\nmode: none\nmax_age: x\nversion: STSv2\n", ModeEnforce, "mx.example.com", 604800, "3.2: of a repeated field the first counts"},
-	{head + "mx: mx.example.com\nmx: mx.example.com\n", ModeEnforce, "mx.example.com mx.example.com", 604800, "the same mx twice is kept as served"},
-	{head + "mx: MX.Example.COM.\nmx: *.BÜCHER.example\n", ModeEnforce, "mx.example.com *.xn--bcher-kva.example", 604800, "any spelling of a host name"},
+	{"version: STSv1\nmode: none\nmx: mx.example.com\nmax_age: 86400\n", ModeNone, "mx.example.com", 86400,
+		"3.2: and may have it"},
+	{"mx: b.example.com\nmax_age: 1\nmx: a.example.com\nmode: enforce\nversion: STSv1\n", ModeEnforce,
+		"b.example.com a.example.com", 1, "3.2: any order"},
+	{"\n \t\r\n" + head + "\n\nmx: mx.example.com  \t\r\n\n", ModeEnforce, "mx.example.com", 604800,
+		"blank lines and spaces at line ends"},
+	{"version:STSv1\nmode:\tenforce\nmax_age: \t 5\nmx:mx.example.com", ModeEnforce, "mx.example.com", 5,
+		"3.2: any white space after the colon, or none"},
+	{head + "mx: mx.example.com\nx-note_1.a: any {text}: with, signs; and ünïcode\n0: y", ModeEnforce, "mx.example.com",
+		604800, "3.2: unknown fields"},
+	{head + "mx: mx.example.com\n" + strings.Repeat("n", 32) + ": v\n", ModeEnforce, "mx.example.com", 604800,
+		"3.2: a name of 32 characters"},
+	{head + "mx: mx.example.com\nMX: not a host\nMode: x\n", ModeEnforce, "mx.example.com", 604800,
+		"3.2: %s, names have a case: these are unknown"},
+	{head + "mx: mx.example.com\nmode: none\nmax_age: x\nversion: STSv2\n", ModeEnforce, "mx.example.com", 604800,
+		"3.2: of a repeated field the first counts"},
+	{head + "mx: mx.example.com\nmx: mx.example.com\n", ModeEnforce, "mx.example.com mx.example.com", 604800,
+		"the same mx twice is kept as served"},
+	{head + "mx: MX.Example.COM.\nmx: *.BÜCHER.example\n", ModeEnforce, "mx.example.com *.xn--bcher-kva.example",
+		604800, "any spelling of a host name"},
 	{"version: STSv1\nmode: none\nmax_age: 0\n", ModeNone, "", 0, "3.2: zero is a number of seconds"},
 	{"version: STSv1\nmode: none\nmax_age: 0000000007\n", ModeNone, "", 7, "3.2: ten digits"},
 	{"version: STSv1\nmode: none\nmax_age: 31557600\n", ModeNone, "", 31557600, "3.2: one year"},
 	{"version: STSv1\nmode: none\nmax_age: 31557601\n", ModeNone, "", 31557600, "3.2: more than a year is capped"},
-	{"version: STSv1\nmode: none\nmax_age: 9999999999\n", ModeNone, "", 31557600, "erratum 7282: ten digits are capped too"},
-	{head + "mx: mx.example.com\n" + strings.Repeat("\n", maxBody-len(head)-len("mx: mx.example.com\n")), ModeEnforce, "mx.example.com", 604800, "3.3: 64 KiB"},
+	{"version: STSv1\nmode: none\nmax_age: 9999999999\n", ModeNone, "", 31557600,
+		"erratum 7282: ten digits are capped too"},
+	{head + "mx: mx.example.com\n" + strings.Repeat("\n", maxBody-len(head)-len("mx: mx.example.com\n")), ModeEnforce,
+		"mx.example.com", 604800, "3.3: 64 KiB"},
 }
 
 var badPolicies = []struct {
@@ -118,7 +134,8 @@ var badPolicies = []struct {
 	{head + "mx: 10 mail.example.com\n", 4, `' '`, "an MX record's preference"},
 	{head + "mx: mail_1.example.com\n", 4, `'_'`, "an underscore"},
 	{head + "mx: bü\u202echer.example\n", 4, "UTS 46", "right-to-left override"},
-	{"version: STSv1\nmode: none\nmax_age: 1\nmx: no host\n", 4, `' '`, "mode none needs no mx, but what it has is one"},
+	{"version: STSv1\nmode: none\nmax_age: 1\nmx: no host\n", 4, `' '`,
+		"mode none needs no mx, but what it has is one"},
 }
 
 func TestParsePolicy(t *testing.T) {
@@ -129,7 +146,8 @@ func TestParsePolicy(t *testing.T) {
 			continue
 		}
 		if p.Mode != tt.mode || patterns(p) != tt.mx || p.MaxAge != time.Duration(tt.age)*time.Second {
-			t.Errorf("%s: got %v, %s, %v, want %v, %s, %d s", tt.why, p.Mode, patterns(p), p.MaxAge, tt.mode, tt.mx, tt.age)
+			t.Errorf("%s: got %v, %s, %v, want %v, %s, %d s", tt.why, p.Mode, patterns(p), p.MaxAge, tt.mode, tt.mx,
+				tt.age)
 		}
 		if p.Text != tt.body {
 			t.Errorf("%s: Text = %q, want the body as served", tt.why, p.Text)
@@ -146,7 +164,8 @@ func TestParsePolicyRejects(t *testing.T) {
 			continue
 		}
 		checkPolicyError(t, p, err)
-		if bad := (*SyntaxError)(nil); errors.As(err, &bad) && (bad.Line != tt.line || !strings.Contains(bad.Msg, tt.msg)) {
+		if bad := (*SyntaxError)(nil); errors.As(err, &bad) &&
+			(bad.Line != tt.line || !strings.Contains(bad.Msg, tt.msg)) {
 			t.Errorf("%s: error in line %d: %s; want line %d, %q", tt.why, bad.Line, bad.Msg, tt.line, tt.msg)
 		}
 	}
@@ -155,9 +174,11 @@ func TestParsePolicyRejects(t *testing.T) {
 func TestSyntaxErrorText(t *testing.T) {
 	tests := []struct{ body, text, why string }{
 		{"version: STSv1\nmode: \"" + strings.Repeat("é", 1000) + "\n",
-			`line 2: mode is "\"` + strings.Repeat("é", 23) + `"…, not enforce, testing or none`, "cut between two runes"},
+			`line 2: mode is "\"` + strings.Repeat("é", 23) + `"…, not enforce, testing or none`,
+			"cut between two runes"},
 		{"\n" + strings.Repeat("\x80", 1000),
-			`line 2: "` + strings.Repeat(`\x80`, 44) + `"… has no colon between a name and a value`, "no runes to go by"},
+			`line 2: "` + strings.Repeat(`\x80`, 44) + `"… has no colon between a name and a value`,
+			"no runes to go by"},
 		{"", "the policy has no version field", "no line to name"},
 	}
 	for _, tt := range tests {

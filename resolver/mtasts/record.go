@@ -9,8 +9,9 @@ type Record struct {
 
 const recordVersion = "v=STSv1"
 
-// ParseRecord finds the one MTA-STS record among a name's TXT records, each with its strings joined, and parses it. Records
-// of other kinds are passed over (RFC 8461 section 3.1). The errors are ErrNoRecord, ErrMultipleRecords and *SyntaxError.
+// ParseRecord finds the one MTA-STS record among a name's TXT records, each with its strings joined, and parses it.
+// Records of other kinds are passed over (RFC 8461 section 3.1). The errors are ErrNoRecord, ErrMultipleRecords and
+// *SyntaxError.
 func ParseRecord(txts []string) (Record, error) {
 	var fields string
 	var found int
@@ -42,8 +43,8 @@ func ParseRecord(txts []string) (Record, error) {
 	return Record{}, ErrNoRecord
 }
 
-// parseRecordFields parses what follows the version and its semicolon. White space may stand around each semicolon and at
-// the end, and the last semicolon may be left out.
+// parseRecordFields parses what follows the version and its semicolon. White space may stand around each semicolon and
+// at the end, and the last semicolon may be left out.
 func parseRecordFields(s string) (Record, error) {
 	var rec Record
 	for more := true; more; {
@@ -64,7 +65,8 @@ func parseRecordFields(s string) (Record, error) {
 			continue // unknown, or repeated: the first counts
 		}
 		if !isID(value) {
-			return Record{}, &SyntaxError{Msg: "the MTA-STS record's id is " + quote(value) + ", not 1 to 32 letters and digits"}
+			return Record{}, &SyntaxError{
+				Msg: "the MTA-STS record's id is " + quote(value) + ", not 1 to 32 letters and digits"}
 		}
 		rec.ID = value
 	}

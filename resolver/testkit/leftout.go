@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// fileEnv names the file whose lines the run prints at its end; with CI=true a line about a missing part is a failure.
+	// fileEnv names the file whose lines the run prints at its end; with CI=true a line about a missing part is a
+	// failure.
 	fileEnv = "STSMAPD_TEST_LEFT_OUT"
 	// allEnv is 1 in `make test-all`.
 	allEnv = "STSMAPD_TEST_ALL"

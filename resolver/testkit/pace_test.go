@@ -50,7 +50,8 @@ func TestWatch(t *testing.T) {
 	const quiet = time.Second
 	Eventually(t, Hang, "a slower reference", func() bool { return w.Limit(quiet) > 2*quiet })
 	if w.Part(0) < w.quiet || w.Part(0.5) > w.Part(1) {
-		t.Errorf("the fastest round took %v, half of them up to %v, all up to %v; in the calibration the fastest took %v",
+		t.Errorf("the fastest round took %v, half of them up to %v, all up to %v; in the calibration the fastest "+
+			"took %v",
 			w.Part(0), w.Part(0.5), w.Part(1), w.quiet)
 	}
 }

@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	queueLength = 256         // datagrams that wait for the collector, at most 16 MiB; an outage of ours fails that many fetches at once
+	// datagrams that wait for the collector, at most 16 MiB; an outage of ours fails that many fetches at once
+	queueLength = 256
 	patience    = time.Second // how long the collector may take to make room for the next datagram, and Close may last
 )
 
 // errSlow is what is logged when reports come faster than the collector takes them. Nobody else sees it.
 var errSlow = errors.New("it takes datagrams more slowly than they come")
 
-// Collector sends reports to the collector's socket, from one goroutine, so that nobody else ever waits for it. It is safe for
-// concurrent use. Make it with New; Close it.
+// Collector sends reports to the collector's socket, from one goroutine, so that nobody else ever waits for it. It is
+// safe for concurrent use. Make it with New; Close it.
 type Collector struct {
 	path     string
 	log      *slog.Logger
@@ -51,8 +52,8 @@ func start(path string, log *slog.Logger, patience time.Duration) *Collector {
 	return c
 }
 
-// Send hands the report over and returns at once. It is dropped, and counted, when the collector is away, or takes so long that
-// 256 others wait already, or after Close, or when r has no Datagram.
+// Send hands the report over and returns at once. It is dropped, and counted, when the collector is away, or takes so
+// long that 256 others wait already, or after Close, or when r has no Datagram.
 func (c *Collector) Send(r Report) {
 	if b := r.Datagram(); b == nil || !c.enqueue(b) {
 		c.dropped.Add(1)
@@ -74,14 +75,14 @@ func (c *Collector) enqueue(b []byte) bool {
 	}
 }
 
-// Stats returns how many reports the collector's socket took and how many were dropped, since New. Every report that Send was
-// given is in one of the two, once it has left the queue.
+// Stats returns how many reports the collector's socket took and how many were dropped, since New. Every report that
+// Send was given is in one of the two, once it has left the queue.
 func (c *Collector) Stats() (sent, dropped uint64) {
 	return c.sent.Load(), c.dropped.Load()
 }
 
-// Close sends what is in the queue, as far as the collector takes it within a second, drops the rest and ends the goroutine.
-// It always returns nil, and may be called again.
+// Close sends what is in the queue, as far as the collector takes it within a second, drops the rest and ends the
+// goroutine. It always returns nil, and may be called again.
 func (c *Collector) Close() error {
 	c.mu.Lock()
 	if !c.closed {
@@ -94,8 +95,9 @@ func (c *Collector) Close() error {
 	return nil
 }
 
-// run is the goroutine: it takes datagrams from the queue until Close, and notes when the collector goes away and comes back.
-// It is back when it has taken all that waited, so that one that is merely slow makes two log lines, not two for each datagram.
+// run is the goroutine: it takes datagrams from the queue until Close, and notes when the collector goes away and comes
+// back. It is back when it has taken all that waited, so that one that is merely slow makes two log lines, not two for
+// each datagram.
 func (c *Collector) run() {
 	defer close(c.done)
 	var away bool
@@ -113,7 +115,8 @@ func (c *Collector) run() {
 		switch {
 		case trouble != nil && !away:
 			away = true
-			c.log.Warn("the TLSRPT collector takes no reports: failed policy fetches are not reported until it does, only counted; "+
+			c.log.Warn("the TLSRPT collector takes no reports: failed policy fetches are not reported until it does, "+
+				"only counted; "+
 				"check that it runs, and that stsmapd may write to its socket (tlsrpt_socket)",
 				"event", "tlsrpt_collector_away", "socket", c.path, "error", trouble)
 		case trouble == nil && away && len(c.queue) == 0:
@@ -126,8 +129,9 @@ func (c *Collector) run() {
 	}
 }
 
-// write sends one datagram to whoever listens at the path now. A connection is made for each, as libtlsrpt does: it costs
-// next to nothing, finds a collector that was started anew, and can wait for room where an unconnected socket could not.
+// write sends one datagram to whoever listens at the path now. A connection is made for each, as libtlsrpt does: it
+// costs next to nothing, finds a collector that was started anew, and can wait for room where an unconnected socket
+// could not.
 func (c *Collector) write(b []byte) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: c.path, Net: "unixgram"})
 	if err != nil {

@@ -30,10 +30,12 @@ func TestSend(t *testing.T) {
 		"dpv": "1", "d": "example.com", "pr": "v=TLSRPTv1; rua=mailto:tls@example.com",
 		"policies": []any{map[string]any{
 			"policy-type": 2.0, "policy-domain": "example.com",
-			"policy-string":   []any{"version: STSv1", "mode: enforce", "mx: mail.example.com", "mx: *.example.net", "max_age: 604800"},
-			"mx-host":         []any{"mail.example.com", "*.example.net"},
-			"failure-details": []any{map[string]any{"c": 303.0, "a": "the certificate of mta-sts.example.com has expired"}},
-			"t":               1.0, "f": 1.0,
+			"policy-string": []any{
+				"version: STSv1", "mode: enforce", "mx: mail.example.com", "mx: *.example.net", "max_age: 604800"},
+			"mx-host": []any{"mail.example.com", "*.example.net"},
+			"failure-details": []any{
+				map[string]any{"c": 303.0, "a": "the certificate of mta-sts.example.com has expired"}},
+			"t": 1.0, "f": 1.0,
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -111,8 +113,8 @@ func TestAwayPath(t *testing.T) {
 	log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
 }
 
-// TestRestart: the collector stops, once with its socket removed and once killed, so that the socket's file stays, and comes
-// back with a new one.
+// TestRestart: the collector stops, once with its socket removed and once killed, so that the socket's file stays, and
+// comes back with a new one.
 func TestRestart(t *testing.T) {
 	path := socketPath(t)
 	first := listen(t, path)
@@ -148,7 +150,8 @@ func TestRestart(t *testing.T) {
 	log.none(t)
 }
 
-// TestReplaced: a new collector has taken the path while the old one still has its socket open. The one at the path counts.
+// TestReplaced: a new collector has taken the path while the old one still has its socket open. The one at the path
+// counts.
 func TestReplaced(t *testing.T) {
 	path := socketPath(t)
 	first := listen(t, path)
@@ -184,8 +187,8 @@ func TestBurst(t *testing.T) {
 	log.none(t)
 }
 
-// overflow sends until one more report is dropped, and returns how many it sent. Nobody reads meanwhile, so both queues, ours
-// and the socket's, fill up.
+// overflow sends until one more report is dropped, and returns how many it sent. Nobody reads meanwhile, so both
+// queues, ours and the socket's, fill up.
 func overflow(t *testing.T, c *Collector) uint64 {
 	t.Helper()
 	_, before := c.Stats()
@@ -199,9 +202,9 @@ func overflow(t *testing.T, c *Collector) uint64 {
 	return 0
 }
 
-// TestFull: the collector reads, but not fast enough. The goroutine waits for room, an hour if need be; that Send returns all the
-// same is the test. The collector gets all reports that were not dropped, each is counted once, and however often the queue
-// overflows until it has been emptied, that is one absence.
+// TestFull: the collector reads, but not fast enough. The goroutine waits for room, an hour if need be; that Send
+// returns all the same is the test. The collector gets all reports that were not dropped, each is counted once, and
+// however often the queue overflows until it has been emptied, that is one absence.
 func TestFull(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
@@ -253,7 +256,8 @@ func TestStuck(t *testing.T) {
 	}
 	watch, begun := testkit.StartWatch(t), time.Now()
 	c.Close()
-	if took, limit := time.Since(begun), watch.Limit(10*time.Second); took > limit { // one wait for each would take 20 s
+	// one wait for each would take 20 s
+	if took, limit := time.Since(begun), watch.Limit(10*time.Second); took > limit {
 		t.Errorf("Close took %v, may take %v", took, limit)
 	}
 	checkStats(t, c, 0, total)

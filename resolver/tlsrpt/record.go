@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// The errors of ParseRecord, wrapped with what is wrong. All of them mean that the domain gets no reports (RFC 8460 section 3);
-// what is wrong matters to the domain's owner only, so a report is just not made, while a check of the domain shows it.
+// The errors of ParseRecord, wrapped with what is wrong. All of them mean that the domain gets no reports (RFC 8460
+// section 3); what is wrong matters to the domain's owner only, so a report is just not made, while a check of the
+// domain shows it.
 var (
 	// ErrNoRecord: the domain does not ask for reports. Nothing is wrong.
 	ErrNoRecord = errors.New("no TLSRPT record")
@@ -23,10 +24,11 @@ const (
 	maxRecord     = 4096  // bytes of a record; real ones have some 50 to 500, and a datagram must have room for it
 )
 
-// ParseRecord finds the one TLSRPT record among the TXT records of `_smtp._tls.<domain>`, each with its strings joined, and
-// returns it as it stands there (RFC 8460 section 3). Records of other kinds are passed over. The record is printable ASCII
-// (and tabs), at most 4096 bytes, and has a rua field that names a URI. What else it has is left to the collector, as Postfix
-// leaves it: the two must agree on which domains get reports. Every error wraps ErrNoRecord, ErrMultipleRecords or ErrMalformed.
+// ParseRecord finds the one TLSRPT record among the TXT records of `_smtp._tls.<domain>`, each with its strings joined,
+// and returns it as it stands there (RFC 8460 section 3). Records of other kinds are passed over. The record is
+// printable ASCII (and tabs), at most 4096 bytes, and has a rua field that names a URI. What else it has is left to the
+// collector, as Postfix leaves it: the two must agree on which domains get reports. Every error wraps ErrNoRecord,
+// ErrMultipleRecords or ErrMalformed.
 func ParseRecord(txts []string) (string, error) {
 	var record, fields string
 	var found int
@@ -54,14 +56,15 @@ func ParseRecord(txts []string) (string, error) {
 		}
 		return record, nil
 	case bare:
-		// By the letter of the RFC it is no TLSRPT record, for lack of the semicolon. Its owner is better served by hearing
-		// what it lacks; beside a whole record it is not counted.
+		// By the letter of the RFC it is no TLSRPT record, for lack of the semicolon. Its owner is better served by
+		// hearing what it lacks; beside a whole record it is not counted.
 		return "", fmt.Errorf("%w: it has no rua field, only its version", ErrMalformed)
 	}
 	return "", ErrNoRecord
 }
 
-// recordFault says what keeps a record from being used, "" if nothing does. The fields are what follows the first semicolon.
+// recordFault says what keeps a record from being used, "" if nothing does. The fields are what follows the first
+// semicolon.
 func recordFault(record, fields string) string {
 	if len(record) > maxRecord {
 		return fmt.Sprintf("it is %d bytes long, more than %d", len(record), maxRecord)
@@ -90,8 +93,8 @@ func recordFault(record, fields string) string {
 	return "it has no rua field"
 }
 
-// isURI reports whether s begins with a scheme (RFC 3986 section 3.1) and goes on after it. Which schemes are of use is the
-// collector's business.
+// isURI reports whether s begins with a scheme (RFC 3986 section 3.1) and goes on after it. Which schemes are of use is
+// the collector's business.
 func isURI(s string) bool {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok || scheme == "" || rest == "" {

@@ -19,39 +19,59 @@ type recordCase struct {
 func recordCases() []recordCase {
 	return []recordCase{
 		{why: "the usual one", txts: []string{plainRecord}, want: plainRecord},
-		{why: "no space, final semicolon", txts: []string{"v=TLSRPTv1;rua=https://r.example.com/v1;"}, want: "v=TLSRPTv1;rua=https://r.example.com/v1;"},
-		{why: "two URIs, white space about the comma", txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com , https://example.com/r"},
+		{why: "no space, final semicolon", txts: []string{"v=TLSRPTv1;rua=https://r.example.com/v1;"},
+			want: "v=TLSRPTv1;rua=https://r.example.com/v1;"},
+		{why: "two URIs, white space about the comma",
+			txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com , https://example.com/r"},
 			want: "v=TLSRPTv1; rua=mailto:a@example.com , https://example.com/r"},
-		{why: "field-delim allows white space before the semicolon", txts: []string{"v=TLSRPTv1 \t; rua=mailto:a@example.com"},
+		{why: "field-delim allows white space before the semicolon",
+			txts: []string{"v=TLSRPTv1 \t; rua=mailto:a@example.com"},
 			want: "v=TLSRPTv1 \t; rua=mailto:a@example.com"},
-		{why: "an extension before rua", txts: []string{"v=TLSRPTv1; x=1; rua=mailto:a@example.com"}, want: "v=TLSRPTv1; x=1; rua=mailto:a@example.com"},
-		{why: "what is no field beside rua is the collector's business", txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com; junk"},
+		{why: "an extension before rua", txts: []string{"v=TLSRPTv1; x=1; rua=mailto:a@example.com"},
+			want: "v=TLSRPTv1; x=1; rua=mailto:a@example.com"},
+		{why: "what is no field beside rua is the collector's business",
+			txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com; junk"},
 			want: "v=TLSRPTv1; rua=mailto:a@example.com; junk"},
-		{why: "an equals sign in a URI", txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com?subject=tls"}, want: "v=TLSRPTv1; rua=mailto:a@example.com?subject=tls"},
-		{why: "one URI that is none, and one that is", txts: []string{"v=TLSRPTv1; rua=a@example.com,mailto:b@example.com"},
+		{why: "an equals sign in a URI", txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com?subject=tls"},
+			want: "v=TLSRPTv1; rua=mailto:a@example.com?subject=tls"},
+		{why: "one URI that is none, and one that is",
+			txts: []string{"v=TLSRPTv1; rua=a@example.com,mailto:b@example.com"},
 			want: "v=TLSRPTv1; rua=a@example.com,mailto:b@example.com"},
-		{why: "records of other kinds are discarded", txts: []string{"v=spf1 -all", plainRecord, "", "v=TLSRPTv2; rua=mailto:b@example.com", "v=TLSRPTv10; rua=x:y"},
+		{why: "records of other kinds are discarded",
+			txts: []string{"v=spf1 -all", plainRecord, "", "v=TLSRPTv2; rua=mailto:b@example.com",
+				"v=TLSRPTv10; rua=x:y"},
 			want: plainRecord},
-		{why: "a bare version beside a whole record is not counted", txts: []string{"v=TLSRPTv1", plainRecord}, want: plainRecord},
+		{why: "a bare version beside a whole record is not counted", txts: []string{"v=TLSRPTv1", plainRecord},
+			want: plainRecord},
 		{why: "the longest", txts: []string{longRecord(maxRecord)}, want: longRecord(maxRecord)},
 
 		{why: "no TXT record", err: ErrNoRecord},
 		{why: "only others", txts: []string{"v=spf1 -all", "google-site-verification=1"}, err: ErrNoRecord},
-		{why: "the version is case-sensitive", txts: []string{"V=TLSRPTv1; rua=mailto:a@example.com", "v=tlsrptv1; rua=mailto:a@example.com"}, err: ErrNoRecord},
+		{why: "the version is case-sensitive",
+			txts: []string{"V=TLSRPTv1; rua=mailto:a@example.com", "v=tlsrptv1; rua=mailto:a@example.com"},
+			err:  ErrNoRecord},
 		{why: "white space before the version", txts: []string{" " + plainRecord}, err: ErrNoRecord},
-		{why: "two of them", txts: []string{plainRecord, "v=TLSRPTv1; rua=mailto:b@example.com"}, err: ErrMultipleRecords, text: "2 of them"},
+		{why: "two of them", txts: []string{plainRecord, "v=TLSRPTv1; rua=mailto:b@example.com"},
+			err: ErrMultipleRecords, text: "2 of them"},
 		{why: "twice the same", txts: []string{plainRecord, plainRecord}, err: ErrMultipleRecords},
-		{why: "two, one of them without rua: which is meant cannot be known", txts: []string{plainRecord, "v=TLSRPTv1;"}, err: ErrMultipleRecords},
+		{why: "two, one of them without rua: which is meant cannot be known",
+			txts: []string{plainRecord, "v=TLSRPTv1;"}, err: ErrMultipleRecords},
 		{why: "only the version", txts: []string{"v=TLSRPTv1"}, err: ErrMalformed, text: "only its version"},
 		{why: "only version and semicolon", txts: []string{"v=TLSRPTv1; "}, err: ErrMalformed, text: "no rua field"},
-		{why: "no rua", txts: []string{"v=TLSRPTv1; ruf=mailto:a@example.com"}, err: ErrMalformed, text: "no rua field"},
-		{why: "rua is case-sensitive", txts: []string{"v=TLSRPTv1; RUA=mailto:a@example.com"}, err: ErrMalformed, text: "no rua field"},
+		{why: "no rua", txts: []string{"v=TLSRPTv1; ruf=mailto:a@example.com"}, err: ErrMalformed,
+			text: "no rua field"},
+		{why: "rua is case-sensitive", txts: []string{"v=TLSRPTv1; RUA=mailto:a@example.com"}, err: ErrMalformed,
+			text: "no rua field"},
 		{why: "an empty rua", txts: []string{"v=TLSRPTv1; rua="}, err: ErrMalformed, text: "names no URI"},
-		{why: "an address is no URI", txts: []string{"v=TLSRPTv1; rua=tls@example.com"}, err: ErrMalformed, text: "names no URI"},
+		{why: "an address is no URI", txts: []string{"v=TLSRPTv1; rua=tls@example.com"}, err: ErrMalformed,
+			text: "names no URI"},
 		{why: "a scheme alone", txts: []string{"v=TLSRPTv1; rua=mailto:"}, err: ErrMalformed, text: "names no URI"},
-		{why: "a scheme begins with a letter", txts: []string{"v=TLSRPTv1; rua=1a:b, :c, +d:e"}, err: ErrMalformed, text: "names no URI"},
-		{why: "bytes that could break a database or a terminal", txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com\x00"}, err: ErrMalformed, text: "0x00"},
-		{why: "a URI is ASCII", txts: []string{"v=TLSRPTv1; rua=mailto:ü@example.com"}, err: ErrMalformed, text: "0xc3"},
+		{why: "a scheme begins with a letter", txts: []string{"v=TLSRPTv1; rua=1a:b, :c, +d:e"}, err: ErrMalformed,
+			text: "names no URI"},
+		{why: "bytes that could break a database or a terminal",
+			txts: []string{"v=TLSRPTv1; rua=mailto:a@example.com\x00"}, err: ErrMalformed, text: "0x00"},
+		{why: "a URI is ASCII", txts: []string{"v=TLSRPTv1; rua=mailto:ü@example.com"}, err: ErrMalformed,
+			text: "0xc3"},
 		{why: "too long", txts: []string{longRecord(maxRecord + 1)}, err: ErrMalformed, text: "4097 bytes"},
 	}
 }
@@ -75,8 +95,8 @@ func TestParseRecord(t *testing.T) {
 	}
 }
 
-// FuzzParseRecord: a record that is found is one of those given, and found again when alone; errors are of the three kinds and
-// can be logged.
+// FuzzParseRecord: a record that is found is one of those given, and found again when alone; errors are of the three
+// kinds and can be logged.
 func FuzzParseRecord(f *testing.F) {
 	for _, c := range recordCases() {
 		f.Add(strings.Join(c.txts, "\n"))
@@ -91,7 +111,8 @@ func FuzzParseRecord(f *testing.F) {
 			if !errors.Is(err, ErrNoRecord) && !errors.Is(err, ErrMultipleRecords) && !errors.Is(err, ErrMalformed) {
 				t.Errorf("error is %T: %v", err, err)
 			}
-			if text := err.Error(); len(text) > 256 || strings.ContainsFunc(text, func(r rune) bool { return !isPrintable(r) }) {
+			if text := err.Error(); len(text) > 256 ||
+				strings.ContainsFunc(text, func(r rune) bool { return !isPrintable(r) }) {
 				t.Errorf("error text %q", text)
 			}
 			return

@@ -1,14 +1,15 @@
 // Package tlsrpt tells a TLSRPT collector which MTA-STS policies could not be had.
 //
-// With TLSRPT (RFC 8460) a domain asks, by a TXT record at `_smtp._tls.<domain>`, for a daily report of how TLS went for the
-// mail sent to it. On the sending host a collector adds up the events of the day: Postfix, built with libtlsrpt, sends it one
-// for each session. But Postfix never sees that a policy file could not be fetched, was invalid, or stood on a host with a bad
-// certificate; these failures (RFC 8460 section 4.3.2.2) only the daemon that fetches policies can report. It does so as
-// libtlsrpt does: one JSON object in one datagram to the collector's UNIX socket.
+// With TLSRPT (RFC 8460) a domain asks, by a TXT record at `_smtp._tls.<domain>`, for a daily report of how TLS went
+// for the mail sent to it. On the sending host a collector adds up the events of the day: Postfix, built with
+// libtlsrpt, sends it one for each session. But Postfix never sees that a policy file could not be fetched, was
+// invalid, or stood on a host with a bad certificate; these failures (RFC 8460 section 4.3.2.2) only the daemon that
+// fetches policies can report. It does so as libtlsrpt does: one JSON object in one datagram to the collector's UNIX
+// socket.
 //
-// A Report becomes a Datagram; a Collector sends it. Reports are statistics, and nothing here is worth making mail wait:
-// while the collector is away they are dropped and counted. The collector adds up what is equal, by its text, so everything
-// in a Report should be worded the same each time the same thing happens.
+// A Report becomes a Datagram; a Collector sends it. Reports are statistics, and nothing here is worth making mail
+// wait: while the collector is away they are dropped and counted. The collector adds up what is equal, by its text, so
+// everything in a Report should be worded the same each time the same thing happens.
 package tlsrpt
 
 import (
@@ -21,7 +22,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Failure is a result type of RFC 8460 section 4.3.2.2 that concerns an MTA-STS policy, as the collector's number for it.
+// Failure is a result type of RFC 8460 section 4.3.2.2 that concerns an MTA-STS policy, as the collector's number for
+// it.
 type Failure int
 
 // The failures of fetching a policy.
@@ -51,7 +53,8 @@ type Report struct {
 	Policy  []string     // the lines of the live policy, as Postfix is told them; none if none is live
 	MX      []string     // its MX patterns, wildcards with their asterisk; none if none is live
 	Failure Failure
-	Info    string // what happened, for the domain's owner; worded without ports, times and the like. "" = nothing to add
+	// what happened, for the domain's owner; worded without ports, times and the like. "" = nothing to add
+	Info string
 }
 
 const (
@@ -62,8 +65,8 @@ const (
 	maxInfo     = 256      // bytes of Info that are sent
 )
 
-// datagram is the form of libtlsrpt's datagrams, protocol version 1, in its order. The collector tells policies apart by their
-// text, order of keys included; a list that is empty is left out, as libtlsrpt does.
+// datagram is the form of libtlsrpt's datagrams, protocol version 1, in its order. The collector tells policies apart
+// by their text, order of keys included; a list that is empty is left out, as libtlsrpt does.
 type datagram struct {
 	Version  string   `json:"dpv"`
 	Domain   string   `json:"d"`
@@ -86,10 +89,10 @@ type detail struct {
 	Info string  `json:"a,omitempty"`
 }
 
-// Datagram returns the report as the collector reads it: one JSON object of at most 64 KiB, in valid UTF-8, its ASCII control
-// characters escaped. To keep that bound the last lines of Policy are left out, then the last of MX; Info is cut to 256 bytes
-// and what is not printable in it is replaced. It returns nil if r is no report: without Domain, with a Record that ParseRecord
-// does not return, or with an unknown Failure.
+// Datagram returns the report as the collector reads it: one JSON object of at most 64 KiB, in valid UTF-8, its ASCII
+// control characters escaped. To keep that bound the last lines of Policy are left out, then the last of MX; Info is
+// cut to 256 bytes and what is not printable in it is replaced. It returns nil if r is no report: without Domain, with
+// a Record that ParseRecord does not return, or with an unknown Failure.
 func (r Report) Datagram() []byte {
 	if _, err := ParseRecord([]string{r.Record}); err != nil || r.Domain.IsZero() {
 		return nil
@@ -143,14 +146,15 @@ func fitting(texts []string, room int) []string {
 	return texts
 }
 
-// marshal encodes a value of types that always can be. Invalid UTF-8 becomes U+FFFD; `<`, `>` and `&` stay as they are; DEL,
-// which JSON allows in strings, is escaped like the other control characters.
+// marshal encodes a value of types that always can be. Invalid UTF-8 becomes U+FFFD; `<`, `>` and `&` stay as they are;
+// DEL, which JSON allows in strings, is escaped like the other control characters.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic("tlsrpt: " + err.Error()) // strings, numbers and lists of them: only a change of the types above could do it
+		// strings, numbers and lists of them: only a change of the types above could do it
+		panic("tlsrpt: " + err.Error())
 	}
 	return bytes.ReplaceAll(bytes.TrimSuffix(b.Bytes(), []byte("\n")), []byte("\x7f"), []byte(`\u007f`))
 }

@@ -25,9 +25,10 @@ func isPrintable(r rune) bool { return unicode.IsPrint(r) }
 // sample returns a report of a failure while a policy is live.
 func sample() Report {
 	return Report{
-		Domain:  dnsname.MustParse("example.com"),
-		Record:  plainRecord,
-		Policy:  []string{"version: STSv1", "mode: enforce", "mx: mail.example.com", "mx: *.example.net", "max_age: 604800"},
+		Domain: dnsname.MustParse("example.com"),
+		Record: plainRecord,
+		Policy: []string{"version: STSv1", "mode: enforce", "mx: mail.example.com", "mx: *.example.net",
+			"max_age: 604800"},
 		MX:      []string{"mail.example.com", "*.example.net"},
 		Failure: WebPKIInvalid,
 		Info:    "the certificate of mta-sts.example.com has expired",
@@ -48,12 +49,14 @@ func reportCases() []reportCase {
 	return []reportCase{
 		{"webpki-invalid-live", sample()},
 		{"policy-invalid-live", with(func(r *Report) { r.Failure, r.Info = PolicyInvalid, "line 3: no colon" })},
-		{"fetch-error-no-policy", with(func(r *Report) { r.Failure, r.Info, r.Policy, r.MX = FetchError, "HTTP status 404", nil, nil })},
+		{"fetch-error-no-policy",
+			with(func(r *Report) { r.Failure, r.Info, r.Policy, r.MX = FetchError, "HTTP status 404", nil, nil })},
 		{"no-info", with(func(r *Report) { r.Failure, r.Info = FetchError, "" })},
 		{"empty-lists", with(func(r *Report) { r.Policy, r.MX = []string{}, []string{} })},
 		{"hostile", with(func(r *Report) {
 			r.Record = "v=TLSRPTv1;\trua=mailto:\"a\\b\"@example.com?subject=<tls>&x"
-			r.Policy = []string{"version: STSv1", "x-quote: \"}],\"t\":0,\"f\":0", "x-nul: \x00\x1b[2J\x7f", "x-bytes: \xff\xfe", "x-sep: \u2028", ""}
+			r.Policy = []string{"version: STSv1", "x-quote: \"}],\"t\":0,\"f\":0", "x-nul: \x00\x1b[2J\x7f",
+				"x-bytes: \xff\xfe", "x-sep: \u2028", ""}
 			r.Info = "bad\r\nline \x1b[2J \xff <&> \u202e ü"
 		})},
 		{"idn", with(func(r *Report) { r.Domain = dnsname.MustParse("bücher.example") })},
@@ -80,8 +83,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestForm: the datagrams have libtlsrpt's keys, in its order, with its types. The wanted ones are spelled and spaced as it
-// writes them.
+// TestForm: the datagrams have libtlsrpt's keys, in its order, with its types. The wanted ones are spelled and spaced
+// as it writes them.
 func TestForm(t *testing.T) {
 	for _, c := range []struct {
 		why    string
@@ -89,15 +92,18 @@ func TestForm(t *testing.T) {
 		want   string
 	}{
 		{"a live policy, no additional information",
-			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com", Failure: FetchError,
-				Policy: []string{"version: STSv1", "mode: enforce"}, MX: []string{"mail.example.com"}},
+			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com",
+				Failure: FetchError,
+				Policy:  []string{"version: STSv1", "mode: enforce"}, MX: []string{"mail.example.com"}},
 			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com","policies":[{"policy-type":2,` +
 				`"policy-domain": "example.com","policy-string":["version: STSv1","mode: enforce"],"mx-host":["mail.example.com"],` +
 				`"failure-details":[{"c":301}],"t":1,"f":1}]}`},
 		{"no live policy: no empty lists",
-			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com", Failure: PolicyInvalid, Info: "no mode\t"},
+			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com",
+				Failure: PolicyInvalid, Info: "no mode\t"},
 			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com","policies":[{"policy-type":2,` +
-				`"policy-domain": "example.com","failure-details":[{"c":302,"a": "no mode` + "\ufffd" + `"}],"t":1,"f":1}]}`},
+				`"policy-domain": "example.com","failure-details":[{"c":302,"a": "no mode` + "\ufffd" +
+				`"}],"t":1,"f":1}]}`},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			got, want := tokens(t, c.report.Datagram()), tokens(t, []byte(c.want))
@@ -212,8 +218,8 @@ func TestFailureString(t *testing.T) {
 	}
 }
 
-// FuzzDatagram: whatever the texts, a datagram is one JSON object in valid UTF-8, without control characters, in bounds, and
-// says what was to be said.
+// FuzzDatagram: whatever the texts, a datagram is one JSON object in valid UTF-8, without control characters, in
+// bounds, and says what was to be said.
 func FuzzDatagram(f *testing.F) {
 	for _, c := range reportCases() {
 		f.Add(c.report.Record, strings.Join(c.report.Policy, "\n"), strings.Join(c.report.MX, "\n"), c.report.Info)
@@ -228,7 +234,8 @@ func FuzzDatagram(f *testing.F) {
 		if b == nil {
 			return
 		}
-		if len(b) > maxDatagram || !utf8.Valid(b) || bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		if len(b) > maxDatagram || !utf8.Valid(b) ||
+			bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Errorf("datagram of %d bytes: %q", len(b), b)
 		}
 		var d datagram
@@ -240,13 +247,15 @@ func FuzzDatagram(f *testing.F) {
 		if d.Record != record || len(d.Policies) != 1 || len(d.Policies[0].Details) != 1 {
 			t.Fatalf("datagram %q", b)
 		}
-		if got := d.Policies[0].Details[0].Info; len(got) > maxInfo || strings.ContainsFunc(got, func(r rune) bool { return !isPrintable(r) && r != unicode.ReplacementChar }) {
+		if got := d.Policies[0].Details[0].Info; len(got) > maxInfo ||
+			strings.ContainsFunc(got, func(r rune) bool { return !isPrintable(r) && r != unicode.ReplacementChar }) {
 			t.Errorf("additional information %q", got)
 		}
 		if len(policy)+len(mx) > 4000 {
 			return // some may have been left out
 		}
-		if got := d.Policies[0]; !reflect.DeepEqual(got.Lines, encodable(r.Policy)) || !reflect.DeepEqual(got.MX, encodable(r.MX)) {
+		if got := d.Policies[0]; !reflect.DeepEqual(got.Lines, encodable(r.Policy)) ||
+			!reflect.DeepEqual(got.MX, encodable(r.MX)) {
 			t.Errorf("policy %q %q, want %q %q", got.Lines, got.MX, r.Policy, r.MX)
 		}
 	})

@@ -17,7 +17,8 @@ type Count struct {
 const (
 	// UnknownMap is the Map of questions to a map that there is not.
 	UnknownMap = "unknown"
-	// NoDomainOutcome is the Outcome of questions about addresses, parent domains and what is no name: NOTFOUND, at once.
+	// NoDomainOutcome is the Outcome of questions about addresses, parent domains and what is no name: NOTFOUND, at
+	// once.
 	NoDomainOutcome = "no_domain"
 )
 

@@ -59,7 +59,8 @@ func TestCounts(t *testing.T) {
 		}
 	}
 	want := map[[2]string]uint64{
-		{"sts+dane+tlsrpt", "testing"}: 2000, {"sts", "no_domain"}: 1000, {"sts+shadow", "testing"}: 1000, {"unknown", "no_domain"}: 1000,
+		{"sts+dane+tlsrpt", "testing"}: 2000, {"sts", "no_domain"}: 1000, {"sts+shadow", "testing"}: 1000,
+		{"unknown", "no_domain"}: 1000,
 	}
 	for k, n := range want {
 		if got[k] != n {
@@ -72,7 +73,8 @@ func TestCounts(t *testing.T) {
 }
 
 func TestCountingDoesNotAllocate(t *testing.T) {
-	h := NewHandler(fixedAnswer{resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, plainPolicy)}}, slog.New(slog.DiscardHandler))
+	h := NewHandler(fixedAnswer{resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, plainPolicy)}},
+		slog.New(slog.DiscardHandler))
 	f := Features{DANE: true, Shadow: true}
 	if n := testing.AllocsPerRun(1000, func() { h.counts.add(f, resolver.Enforce) }); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -27,8 +27,8 @@ func (e *UnknownMapError) Error() string {
 // maxMapName bounds what is looked at: every feature once is shorter.
 const maxMapName = 64
 
-// ParseMapName parses a map name: `sts` and features joined by `+`, each once, or a name that users of other daemons have
-// in their main.cf. The error is an *UnknownMapError.
+// ParseMapName parses a map name: `sts` and features joined by `+`, each once, or a name that users of other daemons
+// have in their main.cf. The error is an *UnknownMapError.
 func ParseMapName(name string) (Features, error) {
 	if f, ok := otherName(name); ok {
 		return f, nil

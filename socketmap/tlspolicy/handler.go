@@ -40,7 +40,8 @@ const maxParsed = 64
 
 // NewHandler makes a handler.
 func NewHandler(a Answerer, log *slog.Logger) *Handler {
-	h := &Handler{answerer: a, log: log, atOnce: func(resolver.Glimpse) (v resolver.Verdict, ok bool) { return v, false }}
+	h := &Handler{answerer: a, log: log,
+		atOnce: func(resolver.Glimpse) (v resolver.Verdict, ok bool) { return v, false }}
 	if quick, ok := a.(atOncer); ok {
 		h.atOnce = quick.AnswerAtOnce
 	}
@@ -68,7 +69,8 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 	h.counts.add(f, v.Outcome)
 	reply := Render(f, v)
 	if h.log.Enabled(ctx, slog.LevelDebug) {
-		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", q.Domain.Name(), "outcome", v.Outcome,
+		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", q.Domain.Name(),
+			"outcome", v.Outcome,
 			"reply", reply)
 	}
 	if f.Shadow && v.Outcome != resolver.Closing {
@@ -80,7 +82,8 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 // shadow tells what would have been answered, where Postfix would have acted on it.
 func (h *Handler) shadow(q resolver.Glimpse, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
 	if would.Status() != socketmap.StatusNotFound {
-		h.log.Info("shadow: answered NOTFOUND in place of this", "event", "shadow", "domain", q.Domain.Name(), "outcome", v.Outcome,
+		h.log.Info("shadow: answered NOTFOUND in place of this", "event", "shadow", "domain", q.Domain.Name(),
+			"outcome", v.Outcome,
 			"would_answer", would)
 	}
 	return socketmap.NotFound()

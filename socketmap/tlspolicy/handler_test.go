@@ -48,7 +48,8 @@ func TestHandler(t *testing.T) {
 	}{
 		{"a policy", "sts", "example.com", socketmap.StatusOK, secure},
 		{"another daemon's name", "postfix", "example.com:25", socketmap.StatusOK, secure},
-		{"no SNI for an old Postfix", "sts+nosni", "example.com", socketmap.StatusOK, "secure match=mx1.example.com:.example.net"},
+		{"no SNI for an old Postfix", "sts+nosni", "example.com", socketmap.StatusOK,
+			"secure match=mx1.example.com:.example.net"},
 		{"no policy", "sts", "[mail.example.com]", socketmap.StatusNotFound, ""},
 		{"a testing policy", "sts", "testing.test", socketmap.StatusNotFound, ""},
 		{"a testing policy, strictly", "sts+strict", "testing.test", socketmap.StatusOK, secure},
@@ -64,7 +65,8 @@ func TestHandler(t *testing.T) {
 			t.Errorf("%s: %q %q: %v %q", c.why, c.maps, c.key, got.Status(), got.Data())
 		}
 	}
-	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "event=shadow domain=example.com") ||
+	if n := strings.Count(log.String(), "\n"); n != 1 ||
+		!strings.Contains(log.String(), "event=shadow domain=example.com") ||
 		!strings.Contains(log.String(), secure) {
 		t.Errorf("the log must hold one line, of the shadowed policy: %s", log.String())
 	}
@@ -73,7 +75,8 @@ func TestHandler(t *testing.T) {
 func TestHandlerUnknownMaps(t *testing.T) {
 	h := NewHandler(answers{t, nil}, slog.New(slog.DiscardHandler))
 	for i := range 1000 {
-		got := h.ServeSocketmap(context.Background(), socketmap.Request{Map: fmt.Appendf(nil, "x%d", i), Key: []byte("example.com")})
+		got := h.ServeSocketmap(context.Background(),
+			socketmap.Request{Map: fmt.Appendf(nil, "x%d", i), Key: []byte("example.com")})
 		if got.Status() != socketmap.StatusPerm || !strings.Contains(got.Data(), "unknown map name") {
 			t.Fatalf("unknown map: %v %q", got.Status(), got.Data())
 		}

@@ -63,8 +63,8 @@ func (a *asker) ask(ctx context.Context, maps, key string) socketmap.Reply {
 	return reply
 }
 
-// TestNothingKeepsTheRequest goes every way that a question can take, with the request's bytes overwritten behind it. No name
-// that was kept, and none that is used later, may have changed by that.
+// TestNothingKeepsTheRequest goes every way that a question can take, with the request's bytes overwritten behind it.
+// No name that was kept, and none that is used later, may have changed by that.
 func TestNothingKeepsTheRequest(t *testing.T) {
 	for _, c := range []struct {
 		why, maps, key, domain string
@@ -99,10 +99,12 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 						t.Errorf("memory holds %q", held.Entry.Domain)
 					}
 				}
-				if _, absent := memory.Absence(dnsname.MustParse(c.domain)); absent != strings.Contains(c.why, "no policy") && !strings.HasSuffix(c.domain, ".test") {
+				if _, absent := memory.Absence(dnsname.MustParse(c.domain)); absent != strings.Contains(c.why,
+					"no policy") && !strings.HasSuffix(c.domain, ".test") {
 					t.Errorf("an absence of the domain is remembered: %v", absent)
 				}
-				if lines := log.lines(); !strings.Contains(lines, "domain="+c.domain) || strings.Contains(lines, "xxx") {
+				if lines := log.lines(); !strings.Contains(lines, "domain="+c.domain) ||
+					strings.Contains(lines, "xxx") {
 					t.Errorf("the log has other names:\n%s", lines)
 				}
 			})

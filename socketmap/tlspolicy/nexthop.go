@@ -21,8 +21,8 @@ func (Domain) nextHop()   {}
 func (NoDomain) nextHop() {}
 
 // ParseNextHop parses a lookup key of smtp_tls_policy_maps: `example.com`, `example.com:587`, `[mail.example.com]`,
-// `[mail.example.com]:submission`, an address literal, a UNIX path, or `.example.com`, which Postfix asks after NOTFOUND
-// though a parent's policy must not be used (RFC 8461 section 3.4). What is none of these is NoDomain too.
+// `[mail.example.com]:submission`, an address literal, a UNIX path, or `.example.com`, which Postfix asks after
+// NOTFOUND though a parent's policy must not be used (RFC 8461 section 3.4). What is none of these is NoDomain too.
 func ParseNextHop(key string) NextHop {
 	hop, ok := split([]byte(key))
 	if !ok {

@@ -15,7 +15,8 @@ func nextHops() []struct{ why, key, want string } {
 		{"a final dot", "example.com.", "example.com"},
 		{"with a port", "example.com:587", "example.com"},
 		{"with a service name", "example.com:submission", "example.com"},
-		{"without MX lookup: a smart host's name is the policy domain (RFC 8461 3.4)", "[mail.example.com]", "mail.example.com"},
+		{"without MX lookup: a smart host's name is the policy domain (RFC 8461 3.4)", "[mail.example.com]",
+			"mail.example.com"},
 		{"a smart host with a port", "[mail.example.com]:587", "mail.example.com"},
 		{"a smart host with a service name", "[mail.example.com]:submission", "mail.example.com"},
 		{"a U-label domain (SMTPUTF8)", "bücher.example", "xn--bcher-kva.example"},
@@ -96,7 +97,9 @@ func FuzzParseNextHop(f *testing.F) {
 		if again, err := dnsname.Parse(d.Domain.String()); err != nil || again != d.Domain {
 			t.Fatalf("%q: the policy domain %q does not parse to itself: %v", key, d.Domain, err)
 		}
-		for _, form := range []string{d.Domain.String(), "[" + d.Domain.String() + "]", "[" + d.Domain.String() + "]:smtp", d.Domain.String() + ":25"} {
+		for _, form := range []string{
+			d.Domain.String(), "[" + d.Domain.String() + "]", "[" + d.Domain.String() + "]:smtp",
+			d.Domain.String() + ":25"} {
 			if again, ok := ParseNextHop(form).(Domain); !ok || again.Domain != d.Domain {
 				t.Fatalf("%q: the form %q has another policy domain than %q", key, form, d.Domain)
 			}

@@ -63,8 +63,8 @@ func slot(f Features) int {
 	return n
 }
 
-// secureText spells a policy: the level and attributes that every Postfix knows, then those of Postfix 3.10. Where all of
-// it is too long for a reply, the policy's lines are left out first: they only serve reports.
+// secureText spells a policy: the level and attributes that every Postfix knows, then those of Postfix 3.10. Where all
+// of it is too long for a reply, the policy's lines are left out first: they only serve reports.
 func secureText(f Features, e resolver.Entry) string {
 	var b strings.Builder
 	patterns := distinct(e.Policy.MX)

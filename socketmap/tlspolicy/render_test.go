@@ -24,12 +24,14 @@ func held(t testing.TB, body string) *resolver.Held {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &resolver.Held{Entry: resolver.Entry{Domain: dnsname.MustParse("example.com"), ID: "1", Policy: p, Fetched: time.Now()}}
+	return &resolver.Held{Entry: resolver.Entry{
+		Domain: dnsname.MustParse("example.com"), ID: "1", Policy: p, Fetched: time.Now()}}
 }
 
 const (
 	plainPolicy = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmx: *.example.net\nmax_age: 604800\n"
-	oddPolicy   = "version: STSv1\r\nmode: enforce\r\nmx: MX1.Example.COM  \r\n\r\nmx: mx1.example.com\r\nmx: *.Example.net.\r\n" +
+	oddPolicy   = "version: STSv1\r\nmode: enforce\r\nmx: MX1.Example.COM  \r\n\r\nmx: mx1.example.com\r\nmx: " +
+		"*.Example.net.\r\n" +
 		"max_age: 604800\r\nx-note: contact {postmaster}\r\nx-ok: a, b=c; d\r\nmx: bücher.example"
 )
 
@@ -58,9 +60,12 @@ func TestGolden(t *testing.T) {
 		{"unknown-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unknown, Reason: why}},
 		{"host-fault", "sts", resolver.Verdict{Outcome: resolver.Unable, Reason: why}},
 		{"host-fault-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unable, Reason: why}},
-		{"overloaded", "sts", resolver.Verdict{Outcome: resolver.Overloaded, Reason: errors.New("at its limit of lookups under way")}},
+		{"overloaded", "sts", resolver.Verdict{
+			Outcome: resolver.Overloaded, Reason: errors.New("at its limit of lookups under way")}},
 		{"dane-only", "sts+dane", resolver.Verdict{Outcome: resolver.DANEOnly, Held: held(t, plainPolicy)}},
-		{"dane-unknown", "sts+dane", resolver.Verdict{Outcome: resolver.DANEUnknown, Held: held(t, plainPolicy), Reason: errors.New("TLSA _25._tcp.mx1.example.com: SERVFAIL")}},
+		{"dane-unknown", "sts+dane",
+			resolver.Verdict{Outcome: resolver.DANEUnknown, Held: held(t, plainPolicy),
+				Reason: errors.New("TLSA _25._tcp.mx1.example.com: SERVFAIL")}},
 		{"no-outcome", "sts", resolver.Verdict{}},
 	} {
 		f, err := ParseMapName(c.maps)
@@ -119,8 +124,10 @@ func TestLongPolicies(t *testing.T) {
 		}
 		got := Render(f, resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, many(c.patterns))})
 		frame := got.AppendTo(nil)
-		if got.Status() != c.status || strings.Contains(got.Data(), "policy_string") != c.lines || len(frame) > 100_000 || len(got.Data()) == 0 {
-			t.Errorf("%s: status %v, %d bytes, policy_string %v", c.why, got.Status(), len(frame), strings.Contains(got.Data(), "policy_string"))
+		if got.Status() != c.status || strings.Contains(got.Data(), "policy_string") != c.lines ||
+			len(frame) > 100_000 || len(got.Data()) == 0 {
+			t.Errorf("%s: status %v, %d bytes, policy_string %v", c.why, got.Status(), len(frame),
+				strings.Contains(got.Data(), "policy_string"))
 		}
 	}
 }

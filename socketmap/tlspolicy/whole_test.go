@@ -100,7 +100,8 @@ func (w *world) All(context.Context) iter.Seq2[resolver.Entry, error] {
 }
 
 // handler is the daemon from the request on: handler, service and memory.
-func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.Handler, *resolver.Service, *cache.Memory) {
+func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.Handler, *resolver.Service,
+	*cache.Memory) {
 	tb.Helper()
 	w.stored = map[dnsname.Name]resolver.Entry{}
 	if w.log == nil {
@@ -108,7 +109,8 @@ func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.H
 	}
 	settings.DNS, settings.Fetcher = w, w
 	memory := cache.NewMemory(cache.MemoryOptions{})
-	service := resolver.NewService(resolver.Options{Settings: settings, Store: w, Memory: memory, Logger: slog.New(w.log)})
+	service := resolver.NewService(
+		resolver.Options{Settings: settings, Store: w, Memory: memory, Logger: slog.New(w.log)})
 	tb.Cleanup(service.Close)
 	return tlspolicy.NewHandler(service, slog.New(w.log)), service, memory
 }
@@ -118,7 +120,8 @@ type known struct{ why, maps, key, answer string }
 // questions are those that must cost no memory once their answer is known.
 func questions() []known {
 	const secure = "OK secure match=mx1.example.com:.example.net servername=hostname"
-	const tlsrpt = " policy_type=sts policy_domain=mail.example.com mx_host_pattern=mx1.example.com mx_host_pattern=*.example.net" +
+	const tlsrpt = " policy_type=sts policy_domain=mail.example.com mx_host_pattern=mx1.example.com " +
+		"mx_host_pattern=*.example.net" +
 		" { policy_string = version: STSv1 } { policy_string = mode: enforce } { policy_string = mx: mx1.example.com }" +
 		" { policy_string = mx: *.example.net } { policy_string = max_age: 604800 }"
 	return []known{

@@ -22,15 +22,15 @@ import (
 // replyLimit is how long a client waits for an answer out of what is known.
 const replyLimit = 60 * time.Second
 
-// Client asks a running daemon. It is safe for concurrent use. Of its errors, *UnreachableError: nobody serves the socket, or
-// this user may not ask; *Error: what the daemon said.
+// Client asks a running daemon. It is safe for concurrent use. Of its errors, *UnreachableError: nobody serves the
+// socket, or this user may not ask; *Error: what the daemon said.
 type Client struct {
 	spec string
 	http *http.Client
 }
 
-// UnreachableError: the daemon does not answer. It does not run, has another control socket or none, or does not let this
-// user in.
+// UnreachableError: the daemon does not answer. It does not run, has another control socket or none, or does not let
+// this user in.
 type UnreachableError struct {
 	Spec string // of the socket
 	Err  error
@@ -60,7 +60,8 @@ func (e *UnreachableError) cause() string {
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// NewClient makes a client for a control socket, "unix:/path". It does not connect yet. The error is a *socketmap.SpecError.
+// NewClient makes a client for a control socket, "unix:/path". It does not connect yet. The error is a
+// *socketmap.SpecError.
 func NewClient(spec string) (*Client, error) {
 	network, path, err := socketmap.ParseSpec(spec)
 	if err == nil && network != "unix" {
@@ -71,7 +72,9 @@ func NewClient(spec string) (*Client, error) {
 	}
 	var d net.Dialer
 	return &Client{spec: spec, http: &http.Client{Transport: &http.Transport{
-		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		},
 		MaxIdleConnsPerHost: maxLookups,
 	}}}, nil
 }
@@ -91,7 +94,8 @@ func (c *Client) Show(ctx context.Context, domain dnsname.Name) (Domain, error) 
 
 // Refresh has a domain's policy fetched now. That the fetch failed is no error here: Refreshed says so.
 func (c *Client) Refresh(ctx context.Context, domain dnsname.Name) (Refreshed, error) {
-	return once[Refreshed](ctx, c, http.MethodPost, turnLimit+lookupLimit, nil, nil, "policies", domain.String(), "refresh")
+	return once[Refreshed](ctx, c, http.MethodPost, turnLimit+lookupLimit, nil, nil, "policies", domain.String(),
+		"refresh")
 }
 
 // Forget has all that is known of a domain forgotten. An *Error with code 404: there was nothing.
@@ -102,7 +106,8 @@ func (c *Client) Forget(ctx context.Context, domain dnsname.Name) error {
 
 // ForgetEverywhere is Forget on all hosts of the fleet. An *Error with code 400: there is no fleet.
 func (c *Client) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
-	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}}, "policies", domain.String())
+	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}}, "policies",
+		domain.String())
 	return err
 }
 
@@ -115,8 +120,8 @@ func (c *Client) Warm(ctx context.Context, domain dnsname.Name) (Warmed, error) 
 	return once[Warmed](ctx, c, http.MethodPost, turnLimit+lookupLimit, body, nil, "warm")
 }
 
-// Policies yields the policies of a list. One that the daemon could not read yields its error, an *Error with the domain where
-// that is known, and the list goes on; after any other error it ends.
+// Policies yields the policies of a list. One that the daemon could not read yields its error, an *Error with the
+// domain where that is known, and the list goes on; after any other error it ends.
 func (c *Client) Policies(ctx context.Context, l List) iter.Seq2[Policy, error] {
 	return func(yield func(Policy, error) bool) {
 		for p, err := range many[Policy](ctx, c, l.values(), "policies") {
@@ -136,7 +141,8 @@ func (c *Client) Overrides(ctx context.Context) iter.Seq2[Override, error] {
 }
 
 // once asks for one object.
-func once[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte, query url.Values, path ...string) (v T, err error) {
+func once[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte, query url.Values,
+	path ...string) (v T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	resp, err := c.do(ctx, method, body, query, path...)
@@ -183,7 +189,8 @@ func (c *Client) broken(err error) error {
 }
 
 // do sends a request. Without an error the answer is a good one, and its body must be closed.
-func (c *Client) do(ctx context.Context, method string, body []byte, query url.Values, path ...string) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, method string, body []byte, query url.Values, path ...string) (*http.Response,
+	error) {
 	u := (&url.URL{Scheme: "http", Host: "stsmapd", Path: "/v1", RawQuery: query.Encode()}).JoinPath(path...)
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// register puts what is counted into a registry. No label holds a domain, or anything else that a stranger could choose.
+// register puts what is counted into a registry. No label holds a domain, or anything else that a stranger could
+// choose.
 func register(r *prometheus.Registry, o WebOptions, s *surveyor) {
 	r.MustRegister(
 		collectors.NewGoCollector(),
@@ -60,8 +61,9 @@ func (c *collector) store(out sink) {
 	out.gauge("store_policies", float64(s.Policies))
 	for name, n := range map[string]uint64{
 		"store_commits_total": s.Commits, "store_commit_errors_total": s.CommitErrors, "store_puts_total": s.Puts,
-		"store_deletes_total": s.Deletes, "store_write_errors_total": s.WriteErrors, "store_corrupt_records_total": s.CorruptRecords,
-		"store_heals_total": s.Heals, "store_lost_records_total": s.Lost,
+		"store_deletes_total": s.Deletes, "store_write_errors_total": s.WriteErrors,
+		"store_corrupt_records_total": s.CorruptRecords,
+		"store_heals_total":           s.Heals, "store_lost_records_total": s.Lost,
 	} {
 		out.counter(name, float64(n))
 	}
@@ -139,7 +141,8 @@ func (s sink) survey(v *survey) {
 	}
 	for name, n := range map[string]int{
 		"policies_expired": v.expired, "policies_failing": v.failing, "policies_expiring": v.expiring,
-		"policies_expiring_failing": v.expiringFailing, "policies_unreadable": v.unreadable, "refreshes_waiting": v.status.Refreshes,
+		"policies_expiring_failing": v.expiringFailing, "policies_unreadable": v.unreadable,
+		"refreshes_waiting": v.status.Refreshes,
 		"refreshes_overdue": v.status.Overdue, "overrides": v.overrides,
 	} {
 		s.gauge(name, float64(n))

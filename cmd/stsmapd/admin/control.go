@@ -64,8 +64,8 @@ func (s *ControlServer) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown ends what is under way and closes listener and connections, with a last word if there is time for one before ctx
-// ends.
+// Shutdown ends what is under way and closes listener and connections, with a last word if there is time for one before
+// ctx ends.
 func (s *ControlServer) Shutdown(ctx context.Context) {
 	s.end(resolver.ErrClosed)
 	if s.http.Shutdown(ctx) != nil {
@@ -83,13 +83,15 @@ func (s *ControlServer) routes() http.Handler {
 	mux.Handle("GET /v1/overrides", handler(s.overrides))
 	mux.Handle("POST /v1/warm", handler(s.warm))
 	mux.Handle("/", handler(func(_ http.ResponseWriter, r *http.Request) error {
-		return &Error{Code: http.StatusNotFound, Message: fmt.Sprintf("there is no %s %.100q here: are stsmapd and the command of the same version?", r.Method, r.URL.Path)}
+		return &Error{Code: http.StatusNotFound,
+			Message: fmt.Sprintf("there is no %s %.100q here: are stsmapd and the command of the same version?",
+				r.Method, r.URL.Path)}
 	}))
 	return mux
 }
 
-// handler answers a request or returns an error, which it then answers with. After an error that comes when a part of the
-// reply is on its way, it cuts the connection.
+// handler answers a request or returns an error, which it then answers with. After an error that comes when a part of
+// the reply is on its way, it cuts the connection.
 type handler func(http.ResponseWriter, *http.Request) error
 
 // ServeHTTP implements http.Handler.
@@ -237,7 +239,8 @@ func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&ask); err != nil {
-		return &Error{Code: http.StatusBadRequest, Message: fmt.Sprintf(`the body must be {"domain": "example.org"}: %v`, err)}
+		return &Error{Code: http.StatusBadRequest,
+			Message: fmt.Sprintf(`the body must be {"domain": "example.org"}: %v`, err)}
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return &Error{Code: http.StatusBadRequest, Message: "there is more in the body than one domain"}

@@ -28,7 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// daemon is a service with a real DNS server, store and control socket. Only its policy hosts are fakes: they would need port 443.
+// daemon is a service with a real DNS server, store and control socket. Only its policy hosts are fakes: they would
+// need port 443.
 type daemon struct {
 	t       *testing.T
 	dns     *dnstest.Server
@@ -63,7 +64,8 @@ func (h *hosts) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, 
 		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: ctx.Err()}
 	}
 	if !ok {
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
+		return mtasts.Policy{}, &resolver.FetchError{
+			Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
 	}
 	p, err := mtasts.ParsePolicy([]byte(file))
 	if err != nil {
@@ -158,7 +160,8 @@ func overrides(t *testing.T) *resolver.Overrides {
 	}
 	set, err := resolver.NewOverrides([]resolver.Override{
 		{Domain: dnsname.MustParse("ignored.example"), Action: resolver.ActionIgnore, Reason: "ticket 1"},
-		{Domain: dnsname.MustParse("partner.example"), Below: true, Action: resolver.ActionEnforce, MX: []mtasts.Pattern{mail},
+		{Domain: dnsname.MustParse("partner.example"), Below: true, Action: resolver.ActionEnforce,
+			MX:    []mtasts.Pattern{mail},
 			Until: time.Now().Add(48 * time.Hour)},
 		{Domain: dnsname.MustParse("over.example"), Action: resolver.ActionIgnore, Until: time.Now().Add(-time.Hour)},
 	})
@@ -205,7 +208,8 @@ func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolve
 // troubled is the entry with a failed refresh.
 func troubled(e resolver.Entry) resolver.Entry {
 	now := e.Fetched
-	e.Trouble = resolver.Trouble{Failures: 3, ID: "1", Since: now, RetryAt: now.Add(time.Hour), Reason: "connection refused"}
+	e.Trouble = resolver.Trouble{
+		Failures: 3, ID: "1", Since: now, RetryAt: now.Add(time.Hour), Reason: "connection refused"}
 	return e
 }
 

@@ -58,8 +58,10 @@ func TestLifeOfAPolicy(t *testing.T) {
 		t.Fatalf("show: %+v, %v", shown, err)
 	}
 	p := shown.Policy
-	if !p.Live || !p.InMemory || p.Mode != "enforce" || p.ID != "1" || p.MaxAge != int64(7*day/time.Second) || len(p.MX) != 1 ||
-		p.MX[0] != "mx.example.org" || p.Expires.Sub(p.Fetched) != 7*day || p.Text == "" || p.NextRefresh.IsZero() || p.Used.IsZero() {
+	if !p.Live || !p.InMemory || p.Mode != "enforce" || p.ID != "1" || p.MaxAge != int64(7*day/time.Second) ||
+		len(p.MX) != 1 ||
+		p.MX[0] != "mx.example.org" || p.Expires.Sub(p.Fetched) != 7*day || p.Text == "" || p.NextRefresh.IsZero() ||
+		p.Used.IsZero() {
 		t.Errorf("show: %+v", p)
 	}
 	answers := map[string]string{}
@@ -67,19 +69,23 @@ func TestLifeOfAPolicy(t *testing.T) {
 		answers[a.Map] = strings.TrimSpace(a.Outcome + " " + a.Status + " " + a.Data)
 	}
 	secure := "enforce OK secure match=mx.example.org servername=hostname"
-	if answers["sts"] != secure || answers["sts+nosni"] != "enforce OK secure match=mx.example.org" || answers["sts+dane"] != "" ||
-		!strings.HasPrefix(answers["sts+tlsrpt"], secure+" policy_type=sts policy_domain=example.org") || len(answers) != 7 {
+	if answers["sts"] != secure || answers["sts+nosni"] != "enforce OK secure match=mx.example.org" ||
+		answers["sts+dane"] != "" ||
+		!strings.HasPrefix(answers["sts+tlsrpt"], secure+" policy_type=sts policy_domain=example.org") ||
+		len(answers) != 7 {
 		t.Errorf("answers: %q", answers)
 	}
 
 	d.publish("example.org", "1", file("testing", "*.example.org", 7*day))
 	refreshed, err := d.client.Refresh(ctx, name("example.org"))
-	if err != nil || refreshed.Outcome != "testing" || refreshed.Error != "" || refreshed.Policy.MX[0] != "*.example.org" {
+	if err != nil || refreshed.Outcome != "testing" || refreshed.Error != "" ||
+		refreshed.Policy.MX[0] != "*.example.org" {
 		t.Errorf("refresh: %+v, %v", refreshed, err)
 	}
 	d.publish("example.org", "2", "nonsense")
 	refreshed, err = d.client.Refresh(ctx, name("example.org"))
-	if err != nil || refreshed.Outcome != "testing" || !strings.Contains(refreshed.Error, "no colon") || refreshed.Policy == nil ||
+	if err != nil || refreshed.Outcome != "testing" || !strings.Contains(refreshed.Error, "no colon") ||
+		refreshed.Policy == nil ||
 		refreshed.Policy.Trouble == nil || refreshed.Policy.Trouble.Failures != 1 {
 		t.Errorf("refresh that fails: %+v, %v", refreshed, err)
 	}
@@ -114,7 +120,8 @@ func TestOutcomes(t *testing.T) {
 			t.Errorf("refresh %s: %+v, %v", c.domain, r, err)
 		}
 		s, err := d.client.Show(t.Context(), name(c.domain))
-		if err != nil || s.Absence == nil || s.Absence.Outcome != c.shown || !strings.Contains(s.Absence.Reason, c.reason) {
+		if err != nil || s.Absence == nil || s.Absence.Outcome != c.shown ||
+			!strings.Contains(s.Absence.Reason, c.reason) {
 			t.Errorf("show %s: %+v, %v", c.domain, s, err)
 			continue
 		}
@@ -126,7 +133,8 @@ func TestOutcomes(t *testing.T) {
 		}
 	}
 	over, err := d.client.Show(t.Context(), name("y.partner.example"))
-	if err != nil || over.Override == nil || over.Override.Domain != ".partner.example" || over.Answers[0].Status != "OK" {
+	if err != nil || over.Override == nil || over.Override.Domain != ".partner.example" ||
+		over.Answers[0].Status != "OK" {
 		t.Errorf("a domain of which only an override is known: %+v, %v", over, err)
 	}
 	var all []string
@@ -134,7 +142,8 @@ func TestOutcomes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, fmt.Sprintf("%s %s %v", o.Domain, o.Action, o.Answer != nil && o.Answer.Data == "secure match=mail.partner.example servername=hostname"))
+		all = append(all, fmt.Sprintf("%s %s %v", o.Domain, o.Action,
+			o.Answer != nil && o.Answer.Data == "secure match=mail.partner.example servername=hostname"))
 	}
 	if got := strings.Join(all, ", "); got != ".partner.example enforce true, ignored.example ignore false" {
 		t.Errorf("overrides: %s", got)
@@ -146,7 +155,8 @@ func TestBadRequests(t *testing.T) {
 	d := start(t)
 	long := strings.Repeat("a.", 600) + "example"
 	post := func(body string) string {
-		return fmt.Sprintf("POST /v1/warm HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		return fmt.Sprintf("POST /v1/warm HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+			len(body), body)
 	}
 	line := func(line string) string { return line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" }
 	for _, c := range []struct{ why, request, code, says string }{
@@ -191,14 +201,16 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	d := start(t, entry(t, "a.example", "enforce", time.Hour, 7*day), entry(t, "b.example", "testing", time.Hour, 7*day))
+	d := start(t, entry(t, "a.example", "enforce", time.Hour, 7*day),
+		entry(t, "b.example", "testing", time.Hour, 7*day))
 	for _, domain := range []string{"a.example", "none.example"} {
 		if _, err := d.client.Warm(t.Context(), name(domain)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s, err := d.client.Status(t.Context())
-	if err != nil || s.Stored == nil || *s.Stored != 2 || s.NoPolicy == nil || *s.NoPolicy != 1 || s.InMemory != (InMemory{Enforce: 1}) ||
+	if err != nil || s.Stored == nil || *s.Stored != 2 || s.NoPolicy == nil || *s.NoPolicy != 1 ||
+		s.InMemory != (InMemory{Enforce: 1}) ||
 		s.Overrides != 2 || s.Version != "test" || s.PID != 1 || len(s.Problems) != 0 || s.Unsaved != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}

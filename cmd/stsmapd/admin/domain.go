@@ -61,7 +61,8 @@ func (s *WebServer) domain(r *http.Request) (view, error) {
 	}
 	k, err := s.opt.Service.Known(r.Context(), name)
 	if err == nil && k.Empty() {
-		return nil, &pageError{http.StatusNotFound, name.String(), "Nothing is known of this domain. It is looked up when there is mail for it."}
+		return nil, &pageError{http.StatusNotFound, name.String(),
+			"Nothing is known of this domain. It is looked up when there is mail for it."}
 	}
 	v := domainView{Name: name.String(), Policy: pagePolicy(k), Absence: pageAbsence(k.Absence)}
 	if err != nil {
@@ -82,7 +83,8 @@ func pagePolicy(k resolver.Known) *policyView {
 		return nil
 	}
 	e := k.Entry
-	p := &policyView{policyRow: policyRowOf(k), ID: e.ID, MaxAge: e.Policy.MaxAge, Used: k.Used, NextRefresh: k.NextRefresh, NextCheck: k.NextCheck,
+	p := &policyView{policyRow: policyRowOf(k), ID: e.ID, MaxAge: e.Policy.MaxAge, Used: k.Used,
+		NextRefresh: k.NextRefresh, NextCheck: k.NextCheck,
 		RetryAt: e.Trouble.RetryAt, InMemory: k.InMemory, Unsaved: k.Unsaved, Text: e.Policy.Text}
 	for _, mx := range e.Policy.MX {
 		p.MX = append(p.MX, mx.String())
@@ -95,12 +97,15 @@ func pageAbsence(a resolver.Absence) *absenceView {
 	case resolver.NoPolicy:
 		return &absenceView{What: "The DNS says that the domain has no MTA-STS policy.", NextLook: a.Expires()}
 	case *resolver.LookupFailed:
-		return &absenceView{What: "The DNS does not say whether the domain has a policy.", Reason: a.Err.Error(), Failures: a.Failures, NextLook: a.RetryAt}
+		return &absenceView{What: "The DNS does not say whether the domain has a policy.", Reason: a.Err.Error(),
+			Failures: a.Failures, NextLook: a.RetryAt}
 	case *resolver.FetchFailed:
-		return &absenceView{What: "A policy is announced, but cannot be fetched or is invalid: mail goes as if there were none.",
+		return &absenceView{What: "A policy is announced, but cannot be fetched or is invalid: mail goes as if there " +
+			"were none.",
 			Reason: a.Err.Error(), Failures: a.Trouble.Failures, NextLook: a.CheckAt}
 	case *resolver.HostFailed:
-		return &absenceView{What: "This host lacks what it needs to look for a policy: mail goes as if there were none until this host is mended.",
+		return &absenceView{What: "This host lacks what it needs to look for a policy: mail goes as if there were " +
+			"none until this host is mended.",
 			Reason: a.Err.Error(), NextLook: a.RetryAt}
 	}
 	return nil

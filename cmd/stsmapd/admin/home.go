@@ -40,10 +40,12 @@ type tile struct {
 func (s *WebServer) home(r *http.Request) (view, error) {
 	v := s.surveyor.forPage(r.Context())
 	if v == nil {
-		return nil, &pageError{http.StatusServiceUnavailable, "Counting", "The policies are being counted for the first time. Reload this page in a moment."}
+		return nil, &pageError{http.StatusServiceUnavailable, "Counting",
+			"The policies are being counted for the first time. Reload this page in a moment."}
 	}
 	m := s.opt.Service.Metrics()
-	h := homeView{Trouble: v.trouble, Failing: v.failing, First: v.first, Counted: v.at, Tiles: tiles(v, m, s.opt.Conns())}
+	h := homeView{Trouble: v.trouble, Failing: v.failing, First: v.first, Counted: v.at,
+		Tiles: tiles(v, m, s.opt.Conns())}
 	if len(h.Trouble) > homeTrouble {
 		h.Trouble, h.More = h.Trouble[:homeTrouble], true
 	}
@@ -95,31 +97,38 @@ func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] 
 func (s *WebServer) problems(v *survey, m resolver.Metrics) []string {
 	var list []string
 	if m.Failing {
-		list = append(list, "The policy store cannot be written: policies are served from memory, and a restart would forget "+
+		list = append(list, "The policy store cannot be written: policies are served from memory, and a restart "+
+			"would forget "+
 			"those that wait for the disk. Check the disk space and the state directory.")
 	}
 	if m.NoRoots {
-		list = append(list, "There is no trusted CA: no policy can be fetched, and live ones end when they expire. Install "+
+		list = append(list, "There is no trusted CA: no policy can be fetched, and live ones end when they expire. "+
+			"Install "+
 			"ca-certificates or set fetch.ca_file, then reload.")
 	}
 	for _, f := range v.status.HostFaults {
 		list = append(list, sentence(f.String()))
 	}
 	if s.opt.Shared().Failing {
-		list = append(list, "The shared engine cannot be asked, or takes no writes: this host goes on with what it knows itself. Check the engine, "+
+		list = append(list, "The shared engine cannot be asked, or takes no writes: this host goes on with what it "+
+			"knows itself. Check the engine, "+
 			"its memory, and shared.url.")
 	}
 	if s.opt.Reload().Failed {
-		list = append(list, "The configuration file was not reloaded: the settings from before are in force. The log says what is wrong with it.")
+		list = append(list, "The configuration file was not reloaded: the settings from before are in force. The log "+
+			"says what is wrong with it.")
 	}
 	if v.expiringFailing > 0 {
-		list = append(list, countOf(v.expiringFailing, "policy expires", "policies expire")+" within 7 days and cannot be fetched: after that, mail there is no longer protected.")
+		list = append(list, countOf(v.expiringFailing, "policy expires", "policies expire")+
+			" within 7 days and cannot be fetched: after that, mail there is no longer protected.")
 	}
 	if v.unreadable > 0 {
-		list = append(list, countOf(v.unreadable, "policy", "policies")+" in the store cannot be read; what is not in memory is looked up anew when mail comes.")
+		list = append(list, countOf(v.unreadable, "policy", "policies")+
+			" in the store cannot be read; what is not in memory is looked up anew when mail comes.")
 	}
 	if c := s.opt.Conns(); float64(c) >= connsNear*float64(s.opt.MaxConns) {
-		list = append(list, fmt.Sprintf("%d of %d connections are open: beyond the limit Postfix waits.", c, s.opt.MaxConns))
+		list = append(list, fmt.Sprintf("%d of %d connections are open: beyond the limit Postfix waits.", c,
+			s.opt.MaxConns))
 	}
 	return list
 }

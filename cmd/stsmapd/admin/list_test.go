@@ -14,7 +14,8 @@ import (
 )
 
 func TestList(t *testing.T) {
-	d := start(t, entry(t, "b.example", "enforce", time.Hour, 7*day), entry(t, "a.example", "testing", 2*time.Hour, 30*day),
+	d := start(t, entry(t, "b.example", "enforce", time.Hour, 7*day),
+		entry(t, "a.example", "testing", 2*time.Hour, 30*day),
 		troubled(entry(t, "c.example", "enforce", 20*time.Hour, day)), entry(t, "d.other", "none", 3*time.Hour, 14*day),
 		entry(t, "gone.example", "enforce", 9*day, day))
 	list := func(l List) string {
@@ -49,14 +50,16 @@ func TestList(t *testing.T) {
 		{"sorted by mode, down", List{Sort: "-mode"}, "d.other a b c gone"},
 		{"two", List{Limit: 2}, "a b"},
 		{"the two that expire first", List{Sort: "expires", Limit: 2}, "gone c"},
-		{"all at once", List{Modes: []mtasts.Mode{mtasts.ModeEnforce}, Expiring: 30 * day, Domain: "example", Sort: "-domain", Limit: 1}, "c"},
+		{"all at once", List{Modes: []mtasts.Mode{mtasts.ModeEnforce}, Expiring: 30 * day, Domain: "example",
+			Sort: "-domain", Limit: 1}, "c"},
 	} {
 		if got := list(c.list); got != c.want {
 			t.Errorf("%s: %q, want %q", c.why, got, c.want)
 		}
 	}
 	for p := range d.client.Policies(t.Context(), List{Domain: "c.example"}) {
-		if p.Trouble == nil || p.Trouble.Failures != 3 || p.Answer == nil || p.Answer.Data != "secure match=mx.c.example servername=hostname" || p.InMemory {
+		if p.Trouble == nil || p.Trouble.Failures != 3 || p.Answer == nil ||
+			p.Answer.Data != "secure match=mx.c.example servername=hostname" || p.InMemory {
 			t.Errorf("c.example: %+v", p)
 		}
 	}
@@ -98,7 +101,8 @@ func (d damaged) Get(ctx context.Context, domain dnsname.Name) (resolver.Entry, 
 func TestDamagedEntry(t *testing.T) {
 	bad := name("b.example")
 	d := startOn(t, func(s resolver.Store) resolver.Store { return damaged{s, bad, nil} },
-		entry(t, "a.example", "enforce", time.Hour, day), entry(t, "b.example", "enforce", time.Hour, day), entry(t, "c.example", "enforce", time.Hour, day))
+		entry(t, "a.example", "enforce", time.Hour, day), entry(t, "b.example", "enforce", time.Hour, day),
+		entry(t, "c.example", "enforce", time.Hour, day))
 	for _, sort := range []string{"", "domain"} {
 		good, ill := 0, 0
 		for p, err := range d.client.Policies(t.Context(), List{Sort: sort}) {

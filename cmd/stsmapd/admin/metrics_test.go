@@ -64,9 +64,12 @@ metric:
 func TestMetrics(t *testing.T) {
 	day := 24 * time.Hour
 	f := startWeb(t, nil,
-		dailyEntry(t, "a.test", "enforce", time.Hour, 30*day), dailyEntry(t, "b.test", "testing", time.Hour, 30*day), dailyEntry(t, "c.test", "none", time.Hour, day),
-		dailyEntry(t, "d.test", "enforce", 2*day, 3*day), failing(dailyEntry(t, "e.test", "enforce", 2*day, 3*day), "no"),
-		failing(dailyEntry(t, "f.test", "enforce", 2*day, 30*day), "no"), failing(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
+		dailyEntry(t, "a.test", "enforce", time.Hour, 30*day), dailyEntry(t, "b.test", "testing", time.Hour, 30*day),
+		dailyEntry(t, "c.test", "none", time.Hour, day),
+		dailyEntry(t, "d.test", "enforce", 2*day, 3*day),
+		failing(dailyEntry(t, "e.test", "enforce", 2*day, 3*day), "no"),
+		failing(dailyEntry(t, "f.test", "enforce", 2*day, 30*day), "no"),
+		failing(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
 		dailyEntry(t, "h.test", "enforce", 3*day, 2*day))
 	f.ask("sts", "a.test")
 	f.ask("sts+tlsrpt+dane", "a.test")
@@ -83,16 +86,25 @@ func TestMetrics(t *testing.T) {
 		name   string
 		labels []string
 	}{
-		{4, "policies", []string{"mode=enforce"}}, {1, "policies", []string{"mode=testing"}}, {2, "policies", []string{"mode=none"}},
-		{1, "policies_expired", nil}, {2, "policies_failing", nil}, {2, "policies_expiring", nil}, {1, "policies_expiring_failing", nil},
-		{8, "store_policies", nil}, {8, "store_puts_total", nil}, {0, "store_failing", nil}, {0, "policies_unsaved", nil},
-		{1, "questions_total", []string{"map=sts", "outcome=enforce"}}, {1, "questions_total", []string{"map=sts", "outcome=no_policy"}},
-		{1, "questions_total", []string{"map=sts", "outcome=fetch_failed"}}, {1, "questions_total", []string{"map=sts", "outcome=lookup_failed"}},
-		{1, "questions_total", []string{"map=sts+defer", "outcome=lookup_failed"}}, {1, "questions_total", []string{"map=sts", "outcome=no_domain"}},
-		{1, "questions_total", []string{"map=sts+dane+tlsrpt", "outcome=enforce"}}, {1, "questions_total", []string{"map=unknown", "outcome=no_domain"}},
-		{1, "discoveries_total", []string{"result=announced"}}, {1, "discoveries_total", []string{"result=dns_timeout"}},
+		{4, "policies", []string{"mode=enforce"}}, {1, "policies", []string{"mode=testing"}},
+		{2, "policies", []string{"mode=none"}},
+		{1, "policies_expired", nil}, {2, "policies_failing", nil}, {2, "policies_expiring", nil},
+		{1, "policies_expiring_failing", nil},
+		{8, "store_policies", nil}, {8, "store_puts_total", nil}, {0, "store_failing", nil},
+		{0, "policies_unsaved", nil},
+		{1, "questions_total", []string{"map=sts", "outcome=enforce"}},
+		{1, "questions_total", []string{"map=sts", "outcome=no_policy"}},
+		{1, "questions_total", []string{"map=sts", "outcome=fetch_failed"}},
+		{1, "questions_total", []string{"map=sts", "outcome=lookup_failed"}},
+		{1, "questions_total", []string{"map=sts+defer", "outcome=lookup_failed"}},
+		{1, "questions_total", []string{"map=sts", "outcome=no_domain"}},
+		{1, "questions_total", []string{"map=sts+dane+tlsrpt", "outcome=enforce"}},
+		{1, "questions_total", []string{"map=unknown", "outcome=no_domain"}},
+		{1, "discoveries_total", []string{"result=announced"}},
+		{1, "discoveries_total", []string{"result=dns_timeout"}},
 		{1, "fetches_total", []string{"result=status"}}, {0, "fetches_total", []string{"result=ok"}},
-		{1, "dane_lookups_total", []string{"result=none"}}, {1, "answer_wait_seconds", []string{"for=dane"}}, {4, "answer_wait_seconds", []string{"for=policy"}},
+		{1, "dane_lookups_total", []string{"result=none"}}, {1, "answer_wait_seconds", []string{"for=dane"}},
+		{4, "answer_wait_seconds", []string{"for=policy"}},
 		{3, "negative_entries", nil}, {20000, "connections_limit", nil}, {0, "config_last_reload_successful", nil},
 		{1, "build_info", []string{"version=v1.2.3"}}, {1, "ca_roots_loaded", nil},
 	} {
@@ -109,8 +121,11 @@ func TestMetrics(t *testing.T) {
 
 // TestNoDomainIsALabel: whatever Postfix or a stranger's DNS says, the metrics' number stays the same.
 func TestNoDomainIsALabel(t *testing.T) {
-	f := startWeb(t, nil, failing(dailyEntry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour), "reason of secret.test"))
-	for _, key := range []string{"trouble.secret.test", "a.secret.test", "b.secret.new.test", "c.secret.mute.test", "[d.secret.test]:587", "\x00secret"} {
+	f := startWeb(t, nil, failing(dailyEntry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour),
+		"reason of secret.test"))
+	for _, key := range []string{
+		"trouble.secret.test", "a.secret.test", "b.secret.new.test", "c.secret.mute.test", "[d.secret.test]:587",
+		"\x00secret"} {
 		f.ask("sts+dane", key)
 		f.ask("secret", key)
 	}
@@ -147,7 +162,8 @@ func TestNamesInPackaging(t *testing.T) {
 		}
 	}
 	for n, family := range all {
-		if strings.HasPrefix(n, "stsmapd_") && family.GetType() != dto.MetricType_HISTOGRAM && !named[n] && n != "stsmapd_config_last_reload_timestamp_seconds" {
+		if strings.HasPrefix(n, "stsmapd_") && family.GetType() != dto.MetricType_HISTOGRAM && !named[n] &&
+			n != "stsmapd_config_last_reload_timestamp_seconds" {
 			t.Errorf("neither the dashboard nor a rule shows %s", n)
 		}
 	}

@@ -49,7 +49,8 @@ var templateFiles embed.FS
 // templates parses the pages. What domains and policy hosts say goes through html/template's escaping alone.
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"when": when, "ago": relative, "days": lifetime, "table": func(now time.Time, rows []policyRow) table { return table{now, rows} },
+		"when": when, "ago": relative, "days": lifetime,
+		"table": func(now time.Time, rows []policyRow) table { return table{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))
 }
 
@@ -61,7 +62,9 @@ func (s *WebServer) page(build func(*http.Request) (view, error)) http.Handler {
 			defer func() { <-s.pages }()
 		default:
 			w.Header().Set("Retry-After", "1")
-			s.show(w, r, http.StatusServiceUnavailable, &pageError{http.StatusServiceUnavailable, "Busy", "Too many pages are being made. Try again in a moment."})
+			s.show(w, r, http.StatusServiceUnavailable,
+				&pageError{http.StatusServiceUnavailable, "Busy",
+					"Too many pages are being made. Try again in a moment."})
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), pageLimit)
@@ -94,7 +97,8 @@ func (s *WebServer) show(w http.ResponseWriter, r *http.Request, code int, v vie
 	}
 	var b bytes.Buffer
 	if err := s.templates.ExecuteTemplate(&b, v.template(), f); err != nil {
-		s.opt.Log.Error("a status page cannot be made; please report it", "event", "status_failed", "template", v.template(), "error", err)
+		s.opt.Log.Error("a status page cannot be made; please report it", "event", "status_failed", "template",
+			v.template(), "error", err)
 		plain(w, http.StatusInternalServerError, "this page cannot be made; see stsmapd's log")
 		return
 	}

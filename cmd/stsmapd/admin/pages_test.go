@@ -20,20 +20,25 @@ import (
 
 func TestHome(t *testing.T) {
 	until := time.Now().Add(30 * day)
-	f := startWeb(t, []resolver.Override{{Domain: dnsname.MustParse("partner.test"), Below: true, Action: resolver.ActionIgnore, Until: until, Reason: "ticket 4711"}},
-		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day), dailyEntry(t, "trial.test", "testing", time.Hour, 30*day),
+	f := startWeb(t, []resolver.Override{
+		{Domain: dnsname.MustParse("partner.test"), Below: true, Action: resolver.ActionIgnore, Until: until,
+			Reason: "ticket 4711"}},
+		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day),
+		dailyEntry(t, "trial.test", "testing", time.Hour, 30*day),
 		failing(dailyEntry(t, "later.test", "enforce", 2*day, 20*day), "connection refused"),
 		failing(dailyEntry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
 	f.reload.Failed = true
 	body := f.page("/")
 	trouble, rest, _ := strings.Cut(body, `<section id="policies">`)
-	for _, text := range []string{"certificate has expired", "connection refused", "failing since", "1 policy expires within 7 days",
+	for _, text := range []string{
+		"certificate has expired", "connection refused", "failing since", "1 policy expires within 7 days",
 		"was not reloaded"} {
 		if !strings.Contains(trouble, text) {
 			t.Errorf("before the list of policies there is no %q:\n%s", text, trouble)
 		}
 	}
-	if s, l := strings.Index(trouble, "/domain/sooner.test"), strings.Index(trouble, "/domain/later.test"); s < 0 || l < s {
+	if s, l := strings.Index(trouble, "/domain/sooner.test"),
+		strings.Index(trouble, "/domain/later.test"); s < 0 || l < s {
 		t.Error("the policy that expires first is not the first of those in trouble")
 	}
 	for _, text := range []string{"/domain/good.test", "/domain/trial.test", ".partner.test", "ticket 4711"} {
@@ -47,9 +52,12 @@ func TestHome(t *testing.T) {
 }
 
 func TestDomainPages(t *testing.T) {
-	f := startWeb(t, []resolver.Override{{Domain: dnsname.MustParse("strict.test"), Action: resolver.ActionStrict, Reason: "trial"}},
-		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day), dailyEntry(t, "strict.test", "testing", time.Hour, 30*day),
-		failing(dailyEntry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"), dailyEntry(t, "over.test", "enforce", 3*day, 2*day))
+	f := startWeb(t, []resolver.Override{
+		{Domain: dnsname.MustParse("strict.test"), Action: resolver.ActionStrict, Reason: "trial"}},
+		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day),
+		dailyEntry(t, "strict.test", "testing", time.Hour, 30*day),
+		failing(dailyEntry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"),
+		dailyEntry(t, "over.test", "enforce", 3*day, 2*day))
 	f.ask("sts", "x.new.test")
 	f.ask("sts", "x.mute.test")
 	f.ask("sts", "absent.test")
@@ -59,13 +67,15 @@ func TestDomainPages(t *testing.T) {
 		code      int
 		has       []string
 	}{
-		{"a policy", "/domain/good.test", 200, []string{"mx.good.test", "20260101", "30 days", "OK secure match=mx.good.test servername=hostname",
-			"policy_type=sts", "version: STSv1", "on disk and in memory", "not known without a lookup"}},
+		{"a policy", "/domain/good.test", 200,
+			[]string{"mx.good.test", "20260101", "30 days", "OK secure match=mx.good.test servername=hostname",
+				"policy_type=sts", "version: STSv1", "on disk and in memory", "not known without a lookup"}},
 		{"spelt otherwise", "/domain/GOOD.test.", 200, []string{"mx.good.test"}},
 		{"trouble", "/domain/ill.test", 200, []string{"status 404", "4 in a row"}},
 		{"expired", "/domain/over.test", 200, []string{"expired"}},
 		{"an override", "/domain/strict.test", 200, []string{"strict", "trial", "OK secure match=mx.strict.test"}},
-		{"fetch failed", "/domain/x.new.test", 200, []string{"cannot be fetched", "404 &lt;b&gt;Not Found", "NOTFOUND"}},
+		{"fetch failed", "/domain/x.new.test", 200,
+			[]string{"cannot be fetched", "404 &lt;b&gt;Not Found", "NOTFOUND"}},
 		{"DNS failed", "/domain/x.mute.test", 200, []string{"does not say", "TEMP MTA-STS"}},
 		{"no policy", "/domain/absent.test", 200, []string{"no MTA-STS policy", "NOTFOUND"}},
 		{"nothing known", "/domain/stranger.test", 404, []string{"Nothing is known"}},
@@ -90,7 +100,8 @@ func TestSearchAndPages(t *testing.T) {
 	for i := range 120 {
 		all = append(all, dailyEntry(t, fmt.Sprintf("d%03d.many.test", i), "enforce", time.Hour, 30*day))
 	}
-	all = append(all, dailyEntry(t, "xn--bcher-kva.example", "testing", time.Hour, 30*day), failing(dailyEntry(t, "ill.many.test", "enforce", time.Hour, 30*day), "no"))
+	all = append(all, dailyEntry(t, "xn--bcher-kva.example", "testing", time.Hour, 30*day),
+		failing(dailyEntry(t, "ill.many.test", "enforce", time.Hour, 30*day), "no"))
 	f := startWeb(t, nil, all...)
 	link := regexp.MustCompile(`<td class="domain"><a href="/domain/([^"]+)"`)
 	next := regexp.MustCompile(`<a href="(/policies\?[^"]+)">next page</a>`)
@@ -122,7 +133,8 @@ func TestSearchAndPages(t *testing.T) {
 		{"nothing", "/policies?q=%3Cscript%3E", 0, 1},
 	} {
 		names, pages := walk(c.path)
-		if len(names) != c.names || pages != c.pages || !slices.IsSorted(names) || len(slices.Compact(names)) != c.names {
+		if len(names) != c.names || pages != c.pages || !slices.IsSorted(names) ||
+			len(slices.Compact(names)) != c.names {
 			t.Errorf("%s: %d names on %d pages, want %d on %d: %v", c.why, len(names), pages, c.names, c.pages, names)
 		}
 	}
@@ -141,14 +153,18 @@ func TestSearchAndPages(t *testing.T) {
 func TestHostileData(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>'`
 	e := dailyEntry(t, "evil.test", "enforce", 2*day, 4*day)
-	p, err := mtasts.ParsePolicy([]byte("version: STSv1\nmode: enforce\nmx: mx.evil.test\nmax_age: 345600\nnote: " + evil + "\n"))
+	p, err := mtasts.ParsePolicy(
+		[]byte("version: STSv1\nmode: enforce\nmx: mx.evil.test\nmax_age: 345600\nnote: " + evil + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.Policy = p
-	f := startWeb(t, []resolver.Override{{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, failing(e, evil))
-	for _, path := range []string{"/", "/domain/evil.test", "/domain/also.test", "/policies?failing=1", "/policies?q=" + url.QueryEscape(evil),
-		"/policies?after=" + url.QueryEscape(evil) + "&mode=" + url.QueryEscape(evil), "/domain/" + url.PathEscape(evil), "/" + url.PathEscape(evil)} {
+	f := startWeb(t, []resolver.Override{
+		{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, failing(e, evil))
+	for _, path := range []string{
+		"/", "/domain/evil.test", "/domain/also.test", "/policies?failing=1", "/policies?q=" + url.QueryEscape(evil),
+		"/policies?after=" + url.QueryEscape(evil) + "&mode=" + url.QueryEscape(evil),
+		"/domain/" + url.PathEscape(evil), "/" + url.PathEscape(evil)} {
 		_, body, _ := f.get(path)
 		doc, err := html.Parse(strings.NewReader(body))
 		if err != nil {
@@ -159,7 +175,8 @@ func TestHostileData(t *testing.T) {
 				t.Errorf("%s: there is a <%s>:\n%s", path, n.Data, body)
 			}
 			for _, a := range n.Attr {
-				if strings.HasPrefix(a.Key, "on") || strings.HasPrefix(a.Key, "style") || strings.Contains(a.Val, "javascript:") {
+				if strings.HasPrefix(a.Key, "on") || strings.HasPrefix(a.Key, "style") ||
+					strings.Contains(a.Val, "javascript:") {
 					t.Errorf("%s: there is an attribute %s=%q", path, a.Key, a.Val)
 				}
 			}
@@ -170,10 +187,12 @@ func TestHostileData(t *testing.T) {
 // TestHeaders: nothing but GET, and nothing that a browser could be led to do.
 func TestHeaders(t *testing.T) {
 	f := startWeb(t, nil)
-	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/style.css", "/nothing", "/domain/a.test", "/policies"} {
+	for _, path := range []string{
+		"/", "/metrics", "/healthz", "/readyz", "/style.css", "/nothing", "/domain/a.test", "/policies"} {
 		code, _, h := f.get(path)
 		csp := h.Get("Content-Security-Policy")
-		if !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || h.Get("X-Content-Type-Options") != "nosniff" ||
+		if !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") ||
+			h.Get("X-Content-Type-Options") != "nosniff" ||
 			h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") == "" {
 			t.Errorf("%s: %d, headers %v", path, code, h)
 		}

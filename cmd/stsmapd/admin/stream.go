@@ -79,9 +79,10 @@ func (s *ControlServer) wanted(ctx context.Context, l List) iter.Seq2[resolver.K
 	}
 }
 
-// sorted reads all that is found, and yields it again in the order of the list: only names and what they are sorted by are
-// held meanwhile. What cannot be read goes out at once.
-func (s *ControlServer) sorted(r *http.Request, l List, found iter.Seq2[resolver.Known, error], out *lines) (iter.Seq2[resolver.Known, error], error) {
+// sorted reads all that is found, and yields it again in the order of the list: only names and what they are sorted by
+// are held meanwhile. What cannot be read goes out at once.
+func (s *ControlServer) sorted(r *http.Request, l List, found iter.Seq2[resolver.Known, error],
+	out *lines) (iter.Seq2[resolver.Known, error], error) {
 	var rows []row
 	for k, err := range found {
 		if err == nil {

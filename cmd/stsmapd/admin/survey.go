@@ -36,7 +36,8 @@ type policyRow struct {
 
 func policyRowOf(k resolver.Known) policyRow {
 	e := k.Entry
-	return policyRow{k.Domain.String(), e.Policy.Mode.String(), k.Live, e.Expires(), e.Fetched, e.Trouble.Failures, e.Trouble.Since, e.Trouble.Reason}
+	return policyRow{k.Domain.String(), e.Policy.Mode.String(), k.Live, e.Expires(), e.Fetched, e.Trouble.Failures,
+		e.Trouble.Since, e.Trouble.Reason}
 }
 
 // survey is what a walk over all policies brought.
@@ -187,8 +188,8 @@ func (s *surveyor) current() *survey {
 	return s.last
 }
 
-// renew begins a walk where the last survey is older than age and than surveyShare times what it took; next is closed when
-// that ends, nil: the last one is good enough.
+// renew begins a walk where the last survey is older than age and than surveyShare times what it took; next is closed
+// when that ends, nil: the last one is good enough.
 func (s *surveyor) renew(age time.Duration) (last *survey, next <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

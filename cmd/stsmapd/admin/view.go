@@ -17,8 +17,9 @@ func mapNames() []string {
 func viewPolicy(k resolver.Known) Policy {
 	e := k.Entry
 	p := Policy{
-		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: spell(e.Policy.MX), MaxAge: int64(e.Policy.MaxAge / time.Second),
-		ID: e.ID, Live: k.Live, Fetched: second(e.Fetched), Expires: second(e.Expires()), Used: second(k.Used),
+		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: spell(e.Policy.MX),
+		MaxAge: int64(e.Policy.MaxAge / time.Second),
+		ID:     e.ID, Live: k.Live, Fetched: second(e.Fetched), Expires: second(e.Expires()), Used: second(k.Used),
 		NextRefresh: second(k.NextRefresh), NextCheck: second(k.NextCheck), InMemory: k.InMemory, Unsaved: k.Unsaved,
 		Override: viewOverride(k.Override), Answer: new(Answer), Text: e.Policy.Text, Origin: e.Origin,
 	}
@@ -66,7 +67,8 @@ func viewAbsence(a resolver.Absence) *Absence {
 	case resolver.NoPolicy:
 		return &Absence{Outcome: resolver.Absent.String(), NextLook: second(a.Expires())}
 	case *resolver.LookupFailed:
-		return &Absence{Outcome: resolver.Unknown.String(), Failures: a.Failures, NextLook: second(a.RetryAt), Reason: a.Err.Error()}
+		return &Absence{Outcome: resolver.Unknown.String(), Failures: a.Failures, NextLook: second(a.RetryAt),
+			Reason: a.Err.Error()}
 	case *resolver.FetchFailed:
 		return &Absence{Outcome: resolver.Unfetched.String(), Failures: a.Trouble.Failures, NextLook: second(a.CheckAt),
 			RetryAt: second(a.Trouble.RetryAt), FailedID: a.Trouble.ID, Reason: a.Err.Error()}
@@ -81,7 +83,8 @@ func viewOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil
 	}
-	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: spell(o.MX), Until: second(o.Until), Reason: o.Reason}
+	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: spell(o.MX), Until: second(o.Until),
+		Reason: o.Reason}
 	if o.Action == resolver.ActionEnforce {
 		v := resolver.Decide(time.Time{}, resolver.Question{}, resolver.DANEFinding{}, resolver.Overruled{By: o})
 		a := rendered("sts", tlspolicy.Features{}, v)
@@ -107,20 +110,24 @@ func viewRefreshed(domain string, found resolver.STSFinding, k resolver.Known, e
 func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	view := Status{
 		Info: info, Stored: counted(s.Stored), NoPolicy: counted(s.Absent),
-		InMemory:  InMemory{Enforce: s.Held.Enforce, Testing: s.Held.Testing, None: s.Held.None, Expired: s.Held.Expired, Failing: s.Held.Troubled},
-		Refreshes: s.Refreshes, Overdue: s.Overdue, Lookups: s.Lookups, Fetches: s.Fetches, Unsaved: s.Unsaved, Overrides: overrides,
-		Problems: []string{},
+		InMemory: InMemory{Enforce: s.Held.Enforce, Testing: s.Held.Testing, None: s.Held.None,
+			Expired: s.Held.Expired, Failing: s.Held.Troubled},
+		Refreshes: s.Refreshes, Overdue: s.Overdue, Lookups: s.Lookups, Fetches: s.Fetches, Unsaved: s.Unsaved,
+		Overrides: overrides,
+		Problems:  []string{},
 	}
 	if s.Failing {
-		view.Problems = append(view.Problems, "the policy store cannot be written: policies are served from memory, and a restart would "+
-			"forget those that wait for the disk; check the disk space and the state directory")
+		view.Problems = append(view.Problems,
+			"the policy store cannot be written: policies are served from memory, and a restart would "+
+				"forget those that wait for the disk; check the disk space and the state directory")
 	}
 	for _, f := range s.HostFaults {
 		view.Problems = append(view.Problems, f.String())
 	}
 	if s.FleetFailing {
-		view.Problems = append(view.Problems, "the shared engine cannot be asked, or takes no writes: this host goes on with what it knows "+
-			"itself; check the engine, its memory, and shared.url")
+		view.Problems = append(view.Problems,
+			"the shared engine cannot be asked, or takes no writes: this host goes on with what it knows "+
+				"itself; check the engine, its memory, and shared.url")
 	}
 	if s.Unwritten > 0 {
 		view.Problems = append(view.Problems, "more policies could not be written to the store than can wait for it: "+

@@ -14,15 +14,17 @@ type Policy struct {
 	Expires     time.Time `json:"expires,omitzero"`
 	Used        time.Time `json:"used,omitzero"`         // last question, within a minute; left out: never
 	NextRefresh time.Time `json:"next_refresh,omitzero"` // left out: it is not refreshed ahead of questions
-	NextCheck   time.Time `json:"next_check,omitzero"`   // of the TXT record, with the first question after; left out: with the next question
-	InMemory    bool      `json:"in_memory"`
-	Unsaved     bool      `json:"unsaved,omitempty"` // it waits for the disk
-	Origin      string    `json:"origin,omitempty"`  // the host whose fetch this is; left out: this one
-	Trouble     *Trouble  `json:"trouble,omitempty"`
-	Override    *Override `json:"override,omitempty"` // that is in force for the domain
-	Answer      *Answer   `json:"answer,omitempty"`   // to the map name sts
-	Text        string    `json:"text,omitempty"`     // as served
-	Error       string    `json:"error,omitempty"`    // in lists: this entry could not be read, and there is nothing else
+	// of the TXT record, with the first question after; left out: with the next question
+	NextCheck time.Time `json:"next_check,omitzero"`
+	InMemory  bool      `json:"in_memory"`
+	Unsaved   bool      `json:"unsaved,omitempty"` // it waits for the disk
+	Origin    string    `json:"origin,omitempty"`  // the host whose fetch this is; left out: this one
+	Trouble   *Trouble  `json:"trouble,omitempty"`
+	Override  *Override `json:"override,omitempty"` // that is in force for the domain
+	Answer    *Answer   `json:"answer,omitempty"`   // to the map name sts
+	Text      string    `json:"text,omitempty"`     // as served
+	// in lists: this entry could not be read, and there is nothing else
+	Error string `json:"error,omitempty"`
 }
 
 // Trouble is about fetches that keep failing since the last one that succeeded.

@@ -127,16 +127,19 @@ func (s *WebServer) routes() http.Handler {
 	return guarded(s.opt.Host, mux)
 }
 
-// guarded refuses a browser that was led here by another's name, and gives every answer the headers that keep a browser from doing more with it than showing it.
+// guarded refuses a browser that was led here by another's name, and gives every answer the headers that keep a browser
+// from doing more with it than showing it.
 func guarded(own string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rebound(r, own) {
-			plain(w, http.StatusMisdirectedRequest, "stsmapd listens on a loopback address here, and is not asked for by a name but localhost: "+
-				"use that or the address; a proxy must set the Host header so")
+			plain(w, http.StatusMisdirectedRequest,
+				"stsmapd listens on a loopback address here, and is not asked for by a name but localhost: "+
+					"use that or the address; a proxy must set the Host header so")
 			return
 		}
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy",
+			"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
@@ -144,8 +147,9 @@ func guarded(own string, next http.Handler) http.Handler {
 	})
 }
 
-// rebound reports whether a request came to a loopback address by a name that is neither local nor the configuration's own. Any
-// web page can point a name of its own at 127.0.0.1, and would then read with the browser of somebody on this host.
+// rebound reports whether a request came to a loopback address by a name that is neither local nor the configuration's
+// own. Any web page can point a name of its own at 127.0.0.1, and would then read with the browser of somebody on this
+// host.
 func rebound(r *http.Request, own string) bool {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if !ok || !local.IP.IsLoopback() || r.Host == "" { // who names no host is no browser

@@ -24,8 +24,8 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// nowhere is a DNS and an internet: domains below .new.test announce a policy that cannot be fetched, names below .mute.test
-// are not answered, and no other has a policy.
+// nowhere is a DNS and an internet: domains below .new.test announce a policy that cannot be fetched, names below
+// .mute.test are not answered, and no other has a policy.
 type nowhere struct{}
 
 func (nowhere) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {
@@ -53,7 +53,8 @@ func (nowhere) TLSA(context.Context, string) (a dnsclient.Answer[dnsclient.TLSA]
 }
 
 func (nowhere) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
-	return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchRefused, Err: errors.New(`status "404 <b>Not Found</b>"`)}
+	return mtasts.Policy{}, &resolver.FetchError{
+		Domain: domain, Kind: resolver.FetchRefused, Err: errors.New(`status "404 <b>Not Found</b>"`)}
 }
 
 // fixture is a daemon in one process, with its HTTP side.
@@ -75,7 +76,8 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	log := slog.New(slog.DiscardHandler)
 	f := &fixture{t: t}
 	var err error
-	if f.store, err = cache.OpenBolt(filepath.Join(t.TempDir(), "policies.db"), cache.BoltOptions{Logger: log}); err != nil {
+	if f.store, err = cache.OpenBolt(filepath.Join(t.TempDir(), "policies.db"),
+		cache.BoltOptions{Logger: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.store.Close() })
@@ -104,10 +106,12 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	go func() { ended <- f.mail.Serve(l) }()
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
 	f.server = NewWeb(WebOptions{
-		Host: "mail.example.test", Service: f.service, Store: f.store.Stats, Shared: func() cache.SharedStats { return f.shared },
+		Host: "mail.example.test", Service: f.service, Store: f.store.Stats,
+		Shared:    func() cache.SharedStats { return f.shared },
 		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
 		Reload: func() Reload { return f.reload }, Log: log,
-		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec}, StateDir: "/var/lib/stsmapd"},
+		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec},
+			StateDir: "/var/lib/stsmapd"},
 	})
 	f.serve()
 	return f
@@ -173,17 +177,21 @@ func (f *fixture) ask(mapName, key string) socketmap.Reply {
 // entry is a policy that was fetched some time ago.
 func dailyEntry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolver.Entry {
 	t.Helper()
-	p, err := mtasts.ParsePolicy(fmt.Appendf(nil, "version: STSv1\nmode: %s\nmx: mx.%s\nmax_age: %d\n", mode, domain, maxAge/time.Second))
+	p, err := mtasts.ParsePolicy(
+		fmt.Appendf(nil, "version: STSv1\nmode: %s\nmx: mx.%s\nmax_age: %d\n", mode, domain, maxAge/time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := time.Now().UTC().Add(-age).Truncate(time.Second)
-	return resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260101", Policy: p, Fetched: at, Checked: at, Used: at}
+	return resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260101", Policy: p, Fetched: at, Checked: at,
+		Used: at}
 }
 
 // failing is the entry with fetches that fail.
 func failing(e resolver.Entry, reason string) resolver.Entry {
-	e.Trouble = resolver.Trouble{Failures: 4, ID: "2", Since: e.Fetched.Add(time.Hour), RetryAt: time.Now().UTC().Add(time.Hour).Truncate(time.Second), Reason: reason}
+	e.Trouble = resolver.Trouble{
+		Failures: 4, ID: "2", Since: e.Fetched.Add(time.Hour),
+		RetryAt: time.Now().UTC().Add(time.Hour).Truncate(time.Second), Reason: reason}
 	return e
 }
 

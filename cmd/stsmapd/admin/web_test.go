@@ -82,7 +82,8 @@ func TestRebinding(t *testing.T) {
 	}
 	// Whoever sets metrics to another address may be asked by any name there: a firewall or proxy decides.
 	r := httptest.NewRequest(http.MethodGet, "http://monitoring.example/", nil)
-	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9461}))
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey,
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9461}))
 	if w := f.serveDirect(r); w.Code != http.StatusOK {
 		t.Errorf("by a name, at an address of the network: %d", w.Code)
 	}
@@ -127,7 +128,8 @@ func TestBusyPages(t *testing.T) {
 	for range maxPages {
 		f.server.pages <- struct{}{}
 	}
-	if code, body, h := f.get("/policies"); code != http.StatusServiceUnavailable || h.Get("Retry-After") == "" || !strings.Contains(body, "Busy") {
+	if code, body, h := f.get("/policies"); code != http.StatusServiceUnavailable || h.Get("Retry-After") == "" ||
+		!strings.Contains(body, "Busy") {
 		t.Errorf("the ninth page: %d\n%s", code, body)
 	}
 	for _, path := range []string{"/healthz", "/metrics"} {

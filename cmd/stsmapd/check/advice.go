@@ -16,8 +16,8 @@ const (
 	expirySoon = 14 * 24 * time.Hour
 )
 
-// advise is what the domain's owner should mend, as far as the report shows it. sameID: the file has changed since the daemon
-// last fetched it, and the id of the record has not.
+// advise is what the domain's owner should mend, as far as the report shows it. sameID: the file has changed since the
+// daemon last fetched it, and the id of the record has not.
 func advise(now time.Time, r *Report, sameID bool) []Advice {
 	advice := []Advice{}
 	add := func(code AdviceCode, format string, args ...any) {
@@ -25,20 +25,24 @@ func advise(now time.Time, r *Report, sameID bool) []Advice {
 	}
 	if p := r.Policy; p != nil {
 		if p.Status == "ok" && p.Mode != "none" && p.MaxAge < daySeconds {
-			add(AdviceShortMaxAge, "max_age is %d seconds, less than a day: senders that write seldom have forgotten the policy each time, and an attacker "+
+			add(AdviceShortMaxAge, "max_age is %d seconds, less than a day: senders that write seldom have forgotten "+
+				"the policy each time, and an attacker "+
 				"can hide it from them; take weeks (RFC 8461 section 3.2)", p.MaxAge)
 		}
 		if raw, long := longMaxAge(p.Lines); long {
-			add(AdviceLongMaxAge, "max_age is %s seconds, more than a year: senders take it for %d (RFC 8461 section 3.2)", clean(raw), maxMaxAge)
+			add(AdviceLongMaxAge, "max_age is %s seconds, more than a year: senders take it for %d (RFC 8461 section "+
+				"3.2)", clean(raw), maxMaxAge)
 		}
 		if p.Status == resolver.FetchMediaType.String() {
-			add(AdviceMediaType, "serve %s as text/plain (RFC 8461 section 3.2): there are senders that take nothing else", p.URL)
+			add(AdviceMediaType, "serve %s as text/plain (RFC 8461 section 3.2): there are senders that take nothing "+
+				"else", p.URL)
 		}
 		if text, soon := expiring(now, p.TLS); soon {
 			add(AdviceExpiring, "the certificate of %s %s", p.Host, text)
 		}
 		if sameID {
-			add(AdviceSameID, "the policy file has changed, and the id of %s has not (%s): senders that know the old file keep it until "+
+			add(AdviceSameID, "the policy file has changed, and the id of %s has not (%s): senders that know the old "+
+				"file keep it until "+
 				"they fetch it again of their own accord; give it a new id", r.Record.Name, r.Record.ID)
 		}
 	}
@@ -57,7 +61,8 @@ func advise(now time.Time, r *Report, sameID bool) []Advice {
 		}
 	}
 	if down > 0 && down == len(r.MX.Hosts) {
-		add(AdvicePort25, "no MX host could be connected to from here: many networks let no port 25 out; run the check on the mail server, or with --no-smtp")
+		add(AdvicePort25, "no MX host could be connected to from here: many networks let no port 25 out; run the "+
+			"check on the mail server, or with --no-smtp")
 	}
 	return advice
 }
@@ -76,8 +81,8 @@ func longMaxAge(lines []Line) (string, bool) {
 	return "", false
 }
 
-// expiring says when the first certificate that ends soon does; false: none does. An authority's counts too, if the server
-// sends it, unless it has ended: then the others did without it, or it is told of as the fault that it is.
+// expiring says when the first certificate that ends soon does; false: none does. An authority's counts too, if the
+// server sends it, unless it has ended: then the others did without it, or it is told of as the fault that it is.
 func expiring(now time.Time, t *TLS) (string, bool) {
 	if t == nil {
 		return "", false

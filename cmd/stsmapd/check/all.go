@@ -10,8 +10,9 @@ import (
 // maxDomains is how many domains are checked at a time.
 const maxDomains = 8
 
-// All checks domains, several at a time, and gives each report to report as soon as it and all before it are there: in the
-// order of the domains, one call at a time. After ctx has ended no more checks begin, and none is reported any more.
+// All checks domains, several at a time, and gives each report to report as soon as it and all before it are there: in
+// the order of the domains, one call at a time. After ctx has ended no more checks begin, and none is reported any
+// more.
 func (c *Checker) All(ctx context.Context, to []resolver.Destination, report func(*Report)) {
 	reports := make([]chan *Report, len(to))
 	for i := range reports {

@@ -37,13 +37,15 @@ func decide(l *looking, overrides *resolver.Overrides, record looked[string], fi
 	case fault.Of(own) == fault.Host:
 		d.finding = &resolver.HostFailed{At: l.at, Err: own}
 	case record.err != nil:
-		d.finding = &resolver.LookupFailed{At: l.at, Err: fmt.Errorf("look up the MTA-STS record of %s: %w", l.to.Domain, record.err)}
+		d.finding = &resolver.LookupFailed{
+			At: l.at, Err: fmt.Errorf("look up the MTA-STS record of %s: %w", l.to.Domain, record.err)}
 	case err != nil || file == nil:
 		d.finding = resolver.NoPolicy{}
 	case file.inspection.Err != nil:
 		d.finding = &resolver.FetchFailed{At: l.at, Err: file.inspection.Err}
 	default:
-		held := &resolver.Held{Entry: resolver.Entry{Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
+		held := &resolver.Held{Entry: resolver.Entry{
+			Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
 		d.finding = held
 		d.policy = bindable(held)
 	}
@@ -79,7 +81,8 @@ func (d decision) answers(dane resolver.DANEFinding) []Answer {
 			panic(err) // maps and tlspolicy disagree
 		}
 		v := d.verdict(f, dane)
-		answers = append(answers, Answer{Map: name, Outcome: v.Outcome.String(), Reply: strings.TrimSpace(tlspolicy.Render(f, v).String())})
+		answers = append(answers,
+			Answer{Map: name, Outcome: v.Outcome.String(), Reply: strings.TrimSpace(tlspolicy.Render(f, v).String())})
 	}
 	return answers
 }

@@ -91,7 +91,8 @@ var policyCases = []brokenCase{
 	{"two records", func(w *world) { onePolicy(w); w.record("v=STSv1; id=2") }, false,
 		without + "it has more than one MTA-STS record, so that none counts"},
 	{"malformed record", func(w *world) { goodMX(w); w.record("v=STSv1; id=2080-01-01") }, false,
-		without + `its MTA-STS record is malformed: the MTA-STS record's id is "2080-01-01", not 1 to 32 letters and digits`},
+		without +
+			`its MTA-STS record is malformed: the MTA-STS record's id is "2080-01-01", not 1 to 32 letters and digits`},
 	{"record cannot be looked up", func(w *world) {
 		onePolicy(w)
 		w.dns.On("_mta-sts.example.org", dns.TypeTXT, dnstest.ServFail)
@@ -107,22 +108,34 @@ var policyCases = []brokenCase{
 		goodMX(w)
 		w.record("v=STSv1; id=1")
 		w.dns.Add("mta-sts.example.org. 300 IN A 10.0.0.1")
-	}, false, without + "its policy cannot be fetched: mta-sts.example.org: its address 10.0.0.1 is not public: refused, unless fetch.allow_private_addresses is set"},
+	}, false, without + "its policy cannot be fetched: mta-sts.example.org: its address 10.0.0.1 is not public: " +
+		"refused, unless fetch.allow_private_addresses is set"},
 	{"policy host silent", func(w *world) {
 		goodMX(w)
 		w.record("v=STSv1; id=1")
 		w.lead(w.address("mta-sts.example.org"), 443, "")
 		w.opts.Fetch.Timeout = 300 * time.Millisecond
 	}, false, without + "its policy cannot be fetched: not finished within 300ms"},
-	{"policy host's certificate expired", badCertificate(func(w *world) *tls.Certificate { return w.ca.issue(w.t, pastEnd(), "mta-sts.example.org") }), false,
+	{"policy host's certificate expired",
+		badCertificate(func(w *world) *tls.Certificate { return w.ca.issue(w.t, pastEnd(), "mta-sts.example.org") }),
+		false,
 		without + "its policy cannot be fetched: mta-sts.example.org has a certificate that expired on 2021-03-01"},
-	{"policy host's certificate from nobody", badCertificate(func(w *world) *tls.Certificate { return w.unknown.issue(w.t, farEnd(), "mta-sts.example.org") }), false,
-		without + "its policy cannot be fetched: mta-sts.example.org has a certificate of no trusted authority: it is from CN=Unknown CA,O=Test"},
-	{"policy host's certificate for another", badCertificate(func(w *world) *tls.Certificate { return w.ca.issue(w.t, farEnd(), "example.org", "www.example.org") }), false,
-		without + "its policy cannot be fetched: mta-sts.example.org has a certificate for example.org, www.example.org, not its own name"},
+	{"policy host's certificate from nobody",
+		badCertificate(func(w *world) *tls.Certificate {
+			return w.unknown.issue(w.t, farEnd(), "mta-sts.example.org")
+		}), false,
+		without + "its policy cannot be fetched: mta-sts.example.org has a certificate of no trusted authority: it " +
+			"is from CN=Unknown CA,O=Test"},
+	{"policy host's certificate for another",
+		badCertificate(func(w *world) *tls.Certificate {
+			return w.ca.issue(w.t, farEnd(), "example.org", "www.example.org")
+		}), false,
+		without + "its policy cannot be fetched: mta-sts.example.org has a certificate for example.org, " +
+			"www.example.org, not its own name"},
 	{"no file", badFile(http.NotFound), false, without + "its policy cannot be fetched: HTTP status 404, not 200"},
 	{"redirect", badFile(http.RedirectHandler("https://www.example.org/", http.StatusFound).ServeHTTP), false,
-		without + "its policy cannot be fetched: HTTP status 302, not 200 (RFC 8461 section 3.3 forbids to follow redirects)"},
+		without + "its policy cannot be fetched: HTTP status 302, not 200 (RFC 8461 section 3.3 forbids to follow " +
+			"redirects)"},
 	{"text/html", badFile(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(rw, policy("enforce", mx1))
@@ -133,17 +146,20 @@ var policyCases = []brokenCase{
 		without + `its policy is invalid: line 2: mode is "enforced", not enforce, testing or none`},
 	{"policy without mx", badFile(file("version: STSv1\nmode: enforce\nmax_age: 86400\n")), false,
 		without + "its policy is invalid: the policy has no mx field, which mode enforce needs"},
-	{"mode none", func(w *world) { w.publish(policy("none")); goodMX(w) }, false, without + "the policy is in mode none"},
+	{"mode none", func(w *world) { w.publish(policy("none")); goodMX(w) }, false,
+		without + "the policy is in mode none"},
 	{"mode testing", func(w *world) { w.publish(policy("testing", mx1)); goodMX(w) }, true,
 		without + "the policy is in mode testing; enforced, it would be delivered, verified"},
 	{"mode testing, not ready", func(w *world) {
 		w.publish(policy("testing", mx1))
 		w.mx(mx1)
 		w.mail(mx1, nil)
-	}, false, without + "the policy is in mode testing; enforced, it would be deferred: mx1.example.org offers no STARTTLS"},
+	}, false, without + "the policy is in mode testing; enforced, it would be deferred: mx1.example.org offers no " +
+		"STARTTLS"},
 	{"no SMTP", func(w *world) { onePolicy(w); w.opts.NoSMTP = true }, true,
 		"delivered to mx1.example.org only with a valid certificate; that was not looked at (--no-smtp)"},
-	{"no SMTP, not in the policy", func(w *world) { w.publish(policy("enforce", mx2)); goodMX(w); w.opts.NoSMTP = true }, false,
+	{"no SMTP, not in the policy",
+		func(w *world) { w.publish(policy("enforce", mx2)); goodMX(w); w.opts.NoSMTP = true }, false,
 		"deferred: mx1.example.org is not in the policy"},
 	{"ignored by an override", func(w *world) {
 		onePolicy(w)
@@ -173,7 +189,8 @@ func (w *world) override(o resolver.Override) {
 var mxCases = []brokenCase{
 	{"no STARTTLS", badMX(func(w *world) { w.mail(mx1, nil) }), false, "deferred: mx1.example.org offers no STARTTLS"},
 	{"STARTTLS refused", badMX(func(w *world) {
-		w.script(mx1, lines("220 mx1 ESMTP\r\n", "250-mx1\r\n250 STARTTLS\r\n", "454 4.7.0 TLS not available\r\n", "221 bye\r\n"))
+		w.script(mx1, lines("220 mx1 ESMTP\r\n", "250-mx1\r\n250 STARTTLS\r\n", "454 4.7.0 TLS not available\r\n",
+			"221 bye\r\n"))
 	}), false, `deferred: mx1.example.org refuses STARTTLS: "454 4.7.0 TLS not available"`},
 	{"handshake broken off", badMX(func(w *world) {
 		w.script(mx1, lines("220 mx1 ESMTP\r\n", "250-mx1\r\n250 STARTTLS\r\n", "220 go ahead\r\n"))
@@ -185,13 +202,16 @@ var mxCases = []brokenCase{
 		cfg := w.good(mx1)
 		cfg.ClientAuth = tls.RequireAnyClientCert
 		w.mail(mx1, cfg)
-	}), false, "deferred: mx1.example.org closes the connection after the TLS handshake: remote error: tls: certificate required"},
+	}), false, "deferred: mx1.example.org closes the connection after the TLS handshake: remote error: tls: " +
+		"certificate required"},
 	{"TLS 1.1", badMX(func(w *world) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // TLS 1.1 knows no Ed25519
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.mail(mx1, &tls.Config{Certificates: []tls.Certificate{*w.ca.issueFor(w.t, key, farEnd(), mx1)}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+		w.mail(mx1, &tls.Config{
+			Certificates: []tls.Certificate{*w.ca.issueFor(w.t, key, farEnd(), mx1)}, MinVersion: tls.VersionTLS10,
+			MaxVersion: tls.VersionTLS11})
 	}), false, "deferred: mx1.example.org speaks TLS 1.1, and TLS 1.2 is the least"},
 	{"expired", badMX(func(w *world) {
 		w.mail(mx1, &tls.Config{Certificates: []tls.Certificate{*w.ca.issue(w.t, pastEnd(), mx1)}})
@@ -199,7 +219,8 @@ var mxCases = []brokenCase{
 	{"untrusted", badMX(func(w *world) {
 		w.mail(mx1, &tls.Config{Certificates: []tls.Certificate{*w.unknown.issue(w.t, farEnd(), mx1)}})
 	}), false, "deferred: mx1.example.org has a certificate of no trusted authority: it is from CN=Unknown CA,O=Test"},
-	{"wrong name", badMX(func(w *world) { w.mail(mx1, w.good("a.example", "b.example", "c.example", "d.example")) }), false,
+	{"wrong name", badMX(func(w *world) { w.mail(mx1, w.good("a.example", "b.example", "c.example", "d.example")) }),
+		false,
 		"deferred: mx1.example.org has a certificate for a.example, b.example, c.example and 1 more names, not its own"},
 	{"not in the policy", func(w *world) {
 		w.publish(policy("enforce", mx1))
@@ -216,7 +237,8 @@ var mxCases = []brokenCase{
 		w.mx(mx1, mx2)
 		w.mail(mx1, nil)
 		w.mail(mx2, w.good(mx2))
-	}, true, "delivered, verified, to mx2.example.org, after mx1.example.org in vain: mx1.example.org offers no STARTTLS"},
+	}, true, "delivered, verified, to mx2.example.org, after mx1.example.org in vain: mx1.example.org offers no " +
+		"STARTTLS"},
 	{"fallback does not pass", func(w *world) {
 		w.publish(policy("enforce", mx1))
 		w.mx(mx1, mx2)
@@ -230,7 +252,8 @@ var mxCases = []brokenCase{
 			w.mail(name, nil)
 			w.dns.Add(fmt.Sprintf("example.org. 300 IN MX 10 %s.", name))
 		}
-	}, false, "deferred: m0.example.org offers no STARTTLS; m1.example.org offers no STARTTLS; m2.example.org offers no STARTTLS; and 2 more"},
+	}, false, "deferred: m0.example.org offers no STARTTLS; m1.example.org offers no STARTTLS; m2.example.org offers " +
+		"no STARTTLS; and 2 more"},
 	{"sent away", badMX(func(w *world) { w.script(mx1, lines("554 5.7.1 not you\x1b[2J\r\n", "221 bye\r\n")) }), false,
 		`deferred: mx1.example.org sends us away: "554 5.7.1 not you` + "\uFFFD" + `[2J"`},
 	{"silent", badMX(func(w *world) { w.script(mx1, until); w.opts.Step = 200 * time.Millisecond }), false,
@@ -248,14 +271,19 @@ var mxCases = []brokenCase{
 			}
 		})
 	}), false, `deferred: mx1.example.org does not speak SMTP: it sends "a reply of more than 100 lines"`},
-	{"EHLO refused", badMX(func(w *world) { w.script(mx1, lines("220 mx1\r\n", "502 5.5.1 HELO only\r\n", "221 bye\r\n")) }), false,
+	{"EHLO refused", badMX(func(w *world) {
+		w.script(mx1, lines("220 mx1\r\n", "502 5.5.1 HELO only\r\n", "221 bye\r\n"))
+	}), false,
 		`deferred: mx1.example.org refuses EHLO: "502 5.5.1 HELO only"`},
-	{"refused", badMX(func(w *world) { w.address(mx1) }), false, "deferred: mx1.example.org cannot be reached on port 25: connection refused"},
-	{"black hole", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Step = 200 * time.Millisecond }), false,
+	{"refused", badMX(func(w *world) { w.address(mx1) }), false,
+		"deferred: mx1.example.org cannot be reached on port 25: connection refused"},
+	{"black hole", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Step = 200 * time.Millisecond }),
+		false,
 		"deferred: mx1.example.org cannot be reached on port 25: no answer within 200ms"},
 	{"out of time", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Timeout = 3 * time.Second }), false,
 		"deferred: mx1.example.org cannot be reached on port 25: not finished within 3s"},
-	{"second address answers", badMX(func(w *world) { w.address(mx1); w.mail(mx1, w.good(mx1)) }), true, "delivered, verified"},
+	{"second address answers", badMX(func(w *world) { w.address(mx1); w.mail(mx1, w.good(mx1)) }), true,
+		"delivered, verified"},
 	{"second family answers", badMX(func(w *world) {
 		w.dns.Add("mx1.example.org. 300 IN AAAA 2a00::1")
 		w.mail(mx1, w.good(mx1))
@@ -265,12 +293,15 @@ var mxCases = []brokenCase{
 		w.mailAt(netip.MustParseAddr("2a00::1"), mx1, w.good(mx1))
 	}), true, "delivered, verified"},
 	{"no address", badMX(func(*world) {}), false, "returned: mx1.example.org has no address in the DNS"},
-	{"no address of any host", func(w *world) { w.publish(policy("enforce", mx1)); w.mx(mx1, mx2) }, false, "returned: no MX host has an address in the DNS"},
-	{"no address of one host", func(w *world) { w.publish(policy("enforce", mx1, mx2)); w.mx(mx1, mx2); w.mail(mx2, nil) }, false,
+	{"no address of any host", func(w *world) { w.publish(policy("enforce", mx1)); w.mx(mx1, mx2) }, false,
+		"returned: no MX host has an address in the DNS"},
+	{"no address of one host",
+		func(w *world) { w.publish(policy("enforce", mx1, mx2)); w.mx(mx1, mx2); w.mail(mx2, nil) }, false,
 		"deferred: mx1.example.org has no address in the DNS; mx2.example.org offers no STARTTLS"},
 	{"address cannot be looked up", badMX(func(w *world) { w.dns.On(mx1, dns.TypeANY, dnstest.ServFail) }), false,
 		"deferred: mx1.example.org has addresses that cannot be looked up: the DNS answered SERVFAIL"},
-	{"MX cannot be looked up", func(w *world) { onePolicy(w); w.dns.On(testDomain, dns.TypeMX, dnstest.ServFail) }, false,
+	{"MX cannot be looked up", func(w *world) { onePolicy(w); w.dns.On(testDomain, dns.TypeMX, dnstest.ServFail) },
+		false,
 		"deferred: the MX records cannot be looked up"},
 	{"null MX", func(w *world) { w.publish(policy("enforce", mx1)); w.dns.Add("example.org. 300 IN MX 0 .") }, false,
 		"returned: the domain takes no mail (null MX)"},
@@ -300,12 +331,14 @@ var daneCases = []brokenCase{
 		cfg := &tls.Config{Certificates: []tls.Certificate{*w.unknown.issue(w.t, farEnd(), mx1)}}
 		w.tlsa(mx1, cfg)
 		w.mail(mx1, cfg)
-	}), false, "deferred: mx1.example.org has a certificate of no trusted authority: it is from CN=Unknown CA,O=Test; " +
-		"by a Postfix with DANE delivered, verified"},
+	}), false,
+		"deferred: mx1.example.org has a certificate of no trusted authority: it is from CN=Unknown CA,O=Test; " +
+			"by a Postfix with DANE delivered, verified"},
 	{"DANE of another certificate", signed(func(w *world) {
 		onePolicy(w)
 		w.tlsa(mx1, w.good(mx2))
-	}), false, "delivered, verified; by a Postfix with DANE deferred: mx1.example.org has a certificate that none of its TLSA records matches"},
+	}), false, "delivered, verified; by a Postfix with DANE deferred: mx1.example.org has a certificate that none of " +
+		"its TLSA records matches"},
 	{"DANE without STARTTLS", signed(func(w *world) {
 		w.publish(policy("enforce", mx1))
 		w.mx(mx1)
@@ -315,7 +348,8 @@ var daneCases = []brokenCase{
 	{"DANE cannot be looked up", signed(func(w *world) {
 		onePolicy(w)
 		w.dns.On("_25._tcp.mx1.example.org", dns.TypeTLSA, dnstest.ServFail)
-	}), false, "delivered, verified; by a Postfix with DANE deferred: the TLSA records of the MX hosts cannot be looked up"},
+	}), false, "delivered, verified; by a Postfix with DANE deferred: the TLSA records of the MX hosts cannot be " +
+		"looked up"},
 	{"DANE of one host", signed(func(w *world) {
 		w.publish(policy("enforce", mx1, mx2))
 		w.mx(mx1, mx2)
@@ -330,7 +364,8 @@ var daneCases = []brokenCase{
 		w.tlsa(mx1, w.good(mx1))
 		w.address(mx1)
 		w.mail(mx2, nil)
-	}), false, "deferred: mx1.example.org cannot be reached on port 25: connection refused; mx2.example.org offers no STARTTLS"},
+	}), false, "deferred: mx1.example.org cannot be reached on port 25: connection refused; mx2.example.org offers " +
+		"no STARTTLS"},
 	{"DANE of an authority", signed(func(w *world) {
 		onePolicy(w)
 		w.dns.Add(fmt.Sprintf("_25._tcp.mx1.example.org. 300 IN TLSA 2 0 0 %X", w.ca.cert.Raw))

@@ -39,8 +39,8 @@ type Options struct {
 	// Dial connects to policy hosts and MX hosts; nil: TCP.
 	Dial func(context.Context, netip.AddrPort) (net.Conn, error)
 	Now  func() time.Time // nil: the wall clock
-	// Remembered tells what a running daemon holds of a domain: the id of the TXT record that its policy was fetched under,
-	// and the file; false: nothing. nil: there is nobody to ask, and AdviceSameID is never given.
+	// Remembered tells what a running daemon holds of a domain: the id of the TXT record that its policy was fetched
+	// under, and the file; false: nothing. nil: there is nobody to ask, and AdviceSameID is never given.
 	Remembered func(context.Context, dnsname.Name) (id, text string, ok bool)
 }
 
@@ -91,8 +91,9 @@ const (
 	StepResult
 )
 
-// Check looks at one domain and reports. It ends within Options.Timeout, or soon after ctx does; what was not seen by then is
-// reported so. w may be nil; after ctx has ended it is told no more, for what it would be told says nothing of the domain.
+// Check looks at one domain and reports. It ends within Options.Timeout, or soon after ctx does; what was not seen by
+// then is reported so. w may be nil; after ctx has ended it is told no more, for what it would be told says nothing of
+// the domain.
 func (c *Checker) Check(ctx context.Context, to resolver.Destination, w Watcher) *Report {
 	watch := watching{ctx, w}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, fmt.Errorf("not finished within %v", c.opts.Timeout))
@@ -218,7 +219,8 @@ func (c *Checker) exchangers(ctx context.Context, l *looking) exchangers {
 		x.records, x.leftOut = x.records[:maxHosts], more
 	}
 	p := prober{
-		client: client{helo: c.opts.Helo, step: c.opts.Step}, dial: c.opts.Dial, sessions: c.sessions, port: l.to.Port, off: c.opts.NoSMTP,
+		client: client{helo: c.opts.Helo, step: c.opts.Step}, dial: c.opts.Dial, sessions: c.sessions, port: l.to.Port,
+		off: c.opts.NoSMTP,
 	}
 	if p.dial == nil {
 		p.dial = dialTCP

@@ -25,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden compares a text with a file of testdata. Which cipher TLS 1.3 takes depends on the processor, the port of the DNS
-// server on chance, and the policy host's certificate is verified by the real clock.
+// golden compares a text with a file of testdata. Which cipher TLS 1.3 takes depends on the processor, the port of the
+// DNS server on chance, and the policy host's certificate is verified by the real clock.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	got = regexp.MustCompile(`TLS_(AES|CHACHA)\w+`).ReplaceAllString(got, "TLS_CIPHER")
@@ -73,7 +73,8 @@ var pages = []struct {
 		w.opts.Remembered = remembers("20800101", policy("enforce", mx1))
 	}},
 	{"invalid", func(w *world) {
-		w.serve(w.ca.issue(w.t, farEnd(), "mta-sts.example.org"), file("version: STSv1\nmode: enforced\nmx: 192.0.2.1\nmx: mx1.example.org\nmax_age: a day\n"))
+		w.serve(w.ca.issue(w.t, farEnd(), "mta-sts.example.org"),
+			file("version: STSv1\nmode: enforced\nmx: 192.0.2.1\nmx: mx1.example.org\nmax_age: a day\n"))
 		w.dns.Add("example.org. 300 IN MX 10 mx1.example.org.")
 		w.dns.Add("mx1.example.org. 300 IN AAAA 2a00::1")
 		w.mail(mx1, nil)
@@ -124,12 +125,14 @@ func TestText(t *testing.T) {
 	}
 }
 
-// readable checks that a text fits 80 columns, but for words that cannot be broken and the last line, and cannot harm a terminal.
+// readable checks that a text fits 80 columns, but for words that cannot be broken and the last line, and cannot harm a
+// terminal.
 func readable(t *testing.T, text string, except string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if utf8.RuneCountInString(line) > 80 && line != except && strings.Contains(strings.TrimLeft(line[labelWidth:], " "), " ") {
+		if utf8.RuneCountInString(line) > 80 && line != except &&
+			strings.Contains(strings.TrimLeft(line[labelWidth:], " "), " ") {
 			t.Errorf("more than 80 columns: %q", line)
 		}
 		if line != clean(line) {
@@ -144,7 +147,8 @@ func TestColour(t *testing.T) {
 	text.record(Record{Name: "_mta-sts.example.org", Status: Found, ID: "1"})
 	text.record(Record{Name: "_mta-sts.example.org", Status: Several, Error: "two"})
 	text.record(Record{Name: "_mta-sts.example.org", Status: NotThere})
-	for _, want := range []string{"\x1b[32mok   \x1b[0m_mta", "\x1b[1;31mFAIL \x1b[0m_mta", "\x1b[33mnote \x1b[0m_mta"} {
+	for _, want := range []string{
+		"\x1b[32mok   \x1b[0m_mta", "\x1b[1;31mFAIL \x1b[0m_mta", "\x1b[33mnote \x1b[0m_mta"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
@@ -197,11 +201,13 @@ func TestJSONIsSafe(t *testing.T) {
 	if err := WriteJSON(&line, r); err != nil {
 		t.Fatal(err)
 	}
-	if want := `["\u001b[2J\u007f\u009b2J <&>` + "\uFFFD" + `"]`; !strings.Contains(line.String(), want) && !strings.Contains(line.String(), strings.Replace(want, "\uFFFD", `\ufffd`, 1)) {
+	if want := `["\u001b[2J\u007f\u009b2J <&>` + "\uFFFD" + `"]`; !strings.Contains(line.String(), want) &&
+		!strings.Contains(line.String(), strings.Replace(want, "\uFFFD", `\ufffd`, 1)) {
 		t.Errorf("%s\ndoes not have %s", line.String(), want)
 	}
 	var back Report
-	if err := json.Unmarshal(line.Bytes(), &back); err != nil || back.Record.Texts[0] != "\x1b[2J\x7f\u009b2J <&>\uFFFD" {
+	if err := json.Unmarshal(line.Bytes(), &back); err != nil ||
+		back.Record.Texts[0] != "\x1b[2J\x7f\u009b2J <&>\uFFFD" {
 		t.Errorf("read back: %q, %v", back.Record.Texts, err)
 	}
 }
@@ -211,7 +217,8 @@ func TestTable(t *testing.T) {
 	onePolicy(w)
 	var names []string
 	var to []resolver.Destination
-	for _, name := range []string{testDomain, "a-very-long-name-that-has-no-room.department.example", "nowhere.example"} {
+	for _, name := range []string{
+		testDomain, "a-very-long-name-that-has-no-room.department.example", "nowhere.example"} {
 		d := resolver.Destination{Domain: dnsname.MustParse(name)}
 		to, names = append(to, d), append(names, d.String())
 	}
@@ -273,7 +280,8 @@ func TestNextHops(t *testing.T) {
 	to := w.destination()
 	to.Port, to.Direct = 587, true
 	r := New(w.opts).Check(t.Context(), to, nil)
-	if want := "mail to [example.org]:587 would be delivered, verified"; r.Result.Summary != want || r.MX.Status != MXDirect {
+	if want := "mail to [example.org]:587 would be delivered, verified"; r.Result.Summary != want ||
+		r.MX.Status != MXDirect {
 		t.Errorf("%v %q, want %q", r.MX.Status, r.Result.Summary, want)
 	}
 }

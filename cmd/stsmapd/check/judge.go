@@ -18,7 +18,8 @@ import (
 
 // judgeRecord is what the TXT records of the name came to (RFC 8461 section 3.1).
 func judgeRecord(name string, found looked[string]) Record {
-	r := Record{Name: name, Status: Found, Texts: some(found.answer.Records), Alias: found.answer.Target, TTL: seconds(found.answer.TTL)}
+	r := Record{Name: name, Status: Found, Texts: some(found.answer.Records), Alias: found.answer.Target,
+		TTL: seconds(found.answer.TTL)}
 	if found.err != nil {
 		r.Status, r.Error = NoAnswer, found.err.Error()
 		return r
@@ -46,7 +47,8 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetched) *Policy {
 	}
 	in := f.inspection
 	p := &Policy{
-		URL: resolver.PolicyURL(domain), Host: resolver.PolicyHost(domain), Addresses: addressTexts(f.addresses), Via: in.Via,
+		URL: resolver.PolicyURL(domain), Host: resolver.PolicyHost(domain), Addresses: addressTexts(f.addresses),
+		Via: in.Via,
 		TLS: describeTLS(in.TLS, in.Chain), Status: "ok", Text: string(in.Body), Lines: []Line{}, MX: []string{},
 	}
 	if in.Body != nil {
@@ -110,7 +112,8 @@ type hostJudge struct {
 // judge is what a host came to.
 func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 	h := Host{
-		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), LookedAt: p.lookedAt, Failed: some(p.failed),
+		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), LookedAt: p.lookedAt,
+		Failed:   some(p.failed),
 		Greeting: p.greeting, StartTLS: p.starttls, Problems: []Problem{},
 	}
 	if p.address.IsValid() {
@@ -131,11 +134,13 @@ func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 		h.Problems = append(h.Problems, *p.fault)
 	}
 	h.Passes = h.LookedAt && len(h.Problems) == 0
-	h.PassesMatch = p.tls != nil && j.policy != nil && onlyNames(h.Problems) && matchesAsPostfix(p.tls.PeerCertificates[0].DNSNames, j.policy.MX)
+	h.PassesMatch = p.tls != nil && j.policy != nil && onlyNames(h.Problems) &&
+		matchesAsPostfix(p.tls.PeerCertificates[0].DNSNames, j.policy.MX)
 	return h
 }
 
-// matching returns the first pattern of the policy that names the host (RFC 8461 section 4.1), and whether there is one.
+// matching returns the first pattern of the policy that names the host (RFC 8461 section 4.1), and whether there is
+// one.
 func matching(policy mtasts.Policy, host string) (string, bool) {
 	name, err := dnsname.Parse(host)
 	if err != nil {
@@ -153,10 +158,12 @@ func matching(policy mtasts.Policy, host string) (string, bool) {
 func (j hostJudge) tlsProblems(host string, state tls.ConnectionState) []Problem {
 	var problems []Problem
 	if state.Version < tls.VersionTLS12 {
-		problems = append(problems, Problem{ProblemTLSVersion, "speaks " + tls.VersionName(state.Version) + ", and TLS 1.2 is the least"})
+		problems = append(problems,
+			Problem{ProblemTLSVersion, "speaks " + tls.VersionName(state.Version) + ", and TLS 1.2 is the least"})
 	}
 	chain := state.PeerCertificates
-	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: j.roots, Intermediates: pool(chain[1:]), CurrentTime: j.now}); err != nil {
+	if _, err := chain[0].Verify(
+		x509.VerifyOptions{Roots: j.roots, Intermediates: pool(chain[1:]), CurrentTime: j.now}); err != nil {
 		problems = append(problems, plainCertificate(err, chain[0], j.now))
 	}
 	if err := chain[0].VerifyHostname(host); err != nil {
@@ -183,8 +190,8 @@ func onlyNames(problems []Problem) bool {
 	return len(problems) > 0
 }
 
-// matchesAsPostfix reports whether `match=` takes a certificate with these names: one of them is a pattern, or below one that
-// began with an asterisk, at any depth; or begins with an asterisk, for one label, and stands for a pattern.
+// matchesAsPostfix reports whether `match=` takes a certificate with these names: one of them is a pattern, or below
+// one that began with an asterisk, at any depth; or begins with an asterisk, for one label, and stands for a pattern.
 func matchesAsPostfix(names []string, patterns []mtasts.Pattern) bool {
 	for _, name := range names {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))

@@ -33,7 +33,8 @@ func judgeDANE(l *looking, in resolver.DANEInspection, seen []seenHost, believed
 			if ok {
 				usable = append(usable, r)
 			}
-			host.Records = append(host.Records, TLSA{int(r.Usage), int(r.Selector), int(r.MatchingType), hex.EncodeToString(r.Data), ok})
+			host.Records = append(host.Records,
+				TLSA{int(r.Usage), int(r.Selector), int(r.MatchingType), hex.EncodeToString(r.Data), ok})
 		}
 		if chain := chains[h.Name]; chain != nil && len(usable) > 0 {
 			matches := matchesTLSA(l.at, usable, chain, []string{h.Name, l.to.Domain.String()})
@@ -52,9 +53,9 @@ const (
 	matchSHA512  = 2
 )
 
-// matchesTLSA reports whether one of the usable records matches the certificates of a host (RFC 7671 section 5). Usage 3 pins
-// the host's own certificate or key, whatever else is in it. Usage 2 pins an authority, from which the certificate must come,
-// in date and for one of the names (RFC 7672 section 3.2).
+// matchesTLSA reports whether one of the usable records matches the certificates of a host (RFC 7671 section 5). Usage
+// 3 pins the host's own certificate or key, whatever else is in it. Usage 2 pins an authority, from which the
+// certificate must come, in date and for one of the names (RFC 7672 section 3.2).
 func matchesTLSA(now time.Time, records []dnsclient.TLSA, chain []*x509.Certificate, names []string) bool {
 	for _, r := range records {
 		if r.Usage != usageTA {
@@ -73,7 +74,9 @@ func matchesTLSA(now time.Time, records []dnsclient.TLSA, chain []*x509.Certific
 			anchors.AddCert(whole)
 		}
 		for _, name := range names {
-			if _, err := chain[0].Verify(x509.VerifyOptions{Roots: anchors, Intermediates: pool(chain[1:]), CurrentTime: now, DNSName: name}); err == nil {
+			if _, err := chain[0].Verify(
+				x509.VerifyOptions{Roots: anchors, Intermediates: pool(chain[1:]), CurrentTime: now,
+					DNSName: name}); err == nil {
 				return true
 			}
 		}

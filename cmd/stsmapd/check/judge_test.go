@@ -87,12 +87,14 @@ func TestMatchesTLSA(t *testing.T) {
 				{"3: the certificate", own, chain, true},
 				{"3: of another", record(3, selector, matching, ca.cert), chain, false},
 				{"2: its authority", authority, chain, true},
-				{"2: an authority that is not sent: only a whole certificate helps", authority, chain[:1], selector == 0 && matching == 0},
+				{"2: an authority that is not sent: only a whole certificate helps", authority, chain[:1],
+					selector == 0 && matching == 0},
 				{"2: out of date", authority, chainOf(pastEnd(), mx1), false},
 				{"2: of another name", authority, chainOf(farEnd(), "other.example"), false},
 				{"2: of the domain's name", authority, chainOf(farEnd(), testDomain), true},
 			} {
-				if got := matchesTLSA(testNow(), []dnsclient.TLSA{c.record}, c.chain, []string{mx1, testDomain}); got != c.want {
+				if got := matchesTLSA(testNow(), []dnsclient.TLSA{c.record}, c.chain,
+					[]string{mx1, testDomain}); got != c.want {
 					t.Errorf("%s, %s: %v, want %v", name, c.why, got, c.want)
 				}
 			}
@@ -131,8 +133,10 @@ func TestAdvice(t *testing.T) {
 		{"less", file(func(p *Policy) { p.MaxAge = 86399 }), false, AdviceShortMaxAge},
 		{"less, but mode none", file(func(p *Policy) { p.MaxAge, p.Mode = 60, "none" }), false, ""},
 		{"a year", file(func(p *Policy) { p.Lines = []Line{{Text: "max_age: 31557600", Verdict: "ok"}} }), false, ""},
-		{"more", file(func(p *Policy) { p.Lines = []Line{{Text: "max_age:31557601", Verdict: "ok"}} }), false, AdviceLongMaxAge},
-		{"more, in a line that does not count", file(func(p *Policy) { p.Lines = []Line{{Text: "max_age: 31557601", Verdict: "repeated"}} }), false, ""},
+		{"more", file(func(p *Policy) { p.Lines = []Line{{Text: "max_age:31557601", Verdict: "ok"}} }), false,
+			AdviceLongMaxAge},
+		{"more, in a line that does not count",
+			file(func(p *Policy) { p.Lines = []Line{{Text: "max_age: 31557601", Verdict: "repeated"}} }), false, ""},
 		{"HTML", file(func(p *Policy) { p.Status = "media_type" }), false, AdviceMediaType},
 		{"the old id", file(func(*Policy) {}), true, AdviceSameID},
 		{"two weeks", file(func(p *Policy) { p.TLS = until(2 * week) }), false, ""},
@@ -141,10 +145,16 @@ func TestAdvice(t *testing.T) {
 		{"an MX host's", host(Host{TLS: until(week)}), false, AdviceExpiring},
 		{"a host in the policy", host(Host{InPolicy: &yes}), false, ""},
 		{"a host outside", host(Host{InPolicy: &no}), false, AdviceNotInPolicy},
-		{"a host outside of an override", Report{MX: MX{Hosts: []Host{{InPolicy: &no}}}, Override: &Override{Action: "enforce"}}, false, ""},
-		{"no host can be reached", host(Host{LookedAt: true, Problems: []Problem{{ProblemUnreachable, ""}}}), false, AdvicePort25},
-		{"one host can", Report{MX: MX{Hosts: []Host{{LookedAt: true, Problems: []Problem{{ProblemUnreachable, ""}}}, {LookedAt: true}}}}, false, ""},
-		{"an authority that ends soon", host(Host{TLS: &TLS{Certificates: []Certificate{{NotAfter: farEnd()}, {NotAfter: testNow().Add(week)}}}}), false, AdviceExpiring},
+		{"a host outside of an override",
+			Report{MX: MX{Hosts: []Host{{InPolicy: &no}}}, Override: &Override{Action: "enforce"}}, false, ""},
+		{"no host can be reached", host(Host{LookedAt: true, Problems: []Problem{{ProblemUnreachable, ""}}}), false,
+			AdvicePort25},
+		{"one host can", Report{
+			MX: MX{Hosts: []Host{{LookedAt: true, Problems: []Problem{{ProblemUnreachable, ""}}}, {LookedAt: true}}}},
+			false, ""},
+		{"an authority that ends soon",
+			host(Host{TLS: &TLS{Certificates: []Certificate{{NotAfter: farEnd()}, {NotAfter: testNow().Add(week)}}}}),
+			false, AdviceExpiring},
 	} {
 		var want []AdviceCode
 		if c.want != "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
-// memo is the DNS for one check: each question is asked once, so that all parts of the check see the same answer. A lookup
-// goes on when the one who asked first gives up, for the others.
+// memo is the DNS for one check: each question is asked once, so that all parts of the check see the same answer. A
+// lookup goes on when the one who asked first gives up, for the others.
 type memo struct {
 	dns resolver.DNS
 	ctx context.Context // of all lookups
@@ -47,7 +47,8 @@ func (m *memo) close() {
 	m.running.Wait()
 }
 
-func ask[T any](ctx context.Context, m *memo, q question, lookup func(context.Context, string) (dnsclient.Answer[T], error)) (dnsclient.Answer[T], error) {
+func ask[T any](ctx context.Context, m *memo, q question,
+	lookup func(context.Context, string) (dnsclient.Answer[T], error)) (dnsclient.Answer[T], error) {
 	c := m.call(q, func() any {
 		a, err := lookup(m.ctx, q.name)
 		return looked[T]{a, err}
@@ -61,7 +62,8 @@ func ask[T any](ctx context.Context, m *memo, q question, lookup func(context.Co
 		got := c.value.(looked[T])
 		return got.answer, got.err
 	case <-ctx.Done():
-		return dnsclient.Answer[T]{}, &dnsclient.Error{Name: q.name, Type: q.qtype, Kind: dnsclient.Cancelled, Err: context.Cause(ctx)}
+		return dnsclient.Answer[T]{},
+			&dnsclient.Error{Name: q.name, Type: q.qtype, Kind: dnsclient.Cancelled, Err: context.Cause(ctx)}
 	}
 }
 

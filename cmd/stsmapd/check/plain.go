@@ -51,7 +51,8 @@ func quoted(s string) string { return strconv.Quote(cut(s, 100)) }
 
 func isTimeout(err error) bool {
 	var n net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &n) && n.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &n) &&
+		n.Timeout()
 }
 
 // plainConn says what is wrong with a connection, without the addresses that Go's errors have.
@@ -150,7 +151,8 @@ func plainCertificate(err error, leaf *x509.Certificate, now time.Time) Problem 
 		}
 		return Problem{ProblemExpired, whose + " expired on " + day(bad.NotAfter)}
 	}
-	return Problem{ProblemUntrusted, "has a certificate that is not accepted: " + cut(strings.TrimPrefix(err.Error(), "x509: "), 160)}
+	return Problem{ProblemUntrusted,
+		"has a certificate that is not accepted: " + cut(strings.TrimPrefix(err.Error(), "x509: "), 160)}
 }
 
 func issuedBy(leaf *x509.Certificate) string {
@@ -170,7 +172,8 @@ func namesText(leaf *x509.Certificate) string {
 	}
 	const most = 3
 	if more := len(leaf.DNSNames) - most; more > 0 {
-		return fmt.Sprintf("%s and %d more names, not its own", cut(strings.Join(leaf.DNSNames[:most], ", "), 200), more)
+		return fmt.Sprintf("%s and %d more names, not its own", cut(strings.Join(leaf.DNSNames[:most], ", "), 200),
+			more)
 	}
 	return cut(strings.Join(leaf.DNSNames, ", "), 200) + ", not its own name"
 }

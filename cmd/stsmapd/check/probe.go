@@ -61,8 +61,8 @@ func (p prober) probe(ctx context.Context, dns *memo, host string) probe {
 	return seen
 }
 
-// each tries one address after the other. An address that cannot be connected to, or that greets badly, leaves the next its
-// chance; after a greeting the host is what it is.
+// each tries one address after the other. An address that cannot be connected to, or that greets badly, leaves the next
+// its chance; after a greeting the host is what it is.
 func (p prober) each(ctx context.Context, host string, seen *probe) {
 	for _, a := range candidates(seen.addresses) {
 		if seen.fault != nil && ctx.Err() != nil {
@@ -80,7 +80,8 @@ func (p prober) each(ctx context.Context, host string, seen *probe) {
 			} else if isTimeout(err) {
 				reason = fmt.Sprintf("no answer within %v", p.step)
 			}
-			seen.talk = talk{fault: &Problem{ProblemUnreachable, "cannot be reached on port " + strconv.Itoa(int(p.port)) + ": " + reason}}
+			seen.talk = talk{fault: &Problem{
+				ProblemUnreachable, "cannot be reached on port " + strconv.Itoa(int(p.port)) + ": " + reason}}
 			continue
 		}
 		seen.talk = p.converse(ctx, conn, host)

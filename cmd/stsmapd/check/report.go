@@ -2,13 +2,14 @@ package check
 
 import "time"
 
-// Report is all that a check found out of one domain. Its JSON form is the output of `stsmapd check --json`: the names of
-// its fields stay, and fields may be added. Times are RFC 3339, UTC; lists are never null; texts of strangers are as they
-// came, apart from bytes that are no UTF-8.
+// Report is all that a check found out of one domain. Its JSON form is the output of `stsmapd check --json`: the names
+// of its fields stay, and fields may be added. Times are RFC 3339, UTC; lists are never null; texts of strangers are as
+// they came, apart from bytes that are no UTF-8.
 type Report struct {
-	Domain   string    `json:"domain"`   // the policy domain, as an A-label
-	NextHop  string    `json:"next_hop"` // what Postfix would ask about; the domain, unless a port or brackets were given
-	At       time.Time `json:"at"`       // when the check began
+	Domain string `json:"domain"` // the policy domain, as an A-label
+	// what Postfix would ask about; the domain, unless a port or brackets were given
+	NextHop  string    `json:"next_hop"`
+	At       time.Time `json:"at"` // when the check began
 	Record   Record    `json:"record"`
 	Policy   *Policy   `json:"policy"`   // null where no record announces one
 	Override *Override `json:"override"` // of this stsmapd's configuration; null where there is none for the domain
@@ -50,13 +51,14 @@ type Policy struct {
 	Addresses []string `json:"addresses"` // of the host, IPv6 first
 	Via       string   `json:"via"`       // "with 192.0.2.1:443", "through the proxy …"; ""
 	TLS       *TLS     `json:"tls"`       // null where the host sent no certificate
-	Status    string   `json:"status"`    // ok, or unreachable, certificate, status, media_type, too_large, invalid_policy
-	Error     string   `json:"error"`     // "" where the status is ok
-	Text      string   `json:"text"`      // the file; "" where none was got
-	Lines     []Line   `json:"lines"`
-	Mode      string   `json:"mode"` // "" unless the status is ok, as the next two
-	MX        []string `json:"mx"`
-	MaxAge    int      `json:"max_age_seconds"`
+	// ok, or unreachable, certificate, status, media_type, too_large, invalid_policy
+	Status string   `json:"status"`
+	Error  string   `json:"error"` // "" where the status is ok
+	Text   string   `json:"text"`  // the file; "" where none was got
+	Lines  []Line   `json:"lines"`
+	Mode   string   `json:"mode"` // "" unless the status is ok, as the next two
+	MX     []string `json:"mx"`
+	MaxAge int      `json:"max_age_seconds"`
 
 	reason string // Error in plain words, for the last line
 }
@@ -117,25 +119,27 @@ const (
 
 // Host is one MX host.
 type Host struct {
-	Name       string    `json:"name"`
-	Preference int       `json:"preference"`
-	Addresses  []string  `json:"addresses"`
-	InPolicy   *bool     `json:"in_policy"` // null where there is no policy with MX patterns
-	Pattern    string    `json:"pattern"`   // the first that matches; ""
-	LookedAt   bool      `json:"looked_at"` // false with --no-smtp: nothing is known of what follows, and passes is false
-	Address    string    `json:"address"`   // that was talked to; ""
-	Failed     []Failure `json:"failed"`    // addresses that were tried before, in vain
-	Greeting   string    `json:"greeting"`  // the first line
-	StartTLS   bool      `json:"starttls"`  // is offered
-	TLS        *TLS      `json:"tls"`       // null without a handshake
-	// Passes: Postfix would deliver at level secure: the policy, if there is one, names the host, and STARTTLS, TLS version and
-	// certificate are as they should be (RFC 8461 sections 4.1, 4.2 and 7.2).
+	Name       string   `json:"name"`
+	Preference int      `json:"preference"`
+	Addresses  []string `json:"addresses"`
+	InPolicy   *bool    `json:"in_policy"` // null where there is no policy with MX patterns
+	Pattern    string   `json:"pattern"`   // the first that matches; ""
+	// false with --no-smtp: nothing is known of what follows, and passes is false
+	LookedAt bool      `json:"looked_at"`
+	Address  string    `json:"address"`  // that was talked to; ""
+	Failed   []Failure `json:"failed"`   // addresses that were tried before, in vain
+	Greeting string    `json:"greeting"` // the first line
+	StartTLS bool      `json:"starttls"` // is offered
+	TLS      *TLS      `json:"tls"`      // null without a handshake
+	// Passes: Postfix would deliver at level secure: the policy, if there is one, names the host, and STARTTLS, TLS
+	// version and certificate are as they should be (RFC 8461 sections 4.1, 4.2 and 7.2).
 	Passes bool `json:"passes"`
-	// PassesMatch: it does not pass, but a Postfix that goes by match= alone would deliver (before 3.10.5, or asking a map
-	// without tlsrpt): its certificate has another name that the policy has.
+	// PassesMatch: it does not pass, but a Postfix that goes by match= alone would deliver (before 3.10.5, or asking a
+	// map without tlsrpt): its certificate has another name that the policy has.
 	PassesMatch bool      `json:"passes_match"`
 	Problems    []Problem `json:"problems"` // why it does not pass; the first is the one to tell
-	DANE        string    `json:"dane"`     // what DANE would do: verified, encrypted, plain, refused, unknown; "" where DANE does not judge the host
+	// what DANE would do: verified, encrypted, plain, refused, unknown; "" where DANE does not judge the host
+	DANE string `json:"dane"`
 }
 
 // Failure is an address of a host that no SMTP session could be begun with.
@@ -208,9 +212,10 @@ type TLSRPT struct {
 
 // Answer is what the daemon would tell Postfix, with nothing remembered but what the check found.
 type Answer struct {
-	Map     string `json:"map"`
-	Outcome string `json:"outcome"` // enforce, testing, none, no_policy, lookup_failed, fetch_failed, ignored, dane_only, dane_unknown
-	Reply   string `json:"reply"`   // "OK secure match=… servername=hostname", "NOTFOUND", "TEMP …"
+	Map string `json:"map"`
+	// enforce, testing, none, no_policy, lookup_failed, fetch_failed, ignored, dane_only, dane_unknown
+	Outcome string `json:"outcome"`
+	Reply   string `json:"reply"` // "OK secure match=… servername=hostname", "NOTFOUND", "TEMP …"
 }
 
 // Advice is something that the domain's owner should mend, though mail gets through.
@@ -224,10 +229,11 @@ type AdviceCode string
 
 // The kinds of advice.
 const (
-	AdviceShortMaxAge AdviceCode = "max_age_short"       // under a day
-	AdviceLongMaxAge  AdviceCode = "max_age_long"        // over a year
-	AdviceMediaType   AdviceCode = "media_type"          // not text/plain
-	AdviceSameID      AdviceCode = "id_unchanged"        // the file is another than the daemon remembers under the same id
+	AdviceShortMaxAge AdviceCode = "max_age_short" // under a day
+	AdviceLongMaxAge  AdviceCode = "max_age_long"  // over a year
+	AdviceMediaType   AdviceCode = "media_type"    // not text/plain
+	// the file is another than the daemon remembers under the same id
+	AdviceSameID      AdviceCode = "id_unchanged"
 	AdviceNotInPolicy AdviceCode = "mx_not_in_policy"    // an MX host that the policy does not name
 	AdviceExpiring    AdviceCode = "certificate_expires" // within 14 days, or has expired
 	AdvicePort25      AdviceCode = "port_25"             // for who checks: no MX host at all could be reached

@@ -35,7 +35,8 @@ func conclude(r *Report, d decision, dane resolver.DANEFinding) Result {
 		words += "; by a Postfix with DANE " + with.words
 	}
 	works := func(x Delivery) bool { return x == Verified || x == Unlooked }
-	res.OK = (works(got.delivery) || v.Outcome == resolver.Testing && works(bound.delivery)) && with.delivery != Deferred
+	res.OK = (works(got.delivery) || v.Outcome == resolver.Testing && works(bound.delivery)) &&
+		with.delivery != Deferred
 	res.Summary = fmt.Sprintf("mail to %s would be %s", r.NextHop, words)
 	return res
 }
@@ -135,11 +136,12 @@ func unlooked(hosts []Host) fate {
 	if len(named) == 0 {
 		return fate{Deferred, "deferred: " + hosts[0].Name + " " + hosts[0].Problems[0].Text}
 	}
-	return fate{Unlooked, "delivered to " + listed(named) + " only with a valid certificate; that was not looked at (--no-smtp)"}
+	return fate{Unlooked, "delivered to " + listed(named) +
+		" only with a valid certificate; that was not looked at (--no-smtp)"}
 }
 
-// underDANE is the fate of a mail of a Postfix that does DANE, with that verdict; without is the fate without DANE. Where no
-// policy binds, Postfix's own level dane acts.
+// underDANE is the fate of a mail of a Postfix that does DANE, with that verdict; without is the fate without DANE.
+// Where no policy binds, Postfix's own level dane acts.
 func underDANE(r *Report, v resolver.Verdict, without fate) fate {
 	if f, ended := nowhere(r); ended {
 		return f
@@ -193,8 +195,8 @@ func byDANE(h Host, only bool) (Delivery, string) {
 	return Unverified, h.Name + " has no usable TLSA record"
 }
 
-// tried is the fate of a mail that the hosts are tried for, in their order; among those of one preference Postfix takes any
-// first. passes tells of each whether mail is delivered to it, and if it is not Verified, why.
+// tried is the fate of a mail that the hosts are tried for, in their order; among those of one preference Postfix takes
+// any first. passes tells of each whether mail is delivered to it, and if it is not Verified, why.
 func tried(hosts []Host, passes func(Host) (Delivery, string)) fate {
 	var to, weak, faults []string
 	var refusing []Host

@@ -36,7 +36,8 @@ type client struct {
 	step time.Duration // for each answer, and for the handshake
 }
 
-// converse talks to a host on a connection that was just made, says goodbye and closes it. The session ends at once when ctx does.
+// converse talks to a host on a connection that was just made, says goodbye and closes it. The session ends at once
+// when ctx does.
 func (c client) converse(ctx context.Context, raw net.Conn, host string) talk {
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
@@ -113,7 +114,8 @@ func (s *session) secure(t *talk, host string) *Problem {
 	s.conn, s.r = conn, bufio.NewReaderSize(conn, maxReplyLine)
 	// A server that wants a certificate of ours, among others, says so only now.
 	if r, err = s.command("EHLO " + s.helo); err != nil {
-		return s.broken(err, ProblemSession, "says nothing after the TLS handshake", "closes the connection after the TLS handshake")
+		return s.broken(err, ProblemSession, "says nothing after the TLS handshake",
+			"closes the connection after the TLS handshake")
 	}
 	s.bye()
 	if r.code != 250 {
@@ -122,15 +124,16 @@ func (s *session) secure(t *talk, host string) *Problem {
 	return nil
 }
 
-// handshakeConfig lets a handshake succeed with whatever can be looked at: who judges it wants to tell what is wrong. SNI is
-// sent as `servername=hostname` makes Postfix do (RFC 8461 section 7.1).
+// handshakeConfig lets a handshake succeed with whatever can be looked at: who judges it wants to tell what is wrong.
+// SNI is sent as `servername=hostname` makes Postfix do (RFC 8461 section 7.1).
 func handshakeConfig(host string) *tls.Config {
 	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS10, InsecureSkipVerify: true}
 	if _, err := netip.ParseAddr(host); err == nil {
 		cfg.ServerName = ""
 	}
 	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		if !strings.Contains(suite.Name, "RC4") && !strings.Contains(suite.Name, "3DES") { // OpenSSL would not take those
+		// OpenSSL would not take those
+		if !strings.Contains(suite.Name, "RC4") && !strings.Contains(suite.Name, "3DES") {
 			cfg.CipherSuites = append(cfg.CipherSuites, suite.ID)
 		}
 	}
@@ -139,7 +142,8 @@ func handshakeConfig(host string) *tls.Config {
 
 func (s *session) handshakeFault(err error) *Problem {
 	if s.ctx.Err() == nil && !isTimeout(err) {
-		return &Problem{ProblemHandshake, "fails in the TLS handshake: " + cut(strings.TrimPrefix(plainConn(err), "tls: "), 160)}
+		return &Problem{ProblemHandshake,
+			"fails in the TLS handshake: " + cut(strings.TrimPrefix(plainConn(err), "tls: "), 160)}
 	}
 	return s.broken(err, ProblemHandshake, "does not finish the TLS handshake", "")
 }

@@ -31,8 +31,10 @@ var replies = []struct{ why, text, want string }{
 	{"cut off", "220 mx", "EOF"},
 	{"cut off between lines", "220-mx\r\n", "EOF"},
 	{"nothing", "", "EOF"},
-	{"a line without an end", strings.Repeat("2", 5000), `does not speak SMTP: it sends "` + strings.Repeat("2", 100) + `…"`},
-	{"lines without an end", strings.Repeat("220-x\r\n", 5000), `does not speak SMTP: it sends "a reply of more than 100 lines"`},
+	{"a line without an end", strings.Repeat("2", 5000),
+		`does not speak SMTP: it sends "` + strings.Repeat("2", 100) + `…"`},
+	{"lines without an end", strings.Repeat("220-x\r\n", 5000),
+		`does not speak SMTP: it sends "a reply of more than 100 lines"`},
 }
 
 func TestReadReply(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Table prints many reports, a row of each, in the order in which they are added. A row ends with the same words as the last
-// line of Text.
+// Table prints many reports, a row of each, in the order in which they are added. A row ends with the same words as the
+// last line of Text.
 type Table struct {
 	page
 	first         int // width of the first column
@@ -55,7 +55,8 @@ func (t *Table) Add(r *Report) {
 			t.print(strings.Repeat(" ", indent) + line + "\n")
 			continue
 		}
-		t.print(fmt.Sprintf("%-*s  %s %-8s %-5s %s\n", t.first, name, t.style.paint(verdict), policyWord(r), hostsWord(r), line))
+		t.print(fmt.Sprintf("%-*s  %s %-8s %-5s %s\n", t.first, name, t.style.paint(verdict), policyWord(r),
+			hostsWord(r), line))
 	}
 }
 

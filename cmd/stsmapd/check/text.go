@@ -85,8 +85,8 @@ func wrap(text string, limit int) []string {
 	return append(lines, line)
 }
 
-// Text is a Watcher that prints each part of a report as soon as it is there. The last line says in plain words what would
-// become of a mail.
+// Text is a Watcher that prints each part of a report as soon as it is there. The last line says in plain words what
+// would become of a mail.
 type Text struct {
 	page
 	progress *Progress
@@ -166,7 +166,8 @@ func (t *Text) policy(r *Report) {
 		t.lines(p.Lines)
 	}
 	if o := r.Override; o != nil {
-		t.row("override", mind, "of %s in this stsmapd's configuration: %s%s", o.Domain, strings.Join(append([]string{o.Action}, o.MX...), " "), because(o.Reason))
+		t.row("override", mind, "of %s in this stsmapd's configuration: %s%s", o.Domain,
+			strings.Join(append([]string{o.Action}, o.MX...), " "), because(o.Reason))
 	}
 }
 

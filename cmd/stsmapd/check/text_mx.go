@@ -41,7 +41,8 @@ func (t *Text) host(now time.Time, h Host) {
 		t.row("", noMark, "%s", p.Text)
 	}
 	if h.PassesMatch {
-		t.row("", mind, "a Postfix before 3.10.5, or one that asks without tlsrpt, delivers all the same: the certificate has "+
+		t.row("", mind, "a Postfix before 3.10.5, or one that asks without tlsrpt, delivers all the same: the "+
+			"certificate has "+
 			"another name that the policy has")
 	}
 	if h.InPolicy != nil && *h.InPolicy {

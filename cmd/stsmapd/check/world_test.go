@@ -34,8 +34,8 @@ import (
 // testDomain is the one domain of each world.
 const testDomain = "example.org"
 
-// testNow is the time that the checks take it to be. It lies in a future that the certificates reach, because the policy host's
-// is verified by the real clock.
+// testNow is the time that the checks take it to be. It lies in a future that the certificates reach, because the
+// policy host's is verified by the real clock.
 func testNow() time.Time { return time.Date(2080, 6, 1, 12, 0, 0, 0, time.UTC) }
 
 // ends of certificates.
@@ -57,8 +57,10 @@ func newAuthority(t testing.TB, name string) *authority {
 	t.Helper()
 	key := keyOf(name)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name, Organization: []string{"Test"}}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name, Organization: []string{"Test"}}, IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC),
+		NotAfter: time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
 	if err != nil {
@@ -91,8 +93,8 @@ func (a *authority) issueFor(t testing.TB, key crypto.Signer, end time.Time, nam
 	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}
 }
 
-// world is a DNS server, policy hosts and MX hosts on loopback addresses, and a network that leads to them from the addresses
-// of the Internet that the DNS tells. Everything in it ends with the test.
+// world is a DNS server, policy hosts and MX hosts on loopback addresses, and a network that leads to them from the
+// addresses of the Internet that the DNS tells. Everything in it ends with the test.
 type world struct {
 	t       testing.TB
 	dns     *dnstest.Server
@@ -108,16 +110,19 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	w := &world{t: t, dns: dnstest.New(t, dnstest.Config{}), ca: newAuthority(t, "Good CA"), unknown: newAuthority(t, "Unknown CA"),
-		routes: map[netip.AddrPort]string{}}
+	w := &world{t: t, dns: dnstest.New(t, dnstest.Config{}), ca: newAuthority(t, "Good CA"),
+		unknown: newAuthority(t, "Unknown CA"),
+		routes:  map[netip.AddrPort]string{}}
 	client, err := dnsclient.New(dnsclient.Config{Servers: []string{w.dns.Addr()}, Timeout: testkit.Hang, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.opts = Options{
-		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: testkit.Hang, Timeout: testkit.Hang, Dial: w.dial,
-		Now:   testNow,
-		Fetch: resolver.FetchConfig{Roots: pool([]*x509.Certificate{w.ca.cert}), Timeout: testkit.Hang, UserAgent: "test"},
+		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: testkit.Hang, Timeout: testkit.Hang,
+		Dial: w.dial,
+		Now:  testNow,
+		Fetch: resolver.FetchConfig{
+			Roots: pool([]*x509.Certificate{w.ca.cert}), Timeout: testkit.Hang, UserAgent: "test"},
 	}
 	return w
 }
@@ -201,7 +206,8 @@ func (w *world) publish(policy string) {
 func (w *world) serve(cert *tls.Certificate, handler http.HandlerFunc) {
 	w.record("v=STSv1; id=20800101")
 	l := w.route(w.address("mta-sts."+testDomain), 443)
-	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{*cert}}, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{*cert}},
+		ErrorLog: log.New(io.Discard, "", 0)}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -98,9 +98,12 @@ func TestAsk(t *testing.T) {
 		{"stsmapd, by another daemon's name for a map", inet, "QUERYwithTLSRPT", Stsmapd, ""},
 		{"stsmapd at a socket", unix, "sts+dane+strict", Stsmapd, ""},
 		{"a name that stsmapd does not know", inet, "stss", UnknownMap, `unknown map name "stss"`},
-		{"a server that never knows anything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.NotFound())), "sts", OtherMap, ""},
-		{"a server that knows everything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.OK("may"))), "sts", OtherMap, ""},
-		{"a server that refuses, as others do", serve(t, "inet:127.0.0.1:0", fixed(socketmap.Perm("unknown map"))), "sts", OtherMap, ""},
+		{"a server that never knows anything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.NotFound())), "sts",
+			OtherMap, ""},
+		{"a server that knows everything", serve(t, "inet:127.0.0.1:0", fixed(socketmap.OK("may"))), "sts", OtherMap,
+			""},
+		{"a server that refuses, as others do", serve(t, "inet:127.0.0.1:0", fixed(socketmap.Perm("unknown map"))),
+			"sts", OtherMap, ""},
 		{"a mail server", talk(t, "220 mx.example.com ESMTP\r\n", drain), "sts", NoSocketmap, "not a socketmap reply"},
 		{"a server that hangs up", talk(t, "", hangUp), "sts", NoSocketmap, "closed the connection"},
 		{"nobody", "inet:127.0.0.1:1", "sts", Nobody, "connection refused"},
@@ -120,7 +123,8 @@ func TestAskPatience(t *testing.T) {
 	mute := talk(t, "", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	calls := []Call{{Endpoint: mute, Map: "sts"}, {Endpoint: mute, Map: "sts+dane"}, {Endpoint: "inet:127.0.0.1:1", Map: "sts"}}
+	calls := []Call{{Endpoint: mute, Map: "sts"}, {Endpoint: mute, Map: "sts+dane"},
+		{Endpoint: "inet:127.0.0.1:1", Map: "sts"}}
 	answers := askAll(ctx, calls)
 	if len(answers) != len(calls) {
 		t.Errorf("%d answers to %d calls", len(answers), len(calls))

@@ -7,9 +7,9 @@
 // word. No file of CA certificates: the policies are kept, and nobody meets them. The services of master.cf that run
 // chrooted see the queue directory as /, which decides where a UNIX socket is, and each may override what main.cf says.
 //
-// Facts are what was found on the host, Survey says what else to look at, and Diagnose, which is pure, turns all of it into a
-// Report. Postfix finds the facts (postfix.go, ask.go, files.go): it runs postconf and postmap, asks the socketmap servers
-// that Postfix would ask, and looks at files. It changes nothing but what Set is told to.
+// Facts are what was found on the host, Survey says what else to look at, and Diagnose, which is pure, turns all of it
+// into a Report. Postfix finds the facts (postfix.go, ask.go, files.go): it runs postconf and postmap, asks the
+// socketmap servers that Postfix would ask, and looks at files. It changes nothing but what Set is told to.
 package doctor
 
 import (
@@ -32,7 +32,8 @@ func (s Severity) rank() int { return slices.Index([]Severity{Error, Warning, No
 
 // Fix is one setting that would mend something.
 type Fix struct {
-	Service   string `json:"service,omitempty"` // an override (-o) of this service of master.cf, such as smtp/unix; "": main.cf
+	// an override (-o) of this service of master.cf, such as smtp/unix; "": main.cf
+	Service   string `json:"service,omitempty"`
 	Parameter string `json:"parameter"`
 	Value     string `json:"value"`
 }
@@ -84,7 +85,8 @@ func Diagnose(f Facts) Report {
 	}
 	d.judge(views)
 	r.Findings = append(r.Findings, d.findings...)
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
+	slices.SortStableFunc(r.Findings,
+		func(a, b Finding) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
 	r.OK = !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity != Note })
 	for _, fix := range d.fixes {
 		if fix.Service == "" {
@@ -142,7 +144,8 @@ func (d *diagnosis) add(v view, found Finding) {
 		found.Services = append(found.Services, v.service.Name)
 	}
 	for i, old := range d.findings {
-		if old.ID != found.ID || old.Severity != found.Severity || old.Problem != found.Problem || old.Cure != found.Cure {
+		if old.ID != found.ID || old.Severity != found.Severity || old.Problem != found.Problem ||
+			old.Cure != found.Cure {
 			continue
 		}
 		for _, name := range found.Services {

@@ -1,7 +1,7 @@
 package doctor
 
-// Facts are what was found on a host. The first part is known before anything else is looked at; Survey says from it what the
-// second part should answer.
+// Facts are what was found on a host. The first part is known before anything else is looked at; Survey says from it
+// what the second part should answer.
 type Facts struct {
 	Directory  string            // Postfix's configuration directory
 	Parameters map[string]string // main.cf and defaults, $name expanded; what this Postfix does not know is missing
@@ -89,7 +89,8 @@ const (
 	SocketOther  // no socket
 )
 
-// File is what there is at the path of a file of CA certificates, of a directory of them, or of any file (FileGood: it is there).
+// File is what there is at the path of a file of CA certificates, of a directory of them, or of any file (FileGood: it
+// is there).
 type File uint8
 
 // The kinds of File.

@@ -59,7 +59,8 @@ func certificates(name string) File {
 		if block, text = pem.Decode(text); block == nil {
 			return FileEmpty
 		}
-		if strings.HasSuffix(block.Type, "CERTIFICATE") { // OpenSSL takes X509 CERTIFICATE and TRUSTED CERTIFICATE as well
+		// OpenSSL takes X509 CERTIFICATE and TRUSTED CERTIFICATE as well
+		if strings.HasSuffix(block.Type, "CERTIFICATE") {
 			return FileGood
 		}
 	}
@@ -124,8 +125,8 @@ func lookupUser(name string) identity {
 	return id
 }
 
-// socket finds out whether the user can connect to a UNIX socket: he must be allowed to search the directories and to write
-// to the socket.
+// socket finds out whether the user can connect to a UNIX socket: he must be allowed to search the directories and to
+// write to the socket.
 func (id identity) socket(way Reach) Socket {
 	name := way.Path
 	if way.From == "/" {
@@ -169,8 +170,8 @@ func (id identity) socket(way Reach) Socket {
 	return Socket{Kind: SocketOpen}
 }
 
-// may reports whether the user may search this directory, or write to this socket. Access control lists may allow it in ways
-// that are not looked into here.
+// may reports whether the user may search this directory, or write to this socket. Access control lists may allow it in
+// ways that are not looked into here.
 func (id identity) may(name string, stat *unix.Stat_t) bool {
 	need := uint32(0o1)
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR {

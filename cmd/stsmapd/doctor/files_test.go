@@ -31,8 +31,11 @@ func TestCertificates(t *testing.T) {
 		want      File
 	}{
 		{"a certificate", good, FileGood},
-		{"a key, then a certificate", write(t, filepath.Join(dir, "key"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"+one), FileGood},
-		{"OpenSSL's own form", write(t, filepath.Join(dir, "trusted"), "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n"), FileGood},
+		{"a key, then a certificate",
+			write(t, filepath.Join(dir, "key"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"+one),
+			FileGood},
+		{"OpenSSL's own form", write(t, filepath.Join(dir, "trusted"),
+			"-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n"), FileGood},
 		{"something else", write(t, filepath.Join(dir, "text"), "hello\n"), FileEmpty},
 		{"nothing", write(t, filepath.Join(dir, "empty"), ""), FileEmpty},
 		{"a directory", dir, FileEmpty},
@@ -128,10 +131,12 @@ func TestSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := (identity{known: true}).socket(Reach{Path: filepath.Join(root, "link/s"), From: "/"}); got.Kind != SocketOpen {
+	if got := (identity{known: true}).socket(
+		Reach{Path: filepath.Join(root, "link/s"), From: "/"}); got.Kind != SocketOpen {
 		t.Errorf("root, by a link, without a chroot: %v", got)
 	}
-	if got := (identity{known: true}).socket(Reach{Path: filepath.Join(root, "gone"), From: "/"}); got.Kind != SocketMissing {
+	if got := (identity{known: true}).socket(
+		Reach{Path: filepath.Join(root, "gone"), From: "/"}); got.Kind != SocketMissing {
 		t.Errorf("not there, without a chroot: %v", got)
 	}
 }

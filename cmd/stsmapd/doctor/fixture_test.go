@@ -15,11 +15,14 @@ const bundleFile = "/etc/ssl/certs/ca-certificates.crt"
 func sound(version string) *host {
 	name := "sts"
 	parameters := map[string]string{
-		"mail_version": version, "queue_directory": "/var/spool/postfix", "mail_owner": "postfix", "compatibility_level": "3.6",
-		"default_transport": "smtp", "relay_transport": "relay", "relayhost": "",
+		"mail_version": version, "queue_directory": "/var/spool/postfix", "mail_owner": "postfix",
+		"compatibility_level": "3.6",
+		"default_transport":   "smtp", "relay_transport": "relay", "relayhost": "",
 		policyMaps: "", securityLevel: "may", "smtp_tls_per_site": "", "smtp_use_tls": "no", "smtp_enforce_tls": "no",
-		"smtp_tls_enforce_peername": "yes", dnsSupport: "", "disable_dns_lookups": "no", hostLookup: "dns", ignoreMX: "no",
-		caFile: bundleFile, "smtp_tls_CApath": "", "tls_append_default_CA": "no", "smtp_tls_trust_anchor_file": "", "smtp_tls_loglevel": "1",
+		"smtp_tls_enforce_peername": "yes", dnsSupport: "", "disable_dns_lookups": "no", hostLookup: "dns",
+		ignoreMX: "no",
+		caFile:   bundleFile, "smtp_tls_CApath": "", "tls_append_default_CA": "no", "smtp_tls_trust_anchor_file": "",
+		"smtp_tls_loglevel": "1",
 	}
 	v := parseVersion(version)
 	switch {
@@ -41,7 +44,8 @@ func sound(version string) *host {
 			service("lmtp/unix", "lmtp", "y"),
 		},
 		Listeners: []string{usual}, Bundle: bundleFile,
-		Answers: map[Call]Answer{}, Sockets: map[Reach]Socket{}, Files: map[string]File{bundleFile: FileGood}, Tables: map[string]TableState{},
+		Answers: map[Call]Answer{}, Sockets: map[Reach]Socket{}, Files: map[string]File{bundleFile: FileGood},
+		Tables: map[string]TableState{},
 	}}
 	return h.answer(usual, Stsmapd, "sts", name)
 }
@@ -106,7 +110,8 @@ func (h *host) table(text string, kind TableKind) *host {
 	return h
 }
 
-// ids are those of a report's findings, those about which there is something to do before a bar, and the notes behind it.
+// ids are those of a report's findings, those about which there is something to do before a bar, and the notes behind
+// it.
 func ids(r Report) []string {
 	var list []string
 	for _, f := range r.Findings {

@@ -16,19 +16,22 @@ postlog    unix-dgram n  -       n       -       1       postlogd
 maildrop   unix  -       n       n       -       -       pipe flags=DRXhu user=vmail argv=/usr/bin/maildrop -d ${recipient}
 broken
 `)
-	ParseOverrides("relay/unix/syslog_name = postfix/relay\nrelay/unix/smtp_tls_policy_maps = a, b\nsmtp/unix/relayhost =\n"+
+	ParseOverrides("relay/unix/syslog_name = postfix/relay\nrelay/unix/smtp_tls_policy_maps = a, "+
+		"b\nsmtp/unix/relayhost =\n"+
 		"no/unix/x = 1\nnonsense\n", services)
 	want := []Service{
 		{"smtp/inet", "smtpd", "y", false, map[string]string{}},
 		{"tlsmgr/unix", "tlsmgr", "y", false, map[string]string{}},
 		{"smtp/unix", "smtp", "y", false, map[string]string{"relayhost": ""}},
-		{"relay/unix", "smtp", "-", true, map[string]string{"syslog_name": "postfix/relay", "smtp_tls_policy_maps": "a, b"}},
+		{"relay/unix", "smtp", "-", true,
+			map[string]string{"syslog_name": "postfix/relay", "smtp_tls_policy_maps": "a, b"}},
 		{"127.0.0.1:25/inet", "smtpd", "n", false, map[string]string{}},
 		{"postlog/unix-dgram", "postlogd", "n", false, map[string]string{}},
 		{"maildrop/unix", "pipe", "n", true, map[string]string{}},
 	}
 	if !slices.EqualFunc(services, want, func(a, b Service) bool {
-		return a.Name == b.Name && a.Command == b.Command && a.Chroot == b.Chroot && a.Root == b.Root && maps.Equal(a.Overrides, b.Overrides)
+		return a.Name == b.Name && a.Command == b.Command && a.Chroot == b.Chroot && a.Root == b.Root &&
+			maps.Equal(a.Overrides, b.Overrides)
 	}) {
 		t.Errorf("got %v\nwant %v", services, want)
 	}
@@ -36,7 +39,8 @@ broken
 
 func TestParseParameters(t *testing.T) {
 	got := ParseParameters("mail_version = 3.7.11\nsmtp_tls_policy_maps =\nx = a = b, c\n\n")
-	if want := map[string]string{"mail_version": "3.7.11", "smtp_tls_policy_maps": "", "x": "a = b, c"}; !maps.Equal(got, want) {
+	if want := map[string]string{
+		"mail_version": "3.7.11", "smtp_tls_policy_maps": "", "x": "a = b, c"}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -64,7 +68,8 @@ func TestVersion(t *testing.T) {
 		atLeast bool // 3.10.5
 	}{
 		{"3.7.11", version{3, 7, 11}, false}, {"3.10.4", version{3, 10, 4}, false}, {"3.10.5", version{3, 10, 5}, true},
-		{"3.11-20250823", version{3, 11, 0}, true}, {"3.4.0-RC2", version{3, 4, 0}, false}, {"4.0", version{4, 0, 0}, true},
+		{"3.11-20250823", version{3, 11, 0}, true}, {"3.4.0-RC2", version{3, 4, 0}, false},
+		{"4.0", version{4, 0, 0}, true},
 		{"2.11.0", version{2, 11, 0}, false}, {"3", version{1024, 0, 0}, true},
 		{"", version{1024, 0, 0}, true}, {"a.b", version{1024, 0, 0}, true}, {"-3.-1", version{1024, 0, 0}, true},
 	} {
@@ -76,7 +81,8 @@ func TestVersion(t *testing.T) {
 
 func TestSurvey(t *testing.T) {
 	h := sound("3.7.11").
-		maps("hash:/a, proxy:hash:/b, ldap:/c, socketmap:unix:/run/x:sts, proxy:socketmap:unix:/run/y:sts socketmap:inet:localhost:99:QUERY").
+		maps("hash:/a, proxy:hash:/b, ldap:/c, socketmap:unix:/run/x:sts, proxy:socketmap:unix:/run/y:sts "+
+			"socketmap:inet:localhost:99:QUERY").
 		set("smtp_tls_CApath", "/etc/ssl/certs").set(caFile, "ca.pem")
 	h.Services[1].Overrides[policyMaps] = "static:may"
 	s := SurveyOf(h.Facts)
@@ -85,7 +91,8 @@ func TestSurvey(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", what, got, want)
 		}
 	}
-	calls := []Call{{"unix:" + jail + "/run/x", "sts"}, {"unix:/run/y", "sts"}, {"inet:localhost:99", "QUERY"}, {usual, "sts"}}
+	calls := []Call{{"unix:" + jail + "/run/x", "sts"}, {"unix:/run/y", "sts"}, {"inet:localhost:99", "QUERY"},
+		{usual, "sts"}}
 	same("calls", s.Calls, calls, slices.Equal(s.Calls, calls))
 	sockets := []Reach{{jail + "/run/x", jail}, {"/run/x", "/"}, {"/run/y", "/"}}
 	same("sockets", s.Sockets, sockets, slices.Equal(s.Sockets, sockets))

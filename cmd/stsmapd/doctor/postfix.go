@@ -26,7 +26,8 @@ type Postfix struct {
 
 // FindPostfix finds the Postfix whose configuration is in this directory, "" for the usual one.
 func FindPostfix(directory string) (Postfix, error) {
-	return findPostfix(directory, []string{"postconf", "/usr/sbin/postconf", "/usr/local/sbin/postconf"}) // sbin is not in everybody's PATH
+	// sbin is not in everybody's PATH
+	return findPostfix(directory, []string{"postconf", "/usr/sbin/postconf", "/usr/local/sbin/postconf"})
 }
 
 func findPostfix(directory string, programs []string) (Postfix, error) {
@@ -47,7 +48,8 @@ func findPostfix(directory string, programs []string) (Postfix, error) {
 	return p, ErrNoPostfix
 }
 
-// Flags are those that Postfix's commands need for this instance, ready for a shell, with a space at the end if there are any.
+// Flags are those that Postfix's commands need for this instance, ready for a shell, with a space at the end if there
+// are any.
 func (p Postfix) Flags() string {
 	var b strings.Builder
 	for _, f := range p.flags {

@@ -12,7 +12,8 @@ import (
 
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := findPostfix("", []string{filepath.Join(dir, "postconf"), "no-such-program"}); !errors.Is(err, ErrNoPostfix) {
+	if _, err := findPostfix("", []string{filepath.Join(dir, "postconf"), "no-such-program"}); !errors.Is(err,
+		ErrNoPostfix) {
 		t.Errorf("without postconf: %v", err)
 	}
 	program := write(t, filepath.Join(dir, "postconf"), "")
@@ -72,7 +73,8 @@ func TestOldPostconf(t *testing.T) {
 		"2.11.0": "N -x -M -x",
 	} {
 		calls := filepath.Join(t.TempDir(), "calls")
-		p := fake(t, `case $1 in -*) printf ' %s' "$1" ;; *) printf N ;; esac >>`+calls+"\necho mail_version = "+version, "")
+		p := fake(t, `case $1 in -*) printf ' %s' "$1" ;; *) printf N ;; esac >>`+calls+"\necho mail_version = "+
+			version, "")
 		if _, err := p.Facts(t.Context(), nil); err != nil {
 			t.Errorf("%s: %v", version, err)
 		}

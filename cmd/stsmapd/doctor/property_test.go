@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestCuresCure goes through all combinations of what is commonly wrong: once main.cf has the lines that the first diagnosis
-// asks for, the second asks for none, no finding of the second would be mended by a line of main.cf, and what is left to do
-// was there before.
+// TestCuresCure goes through all combinations of what is commonly wrong: once main.cf has the lines that the first
+// diagnosis asks for, the second asks for none, no finding of the second would be mended by a line of main.cf, and what
+// is left to do was there before.
 func TestCuresCure(t *testing.T) {
 	n := 0
 	for _, version := range []string{"2.11.0", "3.3.22", "3.7.11", "3.10.4", "3.10.5", "3.11.7"} {
@@ -18,7 +18,8 @@ func TestCuresCure(t *testing.T) {
 				for _, lookup := range []string{"dns", "native"} {
 					for _, ca := range []string{"", "/gone", bundleFile} {
 						for _, value := range someMaps() {
-							h := sound(version).set(securityLevel, level).set(dnsSupport, support).set(hostLookup, lookup)
+							h := sound(version).set(securityLevel, level).set(dnsSupport, support).set(hostLookup,
+								lookup)
 							checkCures(t, h.set(caFile, ca).maps(value).file("/gone", FileMissing))
 							n++
 						}
@@ -34,7 +35,8 @@ func someMaps() []string {
 	const other = "socketmap:inet:127.0.0.1:8642:QUERY"
 	list := []string{"", "hash:/a", "static:may", other, other + " static:may", "tcp:127.0.0.1:8461"}
 	for _, name := range []string{
-		"sts", "sts+dane", "sts+tlsrpt", "sts+dane+tlsrpt+strict", "sts+nosni", "postfix", "QUERY", "QUERYwithTLSRPT", "sts+x", "shadow",
+		"sts", "sts+dane", "sts+tlsrpt", "sts+dane+tlsrpt+strict", "sts+nosni", "postfix", "QUERY", "QUERYwithTLSRPT",
+		"sts+x", "shadow",
 	} {
 		list = append(list, ourMap+name, "hash:/a "+ourMap+name, "static:may, "+ourMap+name+", "+ourMap+"sts")
 	}
@@ -48,7 +50,8 @@ func checkCures(t *testing.T, h *host) {
 	for _, name := range []string{"mail_version", securityLevel, dnsSupport, hostLookup, caFile, policyMaps} {
 		what = append(what, h.Parameters[name])
 	}
-	if len(before.Changes) == 0 && slices.ContainsFunc(before.Findings, func(f Finding) bool { return len(f.Fixes) > 0 }) {
+	if len(before.Changes) == 0 &&
+		slices.ContainsFunc(before.Findings, func(f Finding) bool { return len(f.Fixes) > 0 }) {
 		t.Fatalf("%q: fixes without changes: %v", what, before.Findings)
 	}
 	cured := &host{h.Facts}
@@ -58,7 +61,8 @@ func checkCures(t *testing.T, h *host) {
 	}
 	after := Diagnose(cured.Facts)
 	if len(after.Changes) > 0 {
-		t.Fatalf("%q\nbefore %q, changes %v\nafter %q, changes %v", what, ids(before), before.Changes, ids(after), after.Changes)
+		t.Fatalf("%q\nbefore %q, changes %v\nafter %q, changes %v", what, ids(before), before.Changes, ids(after),
+			after.Changes)
 	}
 	for _, f := range after.Findings {
 		old := func(b Finding) bool { return b.ID == f.ID }

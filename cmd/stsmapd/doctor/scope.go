@@ -7,8 +7,8 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// scope is one value of smtp_tls_policy_maps: that of main.cf with the services that use it, or that of one service which
-// overrides it.
+// scope is one value of smtp_tls_policy_maps: that of main.cf with the services that use it, or that of one service
+// which overrides it.
 type scope struct {
 	owner    string // as in Fix.Service
 	value    string // as written
@@ -120,7 +120,8 @@ func (s scope) spell(t table) string {
 	return prefix + server + ":" + name
 }
 
-// served reports whether every service of the scope has an answer from stsmapd there, or nobody could see that it has not.
+// served reports whether every service of the scope has an answer from stsmapd there, or nobody could see that it has
+// not.
 func (s scope) served(t table) bool {
 	return !slices.ContainsFunc(s.views, func(v view) bool { return v.trouble(t) })
 }
@@ -170,8 +171,8 @@ const usual = "inet:127.0.0.1:8461"
 // candidates are where stsmapd may be listening, the likeliest first.
 func candidates(f *Facts) []string { return include(slices.Clone(f.Listeners), usual) }
 
-// wanted is the value that smtp_tls_policy_maps should have, the present one where it need not or cannot be changed, and the
-// table of ours in it.
+// wanted is the value that smtp_tls_policy_maps should have, the present one where it need not or cannot be changed,
+// and the table of ours in it.
 func (s scope) wanted() (value string, added table) {
 	if !s.editable || s.first(ours) < 0 && s.first(wrapped) >= 0 {
 		return s.value, table{}

@@ -20,8 +20,9 @@ func (d *diagnosis) able(views []view) bool {
 	case !version.atLeast(2, 10, 0):
 		d.add(nobody, Finding{
 			ID: "too-old", Severity: Error,
-			Problem: fmt.Sprintf("Postfix %s cannot ask a socketmap server, which came with 2.10", nobody.value("mail_version")),
-			Cure:    "install a newer Postfix",
+			Problem: fmt.Sprintf("Postfix %s cannot ask a socketmap server, which came with 2.10",
+				nobody.value("mail_version")),
+			Cure: "install a newer Postfix",
 		})
 		return false
 	case len(views) == 0:
@@ -42,7 +43,8 @@ func levels() []string {
 
 func isDANE(level string) bool { return level == "dane" || level == "dane-only" }
 
-// level is the security level in force where no table knows the destination, and whether parameters of Postfix 2.2 made it.
+// level is the security level in force where no table knows the destination, and whether parameters of Postfix 2.2 made
+// it.
 func (v view) level() (level string, legacy bool) {
 	switch level := v.word(securityLevel); {
 	case level != "":
@@ -79,19 +81,25 @@ func (d *diagnosis) level(v view) {
 	switch {
 	case !slices.Contains(levels(), level):
 		f.ID, f.Severity = "level-invalid", Error
-		f.Problem = fmt.Sprintf("%s = %s is no security level: the SMTP client does not even start", securityLevel, v.value(securityLevel))
+		f.Problem = fmt.Sprintf("%s = %s is no security level: the SMTP client does not even start", securityLevel,
+			v.value(securityLevel))
 		f.Cure = "set it to " + wanted
 	case legacy:
 		f.ID = "level-legacy"
-		f.Problem = fmt.Sprintf("%s is empty, so that the obsolete smtp_use_tls and smtp_enforce_tls decide (as %s would)", securityLevel, level)
-		f.Cure = fmt.Sprintf("set %s = %s, and remove the others (postconf -X smtp_use_tls smtp_enforce_tls)", securityLevel, wanted)
+		f.Problem = fmt.Sprintf(
+			"%s is empty, so that the obsolete smtp_use_tls and smtp_enforce_tls decide (as %s would)", securityLevel,
+			level)
+		f.Cure = fmt.Sprintf("set %s = %s, and remove the others (postconf -X smtp_use_tls smtp_enforce_tls)",
+			securityLevel, wanted)
 	case level == "none":
 		f.ID = "level-none"
-		f.Problem = fmt.Sprintf("%s is %s: mail for domains without a policy is never encrypted", securityLevel, given(v.value(securityLevel)))
+		f.Problem = fmt.Sprintf("%s is %s: mail for domains without a policy is never encrypted", securityLevel,
+			given(v.value(securityLevel)))
 		f.Cure = fmt.Sprintf("set it to %s: TLS wherever it is offered", wanted)
 	case level == "may" && wanted == "dane":
 		f.ID = "level-not-dane"
-		f.Problem = "the map name says +dane, and " + securityLevel + " = may: DANE serves only domains that have an MTA-STS policy as well"
+		f.Problem = "the map name says +dane, and " + securityLevel +
+			" = may: DANE serves only domains that have an MTA-STS policy as well"
 		f.Cure = "set it to dane"
 	default:
 		return
@@ -159,7 +167,8 @@ func (d *diagnosis) dane(v view) {
 				cure += ", and let this host ask a validating resolver of its own (on a loopback address)"
 			}
 			d.add(v, Finding{ID: "dane-without-" + daneNeeds(p), Severity: Error, Fixes: []Fix{v.fix(p, right)},
-				Problem: fmt.Sprintf("%s = %s, and %s is %s: %s", securityLevel, level, p, given(v.value(p)), effect), Cure: cure})
+				Problem: fmt.Sprintf("%s = %s, and %s is %s: %s", securityLevel, level, p, given(v.value(p)), effect),
+				Cure:    cure})
 		}
 	}
 }
@@ -183,7 +192,8 @@ func (d *diagnosis) authorities(v view) {
 		f.Fixes = []Fix{v.fix(caFile, bundle)}
 		f.Cure = fmt.Sprintf("set %s = %s", caFile, bundle)
 	} else {
-		f.Cure = fmt.Sprintf("install the system's CA certificates (Debian: ca-certificates) and set %s to their file", caFile)
+		f.Cure = fmt.Sprintf("install the system's CA certificates (Debian: ca-certificates) and set %s to their file",
+			caFile)
 	}
 	state := d.facts.Files[v.pre(file)]
 	jail := d.facts.Files[v.within(v.service, dir)]
@@ -191,7 +201,8 @@ func (d *diagnosis) authorities(v view) {
 	case v.value("smtp_tls_trust_anchor_file") != "":
 		f = Finding{
 			ID: "trust-anchors", Severity: Warning,
-			Problem: "smtp_tls_trust_anchor_file takes the place of the CA certificates: of the domains with a policy, only those " +
+			Problem: "smtp_tls_trust_anchor_file takes the place of the CA certificates: of the domains with a " +
+				"policy, only those " +
 				"whose certificates these anchors signed get mail",
 			Cure: "remove it, and give tafile= in a policy table to the destinations that need it",
 		}
@@ -206,11 +217,13 @@ func (d *diagnosis) authorities(v view) {
 			what = "holds no certificate"
 		}
 		f.ID = "ca-unusable"
-		f.Problem = fmt.Sprintf("%s = %s %s: Postfix then does no TLS at all, mail for domains with a policy waits, and other mail goes "+
-			"in the clear", caFile, file, what)
+		f.Problem = fmt.Sprintf(
+			"%s = %s %s: Postfix then does no TLS at all, mail for domains with a policy waits, and other mail goes "+
+				"in the clear", caFile, file, what)
 	case file == "" && (jail == FileMissing || jail == FileEmpty) && !v.yes("tls_append_default_CA"):
 		f.ID = "capath-unusable"
-		f.Problem = fmt.Sprintf("smtp_tls_CApath = %s: where the SMTP client looks, in %s, are no certificates (named by c_rehash): %s",
+		f.Problem = fmt.Sprintf(
+			"smtp_tls_CApath = %s: where the SMTP client looks, in %s, are no certificates (named by c_rehash): %s",
 			dir, v.within(v.service, dir), waits)
 	default:
 		return
@@ -225,7 +238,8 @@ func (d *diagnosis) authorities(v view) {
 func (d *diagnosis) outdated(v view) {
 	if v.value("smtp_tls_per_site") != "" {
 		if v.value(policyMaps) == "" {
-			d.blocked = include(d.blocked, "the entries of smtp_tls_per_site would be ignored from then on, and some may demand TLS")
+			d.blocked = include(d.blocked,
+				"the entries of smtp_tls_per_site would be ignored from then on, and some may demand TLS")
 		}
 		d.add(v, Finding{
 			ID: "per-site-ignored", Severity: Warning,
@@ -241,7 +255,8 @@ func (d *diagnosis) outdated(v view) {
 	}
 	if v.value(securityLevel) != "" && (v.yes("smtp_use_tls") || v.yes("smtp_enforce_tls")) {
 		d.add(v, Finding{ID: "legacy-ignored", Severity: Note,
-			Problem: "smtp_use_tls and smtp_enforce_tls have no effect where " + securityLevel + " is set; postconf -X removes them"})
+			Problem: "smtp_use_tls and smtp_enforce_tls have no effect where " + securityLevel +
+				" is set; postconf -X removes them"})
 	}
 }
 
@@ -260,7 +275,8 @@ func (d *diagnosis) remarks(v view) {
 	if relay != "" {
 		d.add(v, Finding{
 			ID: "relayhost", Severity: Note,
-			Problem: fmt.Sprintf("mail goes to the relay host %s: its policy is kept; those of the recipients' domains are its business", relay),
+			Problem: fmt.Sprintf("mail goes to the relay host %s: its policy is kept; those of the recipients' "+
+				"domains are its business", relay),
 		})
 	}
 	if v.value("smtp_tls_loglevel") == "0" {

@@ -80,7 +80,8 @@ func parseTable(text string) table {
 // searchable reports whether postmap can search such a table without asking anybody on the network.
 func searchable(class string) bool {
 	return slices.Contains([]string{
-		"btree", "cdb", "cidr", "dbm", "fail", "hash", "inline", "lmdb", "pcre", "randmap", "regexp", "sdbm", "sqlite", "static", "texthash",
+		"btree", "cdb", "cidr", "dbm", "fail", "hash", "inline", "lmdb", "pcre", "randmap", "regexp", "sdbm", "sqlite",
+		"static", "texthash",
 	}, class)
 }
 
@@ -102,7 +103,8 @@ func mapName(f tlspolicy.Features) string {
 	for _, feature := range []struct {
 		on   bool
 		word string
-	}{{f.DANE, "+dane"}, {f.TLSRPT, "+tlsrpt"}, {f.Strict, "+strict"}, {f.Defer, "+defer"}, {f.NoSNI, "+nosni"}, {f.Shadow, "+shadow"}} {
+	}{{f.DANE, "+dane"}, {f.TLSRPT, "+tlsrpt"}, {f.Strict, "+strict"}, {f.Defer, "+defer"}, {f.NoSNI, "+nosni"},
+		{f.Shadow, "+shadow"}} {
 		if feature.on {
 			name += feature.word
 		}
@@ -155,7 +157,8 @@ func listens(f *Facts, server string) bool {
 
 // theirPort reports whether a server is at a port at which other daemons for MTA-STS listen unless told otherwise.
 func theirPort(server string) bool {
-	return strings.HasPrefix(server, "inet:") && (strings.HasSuffix(server, ":8461") || strings.HasSuffix(server, ":8642"))
+	return strings.HasPrefix(server, "inet:") &&
+		(strings.HasSuffix(server, ":8461") || strings.HasSuffix(server, ":8642"))
 }
 
 // meantForUs guesses whether a table that is none was meant to ask stsmapd.

@@ -46,7 +46,8 @@ func (r Report) WriteLines(w io.Writer, style Style) error {
 	for _, c := range r.Changes {
 		fmt.Fprintf(&b, "    %s = %s\n", c.Parameter, c.New)
 	}
-	fmt.Fprintf(&b, "\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.\n", style.Flags, style.Flags)
+	fmt.Fprintf(&b, "\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.\n", style.Flags,
+		style.Flags)
 	r.blocked(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -128,7 +129,8 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // Quote makes one word for a shell, as it is where that is safe.
 func Quote(s string) string {
 	safe := func(c rune) bool {
-		return c < 0x80 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("/._-+:@%,=", c))
+		return c < 0x80 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+			strings.ContainsRune("/._-+:@%,=", c))
 	}
 	if s != "" && strings.IndexFunc(s, func(c rune) bool { return !safe(c) }) < 0 {
 		return s

@@ -6,7 +6,8 @@ import (
 )
 
 func TestWrite(t *testing.T) {
-	h := sound("3.7.11").maps(ourMap+"sts+dane").override("relay/unix", securityLevel, "").override("relay/unix", policyMaps, "inline:{a='b'}")
+	h := sound("3.7.11").maps(ourMap+"sts+dane").override("relay/unix", securityLevel, "").override("relay/unix",
+		policyMaps, "inline:{a='b'}")
 	r := Diagnose(h.Facts)
 	var b strings.Builder
 	style := Style{Flags: "-c /etc/postfix-out "}
@@ -73,7 +74,8 @@ func TestColours(t *testing.T) {
 
 func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{
-		"/etc/postfix-out": "/etc/postfix-out", "": "''", "my dir": "'my dir'", "it's": `'it'\''s'`, "$x": "'$x'", "a\nb": "'a\nb'", "ü": "'ü'",
+		"/etc/postfix-out": "/etc/postfix-out", "": "''", "my dir": "'my dir'", "it's": `'it'\''s'`, "$x": "'$x'",
+		"a\nb": "'a\nb'", "ü": "'ü'",
 	} {
 		if got := Quote(in); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", in, got, want)

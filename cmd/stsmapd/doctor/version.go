@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// version is Postfix's, the patch level 0 where there is none. Snapshots such as 3.11-20250823 count as the release that they
-// lead to.
+// version is Postfix's, the patch level 0 where there is none. Snapshots such as 3.11-20250823 count as the release
+// that they lead to.
 type version struct{ major, minor, patch int }
 
-// parseVersion parses mail_version. What is no version is taken for a current one: the rules for old ones are the exceptions.
+// parseVersion parses mail_version. What is no version is taken for a current one: the rules for old ones are the
+// exceptions.
 func parseVersion(text string) version {
 	text, _, _ = strings.Cut(text, "-")
 	unknown := version{major: 1 << 10}

@@ -77,8 +77,8 @@ func (v view) fix(parameter, value string) Fix { return Fix{v.owner(parameter), 
 
 func (v view) version() version { return parseVersion(v.facts.Parameters["mail_version"]) }
 
-// chroot reports whether a service runs chrooted. The default of master.cf's column has been "n" since Postfix 3.0, but for
-// those whose compatibility_level is below 1.
+// chroot reports whether a service runs chrooted. The default of master.cf's column has been "n" since Postfix 3.0, but
+// for those whose compatibility_level is below 1.
 func (v view) chroot(s Service) bool {
 	if s.Chroot != "-" {
 		return s.Chroot == "y"
@@ -146,7 +146,8 @@ func (v view) way(t table) (Reach, bool) {
 	return Reach{Path: v.within(asker, name), From: from}, ok
 }
 
-// outside is the way to the table's UNIX socket for one who does not think of the chroot, to tell this mistake from others.
+// outside is the way to the table's UNIX socket for one who does not think of the chroot, to tell this mistake from
+// others.
 func (v view) outside(t table) (Reach, bool) {
 	name, ok := socketPath(t.server)
 	return Reach{Path: path.Clean(name), From: "/"}, ok && path.IsAbs(name) && v.chroot(v.asker(t))

@@ -37,7 +37,8 @@ func goodDomain(t *testing.T, d *world.Domain) *world.MXHost {
 }
 
 // spoiled is a good domain after a change.
-func spoiled(change func(*testing.T, *world.World, *world.Domain, *world.MXHost)) func(*testing.T, *world.World, *world.Domain) *world.MXHost {
+func spoiled(change func(*testing.T, *world.World, *world.Domain, *world.MXHost)) func(*testing.T, *world.World,
+	*world.Domain) *world.MXHost {
 	return func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
 		mx := goodDomain(t, d)
 		change(t, w, d, mx)
@@ -47,12 +48,14 @@ func spoiled(change func(*testing.T, *world.World, *world.Domain, *world.MXHost)
 
 var checkCases = []checkCase{
 	{"good", spoiled(func(*testing.T, *world.World, *world.Domain, *world.MXHost) {}), 0, "delivered, verified"},
-	{"no record", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.SetTXT() }), 1, asWithout + "it has no policy"},
+	{"no record", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.SetTXT() }), 1,
+		asWithout + "it has no policy"},
 	{"two records", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) {
 		d.SetTXT("v=STSv1; id=1;", "v=STSv1; id=2;")
 	}), 1,
 		asWithout + "it has more than one MTA-STS record, so that none counts"},
-	{"malformed record", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.SetTXT("v=STSv1; id=;") }), 1,
+	{"malformed record", spoiled(
+		func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.SetTXT("v=STSv1; id=;") }), 1,
 		asWithout + `its MTA-STS record is malformed: the MTA-STS record has "id=" where name=value belongs`},
 	{"record servfail", spoiled(func(_ *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
 		w.DNS.On(d.RecordName(), dns.TypeTXT, dnstest.ServFail)
@@ -61,17 +64,22 @@ var checkCases = []checkCase{
 		w.DNS.Set(d.PolicyName(), dns.TypeA, "")
 	}), 1,
 		asWithout + "its policy cannot be fetched: mta-sts.%d: no address in the DNS"},
-	{"policy host refuses", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.Policy.Refuse() }), 1,
+	{"policy host refuses", spoiled(
+		func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.Policy.Refuse() }), 1,
 		asWithout + "its policy cannot be fetched: mta-sts.%d cannot be reached: connection refused"},
-	{"policy host mute", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.Policy.Mute() }), 1,
+	{"policy host mute", spoiled(
+		func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.Policy.Mute() }), 1,
 		asWithout + "its policy cannot be fetched: not finished within 2s"},
 	{"policy host untrusted", spoiled(func(t *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
 		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
-	}), 1, asWithout + "its policy cannot be fetched: mta-sts.%d has a certificate of no trusted authority: it is from CN=Untrusted Test CA"},
+	}), 1, asWithout + "its policy cannot be fetched: mta-sts.%d has a certificate of no trusted authority: it is " +
+		"from CN=Untrusted Test CA"},
 	{"policy host misnamed", spoiled(func(t *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
 		d.Policy.SetCertificate(certificate(t)(w.CA.Issue(d.Name)))
 	}), 1, asWithout + "its policy cannot be fetched: mta-sts.%d has a certificate for %d, not its own name"},
-	{"no file", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.Policy.Handle(http.NotFound) }), 1,
+	{"no file", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) {
+		d.Policy.Handle(http.NotFound)
+	}), 1,
 		asWithout + "its policy cannot be fetched: HTTP status 404, not 200"},
 	{"html", spoiled(func(t *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
 		answer(200, "text/html")(t, w, d)
@@ -79,7 +87,8 @@ var checkCases = []checkCase{
 		asWithout + `its policy cannot be fetched: media type "text/html", not text/plain`},
 	{"invalid policy", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, mx *world.MXHost) {
 		d.Policy.Serve("version: STSv1\nmode: enforce\nmx: " + mx.Name + ".\nmx: *\nmax_age: 604800\n")
-	}), 1, asWithout + `its policy is invalid: line 4: mx "*" is neither a host name nor "*." and a host name: it has '*', which is not allowed in a host name`},
+	}), 1, asWithout +
+		`its policy is invalid: line 4: mx "*" is neither a host name nor "*." and a host name: it has '*', which is not allowed in a host name`},
 	{"mode none", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) {
 		d.Policy.Serve(world.Text("none"))
 	}), 1,
@@ -125,13 +134,15 @@ var checkCases = []checkCase{
 	{"MX servfail", spoiled(func(_ *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
 		w.DNS.On(d.Name, dns.TypeMX, dnstest.ServFail)
 	}), 1, "deferred: the MX records cannot be looked up"},
-	{"no such domain", func(*testing.T, *world.World, *world.Domain) *world.MXHost { return nil }, 1, "returned: the domain does not exist"},
+	{"no such domain", func(*testing.T, *world.World, *world.Domain) *world.MXHost { return nil }, 1,
+		"returned: the domain does not exist"},
 }
 
 // checkConfig is a configuration for stsmapd check; resolver is as in [world.DaemonConfig].
 func checkConfig(t *testing.T, w *world.World, resolver netip.Addr) string {
 	t.Helper()
-	text := fmt.Sprintf("control = \"\"\n[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"2s\"\n", w.CAFile)
+	text := fmt.Sprintf("control = \"\"\n[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"2s\"\n",
+		w.CAFile)
 	if resolver.IsValid() {
 		text += fmt.Sprintf("[dns]\nservers = [%q]\n", resolver)
 	}
@@ -160,7 +171,8 @@ func TestCheckLastLine(t *testing.T) {
 			begin := time.Now()
 			got := w.Command(t, nil, "check", "--config", config, d.Name)
 			if got.Code != c.code || !strings.HasSuffix(got.Stdout, "\n\n"+want) || got.Stderr != "" {
-				t.Errorf("exit code %d, want %d; last line wanted:\n%s\ngot:\n%s%s", got.Code, c.code, want, got.Stdout, got.Stderr)
+				t.Errorf("exit code %d, want %d; last line wanted:\n%s\ngot:\n%s%s", got.Code, c.code, want, got.Stdout,
+					got.Stderr)
 			}
 			if took, limit := time.Since(begin), watch.Limit(15*time.Second); took > limit {
 				t.Errorf("took %v, may take %v", took, limit)
@@ -197,7 +209,8 @@ func checkJSON(t *testing.T, w *world.World, config string, d *world.Domain) che
 	t.Helper()
 	got := w.Command(t, nil, "check", "--json", "--config", config, d.Name)
 	var r checked
-	if err := json.Unmarshal([]byte(got.Stdout), &r); err != nil || r.Domain != d.Name || r.Result.OK != (got.Code == 0) {
+	if err := json.Unmarshal([]byte(got.Stdout), &r); err != nil || r.Domain != d.Name ||
+		r.Result.OK != (got.Code == 0) {
 		t.Fatalf("exit code %d, %v: %s%s", got.Code, err, got.Stdout, got.Stderr)
 	}
 	return r
@@ -223,11 +236,13 @@ func TestCheckForetellsDelivery(t *testing.T) {
 			d := w.Domain("check-" + c.name)
 			c.setUp(t, w, d)
 			r := checkJSON(t, w, config, d)
-			if got := foretold(r.Result.Delivery); got != c.status || (r.Result.Delivery == "verified") != (c.tls == "Verified") {
+			if got := foretold(r.Result.Delivery); got != c.status ||
+				(r.Result.Delivery == "verified") != (c.tls == "Verified") {
 				t.Errorf("%s: check says %q; Postfix: %s, TLS %q", c.why, r.Result.Summary, c.status, c.tls)
 			}
 			if strings.Contains(r.Result.Summary, "expired on ") {
-				if end := r.MX.Hosts[0].TLS.Certificates[0].NotAfter; !strings.HasSuffix(r.Result.Summary, "expired on "+end.Format(time.DateOnly)) {
+				if end := r.MX.Hosts[0].TLS.Certificates[0].NotAfter; !strings.HasSuffix(r.Result.Summary,
+					"expired on "+end.Format(time.DateOnly)) {
 					t.Errorf("%q, but the certificate ended %v", r.Result.Summary, end)
 				}
 			}
@@ -307,12 +322,15 @@ func TestCheckFollowsCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("mail to %s would be deferred: %s has a certificate that expired on %s\n", d.Name, mx.Name, leaf.NotAfter.UTC().Format(time.DateOnly))
-	if got := w.Command(t, nil, "check", "--config", config, d.Name); got.Code != 1 || !strings.HasSuffix(got.Stdout, want) {
+	want := fmt.Sprintf("mail to %s would be deferred: %s has a certificate that expired on %s\n", d.Name, mx.Name,
+		leaf.NotAfter.UTC().Format(time.DateOnly))
+	if got := w.Command(t, nil, "check", "--config", config, d.Name); got.Code != 1 ||
+		!strings.HasSuffix(got.Stdout, want) {
 		t.Errorf("exit code %d, want 1 and %q:\n%s%s", got.Code, want, got.Stdout, got.Stderr)
 	}
 	mx.SetCertificate(certificate(t)(w.CA.Issue(mx.Name)))
-	if got := w.Command(t, nil, "check", "--config", config, d.Name); got.Code != 0 || !strings.Contains(unwrapped(got.Stdout), "the certificate of "+mx.Name+" expires on") {
+	if got := w.Command(t, nil, "check", "--config", config, d.Name); got.Code != 0 ||
+		!strings.Contains(unwrapped(got.Stdout), "the certificate of "+mx.Name+" expires on") {
 		t.Errorf("renewed for a day: exit code %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
 	}
 }

@@ -41,13 +41,15 @@ var daneCases = []daneCase{
 		answer: daneOnly, status: "sent", tls: []string{"Verified"},
 	},
 	{
-		name: "mismatch", why: "the TLSA record does not match, though the MTA-STS policy would pass (RFC 8461 section 2)",
+		name: "mismatch", why: "the TLSA record does not match, though the MTA-STS policy would pass (RFC 8461 " +
+			"section 2)",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
 			mx := enforcedMX(t, d)
 			setTLSA(t, w, mx, certificate(t)(w.CA.Issue(mx.Name)))
 			return mx
 		},
-		answer: daneOnly, status: "deferred", tls: []string{"Untrusted"}, reason: "Server certificate not verified", fault: "no matching DANE TLSA records",
+		answer: daneOnly, status: "deferred", tls: []string{"Untrusted"}, reason: "Server certificate not verified",
+		fault: "no matching DANE TLSA records",
 	},
 	{
 		name: "forged", why: "a TLSA record with a bad signature: whether there is one is not known, so the mail waits",
@@ -151,7 +153,8 @@ var daneCases = []daneCase{
 			setTLSA(t, w, mx, certificate(t)(w.CA.Issue(mx.Name)))
 			return mx
 		},
-		answer: "NOTFOUND ", status: "deferred", tls: []string{"Untrusted"}, reason: "Server certificate not verified", fault: "no matching DANE TLSA records",
+		answer: "NOTFOUND ", status: "deferred", tls: []string{"Untrusted"}, reason: "Server certificate not verified",
+		fault: "no matching DANE TLSA records",
 	},
 }
 
@@ -206,7 +209,8 @@ func TestContractDANE(t *testing.T) {
 // daneReason is what an administrator finds in Postfix's log when mail waits because of us.
 const daneReason = "socketmap server temporary error: DANE: cannot look up the MX hosts' TLSA records: "
 
-func checkDANE(t *testing.T, w *world.World, p *world.Postfix, daemon *world.Daemon, mapName string, d *world.Domain, c daneCase) {
+func checkDANE(t *testing.T, w *world.World, p *world.Postfix, daemon *world.Daemon, mapName string, d *world.Domain,
+	c daneCase) {
 	t.Helper()
 	mx := c.setUp(t, w, d)
 	want := c.answer
@@ -214,7 +218,8 @@ func checkDANE(t *testing.T, w *world.World, p *world.Postfix, daemon *world.Dae
 		want = fmt.Sprintf(want, mx.Name)
 	}
 	for _, key := range []string{d.Name, unicodeName(t, d.Name)} {
-		if got := daemon.Ask(t, mapName, key); !strings.HasPrefix(got, want) || strings.HasPrefix(want, "OK dane") && got != want {
+		if got := daemon.Ask(t, mapName, key); !strings.HasPrefix(got, want) || strings.HasPrefix(want, "OK dane") &&
+			got != want {
 			t.Errorf("%s: asked for %s, the answer is %q, want %q", c.why, key, got, want)
 		}
 	}
@@ -226,8 +231,10 @@ func checkDANE(t *testing.T, w *world.World, p *world.Postfix, daemon *world.Dae
 	for _, tls := range c.tls {
 		tlsGood = tlsGood || got.TLS == tls
 	}
-	if got.Status != c.status || !tlsGood || !strings.Contains(got.Reason, c.reason) || !strings.Contains(got.Fault, c.fault) {
-		t.Errorf("%s:\n got %+v\nwant status %s, TLS %q, a reason with %q, a fault with %q", c.why, got, c.status, c.tls, c.reason, c.fault)
+	if got.Status != c.status || !tlsGood || !strings.Contains(got.Reason, c.reason) ||
+		!strings.Contains(got.Fault, c.fault) {
+		t.Errorf("%s:\n got %+v\nwant status %s, TLS %q, a reason with %q, a fault with %q", c.why, got, c.status,
+			c.tls, c.reason, c.fault)
 	}
 	if taken := len(mx.Messages()) > 0; taken != (c.status == "sent") || mx.Saw("MAIL FROM") > 0 {
 		t.Errorf("%s: the MX took %v, in the clear %d times", c.why, mx.Messages(), mx.Saw("MAIL FROM"))
@@ -240,9 +247,11 @@ func checkDANE(t *testing.T, w *world.World, p *world.Postfix, daemon *world.Dae
 // checkDANERelay sends a mail by a smart host with a U-label name and TLSA records of its port.
 func checkDANERelay(t *testing.T, p *world.Postfix, daemon *world.Daemon, mapName string, relayHost *world.MXHost) {
 	t.Helper()
-	for _, key := range []string{fmt.Sprintf("[%s]:2525", relayHost.Name), fmt.Sprintf("[%s]:2525", unicodeName(t, relayHost.Name))} {
+	for _, key := range []string{
+		fmt.Sprintf("[%s]:2525", relayHost.Name), fmt.Sprintf("[%s]:2525", unicodeName(t, relayHost.Name))} {
 		if got := daemon.Ask(t, mapName, key); got != daneOnly {
-			t.Errorf("asked for %s, the answer is %q, want %q: the TLSA records are those of port 2525", key, got, daneOnly)
+			t.Errorf("asked for %s, the answer is %q, want %q: the TLSA records are those of port 2525", key, got,
+				daneOnly)
 		}
 	}
 	if got, not := daemon.Ask(t, mapName, "["+relayHost.Name+"]"), daneOnly; got == not {
@@ -262,8 +271,8 @@ func enforcedMX(t *testing.T, d *world.Domain) *world.MXHost {
 	return mx
 }
 
-// setTLSA makes the one TLSA record of the host's port say that its certificate is to have this one's key (DANE-EE, RFC 7672
-// section 3.1.1).
+// setTLSA makes the one TLSA record of the host's port say that its certificate is to have this one's key (DANE-EE, RFC
+// 7672 section 3.1.1).
 func setTLSA(t *testing.T, w *world.World, mx *world.MXHost, cert tls.Certificate) {
 	t.Helper()
 	w.DNS.Set(tlsaName(mx), dns.TypeTLSA, record(t, mx, cert))
@@ -275,7 +284,8 @@ func record(t *testing.T, mx *world.MXHost, cert tls.Certificate) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rr := &dns.TLSA{Hdr: dns.RR_Header{Name: dns.Fqdn(tlsaName(mx)), Rrtype: dns.TypeTLSA, Class: dns.ClassINET, Ttl: 300}}
+	rr := &dns.TLSA{Hdr: dns.RR_Header{
+		Name: dns.Fqdn(tlsaName(mx)), Rrtype: dns.TypeTLSA, Class: dns.ClassINET, Ttl: 300}}
 	if err := rr.Sign(3, 1, 1, parsed); err != nil {
 		t.Fatal(err)
 	}

@@ -62,14 +62,16 @@ func generate(t *testing.T) (generatedAnswers, []string) {
 			answers[name] = &resolver.FetchFailed{Err: err}
 			continue
 		}
-		answers[name] = &resolver.Held{Entry: resolver.Entry{Domain: name, ID: "1", Policy: policy, Fetched: time.Now()}}
+		answers[name] = &resolver.Held{
+			Entry: resolver.Entry{Domain: name, ID: "1", Policy: policy, Fetched: time.Now()}}
 	}
 	return answers, domains
 }
 
-// TestContractTenThousandPolicies puts generated policies through everything from the policy's parser to Postfix's parsers of the reply:
-// that of the socketmap client, by `postmap -q -`, and that of the SMTP client, by a mail for every domain. The SMTP client
-// reads the policy before it connects; where nobody listens it can read all of them in seconds.
+// TestContractTenThousandPolicies puts generated policies through everything from the policy's parser to Postfix's
+// parsers of the reply: that of the socketmap client, by `postmap -q -`, and that of the SMTP client, by a mail for
+// every domain. The SMTP client reads the policy before it connects; where nobody listens it can read all of them in
+// seconds.
 func TestContractTenThousandPolicies(t *testing.T) {
 	w := world.Open(t)
 	tree := w.Tree(t, world.Sid, w.Resolver())
@@ -92,7 +94,8 @@ func TestContractTenThousandPolicies(t *testing.T) {
 	secured, largest := 0, 0
 	reasons := map[string]string{malformed: "client TLS configuration problem"}
 	for name := range answers {
-		verdict := answers.Answer(t.Context(), resolver.Question{Destination: resolver.Destination{Domain: name}, Strict: features.Strict})
+		verdict := answers.Answer(t.Context(),
+			resolver.Question{Destination: resolver.Destination{Domain: name}, Strict: features.Strict})
 		reply := tlspolicy.Render(features, verdict)
 		if got := values[name.String()]; got != reply.Data() {
 			t.Fatalf("postmap -q %s prints\n%.1000q, not\n%.1000q", name, got, reply.Data())
@@ -102,13 +105,17 @@ func TestContractTenThousandPolicies(t *testing.T) {
 			largest = max(largest, len(reply.Data()))
 		}
 		reasons[name.String()] = "Connection refused"
-		if host, _ := dnsname.Parse(closedHost); verdict.Held != nil && verdict.Outcome == resolver.Enforce && !verdict.Held.Entry.Policy.Matches(host) {
-			reasons[name.String()] = "server unavailable" // a byte of its pattern was spoilt: Postfix 3.10.5 does not even try
+		if host, _ := dnsname.Parse(closedHost); verdict.Held != nil && verdict.Outcome == resolver.Enforce &&
+			!verdict.Held.Entry.Policy.Matches(host) {
+			// a byte of its pattern was spoilt: Postfix 3.10.5 does not even try
+			reasons[name.String()] = "server unavailable"
 		}
 	}
-	t.Logf("Postfix %s: %d policies, %d of them bind, the largest reply is of %d bytes", p.Version(t), len(domains), secured, largest)
+	t.Logf("Postfix %s: %d policies, %d of them bind, the largest reply is of %d bytes", p.Version(t), len(domains),
+		secured, largest)
 	if secured < generatedPolicies/3 || largest < 60_000 {
-		t.Errorf("%d policies of %d bind, the largest reply is of %d bytes: too tame", secured, generatedPolicies, largest)
+		t.Errorf("%d policies of %d bind, the largest reply is of %d bytes: too tame", secured, generatedPolicies,
+			largest)
 	}
 	readBySMTPClient(t, p, append(domains, malformed), reasons)
 	noComplaint(t, p, mismatchWarning, malformed)
@@ -149,8 +156,8 @@ func serve(t *testing.T, addr netip.AddrPort, answers generatedAnswers) {
 
 var deferral = regexp.MustCompile(`: to=<[^@>]*@([^>]*)>.* status=(\w+) \((.*)\)$`)
 
-// readBySMTPClient sends a mail to each domain and checks what keeps it from going out: nothing but that the host is down, of
-// which the reason is a part.
+// readBySMTPClient sends a mail to each domain and checks what keeps it from going out: nothing but that the host is
+// down, of which the reason is a part.
 func readBySMTPClient(t *testing.T, p *world.Postfix, domains []string, reasons map[string]string) {
 	t.Helper()
 	const most = 1000 // smtpd_recipient_limit

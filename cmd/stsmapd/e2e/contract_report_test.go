@@ -22,15 +22,17 @@ var breakings = []struct {
 	begin func(*testing.T, *world.World, *world.Domain)
 }{
 	{"host down", policyFetchError, func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Refuse() }},
-	{"no file", policyFetchError, func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Handle(http.NotFound) }},
-	{"invalid policy", policyInvalid, func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Serve("version: STSv2\r\n") }},
+	{"no file", policyFetchError,
+		func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Handle(http.NotFound) }},
+	{"invalid policy", policyInvalid,
+		func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Serve("version: STSv2\r\n") }},
 	{"bad certificate", webPKIInvalid, func(t *testing.T, w *world.World, d *world.Domain) {
 		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
 	}},
 }
 
-// TestContractTLSRPTFetchFailures breaks policy hosts, with and without a live policy: the mail goes on, stsmapd reports why the policy could
-// not be had, and what it reports has the form of what Postfix reports.
+// TestContractTLSRPTFetchFailures breaks policy hosts, with and without a live policy: the mail goes on, stsmapd
+// reports why the policy could not be had, and what it reports has the form of what Postfix reports.
 func TestContractTLSRPTFetchFailures(t *testing.T) {
 	w := world.Open(t)
 	p, daemon, collector := reportingPair(t, w)
@@ -47,7 +49,8 @@ func TestContractTLSRPTFetchFailures(t *testing.T) {
 					deliver := func() {
 						t.Helper()
 						want := map[bool]string{true: "Verified", false: "Trusted"}[live]
-						if got := p.Delivery(t, p.Send(t, world.ByInet, "user", "someone@"+d.Name)); got.Status != "sent" || got.TLS != want {
+						if got := p.Delivery(t, p.Send(t, world.ByInet, "user",
+							"someone@"+d.Name)); got.Status != "sent" || got.TLS != want {
 							t.Errorf("got %+v, want it sent, %s", got, want)
 						}
 					}
@@ -83,7 +86,8 @@ func TestContractTLSRPTFetchFailures(t *testing.T) {
 // byWhom tells stsmapd's reports from Postfix's, which has no such failures.
 func byWhom(reports []world.TLSReport) (ours, theirs []world.TLSReport) {
 	for _, r := range reports {
-		if len(r.Policies) == 1 && slices.ContainsFunc(failures(r.Policies[0]), func(code int) bool { return code > 300 }) {
+		if len(r.Policies) == 1 &&
+			slices.ContainsFunc(failures(r.Policies[0]), func(code int) bool { return code > 300 }) {
 			ours = append(ours, r)
 			continue
 		}
@@ -96,14 +100,16 @@ func byWhom(reports []world.TLSReport) (ours, theirs []world.TLSReport) {
 func checkOurs(t *testing.T, ours, theirs world.TLSReport, record string, code int, live bool) {
 	t.Helper()
 	t.Logf("ours   %s\ntheirs %s", ours.Text, theirs.Text)
-	if ours.Version != theirs.Version || ours.Domain != theirs.Domain || ours.Record != record || theirs.Record != record {
+	if ours.Version != theirs.Version || ours.Domain != theirs.Domain || ours.Record != record ||
+		theirs.Record != record {
 		t.Errorf("the reports are about different things:\n%s\n%s", ours.Text, theirs.Text)
 	}
 	us, them := ours.Policies[0], theirs.Policies[0]
 	if us.Type != policySTS || us.Failed != 1 || !slices.Equal(failures(us), []int{code}) || us.Details[0].Info == "" {
 		t.Errorf("the report is not one of failure %d, with a reason: %s", code, ours.Text)
 	}
-	if live && (us.Type != them.Type || us.Domain != them.Domain || !slices.Equal(us.Lines, them.Lines) || !slices.Equal(us.MX, them.MX)) {
+	if live && (us.Type != them.Type || us.Domain != them.Domain || !slices.Equal(us.Lines, them.Lines) ||
+		!slices.Equal(us.MX, them.MX)) {
 		t.Errorf("the policy is not the one that Postfix has been told:\n%s\n%s", ours.Text, theirs.Text)
 	}
 	if !live && (us.Domain != them.Domain || us.Lines != nil || us.MX != nil || them.Type != policyNone) {
@@ -127,7 +133,8 @@ func checkForm(t *testing.T, ours, theirs world.TLSReport, live bool) {
 	t.Helper()
 	got, want := form(t, ours.Text), form(t, theirs.Text)
 	got = slices.DeleteFunc(got, func(field string) bool {
-		return field == ".policies[].failure-details[].a string" // the reason in words: libtlsrpt has it, Postfix none to tell
+		// the reason in words: libtlsrpt has it, Postfix none to tell
+		return field == ".policies[].failure-details[].a string"
 	})
 	want = slices.DeleteFunc(want, func(field string) bool {
 		for _, key := range []string{"s", "n", "h", "r"} { // addresses, name and greeting of an MX host: there is none
@@ -135,7 +142,8 @@ func checkForm(t *testing.T, ours, theirs world.TLSReport, live bool) {
 				return true
 			}
 		}
-		return !live && (strings.HasPrefix(field, ".policies[].policy-string") || strings.HasPrefix(field, ".policies[].mx-host"))
+		return !live && (strings.HasPrefix(field, ".policies[].policy-string") ||
+			strings.HasPrefix(field, ".policies[].mx-host"))
 	})
 	if !slices.Equal(got, want) {
 		t.Errorf("the fields, in their order, are\n%s\nnot\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -182,8 +190,8 @@ func form(t *testing.T, text string) []string {
 	return fields
 }
 
-// TestContractTLSRPTNothingToReport has policies that can be had, domains that do not ask for reports, and a policy that its
-// domain has taken back.
+// TestContractTLSRPTNothingToReport has policies that can be had, domains that do not ask for reports, and a policy
+// that its domain has taken back.
 func TestContractTLSRPTNothingToReport(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -226,7 +234,8 @@ func TestContractTLSRPTNothingToReport(t *testing.T) {
 	}
 }
 
-// TestContractTLSRPTCollectorAway has failures to report and a collector that does not take them. Nobody may wait for it.
+// TestContractTLSRPTCollectorAway has failures to report and a collector that does not take them. Nobody may wait for
+// it.
 func TestContractTLSRPTCollectorAway(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -288,7 +297,8 @@ func TestContractTLSRPTCollectorAway(t *testing.T) {
 			}
 			slices.Sort(longer)
 			median := longer[len(longer)/2]
-			t.Logf("with a report an answer takes longer by %v to %v, the median is %v", longer[0], longer[len(longer)-1], median)
+			t.Logf("with a report an answer takes longer by %v to %v, the median is %v", longer[0],
+				longer[len(longer)-1], median)
 			// A datagram waits 1 s for a full collector, 0.8 s for the slow one.
 			if median > 400*time.Millisecond {
 				t.Errorf("a failure to report delays the answer by %v: as long as the collector would take", median)

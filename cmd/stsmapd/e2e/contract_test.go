@@ -28,7 +28,8 @@ var contracts = []contract{
 }
 
 // startPair starts a Postfix and the stsmapd that it asks, which listens for both routes.
-func startPair(t *testing.T, w *world.World, config world.PostfixConfig, daemon world.DaemonConfig) (*world.Postfix, *world.Daemon) {
+func startPair(t *testing.T, w *world.World, config world.PostfixConfig, daemon world.DaemonConfig) (*world.Postfix,
+	*world.Daemon) {
 	t.Helper()
 	config.Inet = netip.AddrPortFrom(w.Host(), 8461)
 	p := w.NewPostfix(t, config)
@@ -95,9 +96,10 @@ func checkRelayHost(t *testing.T, w *world.World, p *world.Postfix, relayHost *w
 	t.Helper()
 	recipient := w.Domain("behind")
 	recipient.Publish(t, "1", world.Text("enforce", "mx1.elsewhere.test"))
-	checkDelivery(t, p, world.ByInet, p.Send(t, world.ByInet, "relayed", "someone@"+recipient.Name), relayHost, deliveryCase{
-		why: "the smart host's name is the policy domain (RFC 8461 section 3.4)", status: "sent", tls: "Verified",
-	})
+	checkDelivery(t, p, world.ByInet, p.Send(t, world.ByInet, "relayed", "someone@"+recipient.Name), relayHost,
+		deliveryCase{
+			why: "the smart host's name is the policy domain (RFC 8461 section 3.4)", status: "sent", tls: "Verified",
+		})
 	relayHost.SetCertificate(certificate(t)(w.Untrusted.Issue(relayHost.Name)))
 	got := p.Delivery(t, p.Send(t, world.ByUnix, "relayed", "someone@"+recipient.Name))
 	if got.Status != "deferred" || got.TLS != "Untrusted" || len(relayHost.Messages()) != 1 {
@@ -114,7 +116,8 @@ var patternCases = []struct {
 	sent, sentLoosely        bool   // by a Postfix that keeps the patterns exactly, and by one that does not
 }{
 	{"a", "the asterisk stands for one label (RFC 8461 section 4.1)", "*.%s", "a.%s", true, true},
-	{"ab", "and not for two, which `match=.example.test` allows: only with the pattern itself is it refused", "*.%s", "a.b.%s", false, true},
+	{"ab", "and not for two, which `match=.example.test` allows: only with the pattern itself is it refused", "*.%s",
+		"a.b.%s", false, true},
 	{"apex", "nor for none", "*.%s", "%s", false, false},
 	{"name", "the name itself", "mail.%s", "mail.%s", true, true},
 	{"below", "a name below it is another", "mail.%s", "a.mail.%s", false, false},
@@ -144,7 +147,8 @@ func TestContractPatterns(t *testing.T) {
 						d.Publish(t, "1", world.Text("enforce", fmt.Sprintf(c.pattern, d.Name)))
 						got := p.Delivery(t, p.Send(t, world.ByInet, "user", "someone@"+d.Name))
 						taken := len(mx.Messages()) == 1
-						if sent != (got.Status == "sent") || sent != (got.TLS == "Verified") || sent != taken || !sent && got.Status != "deferred" {
+						if sent != (got.Status == "sent") || sent != (got.TLS == "Verified") || sent != taken ||
+							!sent && got.Status != "deferred" {
 							t.Errorf("%s: %+v, and the MX took %v; want it to: %v", c.why, got, mx.Messages(), sent)
 						}
 						if contract.exact && !sent && mx.Saw("EHLO") != 0 {

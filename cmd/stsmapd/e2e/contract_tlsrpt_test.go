@@ -35,7 +35,8 @@ var eventCases = []eventCase{
 		spoil: func(t *testing.T, w *world.World, mx *world.MXHost) {
 			mx.SetCertificate(certificate(t)(w.Untrusted.Issue(mx.Name)))
 		}},
-	{name: "wrongname", why: "the certificate of another host", mode: "enforce", status: "deferred", code: certificateHostMismatch,
+	{name: "wrongname", why: "the certificate of another host", mode: "enforce", status: "deferred",
+		code: certificateHostMismatch,
 		spoil: func(t *testing.T, w *world.World, mx *world.MXHost) {
 			mx.SetCertificate(certificate(t)(w.CA.Issue("mail.attacker.test")))
 		}},
@@ -43,13 +44,15 @@ var eventCases = []eventCase{
 		spoil: func(t *testing.T, w *world.World, mx *world.MXHost) {
 			mx.SetCertificate(certificate(t)(w.CA.IssueExpired(mx.Name)))
 		}},
-	{name: "nostarttls", why: "no STARTTLS", plain: true, mode: "enforce", status: "deferred", code: startTLSNotSupported},
-	{name: "testing", why: "a testing policy is not told to Postfix, or it would report success whatever happens", mode: "testing", status: "sent"},
+	{name: "nostarttls", why: "no STARTTLS", plain: true, mode: "enforce", status: "deferred",
+		code: startTLSNotSupported},
+	{name: "testing", why: "a testing policy is not told to Postfix, or it would report success whatever happens",
+		mode: "testing", status: "sent"},
 	{name: "nopolicy", why: "no policy", status: "sent"},
 }
 
-// TestContractTLSRPTEvents delivers with a Postfix that has libtlsrpt, and looks at what it reports: what it says of the policy
-// it has from us.
+// TestContractTLSRPTEvents delivers with a Postfix that has libtlsrpt, and looks at what it reports: what it says of
+// the policy it has from us.
 func TestContractTLSRPTEvents(t *testing.T) {
 	w := world.Open(t)
 	p, _, collector := reportingPair(t, w)
@@ -76,12 +79,14 @@ func checkEvent(t *testing.T, w *world.World, p *world.Postfix, collector *world
 		c.spoil(t, w, mx)
 	}
 	want := world.TLSReportPolicy{Type: policyNone, Domain: d.Name}
-	lines := []string{"version: STSv1", "mode: " + c.mode, "mx: " + mx.Name, comment, "mx: *.mail." + d.Name, "max_age: 604800"}
+	lines := []string{"version: STSv1", "mode: " + c.mode, "mx: " + mx.Name, comment, "mx: *.mail." + d.Name,
+		"max_age: 604800"}
 	if c.mode != "" {
 		d.Publish(t, "1", strings.Join(append(lines, "left_out: {"), "\r\n"))
 	}
 	if c.mode == "enforce" {
-		want = world.TLSReportPolicy{Type: policySTS, Domain: d.Name, MX: []string{mx.Name, "*.mail." + d.Name}, Lines: lines}
+		want = world.TLSReportPolicy{
+			Type: policySTS, Domain: d.Name, MX: []string{mx.Name, "*.mail." + d.Name}, Lines: lines}
 	}
 	if c.code != 0 {
 		want.Failed, want.Details = 1, []world.TLSReportFailure{{Code: c.code, MX: mx.Name}}
@@ -90,7 +95,8 @@ func checkEvent(t *testing.T, w *world.World, p *world.Postfix, collector *world
 	report := collector.Reports(t, d.Name, 1)[0]
 	if delivery.Status != c.status || report.Version != "1" || report.Record != wantRecord ||
 		!reflect.DeepEqual(report.Policies, []world.TLSReportPolicy{want}) {
-		t.Errorf("%s:\n got %+v, want it %s\n got %s\nwant record %q and policy %+v", c.why, delivery, c.status, report.Text, wantRecord, want)
+		t.Errorf("%s:\n got %+v, want it %s\n got %s\nwant record %q and policy %+v", c.why, delivery, c.status,
+			report.Text, wantRecord, want)
 	}
 }
 

@@ -30,11 +30,13 @@ func startControlled(t *testing.T, w *world.World, settings string) *controlled 
 	dir := world.PublicDir(t)
 	c := &controlled{t: t, w: w, socket: filepath.Join(dir, "run", "control.sock")}
 	file := filepath.Join(dir, "stsmapd.toml")
-	text := fmt.Sprintf("control = \"unix:%s\"\n%s\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", c.socket, settings, w.CAFile)
+	text := fmt.Sprintf("control = \"unix:%s\"\n%s\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", c.socket,
+		settings, w.CAFile)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c.d = w.StartProcess(t, nil, "serve", "--config", file, "--state-dir", t.TempDir(), "--listen", "inet:"+net.JoinHostPort(w.Host().String(), "8461"))
+	c.d = w.StartProcess(t, nil, "serve", "--config", file, "--state-dir", t.TempDir(), "--listen",
+		"inet:"+net.JoinHostPort(w.Host().String(), "8461"))
 	return c
 }
 
@@ -43,7 +45,8 @@ func (c *controlled) run(code int, args ...string) world.Result {
 	c.t.Helper()
 	got := c.w.Command(c.t, nil, append(args, "--control", "unix:"+c.socket)...)
 	if got.Code != code {
-		c.t.Errorf("stsmapd %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got.Code, code, got.Stdout, got.Stderr)
+		c.t.Errorf("stsmapd %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got.Code, code, got.Stdout,
+			got.Stderr)
 	}
 	return got
 }
@@ -58,14 +61,15 @@ func says(t *testing.T, why, text string, parts ...string) {
 	}
 }
 
-// TestControl is an administrator's day: the policies of those to whom mail goes are learnt from Postfix's log, looked at,
-// given to Postfix as a table, fetched anew after a change, and forgotten.
+// TestControl is an administrator's day: the policies of those to whom mail goes are learnt from Postfix's log, looked
+// at, given to Postfix as a table, fetched anew after a change, and forgotten.
 func TestControl(t *testing.T) {
 	w := world.Open(t)
 	mailer := w.StartDaemon(t, world.DaemonConfig{})
 	p := w.NewPostfix(t, world.PostfixConfig{Inet: mailer.Inet, Map: "postfix"})
 	p.Start(t)
-	enforced, tested, without, broken := w.Domain("enforced"), w.Domain("tested"), w.Domain("without"), w.Domain("broken")
+	enforced, tested, without, broken := w.Domain("enforced"), w.Domain("tested"), w.Domain("without"),
+		w.Domain("broken")
 	for _, d := range []*world.Domain{enforced, tested, without, broken} {
 		d.AddMX(t)
 		if got := p.Delivery(t, p.Send(t, world.ByInet, "warm", "user@"+d.Name)); got.Status != "sent" {
@@ -88,23 +92,26 @@ func TestControl(t *testing.T) {
 		t.Errorf("domains without a policy are listed:\n%s", list)
 	}
 	secure := fmt.Sprintf("secure match=mx1.%s:.%s servername=hostname", enforced.Name, enforced.Name)
-	says(t, "show", c.run(0, "cache", "show", enforced.Name).Stdout, "\n  policy            enforce, live\n", secure+"\n", "\n  mode: enforce\n")
+	says(t, "show", c.run(0, "cache", "show", enforced.Name).Stdout, "\n  policy            enforce, live\n",
+		secure+"\n", "\n  mode: enforce\n")
 	says(t, "show without", c.run(0, "cache", "show", without.Name).Stdout, "there is no MTA-STS policy")
 	says(t, "status", c.run(0, "status").Stdout, "policies in the store   2\n", "1 enforce, 1 testing")
 	c.export(p, map[string]string{enforced.Name: secure, tested.Name: "", without.Name: ""})
 	c.refresh(enforced, tested, broken)
 
 	says(t, "forget", c.run(0, "cache", "forget", enforced.Name).Stdout, enforced.Name+": forgotten\n")
-	says(t, "show forgotten", c.run(1, "cache", "show", enforced.Name).Stderr, enforced.Name+": nothing is known of this domain")
+	says(t, "show forgotten", c.run(1, "cache", "show", enforced.Name).Stderr,
+		enforced.Name+": nothing is known of this domain")
 	gets := enforced.Policy.Requests()
-	says(t, "warm by hand", c.run(0, "warm", c.file([]byte("user@"+enforced.Name+"\n"))).Stdout, "1 domains\n", "testing       1\n")
+	says(t, "warm by hand", c.run(0, "warm", c.file([]byte("user@"+enforced.Name+"\n"))).Stdout, "1 domains\n",
+		"testing       1\n")
 	if n := enforced.Policy.Requests() - gets; n != 1 {
 		t.Errorf("%d GETs for a policy that was forgotten", n)
 	}
 }
 
-// warmFromLog warms from Postfix's log, plain and packed: of four domains one enforces, one tests, one has no policy, and the
-// broken one's cannot be had.
+// warmFromLog warms from Postfix's log, plain and packed: of four domains one enforces, one tests, one has no policy,
+// and the broken one's cannot be had.
 func (c *controlled) warmFromLog(log, broken string) {
 	c.t.Helper()
 	var zipped bytes.Buffer
@@ -128,7 +135,8 @@ func (c *controlled) warmFromLog(log, broken string) {
 			c.t.Fatal(err)
 		}
 		if sum.Domains != 4 || sum.Enforce != 1 || sum.Testing != 1 || sum.NoPolicy != 1 || len(sum.Failed) != 1 ||
-			sum.Failed[0].Domain != broken || sum.Failed[0].Outcome != "fetch_failed" || !strings.Contains(sum.Failed[0].Reason, "404") {
+			sum.Failed[0].Domain != broken || sum.Failed[0].Outcome != "fetch_failed" ||
+			!strings.Contains(sum.Failed[0].Reason, "404") {
 			c.t.Errorf("warm from %s: %+v", file, sum)
 		}
 	}
@@ -156,10 +164,13 @@ func (c *controlled) export(p *world.Postfix, values map[string]string) {
 func (c *controlled) refresh(changed, breaks, mended *world.Domain) {
 	c.t.Helper()
 	changed.Policy.Serve(world.Text("testing", "mx9."+changed.Name))
-	says(c.t, "refresh", c.run(0, "cache", "refresh", changed.Name).Stdout, changed.Name+": fetched: mode testing, id 1, expires in 6d 23h")
-	says(c.t, "show refreshed", c.run(0, "cache", "show", changed.Name).Stdout, "testing, live", "mx9."+changed.Name, "no policy (testing)")
+	says(c.t, "refresh", c.run(0, "cache", "refresh", changed.Name).Stdout,
+		changed.Name+": fetched: mode testing, id 1, expires in 6d 23h")
+	says(c.t, "show refreshed", c.run(0, "cache", "show", changed.Name).Stdout, "testing, live", "mx9."+changed.Name,
+		"no policy (testing)")
 	breaks.Policy.Handle(http.NotFound)
-	says(c.t, "refresh in vain", c.run(1, "cache", "refresh", breaks.Name).Stdout, breaks.Name+": not fetched: ", "404", "(mode testing) stays in force")
+	says(c.t, "refresh in vain", c.run(1, "cache", "refresh", breaks.Name).Stdout, breaks.Name+": not fetched: ", "404",
+		"(mode testing) stays in force")
 	says(c.t, "list --failing", c.run(0, "cache", "list", "--failing").Stdout, breaks.Name, "failing since", "404")
 	mended.Policy.Serve(world.Text("enforce", "mx1."+mended.Name)) // in the backoff of the failed fetch
 	says(c.t, "refresh mended", c.run(0, "cache", "refresh", mended.Name).Stdout, mended.Name+": fetched: mode enforce")
@@ -190,7 +201,8 @@ func TestControlGroup(t *testing.T) {
 		says string
 	}{
 		{"a member", member, group, 0, ""},
-		{"a stranger", stranger, stranger, 2, "permission denied: be root, or a member of the socket's group (setting control_group)\n"},
+		{"a stranger", stranger, stranger, 2,
+			"permission denied: be root, or a member of the socket's group (setting control_group)\n"},
 		{"root", 0, 0, 0, ""},
 	} {
 		cmd := exec.Command(binary, "status", "--control", "unix:"+c.socket)
@@ -199,7 +211,8 @@ func TestControlGroup(t *testing.T) {
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		err := cmd.Run()
-		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != u.code || !strings.HasSuffix(stderr.String(), u.says) {
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != u.code ||
+			!strings.HasSuffix(stderr.String(), u.says) {
 			t.Errorf("%s: %v: %s", u.why, err, &stderr)
 		}
 	}

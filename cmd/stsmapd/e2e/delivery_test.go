@@ -12,12 +12,13 @@ import (
 // deliveryCase is a domain, and what must become of a mail for it.
 type deliveryCase struct {
 	name, why string
-	setUp     func(*testing.T, *world.World, *world.Domain) *world.MXHost // returns the host to which Postfix will connect
-	status    string
-	tls       string // "" = without
-	reason    string // a part of the reason for deferring
-	fault     string // a part of what Postfix finds wrong with the certificate
-	check     func(*testing.T, *world.MXHost)
+	// returns the host to which Postfix will connect
+	setUp  func(*testing.T, *world.World, *world.Domain) *world.MXHost
+	status string
+	tls    string // "" = without
+	reason string // a part of the reason for deferring
+	fault  string // a part of what Postfix finds wrong with the certificate
+	check  func(*testing.T, *world.MXHost)
 }
 
 var deliveryCases = []deliveryCase{
@@ -56,7 +57,8 @@ var deliveryCases = []deliveryCase{
 			d.Publish(t, "1", world.Text("enforce", mx.Name))
 			return mx
 		},
-		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "hostname mismatch", check: nothingInTheClear,
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "hostname mismatch",
+		check: nothingInTheClear,
 	},
 	{
 		name: "expired", why: "the certificate must be in date (section 4.2)",
@@ -66,7 +68,8 @@ var deliveryCases = []deliveryCase{
 			d.Publish(t, "1", world.Text("enforce", mx.Name))
 			return mx
 		},
-		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "certificate has expired", check: nothingInTheClear,
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified",
+		fault: "certificate has expired", check: nothingInTheClear,
 	},
 	{
 		name: "untrusted", why: "the certificate must come from a trusted root (section 4.2)",
@@ -76,17 +79,20 @@ var deliveryCases = []deliveryCase{
 			d.Publish(t, "1", world.Text("enforce", mx.Name))
 			return mx
 		},
-		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "untrusted issuer", check: nothingInTheClear,
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "untrusted issuer",
+		check: nothingInTheClear,
 	},
 	{
-		name: "outside", why: "an MX of a forged DNS answer, with a valid certificate of its own, is not in the policy (section 4.1)",
+		name: "outside", why: "an MX of a forged DNS answer, with a valid certificate of its own, is not in the " +
+			"policy (section 4.1)",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
 			d.Publish(t, "1", world.Text("enforce", "mx1."+d.Name))
 			mx := w.MXHost(t, "mail.attacker-of-"+d.Name, 25)
 			d.SetMX(mx.Name)
 			return mx
 		},
-		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "hostname mismatch", check: nothingInTheClear,
+		status: "deferred", tls: "Untrusted", reason: "Server certificate not verified", fault: "hostname mismatch",
+		check: nothingInTheClear,
 	},
 	{
 		name: "testing", why: "mode testing stops nothing (section 5)",
@@ -114,7 +120,8 @@ var deliveryCases = []deliveryCase{
 		status: "sent", check: sentInTheClear,
 	},
 	{
-		name: "nofile", why: "a TXT record without a policy file, and nothing remembered: as if there were no MTA-STS (section 3.3)",
+		name: "nofile", why: "a TXT record without a policy file, and nothing remembered: as if there were no " +
+			"MTA-STS (section 3.3)",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
 			d.SetID("1")
 			return d.AddPlainMX(t)
@@ -197,7 +204,8 @@ func postfixAndDaemon(t *testing.T, w *world.World, relayHost string) (*world.Po
 	return startPair(t, w, world.PostfixConfig{Map: "postfix", RelayHost: relayHost}, world.DaemonConfig{})
 }
 
-func checkDelivery(t *testing.T, p *world.Postfix, route world.Route, queueID string, mx *world.MXHost, c deliveryCase) {
+func checkDelivery(t *testing.T, p *world.Postfix, route world.Route, queueID string, mx *world.MXHost,
+	c deliveryCase) {
 	t.Helper()
 	got := p.Delivery(t, queueID)
 	if got.Status != c.status || got.TLS != c.tls || got.Relay != mx.Name || got.Route != route ||
@@ -246,14 +254,15 @@ func sentSNI(t *testing.T, mx *world.MXHost) {
 	}
 }
 
-// noComplaint checks that Postfix found nothing wrong with stsmapd or with its replies: there is no complaint in its log, but
-// for lines that contain one of these texts.
+// noComplaint checks that Postfix found nothing wrong with stsmapd or with its replies: there is no complaint in its
+// log, but for lines that contain one of these texts.
 func noComplaint(t *testing.T, p *world.Postfix, but ...string) {
 	t.Helper()
 	// A busy machine's clock and that of its file systems may be some milliseconds apart; Postfix notices.
 	but = append(but, "warning: file system clock is", "warning: resetting file time stamps")
 	for line := range strings.Lines(p.Log(t)) {
-		if containsAny(line, "malformed", "invalid attribute", "Invalid", "warning:", "error:", "fatal:", "panic:") && !containsAny(line, but...) {
+		if containsAny(line, "malformed", "invalid attribute", "Invalid", "warning:", "error:", "fatal:", "panic:") &&
+			!containsAny(line, but...) {
 			t.Errorf("Postfix complains: %s", strings.TrimSpace(line))
 		}
 	}

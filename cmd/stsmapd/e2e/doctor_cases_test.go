@@ -1,15 +1,16 @@
 package e2e
 
-// doctorCase is a way to set up Postfix, what `stsmapd postfix` says of it, and what becomes of mail: the diagnosis is right
-// only if the mail says so too.
+// doctorCase is a way to set up Postfix, what `stsmapd postfix` says of it, and what becomes of mail: the diagnosis is
+// right only if the mail says so too.
 type doctorCase struct {
 	name, why string
 	chroot    bool
 	set       map[string]string // parameters; @INET is stsmapd's address, @DIR a directory with files for these cases
 	say       []string          // errors and warnings, by their ids
-	open      string            // what becomes of mail for a domain without a policy, whose MX has no STARTTLS; "dead": the client dies of it
-	kept      string            // what becomes of mail for a domain with a policy, whose MX meets it; "": not tried
-	tls       string            // of the latter; "" = in the clear, or no connection
+	// what becomes of mail for a domain without a policy, whose MX has no STARTTLS; "dead": the client dies of it
+	open string
+	kept string // what becomes of mail for a domain with a policy, whose MX meets it; "": not tried
+	tls  string // of the latter; "" = in the clear, or no connection
 }
 
 const ourMap = "socketmap:inet:@INET:sts"
@@ -24,15 +25,18 @@ func with(parameter, value string) map[string]string {
 // doctorCases are for a Postfix between 3.4 and 3.9.
 var doctorCases = []doctorCase{
 	{name: "right", why: "as README.md has it", set: tables(ourMap), open: "sent", kept: "sent", tls: "Verified"},
-	{name: "rightjail", why: "the same, chrooted", chroot: true, set: tables(ourMap), open: "sent", kept: "sent", tls: "Verified"},
-	{name: "nothing", why: "nobody is asked", set: tables(""), say: []string{"no-map"}, open: "sent", kept: "sent", tls: "Trusted"},
+	{name: "rightjail", why: "the same, chrooted", chroot: true, set: tables(ourMap), open: "sent", kept: "sent",
+		tls: "Verified"},
+	{name: "nothing", why: "nobody is asked", set: tables(""), say: []string{"no-map"}, open: "sent", kept: "sent",
+		tls: "Trusted"},
 	{
 		name: "attributes", why: "this Postfix does not know the policy attributes",
 		set: tables(ourMap + "+tlsrpt"), say: []string{"unknown-attributes"}, open: "sent", kept: "deferred",
 	},
 	{
 		name: "nobody", why: "nobody answers",
-		set: tables("socketmap:inet:127.0.0.1:1:sts"), say: []string{"nobody-answers"}, open: "deferred", kept: "deferred",
+		set: tables("socketmap:inet:127.0.0.1:1:sts"), say: []string{"nobody-answers"}, open: "deferred",
+		kept: "deferred",
 	},
 	{
 		name: "mistaken", why: "another kind of server answers",
@@ -46,11 +50,13 @@ var doctorCases = []doctorCase{
 		name: "wrongtype", why: "another protocol",
 		set: tables("tcp:@INET"), say: []string{"map-malformed"}, open: "deferred", kept: "deferred",
 	},
-	{name: "noinet", why: "inet: forgotten", set: tables("socketmap:@INET:sts"), say: []string{"map-malformed"}, open: "dead"},
+	{name: "noinet", why: "inet: forgotten", set: tables("socketmap:@INET:sts"), say: []string{"map-malformed"},
+		open: "dead"},
 
 	{
 		name: "outside", why: "the socket is outside of the chroot", chroot: true,
-		set: tables("socketmap:unix:@DIR/sts.sock:sts"), say: []string{"socket-outside-chroot"}, open: "deferred", kept: "deferred",
+		set: tables("socketmap:unix:@DIR/sts.sock:sts"), say: []string{"socket-outside-chroot"}, open: "deferred",
+		kept: "deferred",
 	},
 	{
 		name: "nojail", why: "the same without a chroot",
@@ -70,11 +76,13 @@ var doctorCases = []doctorCase{
 	},
 	{
 		name: "gone", why: "no socket anywhere",
-		set: tables("socketmap:unix:@DIR/gone/sts.sock:sts"), say: []string{"nobody-answers"}, open: "deferred", kept: "deferred",
+		set: tables("socketmap:unix:@DIR/gone/sts.sock:sts"), say: []string{"nobody-answers"}, open: "deferred",
+		kept: "deferred",
 	},
 	{
 		name: "closed", why: "Postfix's user gets not through to the socket",
-		set: tables("socketmap:unix:@DIR/closed/sts.sock:sts"), say: []string{"socket-permission"}, open: "deferred", kept: "deferred",
+		set: tables("socketmap:unix:@DIR/closed/sts.sock:sts"), say: []string{"socket-permission"}, open: "deferred",
+		kept: "deferred",
 	},
 
 	{
@@ -87,7 +95,8 @@ var doctorCases = []doctorCase{
 	},
 	{
 		name: "exceptions", why: "some domains before ours",
-		set: tables("inline:{ {a.test = none}, {b.test = may} }, " + ourMap), open: "sent", kept: "sent", tls: "Verified",
+		set: tables("inline:{ {a.test = none}, {b.test = may} }, " + ourMap), open: "sent", kept: "sent",
+		tls: "Verified",
 	},
 	{
 		name: "default", why: "all other domains after ours",
@@ -99,11 +108,13 @@ var doctorCases = []doctorCase{
 	},
 	{
 		name: "twice", why: "asked twice",
-		set: tables(ourMap + ", " + ourMap + "+strict"), say: []string{"two-maps"}, open: "sent", kept: "sent", tls: "Verified",
+		set: tables(ourMap + ", " + ourMap + "+strict"), say: []string{"two-maps"}, open: "sent", kept: "sent",
+		tls: "Verified",
 	},
 	{
 		name: "old", why: "another daemon that is gone, after ours",
-		set: tables(ourMap + ", socketmap:inet:127.0.0.1:1:QUERY"), say: []string{"other-daemon"}, open: "deferred", kept: "sent", tls: "Verified",
+		set: tables(ourMap + ", socketmap:inet:127.0.0.1:1:QUERY"), say: []string{"other-daemon"}, open: "deferred",
+		kept: "sent", tls: "Verified",
 	},
 	{
 		name: "proxied", why: "through proxymap(8)", chroot: true,
@@ -111,7 +122,8 @@ var doctorCases = []doctorCase{
 	},
 	{
 		name: "unproxied", why: "through a proxymap(8) that may not",
-		set: map[string]string{"smtp_tls_policy_maps": "proxy:" + ourMap + "+defer", "proxy_read_maps": "proxy:unix:passwd.byname"},
+		set: map[string]string{"smtp_tls_policy_maps": "proxy:" + ourMap + "+defer",
+			"proxy_read_maps": "proxy:unix:passwd.byname"},
 		say: []string{"proxy-unapproved"}, open: "dead"},
 
 	{
@@ -128,11 +140,13 @@ var doctorCases = []doctorCase{
 	},
 	{
 		name: "anchors", why: "trust anchors in place of the CAs",
-		set: with("smtp_tls_trust_anchor_file", "@DIR/untrusted.pem"), say: []string{"trust-anchors"}, open: "sent", kept: "deferred", tls: "Untrusted",
+		set: with("smtp_tls_trust_anchor_file", "@DIR/untrusted.pem"), say: []string{"trust-anchors"}, open: "sent",
+		kept: "deferred", tls: "Untrusted",
 	},
 	{
 		name: "none", why: "policies are kept, other mail goes in the clear",
-		set: with("smtp_tls_security_level", "none"), say: []string{"level-none"}, open: "sent", kept: "sent", tls: "Verified",
+		set: with("smtp_tls_security_level", "none"), say: []string{"level-none"}, open: "sent", kept: "sent",
+		tls: "Verified",
 	},
 	{
 		name: "legacy", why: "the old switch",
@@ -140,7 +154,8 @@ var doctorCases = []doctorCase{
 		say: []string{"level-legacy"}, open: "sent", kept: "sent", tls: "Verified"},
 	{
 		name: "dane", why: "DANE without DNSSEC is no DANE",
-		set: with("smtp_tls_security_level", "dane"), say: []string{"dane-not-told", "dane-without-dnssec"}, open: "sent", kept: "sent", tls: "Verified",
+		set: with("smtp_tls_security_level", "dane"), say: []string{"dane-not-told", "dane-without-dnssec"},
+		open: "sent", kept: "sent", tls: "Verified",
 	},
 	{
 		name: "daneonly", why: "without DNSSEC it stops all other mail",

@@ -14,7 +14,8 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// TestDoctor shows each case to `stsmapd postfix`, has it mended, and sends mail to see whether the diagnosis was right.
+// TestDoctor shows each case to `stsmapd postfix`, has it mended, and sends mail to see whether the diagnosis was
+// right.
 func TestDoctor(t *testing.T) {
 	w := world.Open(t)
 	p, ward := doctorWorld(t, w)
@@ -65,7 +66,8 @@ func doctorWorld(t *testing.T, w *world.World) (*world.Postfix, ward) {
 		fmt.Fprintf(&routes, " { @%s.sender.test = smtp-%s: }", c.name, c.name)
 	}
 	p.Master(t, clients.String())
-	p.Postconf(t, "-e", "sender_dependent_default_transport_maps = inline:{"+routes.String()+" }", "default_transport = smtp-right",
+	p.Postconf(t, "-e", "sender_dependent_default_transport_maps = inline:{"+routes.String()+" }",
+		"default_transport = smtp-right",
 		"proxy_read_maps = "+ward.fill("proxy:"+ourMap))
 	p.Start(t)
 	return p, ward
@@ -247,8 +249,10 @@ func TestDoctorDebian(t *testing.T) {
 		"filter unix - - n - 2 smtp -o smtp_tls_security_level=none -o smtp_tls_policy_maps=\n")
 	got := p.Doctor(t, w, connect)
 	for _, text := range []string{
-		"smtp/unix (chroot), relay/unix (chroot), filter/unix\n", "\nerror no-map: ", "\nerror no-ca: ", "\nwarning level-none: ",
-		"\n    smtp_tls_policy_maps = socketmap:inet:" + d.Inet.String() + ":sts\n", "\n    smtp_tls_security_level = may\n",
+		"smtp/unix (chroot), relay/unix (chroot), filter/unix\n", "\nerror no-map: ", "\nerror no-ca: ",
+		"\nwarning level-none: ",
+		"\n    smtp_tls_policy_maps = socketmap:inet:" + d.Inet.String() + ":sts\n",
+		"\n    smtp_tls_security_level = may\n",
 		"\n    smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n", "`postfix -c " + p.Config + " reload`",
 	} {
 		if !strings.Contains(strings.ReplaceAll(got.Stdout, "\n    (chroot)", " (chroot)"), text) {
@@ -266,8 +270,8 @@ func TestDoctorDebian(t *testing.T) {
 	}
 }
 
-// TestDoctorMends is the story of an administrator who copied the wrong line: no mail arrives, he asks stsmapd, it mends
-// main.cf, he reloads Postfix, and mail arrives.
+// TestDoctorMends is the story of an administrator who copied the wrong line: no mail arrives, he asks stsmapd, it
+// mends main.cf, he reloads Postfix, and mail arrives.
 func TestDoctorMends(t *testing.T) {
 	w := world.Open(t)
 	p := w.NewPostfix(t, world.PostfixConfig{Map: "sts"})
@@ -283,7 +287,8 @@ func TestDoctorMends(t *testing.T) {
 	if got := p.Delivery(t, p.Send(t, world.ByInet, "user", to)); got.Status != "deferred" {
 		t.Errorf("with a wrong map: %+v", got)
 	}
-	if got := p.Doctor(t, w, "--connect=inet:"+d.Inet.String(), "--apply", "--yes"); got.Code != 0 || !strings.Contains(got.Stderr, "reload") {
+	if got := p.Doctor(t, w, "--connect=inet:"+d.Inet.String(), "--apply", "--yes"); got.Code != 0 ||
+		!strings.Contains(got.Stderr, "reload") {
 		t.Errorf("stsmapd postfix --apply: %+v", got)
 	}
 	p.Reload(t)
@@ -302,7 +307,8 @@ func TestDoctorCompatibility(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Master(t, "smtp unix - - - - - smtp -o syslog_name=postfix/inet\n")
-	p.Postconf(t, "-e", "compatibility_level = 0", "default_transport = smtp", "sender_dependent_default_transport_maps =",
+	p.Postconf(t, "-e", "compatibility_level = 0", "default_transport = smtp",
+		"sender_dependent_default_transport_maps =",
 		"smtp_tls_policy_maps = socketmap:unix:"+socket+":sts")
 	got := doctor(t, w, p, "--connect=inet:"+d.Inet.String())
 	if !slices.Equal(got.urgent(), []string{"socket-outside-chroot"}) {
@@ -337,21 +343,25 @@ func TestDoctorNewer(t *testing.T) {
 		{name: "without SNI", set: tables(ourMap + "+tlsrpt+nosni"), say: []string{"nosni-needless"}},
 		{name: "patterns off", set: newest("smtp_tls_enforce_sts_mx_patterns", "no"), say: []string{"mx-patterns-off"}},
 		{
-			name: "DANE", set: newest("smtp_tls_policy_maps", "socketmap:inet:@INET:QUERYwithTLSRPT", "smtp_tls_security_level", "dane",
+			name: "DANE", set: newest("smtp_tls_policy_maps", "socketmap:inet:@INET:QUERYwithTLSRPT",
+				"smtp_tls_security_level", "dane",
 				"smtp_dns_support_level", "dnssec"),
 		},
 		{
-			name: "everything at once", chroot: true, set: newest("smtp_tls_policy_maps", "static:may, socketmap:inet:127.0.0.1:1:QUERY",
+			name: "everything at once", chroot: true,
+			set: newest("smtp_tls_policy_maps", "static:may, socketmap:inet:127.0.0.1:1:QUERY",
 				"smtp_tls_security_level", "dane", "smtp_tls_enforce_sts_mx_patterns", "no"),
 			say: []string{"other-daemon", "no-map", "dane-without-dnssec", "mx-patterns-off"},
 		},
 	}
 	const defaultLevel = "${{$compatibility_level} <level {3.11} ? {} : {may}}" // of smtp_tls_security_level since 3.11
 	later := []doctorCase{
-		{name: "today's default level", set: newest("compatibility_level", "3.11", "smtp_tls_security_level", defaultLevel)},
+		{name: "today's default level",
+			set: newest("compatibility_level", "3.11", "smtp_tls_security_level", defaultLevel)},
 		{
-			name: "yesterday's default level", set: newest("compatibility_level", "3.10", "smtp_tls_security_level", defaultLevel),
-			say: []string{"level-none"},
+			name: "yesterday's default level",
+			set:  newest("compatibility_level", "3.10", "smtp_tls_security_level", defaultLevel),
+			say:  []string{"level-none"},
 		},
 	}
 	t.Run("3.10", func(t *testing.T) { examineAll(t, world.Trixie, both) })

@@ -23,7 +23,8 @@ func newGenerator(seed uint64) *generator {
 // policy is the next policy file. Unless it is too hostile for that, mx is among the MX hosts that it names.
 func (g *generator) policy(mx string) []byte {
 	g.made++
-	lines := []string{"version: STSv1", "mode: " + g.mode(), "mx: " + mx, fmt.Sprintf("max_age: %d", 86400+g.IntN(31557600))}
+	lines := []string{"version: STSv1", "mode: " + g.mode(), "mx: " + mx,
+		fmt.Sprintf("max_age: %d", 86400+g.IntN(31557600))}
 	for range g.few() {
 		lines = append(lines, "mx: "+g.pattern())
 	}
@@ -77,7 +78,8 @@ func (g *generator) join(lines []string) string {
 // pattern is an MX pattern in one of the forms that are allowed.
 func (g *generator) pattern() string {
 	label := strings.Repeat(g.pick("a", "mx-", "0", "MX"), 1+g.IntN(20)) + "1"
-	host := label + "." + g.pick("example.test", "mail.example.test", "xn--bcher-kva.test", "bücher.test", "EXAMPLE.test", "例え.test")
+	host := label + "." + g.pick("example.test", "mail.example.test", "xn--bcher-kva.test", "bücher.test",
+		"EXAMPLE.test", "例え.test")
 	return g.pick("", "", "*.") + host + g.pick("", "", "", ".")
 }
 
@@ -94,7 +96,8 @@ func (g *generator) value() string {
 		return g.pick(injections...)
 	case 1: // each byte has its turn, alone and beside others
 		b := byte(g.made)
-		return strings.ReplaceAll(g.pick("a_b", "_", "a _ b", "___", "{_}"), "_", g.pick(string([]byte{b}), string(rune(b))))
+		return strings.ReplaceAll(g.pick("a_b", "_", "a _ b", "___", "{_}"), "_",
+			g.pick(string([]byte{b}), string(rune(b))))
 	case 2: // any bytes
 		raw := make([]byte, 1+g.IntN(60))
 		for i := range raw {
@@ -110,7 +113,8 @@ func (g *generator) value() string {
 	case 4: // what means something to Postfix
 		var b strings.Builder
 		for range 1 + g.IntN(60) {
-			b.WriteString(g.pick("{", "}", "=", " ", ",", ":", ";", "\"", "'", "\\", "$", "#", "%", "[", "]", "policy_string", "a"))
+			b.WriteString(g.pick("{", "}", "=", " ", ",", ":", ";", "\"", "'", "\\", "$", "#", "%", "[", "]",
+				"policy_string", "a"))
 		}
 		return b.String()
 	default:
@@ -120,17 +124,23 @@ func (g *generator) value() string {
 
 // injections are values that would end an attribute, or begin another, in a reply that does not mind them.
 var injections = []string{
-	"x } servername=evil.test", "} { policy_string = x }", "{ x", "x }", "{", "}", "{}", "}{", "{ a = b }", "=", "= =", "a=b",
-	"x policy_type=no-policy-found", "match=.test", "policy_ttl = 1", "x, y, z", "\"x", "'x'", "\\", "\\}", "x\\", "$(x)", "${x}", "%s%n",
-	"x\u0085y", "x\u2028y", "x\u00a0y", "\ufeffx", "\u202ex", "x\u0000y", "x\u001fy", "x\u007fy", "\U000e0001x", "\ufffd", "\ufffe",
+	"x } servername=evil.test", "} { policy_string = x }", "{ x", "x }", "{", "}", "{}", "}{", "{ a = b }", "=", "= =",
+	"a=b",
+	"x policy_type=no-policy-found", "match=.test", "policy_ttl = 1", "x, y, z", "\"x", "'x'", "\\", "\\}", "x\\",
+	"$(x)", "${x}", "%s%n",
+	"x\u0085y", "x\u2028y", "x\u00a0y", "\ufeffx", "\u202ex", "x\u0000y", "x\u001fy", "x\u007fy", "\U000e0001x",
+	"\ufffd", "\ufffe",
 	"x\vy", "x\fy", "x\ry", "x\x1b[31my", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff",
 }
 
 // hostile is a line with which no policy is valid.
 func (g *generator) hostile() string {
-	return g.pick("mx: mail.example.test servername=evil.test", "mx: {mail.example.test}", "mx: mail.example.test:.evil.test",
-		"mx: mail.example.test,evil.test", "mx: *", "mx: *.*.test", "mx: 192.0.2.1", "mx: [192.0.2.1]", "mx: 2001:db8::1", "mx: ..", "mx:",
-		"mx: -x.test", "mx: x_y.test", "mx: mail.example.test }", "mx: match=x", "mx: "+strings.Repeat("a", 64)+".test", "mx: \x00.test",
+	return g.pick("mx: mail.example.test servername=evil.test", "mx: {mail.example.test}",
+		"mx: mail.example.test:.evil.test",
+		"mx: mail.example.test,evil.test", "mx: *", "mx: *.*.test", "mx: 192.0.2.1", "mx: [192.0.2.1]",
+		"mx: 2001:db8::1", "mx: ..", "mx:",
+		"mx: -x.test", "mx: x_y.test", "mx: mail.example.test }", "mx: match=x", "mx: "+strings.Repeat("a", 64)+".test",
+		"mx: \x00.test",
 		"no colon", ": no name", "a b: x", strings.Repeat("n", 33)+": x", "\x00: x", "x:")
 }
 

@@ -39,12 +39,15 @@ func (h *troubled) start(t *testing.T, command, caFile string, env ...string) {
 	h.c = world.NewCollector(t, world.SocketPath(t))
 	inet := netip.AddrPortFrom(h.w.Host(), 8461)
 	config := filepath.Join(t.TempDir(), "stsmapd.toml")
-	text := fmt.Sprintf("listen = [%q]\nstate_dir = %q\ncontrol = %q\ntlsrpt_socket = %q\n[dns]\nservers = [%q]\n[fetch]\nca_file = %q\n"+
-		"allow_private_addresses = true\n", "inet:"+inet.String(), t.TempDir(), h.control, h.c.Path, h.p.Resolver, caFile)
+	text := fmt.Sprintf("listen = [%q]\nstate_dir = %q\ncontrol = %q\ntlsrpt_socket = %q\n[dns]\nservers = "+
+		"[%q]\n[fetch]\nca_file = %q\n"+
+		"allow_private_addresses = true\n", "inet:"+inet.String(), t.TempDir(), h.control, h.c.Path, h.p.Resolver,
+		caFile)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h.d = h.w.StartProcessAfter(t, command, append(os.Environ(), env...), "serve", "--config", config, "--log-level", "debug")
+	h.d = h.w.StartProcessAfter(t, command, append(os.Environ(), env...), "serve", "--config", config, "--log-level",
+		"debug")
 	h.d.Inet = inet
 }
 
@@ -136,7 +139,8 @@ func TestHostFaults(t *testing.T) {
 				if got := h.d.Ask(t, "sts", passes); got != "NOTFOUND " {
 					t.Errorf("a first contact is answered %q", got)
 				}
-				if got := h.d.Ask(t, "sts+defer", waits); !strings.HasPrefix(got, "TEMP MTA-STS: this host cannot look for the domain's policy: ") {
+				if got := h.d.Ask(t, "sts+defer", waits); !strings.HasPrefix(got,
+					"TEMP MTA-STS: this host cannot look for the domain's policy: ") {
 					t.Errorf("a first contact with defer is answered %q", got)
 				}
 			}
@@ -156,7 +160,8 @@ func TestHostFaults(t *testing.T) {
 					t.Errorf("10 s after the host was mended %s is answered %q", domain, h.d.Ask(t, "sts", domain))
 				}
 			}
-			world.Eventually(t, world.Hang, "the new policy of the domain with a live one", func() bool { return h.policy(t, live) == 2 })
+			world.Eventually(t, world.Hang, "the new policy of the domain with a live one",
+				func() bool { return h.policy(t, live) == 2 })
 			h.status(t, "")
 			h.blamed(t, domains...)
 		})
@@ -173,7 +178,8 @@ func withoutRoots(t *testing.T, h *troubled) (begin, end func()) {
 		}
 		before := len(h.d.Log.Lines("event=reloaded"))
 		h.d.Signal(t, syscall.SIGHUP)
-		world.Eventually(t, world.Hang, "a reload", func() bool { return len(h.d.Log.Lines("event=reloaded")) > before })
+		world.Eventually(t, world.Hang, "a reload",
+			func() bool { return len(h.d.Log.Lines("event=reloaded")) > before })
 	}
 	write := func() error { return os.WriteFile(file, h.w.CA.PEM(), 0o644) }
 	if err := write(); err != nil {
@@ -239,7 +245,8 @@ func withoutRoute(t *testing.T, h *troubled) (begin, end func()) {
 	address := netip.MustParseAddr("203.0.113.7")
 	h.p.Announce(address)
 	ip := func(what string) {
-		if out, err := exec.Command("ip", "address", what, address.String()+"/32", "dev", "lo").CombinedOutput(); err != nil {
+		if out, err := exec.Command("ip", "address", what, address.String()+"/32", "dev",
+			"lo").CombinedOutput(); err != nil {
 			t.Fatalf("ip address %s: %v\n%s", what, err, out)
 		}
 	}
@@ -274,12 +281,14 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 		}
 	}
 	h.crowd(t, crowd)
-	world.Eventually(t, world.Hang, "connections up to the limit", func() bool { return len(h.d.Log.Lines("event=socketmap_conn_limit")) > 0 })
+	world.Eventually(t, world.Hang, "connections up to the limit",
+		func() bool { return len(h.d.Log.Lines("event=socketmap_conn_limit")) > 0 })
 	before := h.d.Usage(t).Files
 	for _, m := range maps {
 		for domain, answer := range h.first(t, m, askers[m]) {
 			if world.PolicyOf(domain, answer) != 1 {
-				t.Errorf("%d of %d files are open, and a first contact with %s is answered %q", before, nofile, m, answer)
+				t.Errorf("%d of %d files are open, and a first contact with %s is answered %q", before, nofile, m,
+					answer)
 			}
 		}
 	}
@@ -305,7 +314,8 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 		}
 	}
 	// One line for lookups and one for fetches, whichever failed.
-	if n := len(h.d.Log.Lines("event=host_exhausted", "LimitNOFILE")); n < 1 || n > 2 || len(h.d.Log.Lines("event=host_recovered")) == 0 {
+	if n := len(h.d.Log.Lines("event=host_exhausted", "LimitNOFILE")); n < 1 || n > 2 ||
+		len(h.d.Log.Lines("event=host_recovered")) == 0 {
 		t.Errorf("the log does not tell of the want of descriptors and its end:\n%s", h.d.Log)
 	}
 }

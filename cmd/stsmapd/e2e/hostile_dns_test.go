@@ -21,8 +21,8 @@ func bindingOf(d *world.Domain) string {
 	return "OK secure match=mx1." + d.Name + " servername=hostname"
 }
 
-// lie is a way in which the DNS server answers the question for a domain's TXT record, and what Postfix must be told. The domain
-// has a good policy, and its policy host serves it.
+// lie is a way in which the DNS server answers the question for a domain's TXT record, and what Postfix must be told.
+// The domain has a good policy, and its policy host serves it.
 type lie struct {
 	name string
 	hook func(*world.Domain) dnstest.Hook
@@ -43,7 +43,8 @@ func before(h dnstest.Hook) func(*world.Domain) dnstest.Hook {
 	return func(*world.Domain) dnstest.Hook {
 		return func(q *dnstest.Query) {
 			truth := q.Reply.Copy()
-			q.Reply.Answer = dnstest.RRs(q.Name + `. 1 IN TXT "v=STSv1; id=forged;"` + "\n" + q.Name + `. 1 IN TXT "v=STSv1; id=again;"`)
+			q.Reply.Answer = dnstest.RRs(q.Name + `. 1 IN TXT "v=STSv1; id=forged;"` + "\n" + q.Name +
+				`. 1 IN TXT "v=STSv1; id=again;"`)
 			h(q)
 			q.Reply = truth
 			q.Send()
@@ -68,22 +69,28 @@ func lies() []lie {
 		{"another name first", before(dnstest.WrongName), bindingOf},
 		{"another type first", before(dnstest.WrongType), bindingOf},
 		{"a question first", before(dnstest.NotAResponse), bindingOf},
-		{"records of other names beside", records(`%s 1 IN TXT "v=STSv1; id=1;"` + "\n" + `x.%s 1 IN TXT "v=STSv1; id=2;"` + "\n" +
-			`example.com. 1 IN TXT "v=STSv1; id=3;"`), bindingOf},
+		{"records of other names beside",
+			records(`%s 1 IN TXT "v=STSv1; id=1;"` + "\n" + `x.%s 1 IN TXT "v=STSv1; id=2;"` + "\n" +
+				`example.com. 1 IN TXT "v=STSv1; id=3;"`), bindingOf},
 		{"records of other names only", records(`x.%s 1 IN TXT "v=STSv1; id=2;"`), nothing},
 		{"another class", records(`%s 1 CH TXT "v=STSv1; id=1;"`), nothing},
-		{"a hundred other records", records(many(100, `%%s 1 IN TXT "verification=%d"`) + `%s 1 IN TXT "v=STSv1; id=1;"`), bindingOf},
+		{"a hundred other records",
+			records(many(100, `%%s 1 IN TXT "verification=%d"`) + `%s 1 IN TXT "v=STSv1; id=1;"`), bindingOf},
 		{"a hundred policies", records(many(100, `%%s 1 IN TXT "v=STSv1; id=%d;"`)), nothing},
-		{"a record of 60,000 bytes", records(`%s 1 IN TXT "v=STSv1; id=1;` + strings.Repeat(strings.Repeat(" ", 200)+`" "`, 250) + `"`), bindingOf},
+		{"a record of 60,000 bytes",
+			records(`%s 1 IN TXT "v=STSv1; id=1;` + strings.Repeat(strings.Repeat(" ", 200)+`" "`, 250) + `"`),
+			bindingOf},
 		{"an alias of itself", records(`%s 1 IN CNAME %s`), nothing},
 		{"aliases in a circle", records("%s 1 IN CNAME a.%s\na.%s 1 IN CNAME b.%s\nb.%s 1 IN CNAME a.%s"), nothing},
 		{"an alias without end", func(*world.Domain) dnstest.Hook {
 			return func(q *dnstest.Query) {
-				q.Reply.Answer, q.Reply.Ns, q.Reply.Rcode = dnstest.RRs(q.Name+". 1 IN CNAME x"+q.Name+"."), nil, dns.RcodeSuccess
+				q.Reply.Answer, q.Reply.Ns, q.Reply.Rcode = dnstest.RRs(q.Name+". 1 IN CNAME x"+q.Name+"."), nil,
+					dns.RcodeSuccess
 				q.Send()
 			}
 		}, nothing},
-		{"a referral", only(dnstest.Edit(func(m *dns.Msg) { m.Answer, m.Ns = nil, dnstest.RRs("example.test. NS ns.example.test.") })), nothing},
+		{"a referral", only(dnstest.Edit(
+			func(m *dns.Msg) { m.Answer, m.Ns = nil, dnstest.RRs("example.test. NS ns.example.test.") })), nothing},
 		{"NXDOMAIN with records", only(dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError })), nothing},
 		{"a record cut in half", only(dnstest.Raw(func(b []byte) []byte { return b[:len(b)-30] })), nothing},
 		{"a name that points to itself", only(dnstest.Raw(func(b []byte) []byte {
@@ -102,7 +109,8 @@ func lies() []lie {
 	}
 }
 
-// TestHostileDNS: whatever the DNS says, the answer is right and comes in time, and the daemon serves on, no larger than before.
+// TestHostileDNS: whatever the DNS says, the answer is right and comes in time, and the daemon serves on, no larger
+// than before.
 func TestHostileDNS(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -172,7 +180,8 @@ func procFolder(t *testing.T, daemon *world.Daemon) string {
 	}
 	for _, line := range lines {
 		text, err := os.ReadFile(line)
-		if err == nil && strings.Contains(string(text), "inet:"+daemon.Inet.String()+"\x00") && strings.Contains(string(text), daemon.StateDir+"\x00") {
+		if err == nil && strings.Contains(string(text), "inet:"+daemon.Inet.String()+"\x00") &&
+			strings.Contains(string(text), daemon.StateDir+"\x00") {
 			return filepath.Dir(line)
 		}
 	}

@@ -15,12 +15,13 @@ import (
 const (
 	// fetchTimeout is the longest that a fetch may take in these tests.
 	fetchTimeout = 2 * time.Second
-	// hostileLimit is within what an answer must come though its policy host is the worst, on a machine that does nothing
-	// else: the DNS and a fetch.
+	// hostileLimit is within what an answer must come though its policy host is the worst, on a machine that does
+	// nothing else: the DNS and a fetch.
 	hostileLimit = fetchTimeout + 3*time.Second
 )
 
-// hostilePolicies are files of which nothing may reach a reply, whatever else is in them: %s is a good MX of the domain.
+// hostilePolicies are files of which nothing may reach a reply, whatever else is in them: %s is a good MX of the
+// domain.
 var hostilePolicies = []struct{ name, body string }{
 	{"attribute in an mx", "version: STSv1\nmode: enforce\nmx: %s servername=evil.test\nmax_age: 604800\n"},
 	{"tab in an mx", "version: STSv1\nmode: enforce\nmx: %s\tservername=evil.test\nmax_age: 604800\n"},
@@ -32,7 +33,8 @@ var hostilePolicies = []struct{ name, body string }{
 	{"NUL in an mx", "version: STSv1\nmode: enforce\nmx: %s\x00.evil.test\nmax_age: 604800\n"},
 	{"bare CR in an mx", "version: STSv1\nmode: enforce\nmx: %s\rmx: evil.test\nmax_age: 604800\n"},
 	{"not UTF-8 in an mx", "version: STSv1\nmode: enforce\nmx: \xff%s\nmax_age: 604800\n"},
-	{"one bad mx after a good one", "version: STSv1\nmode: enforce\nmx: %s\nmx: servername=evil.test\nmax_age: 604800\n"},
+	{"one bad mx after a good one",
+		"version: STSv1\nmode: enforce\nmx: %s\nmx: servername=evil.test\nmax_age: 604800\n"},
 	{"everything", "version: STSv1\nmode: enforce\nmx: *\nmx: %s\nmax_age: 604800\n"},
 	{"dot first", "version: STSv1\nmode: enforce\nmx: .%s\nmax_age: 604800\n"},
 	{"asterisk inside", "version: STSv1\nmode: enforce\nmx: mx*.%s\nmax_age: 604800\n"},
@@ -67,7 +69,8 @@ var hostileHosts = []struct {
 	{"redirect to another host", func(t *testing.T, w *world.World, d *world.Domain) {
 		other := w.PolicyHost(t, "other."+d.Name)
 		other.Serve(enforce(d))
-		d.Policy.Handle(http.RedirectHandler("https://"+other.Name+"/.well-known/mta-sts.txt", http.StatusFound).ServeHTTP)
+		d.Policy.Handle(http.RedirectHandler("https://"+other.Name+"/.well-known/mta-sts.txt",
+			http.StatusFound).ServeHTTP)
 		t.Cleanup(func() {
 			if n := other.Connections(); n != 0 {
 				t.Errorf("%d connections to the host that a redirect named", n)
@@ -171,14 +174,15 @@ func TestHostilePolicyHosts(t *testing.T) {
 	})
 	d := w.Domain("good")
 	d.Publish(t, "1", enforce(d))
-	if got, want := daemon.Ask(t, "postfix", d.Name), "OK secure match=mx1."+d.Name+" servername=hostname"; got != want {
+	if got, want := daemon.Ask(t, "postfix", d.Name),
+		"OK secure match=mx1."+d.Name+" servername=hostname"; got != want {
 		t.Errorf("after all this a good domain is answered %q, want %q", got, want)
 	}
 	wantSmall(t, daemon)
 }
 
-// expectNothing asks for the domain: the answer must be NOTFOUND, must come in time, and a line of the log that an administrator
-// sees must name the domain and the event.
+// expectNothing asks for the domain: the answer must be NOTFOUND, must come in time, and a line of the log that an
+// administrator sees must name the domain and the event.
 func expectNothing(t *testing.T, watch *testkit.Watch, daemon *world.Daemon, d *world.Domain, event string) {
 	t.Helper()
 	begin := time.Now()

@@ -72,8 +72,9 @@ func TestKilledAmongWrites(t *testing.T) {
 		}
 	}
 	k := &killing{
-		w: w, p: w.Publishers(t), random: rand.New(rand.NewPCG(seed, 0)), inet: netip.AddrPortFrom(w.Host(), 8461), stateDir: t.TempDir(),
-		ledger: ledger{answered: map[string]int{}, recent: map[string]bool{}},
+		w: w, p: w.Publishers(t), random: rand.New(rand.NewPCG(seed, 0)), inet: netip.AddrPortFrom(w.Host(), 8461),
+		stateDir: t.TempDir(),
+		ledger:   ledger{answered: map[string]int{}, recent: map[string]bool{}},
 	}
 	t.Logf("STSMAPD_E2E_SEED=%d", seed)
 	k.seed(t)
@@ -94,7 +95,8 @@ func TestKilledAmongWrites(t *testing.T) {
 	}
 	t.Logf("%d kills in %v: %d policies learnt, %d changes, %d refreshes seen, %d answers of policies checked; "+
 		"all %d policies ever answered are there",
-		lives, took.Round(time.Second), len(k.ledger.all)-due, k.changes.Load(), k.refreshed(), k.checks, len(k.ledger.all))
+		lives, took.Round(time.Second), len(k.ledger.all)-due, k.changes.Load(), k.refreshed(), k.checks,
+		len(k.ledger.all))
 	k.read(t, d)
 }
 
@@ -126,8 +128,8 @@ type killing struct {
 	checks   int
 }
 
-// seed makes a store of policies that were fetched two days ago. What their hosts serve by now is another file, under the
-// same id.
+// seed makes a store of policies that were fetched two days ago. What their hosts serve by now is another file, under
+// the same id.
 func (k *killing) seed(t *testing.T) {
 	t.Helper()
 	store, err := cache.OpenBolt(filepath.Join(k.stateDir, "policies.db"), cache.BoltOptions{})
@@ -145,7 +147,8 @@ func (k *killing) seed(t *testing.T) {
 			t.Fatal(err)
 		}
 		all.Go(func() {
-			e := resolver.Entry{Domain: dnsname.MustParse(domain), ID: "1", Policy: policy, Fetched: fetched, Checked: fetched, Used: fetched}
+			e := resolver.Entry{Domain: dnsname.MustParse(domain), ID: "1", Policy: policy, Fetched: fetched,
+				Checked: fetched, Used: fetched}
 			if err := store.Put(context.Background(), e); err != nil {
 				t.Error(err)
 			}
@@ -159,8 +162,8 @@ func (k *killing) seed(t *testing.T) {
 	clear(k.ledger.recent)
 }
 
-// live is one life of the daemon: what it knows from the one before is looked at with the internet dead; then it is given
-// much to write, and killed after a while of at most lasting.
+// live is one life of the daemon: what it knows from the one before is looked at with the internet dead; then it is
+// given much to write, and killed after a while of at most lasting.
 func (k *killing) live(t *testing.T, lasting time.Duration) {
 	t.Helper()
 	k.p.Dead.Store(true)
@@ -187,7 +190,9 @@ func (k *killing) live(t *testing.T, lasting time.Duration) {
 	for range changers {
 		random := rand.New(rand.NewPCG(k.random.Uint64(), 0))
 		all.Go(func() {
-			k.converse(ctx, d, func(ctx context.Context, c *socketmap.Client) error { return k.change(ctx, c, random, seen) })
+			k.converse(ctx, d, func(ctx context.Context, c *socketmap.Client) error {
+				return k.change(ctx, c, random, seen)
+			})
 		})
 	}
 	random := rand.New(rand.NewPCG(k.random.Uint64(), 0))
@@ -241,8 +246,8 @@ func (k *killing) learn(ctx context.Context, c *socketmap.Client) error {
 	return err
 }
 
-// change gives a domain that the daemon has not been asked for in this life a new policy under a new id, and asks until that is
-// answered.
+// change gives a domain that the daemon has not been asked for in this life a new policy under a new id, and asks until
+// that is answered.
 func (k *killing) change(ctx context.Context, c *socketmap.Client, random *rand.Rand, seen map[string]bool) error {
 	k.ledger.mu.Lock()
 	domain := k.ledger.all[random.IntN(len(k.ledger.all))]
@@ -297,7 +302,8 @@ func (k *killing) judge(t *testing.T, domain, answer string) {
 	k.checks++
 	n := world.PolicyOf(domain, answer)
 	if n < k.ledger.answered[domain] || n > published.Policy {
-		t.Errorf("%s: %q, but policy %d had been answered, and %d is the newest", domain, answer, k.ledger.answered[domain], published.Policy)
+		t.Errorf("%s: %q, but policy %d had been answered, and %d is the newest", domain, answer,
+			k.ledger.answered[domain], published.Policy)
 	}
 	k.ledger.answered[domain] = max(k.ledger.answered[domain], n)
 }

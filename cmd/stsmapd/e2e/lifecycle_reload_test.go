@@ -29,9 +29,11 @@ func newReloading(t *testing.T, w *world.World, overrides string) *reloading {
 	t.Helper()
 	r := &reloading{p: w.Publishers(t), file: filepath.Join(t.TempDir(), "stsmapd.toml")}
 	inet := netip.AddrPortFrom(w.Host(), 8461)
-	r.base = fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", r.p.Resolver, w.CAFile)
+	r.base = fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n", r.p.Resolver,
+		w.CAFile)
 	r.write(t, overrides)
-	r.d = w.StartProcess(t, nil, "serve", "--config", r.file, "--state-dir", t.TempDir(), "--listen", "inet:"+inet.String())
+	r.d = w.StartProcess(t, nil, "serve", "--config", r.file, "--state-dir", t.TempDir(), "--listen",
+		"inet:"+inet.String())
 	r.d.Inet = inet
 	return r
 }
@@ -54,22 +56,26 @@ func (r *reloading) reload(t *testing.T, overrides, event string) {
 
 // override is the text of one in the configuration.
 func override(domain, action string, more ...string) string {
-	return fmt.Sprintf("[[override]]\ndomain = %q\naction = %q\nreason = \"ticket 4711\"\n%s\n", domain, action, strings.Join(more, "\n"))
+	return fmt.Sprintf("[[override]]\ndomain = %q\naction = %q\nreason = \"ticket 4711\"\n%s\n", domain, action,
+		strings.Join(more, "\n"))
 }
 
-// TestOverridesReload changes overrides under questions. A domain's policy is learnt while it is overridden, so that the
-// override's end takes effect with the next question, and with the DNS and HTTPS dead.
+// TestOverridesReload changes overrides under questions. A domain's policy is learnt while it is overridden, so that
+// the override's end takes effect with the next question, and with the DNS and HTTPS dead.
 func TestOverridesReload(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	yesterday, tomorrow := time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly), time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
+	yesterday, tomorrow := time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly),
+		time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
 	r := newReloading(t, w, "")
 	domain, other := r.p.Domain(0), r.p.Domain(1)
 	for _, d := range []string{domain, other} {
 		r.p.Publish(d, world.Publication{ID: 1, Policy: 1})
 	}
-	r.reload(t, override(domain, "ignore", "until = "+tomorrow)+override("partner.test", "ignore", "until = "+yesterday), "reloaded")
-	if lines := r.d.Log.Lines("event=override_ended"); len(lines) != 1 || !strings.Contains(lines[0], "domain=partner.test") || !strings.Contains(lines[0], "ticket 4711") {
+	r.reload(t, override(domain, "ignore", "until = "+tomorrow)+
+		override("partner.test", "ignore", "until = "+yesterday), "reloaded")
+	if lines := r.d.Log.Lines("event=override_ended"); len(lines) != 1 ||
+		!strings.Contains(lines[0], "domain=partner.test") || !strings.Contains(lines[0], "ticket 4711") {
 		t.Errorf("an override that has ended made these lines at load: %q", lines)
 	}
 
@@ -85,10 +91,12 @@ func TestOverridesReload(t *testing.T) {
 		{"the override taken away", "", "reloaded", r.policy(domain)},
 		{"one that has ended", override(domain, "ignore", "until = "+yesterday), "reloaded", r.policy(domain)},
 		{"one for all names below", override("."+r.p.Zone, "ignore"), "reloaded", "NOTFOUND "},
-		{"the domain's own counts for more", override("."+r.p.Zone, "ignore") + override(domain, "enforce", `mx = ["mail.partner.test"]`), "reloaded",
+		{"the domain's own counts for more",
+			override("."+r.p.Zone, "ignore") + override(domain, "enforce", `mx = ["mail.partner.test"]`), "reloaded",
 			"OK secure match=mail.partner.test servername=hostname"},
 		{"strict leaves a policy to enforce as it is", override(domain, "strict"), "reloaded", r.policy(domain)},
-		{"one twice changes nothing", override(domain, "ignore") + override(domain, "ignore"), "reload_failed", r.policy(domain)},
+		{"one twice changes nothing", override(domain, "ignore") + override(domain, "ignore"), "reload_failed",
+			r.policy(domain)},
 		{"none", "", "reloaded", r.policy(domain)},
 	} {
 		crowd.allow(step.want)
@@ -115,7 +123,8 @@ func (r *reloading) expect(t *testing.T, why, domain, want string) {
 	}
 }
 
-// crowd asks for a domain all the time, over several connections. Time goes in epochs: in each, certain answers may come.
+// crowd asks for a domain all the time, over several connections. Time goes in epochs: in each, certain answers may
+// come.
 type crowd struct {
 	mu      sync.Mutex
 	epochs  []map[string]bool

@@ -88,15 +88,16 @@ var unwritableStates = []struct {
 	}},
 }
 
-// TestRefusesUnwritableState: where policies could not be kept, the daemon does not start: it ends with exit code 1 and one line
-// that names the place and what is wrong with it.
+// TestRefusesUnwritableState: where policies could not be kept, the daemon does not start: it ends with exit code 1 and
+// one line that names the place and what is wrong with it.
 func TestRefusesUnwritableState(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
 	for _, c := range unwritableStates {
 		t.Run(c.why, func(t *testing.T) {
 			stateDir := c.prepare(t)
-			got := serveAs(t, w, c.uid, "--state-dir", stateDir, "--listen", "inet:"+net.JoinHostPort(w.Host().String(), "8461"))
+			got := serveAs(t, w, c.uid, "--state-dir", stateDir, "--listen",
+				"inet:"+net.JoinHostPort(w.Host().String(), "8461"))
 			if got.Code != 1 || got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {
 				t.Errorf("got %+v, want exit code 1 and one line on stderr", got)
 			}

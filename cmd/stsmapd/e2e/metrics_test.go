@@ -49,7 +49,8 @@ func startPrometheus(t *testing.T, w *world.World, target netip.AddrPort) promet
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+listen)
+	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+listen)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -122,7 +123,8 @@ func dashboardQueries(t *testing.T) map[string][]string {
 	all := map[string][]string{}
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
-			all[p.Title] = append(all[p.Title], strings.NewReplacer("$__rate_interval", "10s", "$instance", ".*").Replace(target.Expr))
+			all[p.Title] = append(all[p.Title],
+				strings.NewReplacer("$__rate_interval", "10s", "$instance", ".*").Replace(target.Expr))
 		}
 	}
 	return all
@@ -142,7 +144,8 @@ func TestDashboardAndAlerts(t *testing.T) {
 		}
 	}
 	state := t.TempDir()
-	remembered(t, state, fetchedPolicy(t, "bank.example.test", "enforce", 96*time.Hour, 168*time.Hour, "certificate has expired"))
+	remembered(t, state, fetchedPolicy(t, "bank.example.test", "enforce", 96*time.Hour, 168*time.Hour,
+		"certificate has expired"))
 	m := startMonitored(t, w, state, "")
 	lint := exec.Command(promtool, "check", "metrics")
 	lint.Stdin = strings.NewReader(m.get(t, "/metrics"))
@@ -160,7 +163,8 @@ func TestDashboardAndAlerts(t *testing.T) {
 		for _, expr := range exprs {
 			queries++
 			got, err := p.query(expr)
-			// The world's /proc is the machine's, where the daemon has another number: it cannot count its own memory there.
+			// The world's /proc is the machine's, where the daemon has another number: it cannot count its own memory
+			// there.
 			if elsewhere := strings.Contains(expr, "process_"); err != nil || len(got) == 0 && !elsewhere {
 				t.Errorf("panel %q: %s: %v, %d series", panel, expr, err, len(got))
 			}
@@ -183,7 +187,8 @@ func (p prometheus) checkRules() {
 	var data struct{ Groups []struct{ Rules []rule } }
 	world.Eventually(p.t, world.Hang, "the rules' evaluation", func() bool {
 		err := p.api("rules", nil, &data)
-		return err == nil && len(data.Groups) == 1 && !slices.ContainsFunc(data.Groups[0].Rules, func(r rule) bool { return r.Health == "unknown" })
+		return err == nil && len(data.Groups) == 1 &&
+			!slices.ContainsFunc(data.Groups[0].Rules, func(r rule) bool { return r.Health == "unknown" })
 	})
 	for _, r := range data.Groups[0].Rules {
 		want := "inactive"
@@ -217,7 +222,8 @@ func askAll(t *testing.T, w *world.World, m monitored) (stop func()) {
 				return
 			}
 			for _, mapName := range []string{"sts", "sts+dane+tlsrpt", "nonsense"} {
-				for _, key := range []string{fine.Name, fmt.Sprintf("new%d.example.test", i), ".example.test", "bank.example.test"} {
+				for _, key := range []string{
+					fine.Name, fmt.Sprintf("new%d.example.test", i), ".example.test", "bank.example.test"} {
 					if _, err := m.TryAsk(mapName, key); err != nil && ctx.Err() == nil {
 						t.Errorf("asking for %s: %v", key, err)
 						return

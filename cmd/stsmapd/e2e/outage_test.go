@@ -14,22 +14,24 @@ import (
 )
 
 const (
-	// prompt is within what 99 of 100 answers from memory must come on a machine that does nothing else, and stall all of
-	// them; an answer that waited for the DNS or for HTTPS would take seconds.
+	// prompt is within what 99 of 100 answers from memory must come on a machine that does nothing else, and stall all
+	// of them; an answer that waited for the DNS or for HTTPS would take seconds.
 	prompt = 50 * time.Millisecond
 	stall  = 500 * time.Millisecond
 	// aftermath is for how long the answers are watched once stsmapd has met the outage.
 	aftermath = time.Second
 )
 
-// outages are what must not take a live policy away (RFC 8461 sections 3.1 and 3.3). stsmapd meets them when it looks at the
-// record again; those of HTTPS when it fetches what the new id announces.
+// outages are what must not take a live policy away (RFC 8461 sections 3.1 and 3.3). stsmapd meets them when it looks
+// at the record again; those of HTTPS when it fetches what the new id announces.
 var outages = []struct {
 	name  string
 	begin func(*testing.T, *world.World, *world.Domain)
 }{
 	{"TXT gone", func(_ *testing.T, _ *world.World, d *world.Domain) { d.SetTXT() }},
-	{"two TXT records", func(_ *testing.T, _ *world.World, d *world.Domain) { d.SetTXT("v=STSv1; id=1;", "v=STSv1; id=2;") }},
+	{"two TXT records", func(_ *testing.T, _ *world.World, d *world.Domain) {
+		d.SetTXT("v=STSv1; id=1;", "v=STSv1; id=2;")
+	}},
 	{"TXT without id", func(_ *testing.T, _ *world.World, d *world.Domain) { d.SetTXT("v=STSv1;") }},
 	{"SERVFAIL", func(_ *testing.T, _ *world.World, d *world.Domain) { d.BreakDNS(dnstest.ServFail) }},
 	{"REFUSED", func(_ *testing.T, _ *world.World, d *world.Domain) { d.BreakDNS(dnstest.Rcode(dns.RcodeRefused)) }},
@@ -44,7 +46,10 @@ var outages = []struct {
 		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
 		d.SetID("2")
 	}},
-	{"new id, 404", func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Handle(http.NotFound); d.SetID("2") }},
+	{"new id, 404", func(_ *testing.T, _ *world.World, d *world.Domain) {
+		d.Policy.Handle(http.NotFound)
+		d.SetID("2")
+	}},
 	{"new id, empty file", func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Serve(""); d.SetID("2") }},
 	{"new id, invalid file", func(_ *testing.T, _ *world.World, d *world.Domain) {
 		d.Policy.Serve(world.Text("enforce")) // without an mx
@@ -92,7 +97,8 @@ func TestOutagesTakeNoLivePolicy(t *testing.T) {
 			p99, slowest := times[len(times)*99/100], times[len(times)-1]
 			t.Logf("%d answers in the outage, p99 %v, the slowest after %v", len(times), p99, slowest)
 			if p99 > watch.Limit(prompt) || slowest > watch.Limit(stall) {
-				t.Errorf("p99 of %d answers is %v, the slowest took %v; at this moment they may take %v and %v", len(times), p99,
+				t.Errorf("p99 of %d answers is %v, the slowest took %v; at this moment they may take %v and %v",
+					len(times), p99,
 					slowest, watch.Limit(prompt), watch.Limit(stall))
 			}
 		})
@@ -105,7 +111,8 @@ func TestNewIDIsServed(t *testing.T) {
 	daemon := w.StartDaemon(t, world.DaemonConfig{})
 	d := w.Domain("newid")
 	d.Publish(t, "1", world.Text("enforce", "old."+d.Name))
-	if got, want := daemon.Ask(t, "postfix", d.Name), "OK secure match=old."+d.Name+" servername=hostname"; got != want {
+	if got, want := daemon.Ask(t, "postfix", d.Name),
+		"OK secure match=old."+d.Name+" servername=hostname"; got != want {
 		t.Fatalf("before the change: %q, want %q", got, want)
 	}
 	d.Policy.Serve(world.Text("enforce", "new."+d.Name)) // first the file, then the id (RFC 8461 section 8.1)

@@ -44,7 +44,8 @@ func TestPostmap(t *testing.T) {
 				want.Code = 1
 			}
 			if got := p.Postmap(t, "socketmap:"+socketmap+":"+c.mapName, c.key); got != want {
-				t.Errorf("%s: postmap -q %s socketmap:%s:%s\n got %+v\nwant %+v", c.why, c.key, socketmap, c.mapName, got, want)
+				t.Errorf("%s: postmap -q %s socketmap:%s:%s\n got %+v\nwant %+v", c.why, c.key, socketmap, c.mapName,
+					got, want)
 			}
 		}
 	}
@@ -53,7 +54,8 @@ func TestPostmap(t *testing.T) {
 	}
 
 	for _, mapName := range []string{"nonsense", "sts+nonsense", "strict"} {
-		if got := p.Postmap(t, "socketmap:inet:"+d.Inet.String()+":"+mapName, enforced.Name); got.Code != 1 || got.Stdout != "" || got.Stderr == "" {
+		if got := p.Postmap(t, "socketmap:inet:"+d.Inet.String()+":"+mapName, enforced.Name); got.Code != 1 ||
+			got.Stdout != "" || got.Stderr == "" {
 			t.Errorf("map name %s: got %+v, want exit code 1 and a complaint", mapName, got)
 		}
 	}

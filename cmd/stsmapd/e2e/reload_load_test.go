@@ -49,7 +49,8 @@ func TestReloadUnderLoad(t *testing.T) {
 		defer conn.Close()
 		all.Go(func() {
 			var failure error
-			a := batches{conn: conn, request: "sts " + d.Name, want: want, size: batch, pause: pause, answered: &answered}
+			a := batches{conn: conn, request: "sts " + d.Name, want: want, size: batch, pause: pause,
+				answered: &answered}
 			if slowest[i], failure = a.ask(enough); failure != nil {
 				t.Error(failure)
 			}
@@ -58,7 +59,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	for i := range int64(reloads) {
 		world.Eventually(t, world.Hang, "answers under load", func() bool { return answered.Load() >= (i+1)*between })
 		m.Signal(t, syscall.SIGHUP)
-		world.Eventually(t, world.Hang, "the reload", func() bool { return len(m.Log.Lines("event=reloaded")) == int(i)+1 })
+		world.Eventually(t, world.Hang, "the reload",
+			func() bool { return len(m.Log.Lines("event=reloaded")) == int(i)+1 })
 	}
 	close(enough)
 	all.Wait()

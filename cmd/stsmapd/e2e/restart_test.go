@@ -15,8 +15,8 @@ import (
 // A round in which the machine was too busy for that says less, and another is made.
 const soon = 50 * time.Millisecond
 
-// TestPoliciesSurvive ends a daemon again and again right after it has answered for a new domain, whose DNS and HTTPS are dead
-// from then on. The next daemon must know that policy and all before it.
+// TestPoliciesSurvive ends a daemon again and again right after it has answered for a new domain, whose DNS and HTTPS
+// are dead from then on. The next daemon must know that policy and all before it.
 func TestPoliciesSurvive(t *testing.T) {
 	w := world.Open(t)
 	rounds := testkit.Sample(t, "restarts", 100, 20)
@@ -58,7 +58,8 @@ func TestPoliciesSurvive(t *testing.T) {
 					ask := d.Asker(t, listener)
 					for name, want := range learnt {
 						if got := ask("postfix", name); got != want {
-							t.Fatalf("after %d times %v: %s is answered %q, want %q", len(learnt), c.signal, name, got, want)
+							t.Fatalf("after %d times %v: %s is answered %q, want %q", len(learnt), c.signal, name, got,
+								want)
 						}
 					}
 				}

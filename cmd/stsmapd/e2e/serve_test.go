@@ -16,8 +16,8 @@ import (
 // defaultAddress is where stsmapd listens when nobody says otherwise.
 const defaultAddress = "127.0.0.1:8461"
 
-// TestServeWithoutConfiguration runs the daemon as an administrator would who reads nothing. This test and the next have
-// the default address, so they do not run in parallel.
+// TestServeWithoutConfiguration runs the daemon as an administrator would who reads nothing. This test and the next
+// have the default address, so they do not run in parallel.
 func TestServeWithoutConfiguration(t *testing.T) {
 	w := world.Open(t)
 	private := w.Domain("private")
@@ -37,7 +37,8 @@ func TestServeWithoutConfiguration(t *testing.T) {
 			}
 		}
 		if n := private.Policy.Connections(); n != 0 {
-			t.Errorf("%s: %d connections to a policy host on a loopback address, which is none of the internet's", c.why, n)
+			t.Errorf("%s: %d connections to a policy host on a loopback address, which is none of the internet's",
+				c.why, n)
 		}
 		if lines := d.Log.Lines("level=WARN", "domain="+private.Name, private.Policy.Addr.String()); len(lines) != 1 {
 			t.Errorf("%s: the log does not say that the address %v was refused:\n%s", c.why, private.Policy.Addr, d.Log)
@@ -49,7 +50,8 @@ func TestServeWithoutConfiguration(t *testing.T) {
 		if code := d.Wait(t); code != 0 {
 			t.Errorf("%s: exit code %d after SIGTERM", c.why, code)
 		}
-		if got := w.Command(t, nil, "query", "unknown.example.test"); got.Code != 2 || strings.Count(got.Stderr, "\n") != 1 {
+		if got := w.Command(t, nil, "query", "unknown.example.test"); got.Code != 2 ||
+			strings.Count(got.Stderr, "\n") != 1 {
 			t.Errorf("%s: stsmapd query without a daemon: %+v, want exit code 2 and a line why", c.why, got)
 		}
 	}
@@ -81,7 +83,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestEndsWithQuestionsInFlight ends the daemon while it waits for a policy host: a question is answered truly or not at all.
+// TestEndsWithQuestionsInFlight ends the daemon while it waits for a policy host: a question is answered truly or not
+// at all.
 func TestEndsWithQuestionsInFlight(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -139,25 +142,33 @@ func TestStartErrors(t *testing.T) {
 		why, config string
 		args, says  []string
 	}{
-		{why: "no such file", args: []string{"--config", "/nonexistent/stsmapd.toml"}, says: []string{"/nonexistent/stsmapd.toml"}},
+		{why: "no such file", args: []string{"--config", "/nonexistent/stsmapd.toml"},
+			says: []string{"/nonexistent/stsmapd.toml"}},
 		{why: "no TOML", config: "[dns]\ntimeout = 3s\n", says: []string{"no-TOML.toml:2:"}},
-		{why: "unknown key", config: "[dns]\nserver = [\"127.0.0.1\"]\n", says: []string{"unknown-key.toml:2:", "dns.server"}},
-		{why: "unknown table", config: "[domain]\nname = \"example.com\"\n", says: []string{"unknown-table.toml:", "domain"}},
+		{why: "unknown key", config: "[dns]\nserver = [\"127.0.0.1\"]\n",
+			says: []string{"unknown-key.toml:2:", "dns.server"}},
+		{why: "unknown table", config: "[domain]\nname = \"example.com\"\n",
+			says: []string{"unknown-table.toml:", "domain"}},
 		{why: "wrong type", config: "[dns]\nattempts = \"many\"\n", says: []string{"wrong-type.toml:2:", "attempts"}},
 		{why: "no duration", config: "[dns]\ntimeout = \"3\"\n", says: []string{"no-duration.toml:2:", "timeout"}},
 		{why: "out of bounds", config: "[dns]\nattempts = 0\n", says: []string{"out-of-bounds.toml:", "dns.attempts"}},
-		{why: "no CA file", config: "[fetch]\nca_file = \"/nonexistent/ca.pem\"\n", says: []string{"ca_file", "/nonexistent/ca.pem"}},
-		{why: "no DNS server", config: "[dns]\nservers = [\"dns.example\"]\n", says: []string{"dns.servers", "dns.example"}},
+		{why: "no CA file", config: "[fetch]\nca_file = \"/nonexistent/ca.pem\"\n",
+			says: []string{"ca_file", "/nonexistent/ca.pem"}},
+		{why: "no DNS server", config: "[dns]\nservers = [\"dns.example\"]\n",
+			says: []string{"dns.servers", "dns.example"}},
 		{why: "no listener", args: []string{"--listen", "tcp:127.0.0.1"}, says: []string{"tcp:127.0.0.1"}},
-		{why: "port in use", args: []string{"--listen", "inet:" + taken.Addr().String()}, says: []string{taken.Addr().String()}},
+		{why: "port in use", args: []string{"--listen", "inet:" + taken.Addr().String()},
+			says: []string{taken.Addr().String()}},
 		{why: "socket in use", args: []string{"--listen", "unix:" + running.Unix}, says: []string{running.Unix}},
-		{why: "socket nowhere", args: []string{"--listen", "unix:/nonexistent/sts.sock"}, says: []string{"/nonexistent/sts.sock"}},
+		{why: "socket nowhere", args: []string{"--listen", "unix:/nonexistent/sts.sock"},
+			says: []string{"/nonexistent/sts.sock"}},
 		{why: "state directory is a file", args: []string{"--state-dir", noDir}, says: []string{noDir}},
 		{why: "store in use", args: []string{"--state-dir", running.StateDir}, says: []string{running.StateDir}},
 		{why: "no log level", args: []string{"--log-level", "loud"}, says: []string{"loud"}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			args := []string{"serve", "--listen", "inet:" + net.JoinHostPort(w.Host().String(), "8461"), "--state-dir", t.TempDir()}
+			args := []string{"serve", "--listen", "inet:" + net.JoinHostPort(w.Host().String(), "8461"), "--state-dir",
+				t.TempDir()}
 			if c.config != "" {
 				args = append(args, "--config", write(strings.ReplaceAll(c.why, " ", "-")+".toml", c.config))
 			}

@@ -36,12 +36,14 @@ func startMonitored(t *testing.T, w *world.World, stateDir, more string) monitor
 	host := w.Host()
 	m := monitored{metrics: netip.AddrPortFrom(host, 9461)}
 	file := filepath.Join(t.TempDir(), "stsmapd.toml")
-	text := fmt.Sprintf("metrics = %q\ncontrol = \"\"\n%s[fetch]\nca_file = %q\nallow_private_addresses = true\n", m.metrics, more, w.CAFile)
+	text := fmt.Sprintf("metrics = %q\ncontrol = \"\"\n%s[fetch]\nca_file = %q\nallow_private_addresses = true\n",
+		m.metrics, more, w.CAFile)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	inet := netip.AddrPortFrom(host, 8461)
-	m.Daemon = w.StartProcess(t, nil, "serve", "--config", file, "--state-dir", stateDir, "--listen", "inet:"+inet.String())
+	m.Daemon = w.StartProcess(t, nil, "serve", "--config", file, "--state-dir", stateDir, "--listen",
+		"inet:"+inet.String())
 	m.Inet = inet
 	return m
 }
@@ -80,18 +82,23 @@ func remembered(t *testing.T, stateDir string, entries ...resolver.Entry) {
 	}
 }
 
-// fetchedPolicy is a policy that was fetched some time ago; with a reason, its fetches have been failing since an hour after.
+// fetchedPolicy is a policy that was fetched some time ago; with a reason, its fetches have been failing since an hour
+// after.
 func fetchedPolicy(t *testing.T, domain, mode string, age, maxAge time.Duration, reason string) resolver.Entry {
 	t.Helper()
-	text := fmt.Sprintf("version: STSv1\nmode: %s\nmx: mx1.%s\nmx: *.mail.%s\nmax_age: %d\n", mode, domain, domain, maxAge/time.Second)
+	text := fmt.Sprintf("version: STSv1\nmode: %s\nmx: mx1.%s\nmx: *.mail.%s\nmax_age: %d\n", mode, domain, domain,
+		maxAge/time.Second)
 	p, err := mtasts.ParsePolicy([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := time.Now().UTC().Add(-age).Truncate(time.Second)
-	e := resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260110T120000", Policy: p, Fetched: at, Checked: at, Used: at.Add(age / 2)}
+	e := resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260110T120000", Policy: p, Fetched: at, Checked: at,
+		Used: at.Add(age / 2)}
 	if reason != "" {
-		e.Trouble = resolver.Trouble{Failures: 9, ID: "20260201", Since: at.Add(time.Hour), RetryAt: time.Now().UTC().Add(50 * time.Minute).Truncate(time.Second), Reason: reason}
+		e.Trouble = resolver.Trouble{
+			Failures: 9, ID: "20260201", Since: at.Add(time.Hour),
+			RetryAt: time.Now().UTC().Add(50 * time.Minute).Truncate(time.Second), Reason: reason}
 	}
 	return e
 }
@@ -113,11 +120,14 @@ func (b browser) run(url string, args ...string) string {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), world.Hang)
 	defer cancel()
-	fixed := []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--no-first-run", "--disable-dev-shm-usage", "--disable-extensions", "--no-proxy-server", "--hide-scrollbars",
+	fixed := []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+		"--disable-component-update",
+		"--disable-sync", "--no-first-run", "--disable-dev-shm-usage", "--disable-extensions", "--no-proxy-server",
+		"--hide-scrollbars",
 		"--user-data-dir=" + b.profile}
 	cmd := exec.CommandContext(ctx, b.program, append(slices.Concat(fixed, args), url)...)
-	cmd.Env = append(os.Environ(), "HOME="+b.profile, "XDG_CONFIG_HOME="+b.profile, "XDG_CACHE_HOME="+b.profile, "XDG_RUNTIME_DIR="+b.profile,
+	cmd.Env = append(os.Environ(), "HOME="+b.profile, "XDG_CONFIG_HOME="+b.profile, "XDG_CACHE_HOME="+b.profile,
+		"XDG_RUNTIME_DIR="+b.profile,
 		"DBUS_SESSION_BUS_ADDRESS=disabled:")
 	var messages strings.Builder
 	cmd.Stderr = &messages
@@ -150,33 +160,42 @@ func TestStatusPage(t *testing.T) {
 	const day = 24 * time.Hour
 	state := t.TempDir()
 	entries := []resolver.Entry{
-		fetchedPolicy(t, "bank.example.test", "enforce", 4*day, 7*day, `fetch https://mta-sts.bank.example.test/.well-known/mta-sts.txt: TLS handshake with 192.0.2.17:443: x509: certificate has expired`),
-		fetchedPolicy(t, "a-rather-long-name-of-a-department.of-a-university.example.test", "enforce", 2*day, 30*day, "status 404 Not Found"),
+		fetchedPolicy(t, "bank.example.test", "enforce", 4*day, 7*day,
+			`fetch https://mta-sts.bank.example.test/.well-known/mta-sts.txt: TLS handshake with 192.0.2.17:443: x509: certificate has expired`),
+		fetchedPolicy(t, "a-rather-long-name-of-a-department.of-a-university.example.test", "enforce", 2*day, 30*day,
+			"status 404 Not Found"),
 		fetchedPolicy(t, "trial.example.test", "testing", 3*time.Hour, day, ""),
 		fetchedPolicy(t, "gone.example.test", "none", 3*time.Hour, day, ""),
 		fetchedPolicy(t, "over.example.test", "enforce", 3*day, 2*day, ""),
 	}
 	for i := range 60 {
-		entries = append(entries, fetchedPolicy(t, fmt.Sprintf("company%02d.example.test", i), "enforce", time.Duration(i)*time.Hour/3, 14*day, ""))
+		entries = append(entries,
+			fetchedPolicy(t, fmt.Sprintf("company%02d.example.test", i), "enforce", time.Duration(i)*time.Hour/3,
+				14*day, ""))
 	}
 	remembered(t, state, entries...)
-	m := startMonitored(t, w, state, "[[override]]\ndomain = \".partner.example.test\"\naction = \"ignore\"\nuntil = 2099-01-31\nreason = \"their firewall strips STARTTLS, ticket 4711\"\n")
+	m := startMonitored(t, w, state,
+		"[[override]]\ndomain = \".partner.example.test\"\naction = \"ignore\"\nuntil = 2099-01-31\nreason = \"their "+
+			"firewall strips STARTTLS, ticket 4711\"\n")
 	m.Ask(t, "sts", "company01.example.test")
 	m.Ask(t, "sts", "absent.example.test")
 
 	home := parsePage(t, b.run(m.url("/"), "--dump-dom"))
-	if got := home.texts("#trouble a"); !slices.Equal(got, []string{"bank.example.test", "a-rather-long-name-of-a-department.of-a-university.example.test"}) {
+	if got := home.texts("#trouble a"); !slices.Equal(got,
+		[]string{"bank.example.test", "a-rather-long-name-of-a-department.of-a-university.example.test"}) {
 		t.Errorf("in trouble: %q", got)
 	}
 	if home.title != "stsmapd" || len(home.texts("#policies a")) != 51 || len(home.texts("#overrides a")) != 0 {
 		t.Errorf("title %q, policies %q", home.title, home.texts("#policies a"))
 	}
 	found := parsePage(t, b.run(m.url("/policies?q=BANK"), "--dump-dom"))
-	if got := found.links; !slices.Contains(got, "/domain/bank.example.test") || slices.Contains(got, "/domain/trial.example.test") {
+	if got := found.links; !slices.Contains(got, "/domain/bank.example.test") ||
+		slices.Contains(got, "/domain/trial.example.test") {
 		t.Errorf("search: links %q", got)
 	}
 	one := parsePage(t, b.run(m.url("/domain/bank.example.test"), "--dump-dom"))
-	for _, text := range []string{"certificate has expired", "9 in a row", "mx1.bank.example.test", "version: STSv1", "OK secure match="} {
+	for _, text := range []string{
+		"certificate has expired", "9 in a row", "mx1.bank.example.test", "version: STSv1", "OK secure match="} {
 		if !strings.Contains(one.text, text) {
 			t.Errorf("the domain's page does not say %q:\n%s", text, one.text)
 		}
@@ -186,7 +205,8 @@ func TestStatusPage(t *testing.T) {
 		for _, s := range []struct{ name, size string }{{"phone", "390,844"}, {"desktop", "1280,900"}} {
 			for i, colours := range []string{"dark", "light"} { // Blink's numbers for them
 				file := filepath.Join(dir, fmt.Sprintf("status-%s-%s-%s.png", p.name, s.name, colours))
-				b.run(m.url(p.path), "--screenshot="+file, "--window-size="+s.size, fmt.Sprintf("--blink-settings=preferredColorScheme=%d", i))
+				b.run(m.url(p.path), "--screenshot="+file, "--window-size="+s.size,
+					fmt.Sprintf("--blink-settings=preferredColorScheme=%d", i))
 				if info, err := os.Stat(file); err != nil || info.Size() < 5000 {
 					t.Errorf("no picture: %v, %+v", err, info)
 				}

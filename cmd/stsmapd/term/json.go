@@ -32,8 +32,8 @@ func (s safeJSON) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// EscapeControls makes encoded JSON safe on a terminal. encoding/json escapes the control characters of ASCII but not DEL and those
-// of ISO 8859, which a policy file may hold; they can only stand in strings.
+// EscapeControls makes encoded JSON safe on a terminal. encoding/json escapes the control characters of ASCII but not
+// DEL and those of ISO 8859, which a policy file may hold; they can only stand in strings.
 func EscapeControls(text []byte) []byte {
 	var safe bytes.Buffer
 	for _, c := range string(text) {

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// sizingRows is how many rows of a table are looked at for the widths of its columns; what is longer further down sticks out.
+// sizingRows is how many rows of a table are looked at for the widths of its columns; what is longer further down
+// sticks out.
 const sizingRows = 500
 
 // Cell is one field of a Table. Text and Painted make one.

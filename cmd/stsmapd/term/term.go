@@ -1,8 +1,9 @@
-// Package term is what every command prints with: tables, sheets of names and values, colours, progress, durations, and JSON,
-// made safe for a terminal.
+// Package term is what every command prints with: tables, sheets of names and values, colours, progress, durations, and
+// JSON, made safe for a terminal.
 //
-// Colours and progress appear only on a terminal, and no colours where NO_COLOR is set. Texts that came from the network (policy
-// texts, server replies, names in certificates) may hold escape sequences; Clean and SafeJSON keep those from the terminal.
+// Colours and progress appear only on a terminal, and no colours where NO_COLOR is set. Texts that came from the
+// network (policy texts, server replies, names in certificates) may hold escape sequences; Clean and SafeJSON keep
+// those from the terminal.
 package term
 
 import (
@@ -56,7 +57,8 @@ func Paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// Clean makes a text safe for a terminal: each character that does not print, escape sequences above all, becomes a question mark.
+// Clean makes a text safe for a terminal: each character that does not print, escape sequences above all, becomes a
+// question mark.
 func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -63,7 +63,8 @@ func TestZone(t *testing.T) {
 			"NOERROR | alias.example.com. 300 IN CNAME mail.example.com. | mail.example.com. 60 IN A 192.0.2.1"},
 		{"CNAME to a name without such records", "alias.example.com.", dns.TypeTXT,
 			"NOERROR | alias.example.com. 300 IN CNAME mail.example.com. | authority . 5"},
-		{"CNAME to nowhere", "half.example.com.", dns.TypeA, "NXDOMAIN | half.example.com. 300 IN CNAME elsewhere.example. | authority . 5"},
+		{"CNAME to nowhere", "half.example.com.", dns.TypeA,
+			"NXDOMAIN | half.example.com. 300 IN CNAME elsewhere.example. | authority . 5"},
 		{"no such type", "example.com.", dns.TypeA, "NOERROR | authority . 5"},
 		{"no such name", "gone.example.com.", dns.TypeA, "NXDOMAIN | authority . 5"},
 		{"exists for what is below", "er.example.com.", dns.TypeA, "NOERROR | authority . 5"},
@@ -91,8 +92,10 @@ func TestChanges(t *testing.T) {
 		want   string
 	}{
 		{"start", func() {}, `NOERROR | a.example. 300 IN TXT "one"`},
-		{"added, without duplicates", func() { s.Add("a.example TXT one\na.example TXT two") }, `NOERROR | a.example. 300 IN TXT "one" | a.example. 300 IN TXT "two"`},
-		{"set", func() { s.Set("A.example", dns.TypeTXT, "a.example 1 TXT three") }, `NOERROR | a.example. 1 IN TXT "three"`},
+		{"added, without duplicates", func() { s.Add("a.example TXT one\na.example TXT two") },
+			`NOERROR | a.example. 300 IN TXT "one" | a.example. 300 IN TXT "two"`},
+		{"set", func() { s.Set("A.example", dns.TypeTXT, "a.example 1 TXT three") },
+			`NOERROR | a.example. 1 IN TXT "three"`},
 		{"removed", func() { s.Set("a.example", dns.TypeTXT, "") }, "NXDOMAIN | authority . 60"},
 		{"negative TTL", func() { s.SetNegativeTTL(9 * time.Second) }, "NXDOMAIN | authority . 9"},
 		{"no SOA", func() { s.SetNegativeTTL(-1) }, "NXDOMAIN"},
@@ -119,7 +122,8 @@ func TestTruncation(t *testing.T) {
 		{"TCP", "tcp", nil, false},
 	} {
 		r := exchange(t, s, tc.network, "a.example.", dns.TypeTXT, tc.flags...)
-		if r.Truncated != tc.truncated || (len(r.Answer) == 0) != tc.truncated || (r.IsEdns0() != nil) != (tc.flags != nil) {
+		if r.Truncated != tc.truncated || (len(r.Answer) == 0) != tc.truncated ||
+			(r.IsEdns0() != nil) != (tc.flags != nil) {
 			t.Errorf("%s: got %v", tc.why, r)
 		}
 	}
@@ -132,7 +136,8 @@ func TestAD(t *testing.T) {
 	if exchange(t, s, "udp", "a.example.", dns.TypeTXT).AuthenticatedData {
 		t.Error("AD for one who did not ask for it")
 	}
-	if !exchange(t, s, "udp", "a.example.", dns.TypeTXT, ad).AuthenticatedData || !exchange(t, s, "udp", "a.example.", dns.TypeTXT, do).AuthenticatedData {
+	if !exchange(t, s, "udp", "a.example.", dns.TypeTXT, ad).AuthenticatedData ||
+		!exchange(t, s, "udp", "a.example.", dns.TypeTXT, do).AuthenticatedData {
 		t.Error("no AD for one who asked for it")
 	}
 	s.SetAD(false)

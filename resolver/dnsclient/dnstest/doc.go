@@ -1,7 +1,7 @@
 // Package dnstest is a programmable recursive resolver for tests: real packets, over UDP and TCP, on one port.
 //
-// It answers from a zone map that may change while it runs, as a recursive resolver would: CNAMEs are followed as far as
-// the map knows them, denials carry a SOA, wildcards are expanded, what does not fit into the asker's UDP size is
+// It answers from a zone map that may change while it runs, as a recursive resolver would: CNAMEs are followed as far
+// as the map knows them, denials carry a SOA, wildcards are expanded, what does not fit into the asker's UDP size is
 // truncated, and the AD bit is only set for who asks for it. Hooks make it misbehave, for a name and type, question by
 // question. Every question is counted.
 //

@@ -79,7 +79,8 @@ func withSignatures(section []dns.RR) []dns.RR {
 	for i, rr := range section {
 		signed = append(signed, rr)
 		h := rr.Header()
-		if i+1 < len(section) && newKey(section[i+1].Header().Name, section[i+1].Header().Rrtype) == newKey(h.Name, h.Rrtype) {
+		if i+1 < len(section) &&
+			newKey(section[i+1].Header().Name, section[i+1].Header().Rrtype) == newKey(h.Name, h.Rrtype) {
 			continue
 		}
 		signed = append(signed, &dns.RRSIG{

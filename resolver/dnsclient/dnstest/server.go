@@ -78,8 +78,8 @@ func New(t T, cfg Config) *Server {
 	return s
 }
 
-// Start starts a Server. Its errors are an address that cannot be listened on and a Zone that cannot be read. The caller
-// must Close it.
+// Start starts a Server. Its errors are an address that cannot be listened on and a Zone that cannot be read. The
+// caller must Close it.
 func Start(cfg Config) (*Server, error) { return start(cfg, func(string, ...any) {}) }
 
 func start(cfg Config, fail func(string, ...any)) (*Server, error) {

@@ -83,7 +83,8 @@ func hasRR(rrs []dns.RR, rr dns.RR) bool {
 	return false
 }
 
-// at returns the records of one name and type, made from a wildcard if the name does not exist (RFC 1034 section 4.3.3).
+// at returns the records of one name and type, made from a wildcard if the name does not exist (RFC 1034 section
+// 4.3.3).
 func (z *zone) at(k key) []dns.RR {
 	if z.nodes[k.name] > 0 {
 		return z.sets[k]
@@ -159,6 +160,7 @@ func (z *zone) soa(name string, negative time.Duration) dns.RR {
 	ttl := uint32(negative / time.Second)
 	return &dns.SOA{
 		Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: ttl},
-		Ns:  "ns.invalid.", Mbox: "hostmaster.invalid.", Serial: 1, Refresh: 7200, Retry: 3600, Expire: 86400, Minttl: ttl,
+		Ns:  "ns.invalid.", Mbox: "hostmaster.invalid.", Serial: 1, Refresh: 7200, Retry: 3600, Expire: 86400,
+		Minttl: ttl,
 	}
 }

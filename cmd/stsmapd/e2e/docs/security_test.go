@@ -43,7 +43,8 @@ func TestNamedTests(t *testing.T) {
 			t.Errorf("%s is named, and is not there", name[1])
 		}
 	}
-	for _, path := range regexp.MustCompile("`((?:resolver|socketmap|cache|cmd|packaging)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1) {
+	for _, path := range regexp.MustCompile(
+		"`((?:resolver|socketmap|cache|cmd|packaging)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1) {
 		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
 			t.Errorf("%s is named, and is not there", path[1])
 		}
@@ -53,15 +54,18 @@ func TestNamedTests(t *testing.T) {
 // licences are those that a module may have, and a text that only such a licence has.
 func licences() map[string]*regexp.Regexp {
 	return map[string]*regexp.Regexp{
-		"MIT":        regexp.MustCompile(`(?s)Permission is hereby granted, free of charge.*WITHOUT WARRANTY OF ANY KIND`),
-		"BSD":        regexp.MustCompile(`(?s)Redistribution and use in source and binary forms.*THIS SOFTWARE IS PROVIDED`),
+		"MIT": regexp.MustCompile(
+			`(?s)Permission is hereby granted, free of charge.*WITHOUT WARRANTY OF ANY KIND`),
+		"BSD": regexp.MustCompile(
+			`(?s)Redistribution and use in source and binary forms.*THIS SOFTWARE IS PROVIDED`),
 		"Apache 2.0": regexp.MustCompile(`(?s)Apache License\s+Version 2\.0, January 2004.*TERMS AND CONDITIONS`),
 	}
 }
 
 // TestLicences: each module that the binary is linked with has a licence that lets it be given to anyone.
 func TestLicences(t *testing.T) {
-	list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Dir}}{{end}}{{end}}", "./cmd/stsmapd")
+	list := exec.Command("go", "list", "-deps", "-f",
+		"{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Dir}}{{end}}{{end}}", "./cmd/stsmapd")
 	list.Dir = root
 	out, err := list.Output()
 	if err != nil {

@@ -147,9 +147,11 @@ func loseNothing(t *testing.T, n *internet, hosts []*host) {
 		}
 		return true
 	})
-	t.Logf("%d live policies were refreshed after %v; %d GETs in all", each, time.Since(begin).Round(time.Second), n.fetched(""))
+	t.Logf("%d live policies were refreshed after %v; %d GETs in all", each, time.Since(begin).Round(time.Second),
+		n.fetched(""))
 	if testkit.All() {
-		world.Eventually(t, world.Hang, "the old policies have expired", func() bool { return time.Since(begin) > left })
+		world.Eventually(t, world.Hang, "the old policies have expired",
+			func() bool { return time.Since(begin) > left })
 	} else {
 		testkit.Shorter(t, "until the old policies have expired")
 	}
@@ -186,11 +188,13 @@ func TestDeadPublisher(t *testing.T) {
 	}
 	domain := "dead." + n.suffix
 	n.set(func() { n.dead[domain] = true })
-	n.w.DNS.Add(fmt.Sprintf("_mta-sts.%[1]s. 1 IN TXT \"v=STSv1; id=1\"\nmta-sts.%[1]s. 300 IN A %[2]s\n", domain, n.address))
+	n.w.DNS.Add(fmt.Sprintf("_mta-sts.%[1]s. 1 IN TXT \"v=STSv1; id=1\"\nmta-sts.%[1]s. 300 IN A %[2]s\n", domain,
+		n.address))
 	var all sync.WaitGroup
 	for _, h := range hosts {
 		all.Go(func() {
-			for end := time.Now().Add(15 * time.Second); time.Now().Before(end); { // longer than a look at the TXT record holds
+			// longer than a look at the TXT record holds
+			for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
 				if got := h.Ask(t, "sts", domain); got != "NOTFOUND " {
 					t.Errorf("%s answers %q for a domain whose policy host is dead", h.name, got)
 					return

@@ -33,8 +33,8 @@ const (
 	maxFailureBytes = 300
 )
 
-// TestCost measures what a policy, a failure and an event cost in a real engine with 100 hosts on it, and prints what that makes
-// for 10,000,000 domains.
+// TestCost measures what a policy, a failure and an event cost in a real engine with 100 hosts on it, and prints what
+// that makes for 10,000,000 domains.
 func TestCost(t *testing.T) {
 	world.Open(t)
 	engine := enginetest.Start(t, enginetest.Redis(t))
@@ -44,7 +44,8 @@ func TestCost(t *testing.T) {
 	const sample = 20_000
 	policyBytes := grown(t, engine, sample, func(i int) { must(t, hosts[0].Offer(t.Context(), costEntry(t, i, at))) })
 	attempt := resolver.Attempt{ID: "20260101T000000", Limit: resolver.MaxAttempts}
-	failureBytes := grown(t, engine, sample, func(i int) { hosts[0].Claim(t.Context(), costDomain(1_000_000+i), attempt).Fail() })
+	failureBytes := grown(t, engine, sample,
+		func(i int) { hosts[0].Claim(t.Context(), costDomain(1_000_000+i), attempt).Fail() })
 	t.Logf("bytes in the engine (used_memory, %d each): policy %d, failure %d", sample, policyBytes, failureBytes)
 
 	const events = 1000
@@ -59,9 +60,11 @@ func TestCost(t *testing.T) {
 		c.Release()
 	}
 	want := int64(events * (costHosts - 1))
-	world.Eventually(t, world.Hang, "all hosts have read what they heard of", func() bool { return hosts[0].heard.Load() == want })
+	world.Eventually(t, world.Hang, "all hosts have read what they heard of",
+		func() bool { return hosts[0].heard.Load() == want })
 	scripts, reads := calls(t, engine, "evalsha"), calls(t, engine, "get")-6*events // the scripts read 4, 1 and 1 keys
-	t.Logf("a refresh by one of %d hosts: %.1f scripts, %.1f messages, %.1f reads", costHosts, per(scripts, events), per(hosts[0].heard.Load(), events), per(reads, events))
+	t.Logf("a refresh by one of %d hosts: %.1f scripts, %.1f messages, %.1f reads", costHosts, per(scripts, events),
+		per(hosts[0].heard.Load(), events), per(reads, events))
 	// Each host's own look at the engine, every 5 s, is in these figures: 1 script and 3 reads.
 	looks := costHosts * int64(time.Since(begin)/(5*time.Second)+1)
 	if scripts > 4*events+looks || reads > (costHosts+5)*events+3*looks {
@@ -71,14 +74,16 @@ func TestCost(t *testing.T) {
 	refreshes := float64(costPolicies) / costSeconds
 	t.Logf("%d hosts, %d domains, %d policies:", costHosts, costDomains, costPolicies)
 	t.Logf("  memory in the engine      %d MiB", costPolicies*policyBytes>>20)
-	t.Logf("  refreshes (GETs)          %.1f/s by the fleet, %.0f/s if each host were alone", refreshes, refreshes*costHosts)
+	t.Logf("  refreshes (GETs)          %.1f/s by the fleet, %.0f/s if each host were alone", refreshes,
+		refreshes*costHosts)
 	t.Logf("  messages delivered        %.0f/s", refreshes*per(hosts[0].heard.Load(), events))
 	t.Logf("  reads after messages      %.0f/s", refreshes*per(reads, events))
 	t.Logf("  scripts                   %.0f/s", refreshes*per(scripts, events))
 	t.Logf("  looks at the engine       %d/s, of 1 script and 3 reads", costHosts/5)
 	t.Logf("  reads for new domains     %.0f/s", float64(costDomains)*costHosts/costSeconds)
 	if policyBytes > maxPolicyBytes || failureBytes > maxFailureBytes {
-		t.Errorf("a policy takes %d bytes and a failure %d, packaging/docs/fleet.md says at most %d and %d", policyBytes, failureBytes, maxPolicyBytes, maxFailureBytes)
+		t.Errorf("a policy takes %d bytes and a failure %d, packaging/docs/fleet.md says at most %d and %d",
+			policyBytes, failureBytes, maxPolicyBytes, maxFailureBytes)
 	}
 }
 
@@ -97,7 +102,8 @@ func costFleet(t *testing.T, engine *enginetest.Engine) []costHost {
 	var watching sync.WaitGroup
 	hosts := make([]costHost, costHosts)
 	for i := range hosts {
-		s := cache.OpenShared(cache.SharedOptions{Endpoint: endpoint, Host: fmt.Sprintf("mail-%d.example.net", i), Budget: 10 * time.Second})
+		s := cache.OpenShared(cache.SharedOptions{
+			Endpoint: endpoint, Host: fmt.Sprintf("mail-%d.example.net", i), Budget: 10 * time.Second})
 		hosts[i] = costHost{s, &heard}
 		news := make(chan dnsname.Name, 10_000)
 		watching.Go(func() { s.Watch(ctx, func(d dnsname.Name) { news <- d }, func() {}); close(news) })
@@ -126,7 +132,9 @@ func costDomain(i int) dnsname.Name { return dnsname.MustParse(fmt.Sprintf("doma
 // costEntry is a policy of ordinary size: two patterns, 140 bytes.
 func costEntry(t *testing.T, i int, at time.Time) resolver.Entry {
 	t.Helper()
-	p, err := mtasts.ParsePolicy([]byte("version: STSv1\r\nmode: enforce\r\nmx: mx1.mail-provider.example\r\nmx: *.backup.mail-provider.example\r\nmax_age: 2592000\r\n"))
+	p, err := mtasts.ParsePolicy(
+		[]byte("version: STSv1\r\nmode: enforce\r\nmx: mx1.mail-provider.example\r\nmx: " +
+			"*.backup.mail-provider.example\r\nmax_age: 2592000\r\n"))
 	must(t, err)
 	return resolver.Entry{Domain: costDomain(i), ID: "20260101T000000", Policy: p, Fetched: at, Checked: at, Used: at}
 }

@@ -15,8 +15,8 @@ const (
 	known = 300
 	// phase is how long the hosts are pressed in each state of the engine.
 	phase = 3 * time.Second
-	// strangerLimit bounds the wait for an answer about a new domain while the engine does not answer, on a machine that
-	// does nothing else: a look at the DNS, and what is left of the engine's time.
+	// strangerLimit bounds the wait for an answer about a new domain while the engine does not answer, on a machine
+	// that does nothing else: a look at the DNS, and what is left of the engine's time.
 	strangerLimit = 3 * time.Second
 )
 
@@ -26,7 +26,8 @@ func unharmed(normal time.Duration, watch *testkit.Watch) time.Duration {
 	return 10*normal + 20*time.Millisecond + 2*watch.Part(0.99)
 }
 
-// TestEngineFaults: the engine hangs, is killed and restarted empty, under load. No question notices, and the fleet converges.
+// TestEngineFaults: the engine hangs, is killed and restarted empty, under load. No question notices, and the fleet
+// converges.
 func TestEngineFaults(t *testing.T) {
 	w := world.Open(t)
 	n := newInternet(t, w, known+10)
@@ -96,7 +97,8 @@ func TestCluster(t *testing.T) {
 func report(t *testing.T, what string, normal, l load) {
 	t.Helper()
 	t.Logf("%s: %d answers in %v, p99 %v, slowest %v; a new domain waited %v at most", what, len(l.took), l.lasted,
-		l.p99().Round(10*time.Microsecond), l.took[len(l.took)-1].Round(time.Millisecond), l.waited.Round(time.Millisecond))
+		l.p99().Round(10*time.Microsecond), l.took[len(l.took)-1].Round(time.Millisecond),
+		l.waited.Round(time.Millisecond))
 	if l.p99() > unharmed(normal.p99(), l.watch) {
 		t.Errorf("%s: p99 of memory hits %v, without a fault %v", what, l.p99(), normal.p99())
 	}
@@ -139,9 +141,12 @@ func converge(t *testing.T, hosts []*host, n *internet, domain int) {
 func oneAlert(t *testing.T, hosts []*host, faults int) {
 	t.Helper()
 	for _, h := range hosts {
-		world.Eventually(t, world.Hang, h.name+" finds the engine well", func() bool { return h.metric(t, "shared_failing") == 0 })
-		if failing, well := len(h.Log.Lines("event=shared_failing")), len(h.Log.Lines("event=shared_recovered")); failing < faults || failing != well {
-			t.Errorf("%s has %d lines about the engine failing and %d about its recovery, for %d faults", h.name, failing, well, faults)
+		world.Eventually(t, world.Hang, h.name+" finds the engine well",
+			func() bool { return h.metric(t, "shared_failing") == 0 })
+		if failing, well := len(h.Log.Lines("event=shared_failing")),
+			len(h.Log.Lines("event=shared_recovered")); failing < faults || failing != well {
+			t.Errorf("%s has %d lines about the engine failing and %d about its recovery, for %d faults", h.name,
+				failing, well, faults)
 		}
 	}
 }

@@ -68,17 +68,21 @@ func startHost(t *testing.T, w *world.World, c hostConfig) *host {
 		roots = ""
 	}
 	store(t, filepath.Join(dir, "state"), c.stored)
-	h := &host{name: c.name, control: "unix:" + filepath.Join(dir, "control.sock"), config: filepath.Join(dir, "stsmapd.toml"), w: w}
+	h := &host{name: c.name, control: "unix:" + filepath.Join(dir, "control.sock"),
+		config: filepath.Join(dir, "stsmapd.toml"), w: w}
 	h.metrics = netip.AddrPortFrom(w.Host(), 9461).String()
 	inet := netip.AddrPortFrom(w.Host(), 8461)
-	text := fmt.Sprintf("listen = [%q]\ncontrol = %q\nmetrics = %q\nstate_dir = %q\n[fetch]\n%s\nallow_private_addresses = true\n"+
-		"[shared]\nurl = %q\nname = %q\ntimeout = %q\n", "inet:"+inet.String(), h.control, h.metrics, filepath.Join(dir, "state"), roots, c.url, c.name, c.timeout)
+	text := fmt.Sprintf("listen = [%q]\ncontrol = %q\nmetrics = %q\nstate_dir = "+
+		"%q\n[fetch]\n%s\nallow_private_addresses = true\n"+
+		"[shared]\nurl = %q\nname = %q\ntimeout = %q\n", "inet:"+inet.String(), h.control, h.metrics,
+		filepath.Join(dir, "state"), roots, c.url, c.name, c.timeout)
 	if err := os.WriteFile(h.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.Daemon = w.StartProcess(t, c.env, "serve", "--config", h.config)
 	h.Inet = inet
-	world.Eventually(t, world.Hang, c.name+" reaches the engine", func() bool { return h.metric(t, "shared_failing") == 0 })
+	world.Eventually(t, world.Hang, c.name+" reaches the engine",
+		func() bool { return h.metric(t, "shared_failing") == 0 })
 	return h
 }
 
@@ -136,7 +140,9 @@ func (h *host) metric(t *testing.T, name string) int {
 func (h *host) unasked(t *testing.T) int {
 	t.Helper()
 	n := 0
-	for _, name := range []string{`shared_claims_total{result="error"}`, `shared_writes_total{result="error"}`, `shared_reads_total{result="error"}`} {
+	for _, name := range []string{
+		`shared_claims_total{result="error"}`, `shared_writes_total{result="error"}`,
+		`shared_reads_total{result="error"}`} {
 		n += h.metric(t, name)
 	}
 	return n

@@ -39,10 +39,12 @@ const txt = dns.TypeTXT
 func newInternet(t *testing.T, w *world.World, domains int) *internet {
 	t.Helper()
 	address := w.Host()
-	n := &internet{w: w, address: address, suffix: fmt.Sprintf("f%d.test", address.As4()[3]), modes: map[string]string{}, dead: map[string]bool{}, gets: map[string]int{}}
+	n := &internet{w: w, address: address, suffix: fmt.Sprintf("f%d.test", address.As4()[3]),
+		modes: map[string]string{}, dead: map[string]bool{}, gets: map[string]int{}}
 	var zone strings.Builder
 	for i := range domains {
-		fmt.Fprintf(&zone, "_mta-sts.%[1]s. %[2]d IN TXT \"v=STSv1; id=1\"\nmta-sts.%[1]s. %[2]d IN A %[3]s\n", n.domain(i), ttl, address)
+		fmt.Fprintf(&zone, "_mta-sts.%[1]s. %[2]d IN TXT \"v=STSv1; id=1\"\nmta-sts.%[1]s. %[2]d IN A %[3]s\n",
+			n.domain(i), ttl, address)
 	}
 	w.DNS.Add(zone.String())
 	n.serve(t, address)

@@ -65,7 +65,8 @@ func press(t *testing.T, hosts []*host, n *internet, domains int, duration time.
 }
 
 // askOften is one connection's part of the questions: in turns with the others, so that together they keep the rate.
-func askOften(t *testing.T, ctx context.Context, h *host, client *socketmap.Client, n *internet, domains, worker, workers, each int) (took []time.Duration) {
+func askOften(t *testing.T, ctx context.Context, h *host, client *socketmap.Client, n *internet, domains, worker,
+	workers, each int) (took []time.Duration) {
 	ticker := time.NewTicker(time.Duration(workers) * tick)
 	defer ticker.Stop()
 	for i := worker * 7919; ; {

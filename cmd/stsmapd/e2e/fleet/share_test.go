@@ -11,7 +11,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// patient is the time that the engine has in tests that count: a busy machine must not make a host act as if it were alone.
+// patient is the time that the engine has in tests that count: a busy machine must not make a host act as if it were
+// alone.
 const patient = "1s"
 
 // askEach asks all hosts about domains first to last, at the same time and in the same order.
@@ -63,8 +64,8 @@ func TestOneFetchForAll(t *testing.T) {
 	}
 }
 
-// fetchedOnce: each domain was fetched once. On a machine so busy that the engine has not answered for a second, a host has
-// fetched for itself, and has counted that.
+// fetchedOnce: each domain was fetched once. On a machine so busy that the engine has not answered for a second, a host
+// has fetched for itself, and has counted that.
 func fetchedOnce(t *testing.T, hosts []*host, n *internet, domains int) {
 	t.Helper()
 	alone := 0
@@ -72,7 +73,8 @@ func fetchedOnce(t *testing.T, hosts []*host, n *internet, domains int) {
 		alone += h.unasked(t)
 	}
 	if got := n.fetched(""); got < domains || got > domains+alone {
-		t.Errorf("%d GETs, want %d; %d times the engine did not answer within %s: %s", got, domains, alone, patient, strings.Join(n.twice(), ", "))
+		t.Errorf("%d GETs, want %d; %d times the engine did not answer within %s: %s", got, domains, alone, patient,
+			strings.Join(n.twice(), ", "))
 	}
 	if alone > domains/20 {
 		t.Errorf("%d times the engine did not answer within %s", alone, patient)
@@ -92,7 +94,8 @@ func changes(t *testing.T, hosts []*host, n *internet) {
 		seer.run(t, "cache", "refresh", domain)
 		seen := time.Now()
 		for _, h := range hosts {
-			world.Eventually(t, world.Hang, h.name+" answers the change of "+domain, func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
+			world.Eventually(t, world.Hang, h.name+" answers the change of "+domain,
+				func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
 		}
 		slowest = max(slowest, time.Since(seen))
 		if got := n.fetched(domain) - before; got != 1 {
@@ -105,7 +108,8 @@ func changes(t *testing.T, hosts []*host, n *internet) {
 	}
 }
 
-// poison: what somebody writes into the engine ends no live policy, be it garbage or a policy that was overtaken long ago.
+// poison: what somebody writes into the engine ends no live policy, be it garbage or a policy that was overtaken long
+// ago.
 func poison(t *testing.T, engine *enginetest.Engine, hosts []*host, n *internet) {
 	t.Helper()
 	domain, overtaken := n.domain(40), n.domain(41)
@@ -113,7 +117,8 @@ func poison(t *testing.T, engine *enginetest.Engine, hosts []*host, n *internet)
 	n.publish(overtaken, "2", "none")
 	hosts[0].run(t, "cache", "refresh", overtaken)
 	for _, h := range hosts {
-		world.Eventually(t, world.Hang, h.name+" answers the change of "+overtaken, func() bool { return h.Ask(t, "sts", overtaken) == "NOTFOUND " })
+		world.Eventually(t, world.Hang, h.name+" answers the change of "+overtaken,
+			func() bool { return h.Ask(t, "sts", overtaken) == "NOTFOUND " })
 	}
 	heard := hosts[0].metric(t, `shared_messages_total{result="heard"}`)
 	for name, value := range map[string]string{domain: "P 1 garbage", overtaken: old} {
@@ -158,7 +163,8 @@ func forgets(t *testing.T, hosts []*host, n *internet) {
 	n.w.DNS.Set("_mta-sts."+domain, txt, "")
 	hosts[0].run(t, "cache", "forget", "--fleet", domain)
 	for _, h := range hosts {
-		world.Eventually(t, world.Hang, h.name+" has forgotten "+domain, func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
+		world.Eventually(t, world.Hang, h.name+" has forgotten "+domain,
+			func() bool { return h.Ask(t, "sts", domain) == "NOTFOUND " })
 	}
 	for _, h := range hosts[1:] {
 		if h.Log.Lines("event=policy_forgotten") == nil {

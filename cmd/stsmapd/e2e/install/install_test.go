@@ -102,8 +102,10 @@ func (m *machine) copy(t *testing.T, from, name string) {
 }
 
 func (m *machine) fileModes(t *testing.T) {
-	m.want(t, `dpkg -L stsmapd | while read -r f; do [ -d "$f" ] || stat -c '%a %U:%G %n' "$f"; done | sort -k 3`, readText(t, "testdata/files.txt"))
-	m.want(t, "stat -c '%A %U:%G %n' /etc/stsmapd /var/lib/stsmapd /var/lib/stsmapd/policies.db /run/stsmapd /run/stsmapd/control.sock",
+	m.want(t, `dpkg -L stsmapd | while read -r f; do [ -d "$f" ] || stat -c '%a %U:%G %n' "$f"; done | sort -k 3`,
+		readText(t, "testdata/files.txt"))
+	m.want(t, "stat -c '%A %U:%G %n' /etc/stsmapd /var/lib/stsmapd /var/lib/stsmapd/policies.db /run/stsmapd "+
+		"/run/stsmapd/control.sock",
 		`drwxr-xr-x root:root /etc/stsmapd
 drwx------ stsmapd:stsmapd /var/lib/stsmapd
 -rw------- stsmapd:stsmapd /var/lib/stsmapd/policies.db
@@ -158,13 +160,16 @@ func (m *machine) use(t *testing.T) {
 	if out, _ := m.try("stsmapd cache refresh new.example"); !strings.Contains(out, "connection refused") {
 		t.Errorf("the daemon cannot ask the DNS: %s", out)
 	}
-	metrics := m.run(t, `bash -c 'exec 3<>/dev/tcp/127.0.0.1/9461; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3'`)
-	for _, want := range []string{"\nstsmapd_ca_roots_loaded 1", "\nprocess_start_time_seconds ", "\nprocess_open_fds "} {
+	metrics := m.run(t,
+		`bash -c 'exec 3<>/dev/tcp/127.0.0.1/9461; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3'`)
+	for _, want := range []string{
+		"\nstsmapd_ca_roots_loaded 1", "\nprocess_start_time_seconds ", "\nprocess_open_fds "} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %q in the metrics", want)
 		}
 	}
-	m.want(t, "runuser -u nobody -- stsmapd status >/dev/null 2>&1; echo $?; usermod -aG stsmapd games; runuser -u games -- stsmapd status >/dev/null; echo $?", "2\n0")
+	m.want(t, "runuser -u nobody -- stsmapd status >/dev/null 2>&1; echo $?; usermod -aG stsmapd games; runuser -u "+
+		"games -- stsmapd status >/dev/null; echo $?", "2\n0")
 }
 
 // seed puts a policy into the store, as root, for the daemon's user.
@@ -179,7 +184,8 @@ func (m *machine) seed(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now().UTC().Truncate(time.Second)
-	e := resolver.Entry{Domain: dnsname.MustParse("kept.example"), ID: "1", Policy: policy, Fetched: now, Checked: now, Used: now}
+	e := resolver.Entry{Domain: dnsname.MustParse("kept.example"), ID: "1", Policy: policy, Fetched: now, Checked: now,
+		Used: now}
 	if err := store.Put(context.Background(), e); err != nil {
 		t.Fatal(err)
 	}
@@ -196,14 +202,17 @@ func (m *machine) reloads() int { return strings.Count(m.journal(), "event=reloa
 func (m *machine) certificates(t *testing.T) {
 	before := m.run(t, "systemctl show -P MainPID stsmapd")
 	already := m.reloads() // apt-get may have Debian's certificates put in place last
-	m.run(t, "openssl req -x509 -newkey rsa:2048 -nodes -subj '/CN=A new CA' -keyout /dev/null -out /usr/local/share/ca-certificates/new.crt && update-ca-certificates")
-	testkit.Eventually(t, testkit.Hang, "the reload that update-ca-certificates asks for", func() bool { return m.reloads() == already+1 })
+	m.run(t, "openssl req -x509 -newkey rsa:2048 -nodes -subj '/CN=A new CA' -keyout /dev/null -out "+
+		"/usr/local/share/ca-certificates/new.crt && update-ca-certificates")
+	testkit.Eventually(t, testkit.Hang, "the reload that update-ca-certificates asks for",
+		func() bool { return m.reloads() == already+1 })
 	m.want(t, "systemctl show -P MainPID stsmapd", before)
 	m.run(t, "systemctl reload stsmapd") // returns when the daemon says that it is done
 	testkit.Eventually(t, testkit.Hang, "the journal's line about it", func() bool { return m.reloads() == already+2 })
 }
 
-// certificatesByRPM tries the units that the RPM has for this, with a file where systems with RPMs have their certificates.
+// certificatesByRPM tries the units that the RPM has for this, with a file where systems with RPMs have their
+// certificates.
 func (m *machine) certificatesByRPM(t *testing.T) {
 	for _, name := range []string{"stsmapd-roots.path", "stsmapd-roots.service", "roots.conf"} {
 		m.copy(t, "../../../../packaging/rpm/"+name, name)
@@ -215,7 +224,8 @@ func (m *machine) certificatesByRPM(t *testing.T) {
 	m.want(t, "systemctl is-active stsmapd-roots.path", "active")
 	already := m.reloads()
 	m.run(t, "cd /etc/pki/ca-trust/extracted/pem && cp tls-ca-bundle.pem new && mv new tls-ca-bundle.pem")
-	testkit.Eventually(t, testkit.Hang, "the reload that systemd asks for", func() bool { return m.reloads() == already+1 })
+	testkit.Eventually(t, testkit.Hang, "the reload that systemd asks for",
+		func() bool { return m.reloads() == already+1 })
 	m.run(t, "systemctl stop stsmapd-roots.path; rm -r /etc/systemd/system/stsmapd*; systemctl daemon-reload")
 }
 
@@ -224,19 +234,22 @@ func (m *machine) sockets(t *testing.T) {
 	m.run(t, "systemctl stop stsmapd && systemctl enable --now stsmapd-chroot.socket && systemctl start stsmapd")
 	m.want(t, "stat -c '%A %U:%G %n' /var/spool/postfix/stsmapd /var/spool/postfix/stsmapd/socketmap",
 		"drwxr-xr-x root:root /var/spool/postfix/stsmapd\nsrw-rw-rw- root:root /var/spool/postfix/stsmapd/socketmap")
-	for _, name := range []string{"name=inet listen=inet:127.0.0.1:8461", "name=chroot listen=unix:/var/spool/postfix/stsmapd/socketmap"} {
+	for _, name := range []string{
+		"name=inet listen=inet:127.0.0.1:8461", "name=chroot listen=unix:/var/spool/postfix/stsmapd/socketmap"} {
 		if !strings.Contains(m.journal(), "event=activated "+name) {
 			t.Errorf("not activated: %s", name)
 		}
 	}
 	m.want(t, "postmap -q partner.example "+byUnix, partner)
 	m.run(t, "install -m 755 /usr/bin/stsmapd /var/spool/postfix/client")
-	m.want(t, "chroot --userspec=$(id -u postfix):$(id -g postfix) --groups= /var/spool/postfix /client query --connect unix:/stsmapd/socketmap partner.example", partner)
+	m.want(t, "chroot --userspec=$(id -u postfix):$(id -g postfix) --groups= /var/spool/postfix /client query "+
+		"--connect unix:/stsmapd/socketmap partner.example", partner)
 	// postmap asks once, and fails where its connection is closed, so each asks anew: none may be refused.
 	var asking sync.WaitGroup
 	for _, table := range []string{byTCP, byUnix} {
 		asking.Go(func() {
-			out, err := m.try(`for i in $(seq 150); do [ "$(postmap -q partner.example ` + table + ` 2>&1)" = "` + partner + `" ] || echo lost $i; done`)
+			out, err := m.try(`for i in $(seq 150); do [ "$(postmap -q partner.example ` + table + ` 2>&1)" = "` +
+				partner + `" ] || echo lost $i; done`)
 			if lost := strings.Count(out, "lost"); err != nil || lost > 3 {
 				t.Errorf("%d questions by %s were not answered: %v\n%s", lost, table, err, out)
 			}
@@ -279,12 +292,15 @@ func (m *machine) apart(t *testing.T) {
 func (m *machine) remove(t *testing.T) {
 	m.run(t, "systemctl stop stsmapd && systemctl start stsmapd-chroot.socket stsmapd.service")
 	m.run(t, "apt-get -q -y remove stsmapd")
-	m.want(t, "systemctl is-active stsmapd.service stsmapd.socket stsmapd-chroot.socket || true", "inactive\ninactive\ninactive")
+	m.want(t, "systemctl is-active stsmapd.service stsmapd.socket stsmapd-chroot.socket || true",
+		"inactive\ninactive\ninactive")
 	m.want(t, "ls -d /usr/bin/stsmapd /etc/stsmapd/stsmapd.toml /var/lib/stsmapd/policies.db 2>/dev/null || true",
 		"/etc/stsmapd/stsmapd.toml\n/var/lib/stsmapd/policies.db")
 	m.run(t, "update-ca-certificates --fresh") // with the hook that is still there
 	m.run(t, "apt-get -q -y purge stsmapd")
-	m.want(t, "ls -d /etc/stsmapd /etc/ca-certificates/update.d/stsmapd /var/lib/stsmapd /run/stsmapd /var/spool/postfix/stsmapd /etc/systemd/system/*/stsmapd* 2>/dev/null || true", "")
-	m.want(t, "dpkg -l stsmapd >/dev/null 2>&1 || echo gone; getent passwd stsmapd >/dev/null && echo the user stays", "gone\nthe user stays")
+	m.want(t, "ls -d /etc/stsmapd /etc/ca-certificates/update.d/stsmapd /var/lib/stsmapd /run/stsmapd "+
+		"/var/spool/postfix/stsmapd /etc/systemd/system/*/stsmapd* 2>/dev/null || true", "")
+	m.want(t, "dpkg -l stsmapd >/dev/null 2>&1 || echo gone; getent passwd stsmapd >/dev/null && echo the user stays",
+		"gone\nthe user stays")
 	m.want(t, "systemctl is-active postfix.service", "active")
 }

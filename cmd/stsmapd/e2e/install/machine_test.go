@@ -70,7 +70,8 @@ func boot(t *testing.T, folder string) *machine {
 		default:
 		}
 		state, _ := m.try(`systemctl is-system-running`)
-		return strings.HasPrefix(state, "running") || strings.HasPrefix(state, "degraded") // without some of the kernel's file systems
+		// without some of the kernel's file systems
+		return strings.HasPrefix(state, "running") || strings.HasPrefix(state, "degraded")
 	})
 	return m
 }
@@ -99,7 +100,8 @@ func cgroup(t *testing.T) int {
 		}
 		t.Cleanup(func() {
 			unix.Close(fd)
-			testkit.Eventually(t, testkit.Hang, "the end of the system's control groups", func() bool { return removeGroups(dir) == nil })
+			testkit.Eventually(t, testkit.Hang, "the end of the system's control groups",
+				func() bool { return removeGroups(dir) == nil })
 		})
 		return fd
 	}
@@ -125,7 +127,8 @@ func removeGroups(dir string) error {
 
 // try runs a shell script in the system, and returns what it says.
 func (m *machine) try(script string) (output string, err error) {
-	cmd := exec.Command("nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-n", "-u", "-i", "-C", "--", "/bin/sh", "-c", script)
+	cmd := exec.Command("nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-n", "-u", "-i", "-C", "--", "/bin/sh", "-c",
+		script)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -91,7 +91,8 @@ func (p product) upgrade() error {
 	if err := os.WriteFile(filepath.Join(p.source, "build", "package", "stsmapd"), binary, 0o755); err != nil {
 		return err
 	}
-	return p.command("env", "VERSION=v99.0.0", "ARCH="+runtime.GOARCH, "go", "tool", "-modfile=packaging/tools/go.mod", "nfpm", "package",
+	return p.command("env", "VERSION=v99.0.0", "ARCH="+runtime.GOARCH, "go", "tool", "-modfile=packaging/tools/go.mod",
+		"nfpm", "package",
 		"-f", "packaging/nfpm.yaml", "-p", "deb", "-t", p.later)
 }
 
@@ -104,7 +105,8 @@ func copySource(dir string) error {
 	if _, err := os.Stat(filepath.Join(root, ".git")); errors.Is(err, fs.ErrNotExist) {
 		return errNoGit
 	}
-	git := exec.Command("git", "-c", "safe.directory="+root, "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	git := exec.Command("git", "-c", "safe.directory="+root, "-C", root, "ls-files", "-z", "--cached", "--others",
+		"--exclude-standard")
 	names, err := git.Output()
 	if err != nil {
 		return fmt.Errorf("git ls-files: %w", err)
@@ -130,7 +132,8 @@ func copySource(dir string) error {
 func (p product) command(program string, args ...string) error {
 	cmd := exec.Command(program, args...)
 	cmd.Dir = p.source
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "MAKE") || strings.HasPrefix(s, "MFLAGS") })
+	cmd.Env = slices.DeleteFunc(os.Environ(),
+		func(s string) bool { return strings.HasPrefix(s, "MAKE") || strings.HasPrefix(s, "MFLAGS") })
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, out)
 	}
@@ -167,7 +170,8 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 	one, other := readDir(t, first.release), readDir(t, second.release)
 	if len(one) != 7 || len(other) != len(one) {
-		t.Fatalf("the release has %d files, and later %d; want two binaries, two Debian packages, two RPMs and their sums", len(one), len(other))
+		t.Fatalf("the release has %d files, and later %d; want two binaries, two Debian packages, two RPMs and their "+
+			"sums", len(one), len(other))
 	}
 	for name, text := range one {
 		if other[name] != text {
@@ -215,7 +219,8 @@ func TestVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Lstat(filepath.Join(p.source, ".git")); err == nil && info.Mode().IsRegular() {
-		t.Logf("a git worktree, in which go build finds no version: the program says %s, the package %s", fields[1], packaged)
+		t.Logf("a git worktree, in which go build finds no version: the program says %s, the package %s", fields[1],
+			packaged)
 		return
 	}
 	if want := strings.Replace(strings.TrimPrefix(fields[1], "v"), "-", "~", 1) + "-1\n"; string(packaged) != want {
@@ -231,14 +236,16 @@ func TestLintian(t *testing.T) {
 	}
 	p := shared(t)
 	for _, arch := range []string{"amd64", "arm64"} {
-		if err := p.command("lintian", "--allow-root", "--fail-on", "error,warning", p.file(t, "*_"+arch+".deb")); err != nil {
+		if err := p.command("lintian", "--allow-root", "--fail-on", "error,warning",
+			p.file(t, "*_"+arch+".deb")); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
 // debiansOwn are files that have no place in an RPM, or another one.
-var debiansOwn = regexp.MustCompile(`^/etc/ca-certificates/|^/usr/share/lintian/|/changelog\S*\.gz$|/copyright$|^/usr/share/zsh/`)
+var debiansOwn = regexp.MustCompile(
+	`^/etc/ca-certificates/|^/usr/share/lintian/|/changelog\S*\.gz$|/copyright$|^/usr/share/zsh/`)
 
 // TestRPM: the RPM has in it what the Debian package has, but for what is Debian's own.
 func TestRPM(t *testing.T) {
@@ -263,7 +270,8 @@ func TestRPM(t *testing.T) {
 		if got := list("rpm", "-qpc", rpm); !slices.Equal(got, []string{"/etc/stsmapd/stsmapd.toml"}) {
 			t.Errorf("configuration files of the RPM: %q", got)
 		}
-		wanted := []string{"/usr/lib/systemd/system/stsmapd-roots.path", "/usr/lib/systemd/system/stsmapd-roots.service",
+		wanted := []string{"/usr/lib/systemd/system/stsmapd-roots.path",
+			"/usr/lib/systemd/system/stsmapd-roots.service",
 			"/usr/lib/systemd/system/stsmapd.service.d/roots.conf", "/usr/share/zsh/site-functions/_stsmapd"}
 		for line := range strings.Lines(readText(t, "testdata/files.txt")) {
 			if name := strings.Fields(line)[2]; !debiansOwn.MatchString(name) {

@@ -34,7 +34,8 @@ func TestFlood(t *testing.T) {
 	for a := range askers {
 		all.Go(func() {
 			for i := a; i < flood; i += askers {
-				if got := outcome(s, dnsname.MustParse(fmt.Sprintf("flood-%d.example.test", i))); got != resolver.Absent {
+				if got := outcome(s, dnsname.MustParse(
+					fmt.Sprintf("flood-%d.example.test", i))); got != resolver.Absent {
 					t.Errorf("a domain of the flood is answered %v", got)
 					return
 				}

@@ -33,7 +33,8 @@ type internet struct {
 }
 
 func newInternet(t *testing.T) *internet {
-	p, err := mtasts.ParsePolicy([]byte("version: STSv1\nmode: enforce\nmx: mx1.policy.test\nmx: *.mail.policy.test\nmax_age: 2592000\n"))
+	p, err := mtasts.ParsePolicy(
+		[]byte("version: STSv1\nmode: enforce\nmx: mx1.policy.test\nmx: *.mail.policy.test\nmax_age: 2592000\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,8 @@ func (n *internet) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy,
 // openStore opens the store in dir; it is closed with the test.
 func openStore(t *testing.T, dir string) *cache.Bolt {
 	t.Helper()
-	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"), cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
+	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"),
+		cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,8 @@ func fill(t *testing.T, store *cache.Bolt, n int, policy mtasts.Policy, fetched 
 	for w := range writers {
 		go func() {
 			for i := w; i < n; i += writers {
-				e := resolver.Entry{Domain: withPolicy(i), ID: "1", Policy: policy, Fetched: fetched, Checked: fetched, Used: fetched}
+				e := resolver.Entry{Domain: withPolicy(i), ID: "1", Policy: policy, Fetched: fetched, Checked: fetched,
+					Used: fetched}
 				if err := store.Put(context.Background(), e); err != nil {
 					failed <- err
 					return

@@ -135,7 +135,8 @@ func (p port) A(_ context.Context, name string) (a dnsclient.Answer[netip.Addr],
 	if _, _, err := p.daneHost(name); err != nil {
 		return a, p.unexpected("A", name)
 	}
-	return dnsclient.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, TTL: daneTTL, Authentic: true}, nil
+	return dnsclient.Answer[netip.Addr]{
+		Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, TTL: daneTTL, Authentic: true}, nil
 }
 
 // AAAA implements resolver.DNS.

@@ -67,8 +67,8 @@ func (m mapDisk) All(context.Context) iter.Seq2[resolver.Entry, error] {
 	}
 }
 
-// boltDisk is the real store. A kill leaves the file as it is; the next daemon opens a copy, since the dead one's locks are this
-// process's.
+// boltDisk is the real store. A kill leaves the file as it is; the next daemon opens a copy, since the dead one's locks
+// are this process's.
 type boltDisk struct {
 	*cache.Bolt
 	dir  string

@@ -1,14 +1,15 @@
-// Package model checks stsmapd against a model of what may be answered: RFC 8461 and stsmapd's own rules, written down a
-// second time in plain, slow code that shares nothing with the service but the published policy's text.
+// Package model checks stsmapd against a model of what may be answered: RFC 8461 and stsmapd's own rules, written down
+// a second time in plain, slow code that shares nothing with the service but the published policy's text.
 //
-// A Script is a list of events: a publisher announces an id, changes a file, breaks; Postfix asks; time passes; the clock is
-// set; the daemon is stopped or killed; the disk fails. Run plays a script to a real resolver.Service, under testing/synctest,
-// with the real memory, the real handler of Postfix's questions, and a fake DNS, web and disk (or the real store). The
-// Model watches what the service asks of the fakes and what it answers: what may be answered now is a set, since a check
-// in the background makes both the old policy and the new one right for a moment, and an unsynced write may or may not
-// have survived a kill. Whatever lies outside of it is a Violation, and so is what had to be done and was not: to look at a TXT
-// record, to fetch a new id, to refresh.
+// A Script is a list of events: a publisher announces an id, changes a file, breaks; Postfix asks; time passes; the
+// clock is set; the daemon is stopped or killed; the disk fails. Run plays a script to a real resolver.Service, under
+// testing/synctest, with the real memory, the real handler of Postfix's questions, and a fake DNS, web and disk (or the
+// real store). The Model watches what the service asks of the fakes and what it answers: what may be answered now is a
+// set, since a check in the background makes both the old policy and the new one right for a moment, and an unsynced
+// write may or may not have survived a kill. Whatever lies outside of it is a Violation, and so is what had to be done
+// and was not: to look at a TXT record, to fetch a new id, to refresh.
 //
-// Generate makes a script from a seed, Shrink cuts a failing one down, and its text is a file that a test replays. The tests
-// that run all this are TestModel… in package resolver, since only that package's tests may set a service's clock.
+// Generate makes a script from a seed, Shrink cuts a failing one down, and its text is a file that a test replays. The
+// tests that run all this are TestModel… in package resolver, since only that package's tests may set a service's
+// clock.
 package model

@@ -52,8 +52,9 @@ func (g *generator) publish(d int) {
 
 func (g *generator) file(d int) {
 	g.version++
-	g.add(File{d, g.version, pick(g, "enforce", "enforce", "enforce", "testing", "none"), pick(g, 0, time.Second, time.Minute,
-		10*time.Minute, time.Hour, time.Hour, day, day, 7*day, 7*day, 30*day, 365*day)})
+	g.add(File{d, g.version, pick(g, "enforce", "enforce", "enforce", "testing", "none"),
+		pick(g, 0, time.Second, time.Minute,
+			10*time.Minute, time.Hour, time.Hour, day, day, 7*day, 7*day, 30*day, 365*day)})
 }
 
 func (g *generator) announce(d int) {
@@ -85,7 +86,8 @@ func (g *generator) next() {
 	case n < 89:
 		g.add(DANE{d, pick(g, DANEUnsigned, DANENone, DANEUnusable, DANEOne, DANEHalf, DANEServfail)})
 	case n < 93:
-		g.add(Web{d, pick(g, WebOK, WebOK, WebRefused, WebTimeout, WebCertificate, WebStatus, WebMediaType, WebTooLarge, WebInvalid)})
+		g.add(Web{d, pick(g, WebOK, WebOK, WebRefused, WebTimeout, WebCertificate, WebStatus, WebMediaType, WebTooLarge,
+			WebInvalid)})
 	default:
 		g.disturb(d)
 	}
@@ -114,12 +116,13 @@ func (g *generator) disturb(d int) {
 }
 
 func (g *generator) ask(d int) {
-	g.add(Ask{d, pick(g, "sts", "sts", "sts+tlsrpt", "sts+strict", "sts+defer", "sts+nosni", "postfix", "sts+tlsrpt+strict+defer",
+	g.add(Ask{d, pick(g, "sts", "sts", "sts+tlsrpt", "sts+strict", "sts+defer", "sts+nosni", "postfix",
+		"sts+tlsrpt+strict+defer",
 		"sts+dane", "sts+dane", "sts+dane+tlsrpt+strict")})
 }
 
-// step is mostly short: an hour costs as much as ten events, since the service looks around twice a minute. Longer times pass
-// while the daemon is down.
+// step is mostly short: an hour costs as much as ten events, since the service looks around twice a minute. Longer
+// times pass while the daemon is down.
 func (g *generator) step() time.Duration {
 	switch n := g.rand.IntN(1000); {
 	case n < 350:

@@ -16,8 +16,8 @@ type Violation struct {
 // Error implements error.
 func (v *Violation) Error() string { return v.Rule + ": " + v.Text }
 
-// Model is what may be answered now, and what has to be done. It is told of all that the service asks and answers, under
-// one lock. Two clocks run: time passes by `now`; policies live by `wall`, which may be set.
+// Model is what may be answered now, and what has to be done. It is told of all that the service asks and answers,
+// under one lock. Two clocks run: time passes by `now`; policies live by `wall`, which may be set.
 type Model struct {
 	now, wall func() time.Time
 
@@ -33,14 +33,15 @@ type Model struct {
 	Questions int
 }
 
-// held is one thing that the service may know of a domain: a fetched policy, or, where nothing is true, that there is none.
+// held is one thing that the service may know of a domain: a fetched policy, or, where nothing is true, that there is
+// none.
 type held struct {
 	nothing bool
 	file    File
 	id      string
 	at      time.Time // of the fetch
-	// low and high bound the wall time from which the policy's age counts. They differ when the clock was set back behind
-	// the fetch: then it counts from a later time that only the service knows.
+	// low and high bound the wall time from which the policy's age counts. They differ when the clock was set back
+	// behind the fetch: then it counts from a later time that only the service knows.
 	low, high time.Time
 	over      bool // a clock that ran ahead has seen its end: it may have been forgotten
 }
@@ -179,7 +180,8 @@ func (d *domain) only() (held, bool) {
 // ask begins a question. Nothing else is going on at that moment.
 func (m *Model) ask(n int, mapName string) *question {
 	d := &m.domains[n]
-	q := &question{domain: n, mapName: mapName, gen: m.gen, began: m.now(), wall: m.wall(), could: slices.Concat(d.held, d.incoming)}
+	q := &question{domain: n, mapName: mapName, gen: m.gen, began: m.now(), wall: m.wall(),
+		could: slices.Concat(d.held, d.incoming)}
 	h, sure := d.only()
 	if sure && h.lives(q.wall) && d.puts == 0 {
 		// What comes from the future, a policy or a failure, is first written anew.
@@ -245,7 +247,8 @@ func (m *Model) explain(q *question, from, to time.Time) string {
 		case h.nothing:
 			text += "  - nothing\n"
 		default:
-			text += fmt.Sprintf("  - version %d of %s, id %q, fetched at %s to %s: may live %v, may be dead %v\n", h.file.Version, h.file.Mode,
+			text += fmt.Sprintf("  - version %d of %s, id %q, fetched at %s to %s: may live %v, may be dead %v\n",
+				h.file.Version, h.file.Mode,
 				h.id, stamp(h.low), stamp(h.high), h.mayLive(from, to), h.mayBeDead(from, to))
 		}
 	}

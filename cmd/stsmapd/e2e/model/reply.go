@@ -12,7 +12,8 @@ func (e File) Text() string { return strings.Join(e.lines(), "\n") + "\n" }
 
 func (e File) lines() []string {
 	return []string{
-		"version: STSv1", "mode: " + e.Mode, "mx: " + e.mx(), "mx: *." + e.mx(), fmt.Sprintf("max_age: %d", int(e.MaxAge/time.Second)),
+		"version: STSv1", "mode: " + e.Mode, "mx: " + e.mx(), "mx: *." + e.mx(),
+		fmt.Sprintf("max_age: %d", int(e.MaxAge/time.Second)),
 	}
 }
 
@@ -31,7 +32,8 @@ func (e File) binding(mapName string) string {
 		b.WriteString(" servername=hostname")
 	}
 	if has("tlsrpt") {
-		fmt.Fprintf(&b, " policy_type=sts policy_domain=%s mx_host_pattern=%s mx_host_pattern=*.%s", Domain(e.Domain), e.mx(), e.mx())
+		fmt.Fprintf(&b, " policy_type=sts policy_domain=%s mx_host_pattern=%s mx_host_pattern=*.%s", Domain(e.Domain),
+			e.mx(), e.mx())
 		for _, line := range e.lines() {
 			b.WriteString(" { policy_string = " + line + " }")
 		}

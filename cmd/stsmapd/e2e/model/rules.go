@@ -18,7 +18,8 @@ func (m *Model) expectLook(n int) {
 	}
 }
 
-// toBeForgotten: the policy is of mode none, and its TXT record is gone. Where the disk does not let it go, it stays as it is.
+// toBeForgotten: the policy is of mode none, and its TXT record is gone. Where the disk does not let it go, it stays as
+// it is.
 func (d *domain) toBeForgotten(h held) bool { return h.file.Mode == "none" && d.look.state == TXTGone }
 
 // holds is how long a look is enough for a live policy.
@@ -38,7 +39,8 @@ func (l look) holds() time.Duration {
 // denied: the last look found no policy, and is not so old that the service may look again.
 func (m *Model) denied(d *domain) bool {
 	h, l := d.held[0], d.look
-	known := l.dead && l.gen == m.gen && !h.mayLive(m.wall(), m.wall()) && !l.flight && !l.fetching && d.demanded+d.forgets == 0
+	known := l.dead && l.gen == m.gen && !h.mayLive(m.wall(), m.wall()) && !l.flight && !l.fetching &&
+		d.demanded+d.forgets == 0
 	return known && !m.unsteady(l.ended) && m.now().Sub(l.ended) < d.absent()-roundedUp
 }
 
@@ -77,8 +79,8 @@ func (m *Model) putEnded(n, gen int, err error) {
 	}
 }
 
-// deleted: the store's entry is removed. That is right where nothing lives, where an administrator said so, and for a policy of
-// mode none whose TXT record is gone.
+// deleted: the store's entry is removed. That is right where nothing lives, where an administrator said so, and for a
+// policy of mode none whose TXT record is gone.
 func (m *Model) deleted(n, gen int) {
 	if gen != m.gen {
 		return
@@ -133,7 +135,8 @@ func (m *Model) quiet() {
 	}
 }
 
-// refreshSlack is what a refresh may be late: the loop looks around once a minute, and a fetch with its lookup takes up to 40 s.
+// refreshSlack is what a refresh may be late: the loop looks around once a minute, and a fetch with its lookup takes up
+// to 40 s.
 const refreshSlack = 3 * time.Minute
 
 // judgeRefresh: a policy in use must have been fetched again in time.
@@ -146,7 +149,8 @@ func (m *Model) judgeRefresh(n int) {
 	}
 	age := refreshAge(h.file)
 	due := h.at.Add(age + age/10)
-	if d.toBeForgotten(h) || wall.Before(h.high) { // a policy from the future is taken for one of now when somebody asks
+	// a policy from the future is taken for one of now when somebody asks
+	if d.toBeForgotten(h) || wall.Before(h.high) {
 		return
 	}
 	if now.Sub(d.use.known) > 88*day || due.After(h.at.Add(h.file.MaxAge)) {
@@ -160,7 +164,8 @@ func (m *Model) judgeRefresh(n int) {
 		due = latest(due, d.hostFault.Add(hostFetch))
 	}
 	if now.Sub(due) > refreshSlack {
-		m.violate("refresh", "%s: version %d was fetched at %s, and has not been refreshed since", Domain(n), h.file.Version, stamp(h.at))
+		m.violate("refresh", "%s: version %d was fetched at %s, and has not been refreshed since", Domain(n),
+			h.file.Version, stamp(h.at))
 	}
 }
 

@@ -40,8 +40,8 @@ type Result struct {
 	Questions int   // answered and judged
 }
 
-// Run plays a script to its end, or to the first violation. It must be called inside a synctest bubble. The error is that of
-// the real store's files.
+// Run plays a script to its end, or to the first violation. It must be called inside a synctest bubble. The error is
+// that of the real store's files.
 func Run(s Script, o Options) (Result, error) {
 	var store disk = mapDisk{}
 	if s.Bolt {
@@ -101,7 +101,8 @@ func (r *run) start() {
 		parts = r.options.Sabotage(parts)
 	}
 	s := resolver.NewService(resolver.Options{
-		Settings: resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory, Logger: r.options.Log,
+		Settings: resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
+		Logger: r.options.Log,
 	})
 	r.options.SetClock(s, parts.Clock)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -192,7 +193,8 @@ func (r *run) ask(e Ask) {
 	r.w.locked(func() { q = r.w.model.ask(e.Domain, e.Map) })
 	handler := r.daemon.handler
 	go func() {
-		reply := handler.ServeSocketmap(context.Background(), socketmap.Request{Map: []byte(e.Map), Key: []byte(Domain(e.Domain))})
+		reply := handler.ServeSocketmap(context.Background(),
+			socketmap.Request{Map: []byte(e.Map), Key: []byte(Domain(e.Domain))})
 		r.w.locked(func() { r.w.model.answered(q, reply.String()) })
 	}()
 }

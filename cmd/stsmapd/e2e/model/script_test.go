@@ -25,7 +25,8 @@ func TestScriptText(t *testing.T) {
 			kinds[word] = true
 		}
 	}
-	for _, kind := range []string{"txt", "file", "web", "ask", "step", "clock", "restart", "kill", "disk", "mute", "dane", "forget", "refresh"} {
+	for _, kind := range []string{
+		"txt", "file", "web", "ask", "step", "clock", "restart", "kill", "disk", "mute", "dane", "forget", "refresh"} {
 		if !kinds[kind] {
 			t.Errorf("no script has an event %q", kind)
 		}
@@ -49,7 +50,8 @@ func TestScriptRejects(t *testing.T) {
 
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", 10 * time.Minute: "10m", 10 * time.Second: "10s",
+		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m",
+		10 * time.Minute: "10m", 10 * time.Second: "10s",
 		1500 * time.Millisecond: "1.5s", -time.Hour: "-1h", time.Hour + time.Second: "1h0m1s",
 	} {
 		if got := span(d); got != want {
@@ -94,12 +96,17 @@ func TestBinding(t *testing.T) {
 		{"enforce", enforce, "sts", "OK secure match=v7.d1.example:.v7.d1.example servername=hostname"},
 		{"an old Postfix", enforce, "sts+nosni", "OK secure match=v7.d1.example:.v7.d1.example"},
 		{"testing", testing, "sts", "NOTFOUND "},
-		{"testing, strictly", testing, "sts+strict", "OK secure match=v8.d1.example:.v8.d1.example servername=hostname"},
+		{"testing, strictly", testing, "sts+strict",
+			"OK secure match=v8.d1.example:.v8.d1.example servername=hostname"},
 		{"none", File{Mode: "none"}, "sts+strict", "NOTFOUND "},
-		{"a new Postfix", enforce, "sts+tlsrpt", "OK secure match=v7.d1.example:.v7.d1.example servername=hostname policy_type=sts " +
-			"policy_domain=d1.example mx_host_pattern=v7.d1.example mx_host_pattern=*.v7.d1.example { policy_string = version: STSv1 } " +
-			"{ policy_string = mode: enforce } { policy_string = mx: v7.d1.example } { policy_string = mx: *.v7.d1.example } " +
-			"{ policy_string = max_age: 3600 }"},
+		{"a new Postfix", enforce, "sts+tlsrpt",
+			"OK secure match=v7.d1.example:.v7.d1.example servername=hostname policy_type=sts " +
+				"policy_domain=d1.example mx_host_pattern=v7.d1.example mx_host_pattern=*.v7.d1.example { " +
+				"policy_string " +
+				"= version: STSv1 } " +
+				"{ policy_string = mode: enforce } { policy_string = mx: v7.d1.example } { policy_string = mx: " +
+				"*.v7.d1.example } " +
+				"{ policy_string = max_age: 3600 }"},
 	} {
 		if got := c.file.binding(c.mapName); got != c.want {
 			t.Errorf("%s: %q, want %q", c.why, got, c.want)

@@ -1,7 +1,8 @@
 package model
 
-// Shrink cuts a script that fails down to one that still fails, by delta debugging (Zeller's ddmin): it leaves out ever smaller
-// runs of events as long as that goes. fails must be right for the script itself; it is called at most tries times.
+// Shrink cuts a script that fails down to one that still fails, by delta debugging (Zeller's ddmin): it leaves out ever
+// smaller runs of events as long as that goes. fails must be right for the script itself; it is called at most tries
+// times.
 func Shrink(s Script, tries int, fails func(Script) bool) Script {
 	for size := len(s.Events) / 2; size > 0; {
 		shorter, found := without(s, size, &tries, fails)

@@ -22,11 +22,13 @@ func (m *Model) lookBegins(n, gen int) {
 	}
 	h, sure := d.only()
 	steady := sure && h.lives(m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.demanded == 0
-	if fourth := m.now().Sub(old.recent[0]); old.gen == gen && steady && fourth < minLook-time.Second && !old.recent[0].IsZero() {
+	if fourth := m.now().Sub(old.recent[0]); old.gen == gen && steady && fourth < minLook-time.Second &&
+		!old.recent[0].IsZero() {
 		m.violate("lookups", "%s: four lookups of the TXT record within %v", Domain(n), fourth)
 	}
 	dead := sure && !h.mayLive(m.wall(), m.wall())
-	d.look = look{dead: dead, flight: true, gen: gen, recent: [3]time.Time{old.recent[1], old.recent[2], m.now()}, ended: old.ended, state: old.state, id: old.id, ttl: old.ttl}
+	d.look = look{dead: dead, flight: true, gen: gen, recent: [3]time.Time{old.recent[1], old.recent[2], m.now()},
+		ended: old.ended, state: old.state, id: old.id, ttl: old.ttl}
 	d.mustLook, d.mustFetch = false, false
 	m.fromTheFuture(d)
 }
@@ -91,7 +93,8 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 	d.mustFetch = sure && d.look.dead && !h.mayLive(wall, wall) && state == TXTAnnounced && !m.mayHoldBack(d, id)
 }
 
-// txtUnseen is the state of a TXT record that could not be looked at, or whose policy could not be fetched, for what the host lacks.
+// txtUnseen is the state of a TXT record that could not be looked at, or whose policy could not be fetched, for what
+// the host lacks.
 const (
 	txtUnseen  TXTState = "unseen"  // no waiting brings it
 	txtUnasked TXTState = "unasked" // descriptors
@@ -113,7 +116,8 @@ func (m *Model) fetchFailedHere(n, gen int, kind fault.Kind) {
 	}
 }
 
-// failedHere: nothing was learnt of the domain. Where nothing lives, its mail waits for descriptors, and passes for all else.
+// failedHere: nothing was learnt of the domain. Where nothing lives, its mail waits for descriptors, and passes for all
+// else.
 func (m *Model) failedHere(n int, kind fault.Kind) {
 	d := &m.domains[n]
 	wall := m.wall()
@@ -196,15 +200,18 @@ func (m *Model) judgeFetch(n int) {
 		id = h.id
 	}
 	f := d.failure
-	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minRefuse && f.live == live && (f.gen == m.gen || live) {
+	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minRefuse && f.live == live &&
+		(f.gen == m.gen || live) {
 		m.violate("backoff", "%s: id %q is fetched again %v after a failure", Domain(n), id, now.Sub(f.at))
 	}
 	if live && h.id == id && wall.Sub(h.low) < refreshAge(h.file)*9/10-time.Second {
-		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n), id, wall.Sub(h.low))
+		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n),
+			id, wall.Sub(h.low))
 	}
 	// What became due while the daemon was down may be fetched once more.
 	if due := h.at.Add(refreshAge(h.file)); live && h.id == id && due.Sub(d.asked) > 92*day {
-		m.violate("unused", "%s: refreshed though nobody had asked for %v when it became due", Domain(n), due.Sub(d.asked))
+		m.violate("unused", "%s: refreshed though nobody had asked for %v when it became due", Domain(n),
+			due.Sub(d.asked))
 	}
 }
 
@@ -227,7 +234,8 @@ func (m *Model) fetched(n, gen int, file File) {
 	d.look.fetching = false
 	wall := m.wall()
 	if h, sure := d.only(); sure && !h.lives(wall) {
-		d.used(m.now()) // a policy learnt counts as asked for, also where a daemon that was down for long fetches it unasked
+		// a policy learnt counts as asked for, also where a daemon that was down for long fetches it unasked
+		d.used(m.now())
 	}
 	h := held{file: file, id: d.fetchID(wall), at: m.now(), low: wall, high: wall}
 	d.incoming = append(d.incoming, h)

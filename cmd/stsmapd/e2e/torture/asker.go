@@ -15,8 +15,8 @@ import (
 // answerLimit is Postfix's own patience with a socketmap server.
 const answerLimit = 100 * time.Second
 
-// Asker is one connection to a daemon, as each of Postfix's smtp(8) processes has one; when it breaks, the next question opens
-// another. It is for one goroutine.
+// Asker is one connection to a daemon, as each of Postfix's smtp(8) processes has one; when it breaks, the next
+// question opens another. It is for one goroutine.
 type Asker struct {
 	oracle  *Oracle
 	address string
@@ -37,8 +37,8 @@ func (a *Asker) Close() {
 	}
 }
 
-// Ask asks for these domains all at once, has the oracle judge each answer, and returns the last one. The error is that of the
-// connection; the questions that have got no answer by then get none.
+// Ask asks for these domains all at once, has the oracle judge each answer, and returns the last one. The error is that
+// of the connection; the questions that have got no answer by then get none.
 func (a *Asker) Ask(domains ...string) (last string, err error) {
 	a.out, a.asked = a.out[:0], a.asked[:0]
 	for _, domain := range domains {

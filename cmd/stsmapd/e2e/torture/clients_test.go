@@ -37,8 +37,8 @@ const (
 	clientPatience = 10 * time.Second
 )
 
-// amid runs something hostile while well-behaved clients ask: 99 of 100 of their answers must come within clientPatience, and the
-// daemon must not take more memory than this.
+// amid runs something hostile while well-behaved clients ask: 99 of 100 of their answers must come within
+// clientPatience, and the daemon must not take more memory than this.
 func (r *rig) amid(t *testing.T, memory int64, hostile func()) {
 	t.Helper()
 	r.learn(t, 500)
@@ -87,8 +87,8 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// manyConnections opens more connections than the daemon accepts, or as many as this machine lets a process have files; in the short
-// form only some.
+// manyConnections opens more connections than the daemon accepts, or as many as this machine lets a process have files;
+// in the short form only some.
 func manyConnections(t *testing.T, r *rig) {
 	n := rounds(min(socketmap.DefaultMaxConns+500, mostFiles(t)-spared), 2000)
 	r.restart(t) // with that limit

@@ -11,9 +11,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// No namespace holds a wall clock, and a Go program asks the kernel for it, not libc: the clock of a running process cannot be
-// stepped here without stepping the machine's. What a step between two processes leaves behind can be made, though: a store whose
-// times are by another clock. Steps under a running service are in package resolver's tests (TestClockTrip and others).
+// No namespace holds a wall clock, and a Go program asks the kernel for it, not libc: the clock of a running process
+// cannot be stepped here without stepping the machine's. What a step between two processes leaves behind can be made,
+// though: a store whose times are by another clock. Steps under a running service are in package resolver's tests
+// (TestClockTrip and others).
 
 const (
 	day  = 24 * time.Hour
@@ -50,8 +51,8 @@ func setBack(t *testing.T, r *rig, step time.Duration) {
 	}
 }
 
-// ahead: the daemon runs for a while by a clock that is ahead, by which policies may be over, and then by the right one again. None
-// is gone.
+// ahead: the daemon runs for a while by a clock that is ahead, by which policies may be over, and then by the right one
+// again. None is gone.
 func ahead(t *testing.T, r *rig, step time.Duration) {
 	for range rounds(5, 1) {
 		r.end(t)

@@ -29,8 +29,8 @@ type Target struct {
 	text string
 }
 
-// NewTarget writes the configuration of a daemon that knows no other internet than these publishers, with these lines besides
-// of tables that it does not have ([cache], [refresh]), but starts nothing. stateDir "" is a new directory.
+// NewTarget writes the configuration of a daemon that knows no other internet than these publishers, with these lines
+// besides of tables that it does not have ([cache], [refresh]), but starts nothing. stateDir "" is a new directory.
 func NewTarget(t testing.TB, w *world.World, p *world.Publishers, stateDir, more string) *Target {
 	t.Helper()
 	if stateDir == "" {
@@ -38,10 +38,12 @@ func NewTarget(t testing.TB, w *world.World, p *world.Publishers, stateDir, more
 	}
 	host := w.Host()
 	d := &Target{
-		w: w, StateDir: stateDir, Config: filepath.Join(t.TempDir(), "stsmapd.toml"), Control: "unix:" + world.SocketPath(t),
+		w: w, StateDir: stateDir, Config: filepath.Join(t.TempDir(), "stsmapd.toml"),
+		Control: "unix:" + world.SocketPath(t),
 		Address: netip.AddrPortFrom(host, 8461).String(), Metrics: netip.AddrPortFrom(host, 9461).String(),
 	}
-	d.text = fmt.Sprintf("control = %q\nmetrics = %q\nlisten = [%q]\nstate_dir = %q\n", d.Control, d.Metrics, "inet:"+d.Address, stateDir) +
+	d.text = fmt.Sprintf("control = %q\nmetrics = %q\nlisten = [%q]\nstate_dir = %q\n", d.Control, d.Metrics,
+		"inet:"+d.Address, stateDir) +
 		fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"\nattempts = 3\n", p.Resolver) +
 		fmt.Sprintf("[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"20s\"\n", w.CAFile) + more
 	d.Configure(t, d.text)

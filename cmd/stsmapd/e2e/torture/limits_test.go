@@ -26,8 +26,8 @@ func limitFaults() []fault {
 // spareFiles is how many more files than it has the daemon may open.
 const spareFiles = 6
 
-// noFiles takes the file descriptors away that lookups and new connections need, while both are wanted. Those who are connected get
-// their answers.
+// noFiles takes the file descriptors away that lookups and new connections need, while both are wanted. Those who are
+// connected get their answers.
 func noFiles(t *testing.T, r *rig) {
 	for range rounds(5, 1) {
 		stop := r.load(t)
@@ -61,8 +61,8 @@ func (r *rig) connect(t *testing.T, n int) []net.Conn {
 	return conns
 }
 
-// flood asks for domains that nobody has asked for before and that have no policy, over so many connections, until ctx ends, and
-// opens as many connections that say nothing.
+// flood asks for domains that nobody has asked for before and that have no policy, over so many connections, until ctx
+// ends, and opens as many connections that say nothing.
 func (r *rig) flood(ctx context.Context, t *testing.T, askers, idle int) (end func()) {
 	t.Helper()
 	crowd := r.connect(t, idle)
@@ -120,8 +120,8 @@ func (r *rig) peak(t *testing.T, limit int64) {
 	r.note = fmt.Sprintf("%d MiB resident", r.resident>>20)
 }
 
-// hardMemory lets the daemon have hardly more addresses than it has. It may live with that, or die; then it is started again, as
-// systemd would.
+// hardMemory lets the daemon have hardly more addresses than it has. It may live with that, or die; then it is started
+// again, as systemd would.
 func hardMemory(t *testing.T, r *rig) {
 	died := 0
 	for range rounds(5, 1) {

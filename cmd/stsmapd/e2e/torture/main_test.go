@@ -22,7 +22,8 @@ type fault struct {
 	run  func(*testing.T, *rig)
 	// closed is how many connections may be closed without an answer: none, unless the fault ends the daemon.
 	closed int
-	// patience is how long the answer for a remembered policy may take on a machine that does nothing else; 0: patience.
+	// patience is how long the answer for a remembered policy may take on a machine that does nothing else; 0:
+	// patience.
 	patience time.Duration
 }
 
@@ -53,7 +54,8 @@ func TestTorture(t *testing.T) {
 
 func faults() []fault {
 	var all []fault
-	for _, some := range [][]fault{processFaults(), diskFaults(), storeFaults(), limitFaults(), clockFaults(), networkFaults(), clientFaults()} {
+	for _, some := range [][]fault{
+		processFaults(), diskFaults(), storeFaults(), limitFaults(), clockFaults(), networkFaults(), clientFaults()} {
 		all = append(all, some...)
 	}
 	return all
@@ -103,8 +105,8 @@ func (t *table) order() []row {
 	return ordered
 }
 
-// String is the table. Recovery is the longest time from the end of a fault until a new policy was learnt and answered; the times
-// beside it are those of answers for policies that were remembered, during the fault.
+// String is the table. Recovery is the longest time from the end of a fault until a new policy was learnt and answered;
+// the times beside it are those of answers for policies that were remembered, during the fault.
 func (t *table) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,7 +115,8 @@ func (t *table) String() string {
 		"fault", "injected", "questions", "wrong", "lost", "TEMP", "closed", "recovery", "p99", "slowest", "took")
 	var sum Tally
 	for _, r := range t.order() {
-		fmt.Fprintf(&b, "%-38s %8d %9d %6d %5d %6d %7d %9v %9v %9v %6v", r.fault, r.injected, r.tally.Questions, r.tally.Wrong, r.tally.Lost,
+		fmt.Fprintf(&b, "%-38s %8d %9d %6d %5d %6d %7d %9v %9v %9v %6v", r.fault, r.injected, r.tally.Questions,
+			r.tally.Wrong, r.tally.Lost,
 			r.tally.Temporary, r.tally.Closed, r.recovery.Round(time.Millisecond),
 			r.times.part(0.99), r.times.part(1), r.took.Round(time.Second))
 		if r.note != "" {
@@ -124,7 +127,8 @@ func (t *table) String() string {
 		sum.Wrong += r.tally.Wrong
 		sum.Lost += r.tally.Lost
 	}
-	fmt.Fprintf(&b, "%d faults, %d questions: %d wrong answers, %d policies lost\n", len(t.rows), sum.Questions, sum.Wrong, sum.Lost)
+	fmt.Fprintf(&b, "%d faults, %d questions: %d wrong answers, %d policies lost\n", len(t.rows), sum.Questions,
+		sum.Wrong, sum.Lost)
 	return b.String()
 }
 

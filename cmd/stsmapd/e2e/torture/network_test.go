@@ -46,7 +46,8 @@ func (r *rig) outage(t *testing.T, begin, end func()) {
 	r.census(t)
 }
 
-// ownRoots gives the daemon a CA file of its own, and returns its name and the function that writes it and sends SIGHUP.
+// ownRoots gives the daemon a CA file of its own, and returns its name and the function that writes it and sends
+// SIGHUP.
 func (r *rig) ownRoots(t *testing.T) (file string, reload func(bundle []byte)) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "roots.pem")
@@ -69,8 +70,8 @@ func (r *rig) reload(t *testing.T, event string) {
 	r.logged(t, event, before+1)
 }
 
-// newRoots has all policy hosts move to another CA. Until the daemon is told, no policy can be fetched; those that are remembered
-// are answered, before and after.
+// newRoots has all policy hosts move to another CA. Until the daemon is told, no policy can be fetched; those that are
+// remembered are answered, before and after.
 func newRoots(t *testing.T, r *rig) {
 	file, reload := r.ownRoots(t)
 	stop := r.load(t)
@@ -109,10 +110,14 @@ func brokenRoots(t *testing.T, r *rig) {
 				t.Fatal(err)
 			}
 			r.injected++
-			refused := func() int { return len(r.d.Log.Lines("event=no_roots")) + len(r.d.Log.Lines("event=reload_failed")) }
+			refused := func() int {
+				return len(r.d.Log.Lines("event=no_roots")) +
+					len(r.d.Log.Lines("event=reload_failed"))
+			}
 			before := refused()
 			r.d.Signal(t, syscall.SIGHUP)
-			world.Eventually(t, recoveryLimit, "a line about a broken CA bundle", func() bool { return refused() > before })
+			world.Eventually(t, recoveryLimit, "a line about a broken CA bundle",
+				func() bool { return refused() > before })
 			end := time.Now()
 			reload(sound)
 			r.recovers(t, end)
@@ -122,8 +127,8 @@ func brokenRoots(t *testing.T, r *rig) {
 	r.census(t)
 }
 
-// noCollector has policy fetches fail that are to be reported, with no collector, and with one that reads nothing. It delays no
-// answer; when it is there again, it gets reports.
+// noCollector has policy fetches fail that are to be reported, with no collector, and with one that reads nothing. It
+// delays no answer; when it is there again, it gets reports.
 func noCollector(t *testing.T, r *rig) {
 	path := world.SocketPath(t)
 	r.d.Configure(t, fmt.Sprintf("tlsrpt_socket = %q\n", path)+r.d.Text())

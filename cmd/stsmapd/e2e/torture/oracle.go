@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// clockSlack is what may lie between a policy's end as the oracle reckons it and as stsmapd does, which keeps times to the
-// millisecond and parts of a second of max_age not at all.
+// clockSlack is what may lie between a policy's end as the oracle reckons it and as stsmapd does, which keeps times to
+// the millisecond and parts of a second of max_age not at all.
 const clockSlack = time.Second
 
 // Oracle judges answers. All methods may be called from any goroutine.
@@ -99,14 +99,16 @@ func (o *Oracle) fault(format string, args ...any) bool {
 	return false
 }
 
-// mayBeNone reports whether "no policy" is a possible answer at now for a domain whose policy floor (0: none) had been answered:
-// if a newer one asks for nothing, or if that one may be over, which it is not before its first fetch + max_age.
+// mayBeNone reports whether "no policy" is a possible answer at now for a domain whose policy floor (0: none) had been
+// answered: if a newer one asks for nothing, or if that one may be over, which it is not before its first fetch +
+// max_age.
 func mayBeNone(issues []world.Issue, floor int, now time.Time) bool {
 	if floor == 0 {
 		return true
 	}
 	for _, i := range issues {
-		over := !i.First.IsZero() && now.After(i.First.Add(i.Lifetime()).Add(-clockSlack)) // never fetched: a test put it into the store
+		// never fetched: a test put it into the store
+		over := !i.First.IsZero() && now.After(i.First.Add(i.Lifetime()).Add(-clockSlack))
 		if i.Mode != "" || i.Policy == floor && over {
 			return true
 		}

@@ -8,7 +8,8 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// issue is a policy that was published, fetched so long ago for the first time, and lives a week unless it says otherwise.
+// issue is a policy that was published, fetched so long ago for the first time, and lives a week unless it says
+// otherwise.
 func issue(policy int, ago time.Duration) world.Issue {
 	at := time.Now().Add(-ago)
 	return world.Issue{Publication: world.Publication{ID: policy, Policy: policy}, First: at, Last: at}
@@ -62,13 +63,15 @@ func TestOracleCounts(t *testing.T) {
 	answer := func(policy int) string {
 		return fmt.Sprintf("OK secure match=g%d.mx.%s servername=hostname", policy, domain)
 	}
-	for _, a := range []string{"NOTFOUND ", answer(1), answer(1), answer(7), "NOTFOUND ", "TEMP later", "PERM no", "OK dane-only",
+	for _, a := range []string{
+		"NOTFOUND ", answer(1), answer(1), answer(7), "NOTFOUND ", "TEMP later", "PERM no", "OK dane-only",
 		"OK secure match=evil.test servername=hostname"} {
 		o.Judge(o.Ask(domain), a)
 	}
 	o.Unanswered(o.Ask(domain))
 	got := o.Tally()
-	if got.Questions != 10 || got.Wrong != 4 || got.Lost != 1 || got.Temporary != 1 || got.Closed != 1 || len(got.Faults) != 5 {
+	if got.Questions != 10 || got.Wrong != 4 || got.Lost != 1 || got.Temporary != 1 || got.Closed != 1 ||
+		len(got.Faults) != 5 {
 		t.Errorf("%+v", got)
 	}
 }

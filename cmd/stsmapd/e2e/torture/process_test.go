@@ -17,8 +17,8 @@ func processFaults() []fault {
 	}
 }
 
-// killAmongWrites kills the daemon while it learns and changes policies. What it knew is looked at in the next life, before the
-// DNS and the policy hosts are there again.
+// killAmongWrites kills the daemon while it learns and changes policies. What it knew is looked at in the next life,
+// before the DNS and the policy hosts are there again.
 func killAmongWrites(t *testing.T, r *rig) {
 	const lifeMin, lifeMax = 50 * time.Millisecond, 300 * time.Millisecond
 	spare := map[string]bool{}

@@ -40,7 +40,8 @@ const begun = 200
 func newRig(t *testing.T, w *world.World, f fault) *rig {
 	t.Helper()
 	p := w.Publishers(t)
-	r := &rig{fault: f, watch: testkit.StartWatch(t), w: w, p: p, oracle: NewOracle(p), d: NewTarget(t, w, p, stateDir(t), f.more)}
+	r := &rig{fault: f, watch: testkit.StartWatch(t), w: w, p: p, oracle: NewOracle(p),
+		d: NewTarget(t, w, p, stateDir(t), f.more)}
 	r.d.Start(t)
 	r.learn(t, begun)
 	return r
@@ -112,8 +113,8 @@ func (r *rig) learn(t *testing.T, n int) {
 // any is a domain of which a policy was answered.
 func (r *rig) any(known []string) string { return known[rand.IntN(len(known))] }
 
-// load asks all the time: for policies that are remembered, for new domains, and for some that get a new policy. When it returns,
-// its connections are there and have had answers; it ends with the function that is returned.
+// load asks all the time: for policies that are remembered, for new domains, and for some that get a new policy. When
+// it returns, its connections are there and have had answers; it ends with the function that is returned.
 func (r *rig) load(t *testing.T) (stop func()) {
 	t.Helper()
 	known := r.oracle.Known()
@@ -127,7 +128,8 @@ func (r *rig) load(t *testing.T) (stop func()) {
 	stop = sync.OnceFunc(func() { cancel(); all.Wait() })
 	t.Cleanup(stop) // also of a test that fails
 	begin := r.oracle.Tally().Policies
-	world.Eventually(t, recoveryLimit, "answers under load", func() bool { return r.oracle.Tally().Policies > begin+50 })
+	world.Eventually(t, recoveryLimit, "answers under load",
+		func() bool { return r.oracle.Tally().Policies > begin+50 })
 	return stop
 }
 
@@ -206,7 +208,8 @@ func (r *rig) recovers(t *testing.T, end time.Time) {
 // logged waits for a line of the log.
 func (r *rig) logged(t *testing.T, event string, times int) {
 	t.Helper()
-	world.Eventually(t, recoveryLimit, "event="+event, func() bool { return len(r.d.Log.Lines("event="+event)) >= times })
+	world.Eventually(t, recoveryLimit, "event="+event,
+		func() bool { return len(r.d.Log.Lines("event="+event)) >= times })
 }
 
 // restart kills the daemon and starts the next.

@@ -75,12 +75,13 @@ func (ca *CA) issue(from, until time.Time, names []string) (tls.Certificate, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{Organization: []string{"end-to-end world"}}, // no common name: only the SAN counts (RFC 8461 section 4.2)
-		DNSNames:     names,
-		NotBefore:    from,
-		NotAfter:     until,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		// no common name: only the SAN counts (RFC 8461 section 4.2)
+		Subject:     pkix.Name{Organization: []string{"end-to-end world"}},
+		DNSNames:    names,
+		NotBefore:   from,
+		NotAfter:    until,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {

@@ -23,8 +23,8 @@ const (
 	askLimit = 110 * time.Second
 )
 
-// DaemonConfig is what a test says about a stsmapd. The zero DaemonConfig is a daemon that trusts the world's CA and may use
-// loopback addresses, on port 8461 of a host of its own and with a new state directory.
+// DaemonConfig is what a test says about a stsmapd. The zero DaemonConfig is a daemon that trusts the world's CA and
+// may use loopback addresses, on port 8461 of a host of its own and with a new state directory.
 type DaemonConfig struct {
 	Inet         netip.AddrPort
 	Unix         string        // the path of a socket to listen on as well; "": none
@@ -48,8 +48,8 @@ type Daemon struct {
 	exited chan struct{} // closed when it has ended and cmd.ProcessState is set
 }
 
-// StartDaemon starts a stsmapd with a configuration file and waits until it is ready. It is ended with the test if the test
-// has not done so; then, too, it must end well.
+// StartDaemon starts a stsmapd with a configuration file and waits until it is ready. It is ended with the test if the
+// test has not done so; then, too, it must end well.
 func (w *World) StartDaemon(t testing.TB, config DaemonConfig) *Daemon {
 	t.Helper()
 	if !config.Inet.IsValid() {
@@ -84,21 +84,22 @@ func (w *World) toml(config DaemonConfig) string {
 	return text
 }
 
-// StartProcess starts stsmapd with exactly these arguments, in this environment (nil: that of the test), and waits until it
-// is ready.
+// StartProcess starts stsmapd with exactly these arguments, in this environment (nil: that of the test), and waits
+// until it is ready.
 func (w *World) StartProcess(t testing.TB, env []string, args ...string) *Daemon {
 	t.Helper()
 	return w.StartProcessAfter(t, "", env, args...)
 }
 
-// StartProcessAfter is StartProcess in a process in which a shell has run this command before: it has the limits and the mounts
-// that the command has left.
+// StartProcessAfter is StartProcess in a process in which a shell has run this command before: it has the limits and
+// the mounts that the command has left.
 func (w *World) StartProcessAfter(t testing.TB, command string, env []string, args ...string) *Daemon {
 	t.Helper()
 	d := &Daemon{Log: newLog(t), exited: make(chan struct{})}
 	d.cmd = exec.Command(w.Binary, args...)
 	if command != "" {
-		d.cmd = exec.Command("unshare", append([]string{"--mount", "sh", "-c", command + ` && exec "$0" "$@"`, w.Binary}, args...)...)
+		d.cmd = exec.Command("unshare",
+			append([]string{"--mount", "sh", "-c", command + ` && exec "$0" "$@"`, w.Binary}, args...)...)
 	}
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = quickExit(env), d.Log.file, d.Log.file
 	if err := d.cmd.Start(); err != nil {

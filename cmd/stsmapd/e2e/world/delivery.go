@@ -11,8 +11,9 @@ type Delivery struct {
 	Relay  string // the host it went to, "none" if it came to none
 	Reason string
 	Route  Route
-	TLS    string // what Postfix thought of the relay's TLS: "Verified", "Trusted", "Untrusted", "Anonymous", or "" without TLS
-	Fault  string // what it found wrong with the relay's certificate, "" if nothing
+	// what Postfix thought of the relay's TLS: "Verified", "Trusted", "Untrusted", "Anonymous", or "" without TLS
+	TLS   string
+	Fault string // what it found wrong with the relay's certificate, "" if nothing
 }
 
 var (
@@ -21,8 +22,8 @@ var (
 	faultLine  = regexp.MustCompile(`certificate verification failed for [^ ]*: (.*)$`)
 )
 
-// Delivery waits for the first attempt to deliver the mail with this queue id. Among the TLS lines it takes those of the relay,
-// so a relay of which the test wants to know the TLS must belong to one mail alone.
+// Delivery waits for the first attempt to deliver the mail with this queue id. Among the TLS lines it takes those of
+// the relay, so a relay of which the test wants to know the TLS must belong to one mail alone.
 func (p *Postfix) Delivery(t testing.TB, queueID string) Delivery {
 	t.Helper()
 	var found []string

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SmallDisk mounts a file system of this size ("1m") and returns its directory, which anybody may write to. It ends with the
-// test, after the daemons that use it.
+// SmallDisk mounts a file system of this size ("1m") and returns its directory, which anybody may write to. It ends
+// with the test, after the daemons that use it.
 func SmallDisk(t testing.TB, size string) string {
 	t.Helper()
 	dir := PublicDir(t)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Doctor runs `stsmapd postfix` on this Postfix, as root does. The files of the world have the same paths in its tree, so it is
-// enough that the tree's own postconf and postmap are run.
+// Doctor runs `stsmapd postfix` on this Postfix, as root does. The files of the world have the same paths in its tree,
+// so it is enough that the tree's own postconf and postmap are run.
 func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 	t.Helper()
 	args = append([]string{"postfix", "-c", p.Config}, args...)
@@ -59,7 +59,8 @@ func (p *Postfix) Reload(t testing.TB) {
 	}
 }
 
-// Forward serves a listener by passing its connections on to the UNIX socket at this path, until the listener is closed.
+// Forward serves a listener by passing its connections on to the UNIX socket at this path, until the listener is
+// closed.
 func Forward(l net.Listener, path string) {
 	for {
 		conn, err := l.Accept()

@@ -11,8 +11,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// Domain is a mail domain with its DNS records, its policy host and its MX hosts, all of which a test may change at any time.
-// It begins with nothing but its name.
+// Domain is a mail domain with its DNS records, its policy host and its MX hosts, all of which a test may change at any
+// time. It begins with nothing but its name.
 type Domain struct {
 	Name   string
 	Policy *PolicyHost // mta-sts.<name>; nil before Publish
@@ -31,7 +31,8 @@ func (d *Domain) PolicyName() string { return "mta-sts." + d.Name }
 // RecordName is the name of the domain's TXT record.
 func (d *Domain) RecordName() string { return "_mta-sts." + d.Name }
 
-// AddMX starts an MX host with STARTTLS and a valid certificate, mx1.<domain> or mx2 and so on, and makes it the domain's MX.
+// AddMX starts an MX host with STARTTLS and a valid certificate, mx1.<domain> or mx2 and so on, and makes it the
+// domain's MX.
 func (d *Domain) AddMX(t testing.TB) *MXHost {
 	t.Helper()
 	mx := d.w.MXHost(t, d.nextMX(), 25)
@@ -61,7 +62,8 @@ func (d *Domain) SetMX(hosts ...string) {
 	d.w.DNS.Set(d.Name, dns.TypeMX, records.String())
 }
 
-// SetID sets the domain's TXT record, with this id. Its TTL is 1 s, so that stsmapd looks at it as often as it ever does.
+// SetID sets the domain's TXT record, with this id. Its TTL is 1 s, so that stsmapd looks at it as often as it ever
+// does.
 func (d *Domain) SetID(id string) { d.SetTXT("v=STSv1; id=" + id + ";") }
 
 // SetTXT sets the texts of the domain's TXT records, without any there is none.

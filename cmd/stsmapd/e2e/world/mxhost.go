@@ -35,8 +35,8 @@ type Message struct {
 	SNI      string // the server name that the client asked for
 }
 
-// MXHost starts a mail server with STARTTLS and a valid certificate for its name, and adds its address to the DNS. It ends
-// with the test.
+// MXHost starts a mail server with STARTTLS and a valid certificate for its name, and adds its address to the DNS. It
+// ends with the test.
 func (w *World) MXHost(t testing.TB, name string, port uint16) *MXHost {
 	t.Helper()
 	mx := &MXHost{Name: name}

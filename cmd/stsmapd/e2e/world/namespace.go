@@ -21,9 +21,10 @@ const (
 	envBinary = "STSMAPD_BINARY"    // the stsmapd binary under test; built when it is not given
 )
 
-// Main runs the tests of m in a world of their own and returns the exit code for os.Exit. Where that cannot be (no root, no
-// namespaces, no Postfix), the tests are skipped with the reason, and a line is added to the file that
-// STSMAPD_TEST_LEFT_OUT names; but with CI=true, and for root on Debian, where `make deps` can mend it, that is a failure.
+// Main runs the tests of m in a world of their own and returns the exit code for os.Exit. Where that cannot be (no
+// root, no namespaces, no Postfix), the tests are skipped with the reason, and a line is added to the file that
+// STSMAPD_TEST_LEFT_OUT names; but with CI=true, and for root on Debian, where `make deps` can mend it, that is a
+// failure.
 func Main(m *testing.M) int {
 	flag.Parse()
 	switch {
@@ -42,7 +43,8 @@ func Main(m *testing.M) int {
 	}
 	if reason := obstacle(); reason != nil {
 		if required() {
-			fmt.Fprintf(os.Stderr, "The end-to-end tests cannot run: %v\nAs root on Debian, `make deps` installs what they need.\n", reason)
+			fmt.Fprintf(os.Stderr, "The end-to-end tests cannot run: %v\nAs root on Debian, `make deps` installs "+
+				"what they need.\n", reason)
 			return 1
 		}
 		testkit.Note(fmt.Sprintf("end-to-end tests (cmd/stsmapd/e2e): %v", reason))
@@ -131,8 +133,8 @@ func again() (int, error) {
 	return 0, err
 }
 
-// build returns the path of the stsmapd binary to test: the one that STSMAPD_BINARY names, or a fresh one in dir, with the
-// race detector if this test has it.
+// build returns the path of the stsmapd binary to test: the one that STSMAPD_BINARY names, or a fresh one in dir, with
+// the race detector if this test has it.
 func build(dir string) (string, error) {
 	if given := os.Getenv(envBinary); given != "" {
 		return filepath.Abs(given)

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// PolicyHost is an HTTPS server on port 443 of an address of its own. It begins with a valid certificate for its name and
-// without a policy: 404.
+// PolicyHost is an HTTPS server on port 443 of an address of its own. It begins with a valid certificate for its name
+// and without a policy: 404.
 type PolicyHost struct {
 	Name string
 	Addr netip.Addr

@@ -21,9 +21,9 @@ var mainCF string
 //go:embed master.cf.tmpl
 var masterCF string
 
-// Postfix is a running Postfix of Debian's with a queue and a configuration of its own. It has two SMTP clients, chosen by
-// the sender's domain ([Route]): one asks the policy map through TCP; the other runs in a chroot, as Debian sets Postfix
-// up, and asks through a UNIX socket in there.
+// Postfix is a running Postfix of Debian's with a queue and a configuration of its own. It has two SMTP clients, chosen
+// by the sender's domain ([Route]): one asks the policy map through TCP; the other runs in a chroot, as Debian sets
+// Postfix up, and asks through a UNIX socket in there.
 type Postfix struct {
 	Config string // the configuration directory, for postmap -c
 	Queue  string // the queue directory, which is the chroot
@@ -48,12 +48,13 @@ func Routes() []Route { return []Route{ByInet, ByUnix} }
 
 // PostfixConfig is what a test says about a Postfix.
 type PostfixConfig struct {
-	Inet      netip.AddrPort // where stsmapd listens
-	Map       string         // the map name to ask, such as "postfix"
-	RelayHost string         // the next hop of all mail whose sender is relayed@<route>.sender.test, such as "[mail.example.test]:2525"
-	Tree      *Tree          // which Postfix, and which resolver it asks; nil: the machine's own, the world's
-	DANE      bool           // with smtp_tls_security_level = dane, not may
-	Collector bool           // with TLSRPT, if it is built with that; see [Postfix.CollectorSocket]
+	Inet netip.AddrPort // where stsmapd listens
+	Map  string         // the map name to ask, such as "postfix"
+	// the next hop of all mail whose sender is relayed@<route>.sender.test, such as "[mail.example.test]:2525"
+	RelayHost string
+	Tree      *Tree // which Postfix, and which resolver it asks; nil: the machine's own, the world's
+	DANE      bool  // with smtp_tls_security_level = dane, not may
+	Collector bool  // with TLSRPT, if it is built with that; see [Postfix.CollectorSocket]
 }
 
 // SocketName is the path within a queue directory where the chrooted SMTP client looks for stsmapd.
@@ -80,7 +81,8 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 	if err := os.Chown(data, p.tree.uid(t, "postfix"), -1); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"resolv.conf", "services", "nsswitch.conf"} { // what the C library reads in the chroot
+	// what the C library reads in the chroot
+	for _, name := range []string{"resolv.conf", "services", "nsswitch.conf"} {
 		text, err := os.ReadFile(p.tree.etc(name))
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -177,7 +179,8 @@ func (p *Postfix) Send(t testing.TB, route Route, user, to string) string {
 	return id
 }
 
-// SendAll hands Postfix one mail from user@<route>.sender.test for many recipients, at most 1000, and returns its queue id.
+// SendAll hands Postfix one mail from user@<route>.sender.test for many recipients, at most 1000, and returns its queue
+// id.
 func (p *Postfix) SendAll(t testing.TB, route Route, user string, to []string) string {
 	t.Helper()
 	id, err := p.send(user+"@"+string(route)+".sender.test", to...)
@@ -246,8 +249,8 @@ func (p *Postfix) write(t testing.TB, name, text string) {
 	}
 }
 
-// PublicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their names, and
-// Postfix's user gets to its queue.
+// PublicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their
+// names, and Postfix's user gets to its queue.
 func PublicDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "")

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Log is the file to which a process writes. What it had written before it answered a question can be read after the answer.
+// Log is the file to which a process writes. What it had written before it answered a question can be read after the
+// answer.
 type Log struct {
 	file *os.File
 }

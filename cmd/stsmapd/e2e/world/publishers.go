@@ -20,9 +20,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// Publishers are the DNS and the policy hosts of the domains d0.<zone>, d1.<zone> and so on, as many as a test wants: one
-// server of each kind for all of them, and a switch that ends both. A domain's policies have numbers, from 1 on; the MX of
-// the n-th is gn.mx.<domain>, so that an answer tells which it is.
+// Publishers are the DNS and the policy hosts of the domains d0.<zone>, d1.<zone> and so on, as many as a test wants:
+// one server of each kind for all of them, and a switch that ends both. A domain's policies have numbers, from 1 on;
+// the MX of the n-th is gn.mx.<domain>, so that an answer tells which it is.
 type Publishers struct {
 	Resolver netip.Addr    // the DNS server's, on port 53
 	Zone     string        // below which the domains are

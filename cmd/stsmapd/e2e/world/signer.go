@@ -13,8 +13,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// signer is the authoritative server of the one signed zone. What is in the zone is whatever the world's DNS server says; the
-// signer adds signatures, and proofs of what is not there, as it is asked.
+// signer is the authoritative server of the one signed zone. What is in the zone is whatever the world's DNS server
+// says; the signer adds signatures, and proofs of what is not there, as it is asked.
 type signer struct {
 	zone     string // absolute
 	upstream string // the world's DNS server
@@ -132,8 +132,8 @@ func ofName(records []dns.RR, name string) []dns.RR {
 	return set
 }
 
-// deny proves that there is no such name, or no such record of it, as the upstream said (RFC 4035 section 3.1.3). The proofs
-// are good for this question only, for they deny more than is true (RFC 4470 section 3 knows better).
+// deny proves that there is no such name, or no such record of it, as the upstream said (RFC 4035 section 3.1.3). The
+// proofs are good for this question only, for they deny more than is true (RFC 4470 section 3 knows better).
 func (s *signer) deny(reply *dns.Msg, name string, said *dns.Msg) error {
 	nsec := &dns.NSEC{
 		Hdr:        dns.RR_Header{Name: name, Rrtype: dns.TypeNSEC, Class: dns.ClassINET, Ttl: signedTTL},

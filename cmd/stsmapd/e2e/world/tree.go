@@ -17,8 +17,8 @@ import (
 )
 
 // Tree is a directory that is a whole system to whoever has it for a root: the programs and /etc of a Debian, with a
-// /etc/resolv.conf that names the resolver of this tree. Files of the world have the same path in it as outside. All of it is
-// bind mounts in the world's mount namespace, read-only but for the world's own files; they end with it.
+// /etc/resolv.conf that names the resolver of this tree. Files of the world have the same path in it as outside. All of
+// it is bind mounts in the world's mount namespace, read-only but for the world's own files; they end with it.
 //
 // A nil Tree is the machine itself, with the world's DNS server.
 type Tree struct {
@@ -54,7 +54,8 @@ func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 	defer w.mu.Unlock()
 	key := treeKey{system, resolver}
 	if w.trees[key] == nil {
-		tree, err := newTree(base, filepath.Join(os.Getenv(envDir), fmt.Sprintf("tree-%d-%s", system, resolver)), resolver)
+		tree, err := newTree(base, filepath.Join(os.Getenv(envDir), fmt.Sprintf("tree-%d-%s", system, resolver)),
+			resolver)
 		if err != nil {
 			t.Fatalf("making a tree of %s: %v", base, err)
 		}
@@ -80,7 +81,8 @@ func (s System) base(t testing.TB) string {
 
 // newTree lays out a tree at root.
 func newTree(base, root string, resolver netip.Addr) (*Tree, error) {
-	for _, dir := range []string{root, filepath.Join(root, "tmp"), filepath.Join(root, "run"), filepath.Join(root, "var")} {
+	for _, dir := range []string{
+		root, filepath.Join(root, "tmp"), filepath.Join(root, "run"), filepath.Join(root, "var")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, err
 		}

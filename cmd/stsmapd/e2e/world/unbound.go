@@ -23,8 +23,8 @@ var unboundConf string
 // signedZone is the zone that is signed; all other names of the world are not.
 const signedZone = "signed.test"
 
-// Validator is an unbound that validates: it has the key of the signed zone for a trust anchor. All other names it looks up at
-// the world's DNS server.
+// Validator is an unbound that validates: it has the key of the signed zone for a trust anchor. All other names it
+// looks up at the world's DNS server.
 type Validator struct {
 	Addr netip.Addr // it answers on port 53
 

@@ -38,7 +38,8 @@ func (d *Daemon) Usage(t testing.TB) Usage {
 	}
 }
 
-// kilobytes returns the field of a /proc/<pid>/status in bytes, 0 where there is none: a process that has ended has no memory.
+// kilobytes returns the field of a /proc/<pid>/status in bytes, 0 where there is none: a process that has ended has no
+// memory.
 func kilobytes(status, field string) int64 {
 	_, after, _ := strings.Cut(status, field)
 	var n int64

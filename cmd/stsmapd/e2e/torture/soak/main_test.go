@@ -1,6 +1,6 @@
-// Package soak runs a stsmapd for hours in a world that changes all the time, and looks whether its memory, files, goroutines
-// and store stay the same. `make soak HOURS=2 RATE=2000` runs it for that long; `make test` for some seconds, which shows only
-// that every answer is right.
+// Package soak runs a stsmapd for hours in a world that changes all the time, and looks whether its memory, files,
+// goroutines and store stay the same. `make soak HOURS=2 RATE=2000` runs it for that long; `make test` for some
+// seconds, which shows only that every answer is right.
 package soak
 
 import (

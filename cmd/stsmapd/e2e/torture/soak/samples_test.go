@@ -20,11 +20,13 @@ type sample struct {
 	store      float64 // KiB
 }
 
-const sampleHeader = "     time  questions    q/s  slowest  RSS MiB  anon MiB  heap MiB  files  goroutines  store KiB  policies  negative  wrong  lost\n"
+const sampleHeader = "     time  questions    q/s  slowest  RSS MiB  anon MiB  heap MiB  files  goroutines  store " +
+	"KiB  policies  negative  wrong  lost\n"
 
 // sample takes a sample and prints it.
 func (s *soak) sample(t *testing.T) {
-	gauges, err := s.target.Gauges("go_goroutines", "go_memstats_heap_inuse_bytes", "stsmapd_store_policies", "stsmapd_negative_entries")
+	gauges, err := s.target.Gauges("go_goroutines", "go_memstats_heap_inuse_bytes", "stsmapd_store_policies",
+		"stsmapd_negative_entries")
 	if err != nil {
 		t.Errorf("the daemon's metrics: %v", err)
 		return
@@ -38,14 +40,18 @@ func (s *soak) sample(t *testing.T) {
 	use := s.target.Usage(t)
 	now := sample{
 		at: time.Since(s.begin), resident: float64(use.Resident) / mib, anonymous: float64(use.Anonymous) / mib,
-		heap: gauges["go_memstats_heap_inuse_bytes"] / mib, files: float64(use.Files), goroutines: gauges["go_goroutines"],
-		store: float64(store.Size()) / 1024,
+		heap: gauges["go_memstats_heap_inuse_bytes"] / mib, files: float64(use.Files),
+		goroutines: gauges["go_goroutines"],
+		store:      float64(store.Size()) / 1024,
 	}
 	s.samples = append(s.samples, now)
 	tally := s.oracle.Tally()
-	fmt.Printf("%9v %10d %6.0f %8v %8.1f %9.1f %9.1f %6.0f %11.0f %10.0f %9.0f %9.0f %6d %5d\n", now.at.Round(time.Second), tally.Questions,
-		float64(tally.Questions)/now.at.Seconds(), time.Duration(s.slowest.Swap(0)).Round(100*time.Microsecond), now.resident, now.anonymous,
-		now.heap, now.files, now.goroutines, now.store, gauges["stsmapd_store_policies"], gauges["stsmapd_negative_entries"], tally.Wrong, tally.Lost)
+	fmt.Printf("%9v %10d %6.0f %8v %8.1f %9.1f %9.1f %6.0f %11.0f %10.0f %9.0f %9.0f %6d %5d\n",
+		now.at.Round(time.Second), tally.Questions,
+		float64(tally.Questions)/now.at.Seconds(), time.Duration(s.slowest.Swap(0)).Round(100*time.Microsecond),
+		now.resident, now.anonymous,
+		now.heap, now.files, now.goroutines, now.store, gauges["stsmapd_store_policies"],
+		gauges["stsmapd_negative_entries"], tally.Wrong, tally.Lost)
 	s.p.ForgetQuestions()
 }
 
@@ -69,8 +75,8 @@ func measures() []measure {
 // minSamples is how many there must be after the warm-up for a verdict: half an hour's.
 const minSamples = 24
 
-// verdict compares the medians of the quarters of a run, the first fifth (the warm-up) left out. It says what they are, and whether
-// all is flat; a run that is too short for a verdict counts as flat.
+// verdict compares the medians of the quarters of a run, the first fifth (the warm-up) left out. It says what they are,
+// and whether all is flat; a run that is too short for a verdict counts as flat.
 func verdict(all []sample) (text string, flat bool) {
 	rest := all[len(all)/5:]
 	if len(rest) < minSamples {
@@ -88,7 +94,8 @@ func verdict(all []sample) (text string, flat bool) {
 		if medians[3] > medians[0]*1.1+m.slack {
 			verdict, flat = "GROWS", false
 		}
-		fmt.Fprintf(&b, "%-14s %9.1f %9.1f %9.1f %9.1f  %s\n", m.name, medians[0], medians[1], medians[2], medians[3], verdict)
+		fmt.Fprintf(&b, "%-14s %9.1f %9.1f %9.1f %9.1f  %s\n", m.name, medians[0], medians[1], medians[2], medians[3],
+			verdict)
 	}
 	fmt.Fprintf(&b, "verdict: %s\n", map[bool]string{true: "flat", false: "NOT FLAT"}[flat])
 	return b.String(), flat
@@ -113,8 +120,11 @@ func TestVerdict(t *testing.T) {
 		says string
 	}{
 		{"too short", func(i int) sample { return sample{resident: float64(i * 100)} }, 20, true, "verdict: none"},
-		{"steady", func(i int) sample { return sample{resident: 50 + float64(i%7), files: 30, goroutines: 40, store: 1000} }, 120, true, "verdict: flat"},
-		{"a warm-up, then steady", func(i int) sample { return sample{resident: float64(min(i, 20) * 10)} }, 120, true, "verdict: flat"},
+		{"steady", func(i int) sample {
+			return sample{resident: 50 + float64(i%7), files: 30, goroutines: 40, store: 1000}
+		}, 120, true, "verdict: flat"},
+		{"a warm-up, then steady", func(i int) sample { return sample{resident: float64(min(i, 20) * 10)} }, 120, true,
+			"verdict: flat"},
 		{"memory leaks", func(i int) sample { return sample{resident: 50 + float64(i)/4} }, 120, false, "NOT FLAT"},
 		{"files leak", func(i int) sample { return sample{files: 30 + float64(i)/4} }, 120, false, "NOT FLAT"},
 		{"goroutines leak", func(i int) sample { return sample{goroutines: 30 + float64(i)} }, 120, false, "NOT FLAT"},

@@ -45,9 +45,9 @@ func readPlan(t *testing.T) plan {
 	return p
 }
 
-// TestSoak asks a daemon questions at a steady rate while its world changes: policies change, go to mode none and come back, end
-// within their short max_age, domains are new and are forgotten, many have no policy, and again and again DNS and policy hosts
-// are away. Each answer is judged, and the daemon's size is sampled.
+// TestSoak asks a daemon questions at a steady rate while its world changes: policies change, go to mode none and come
+// back, end within their short max_age, domains are new and are forgotten, many have no policy, and again and again DNS
+// and policy hosts are away. Each answer is judged, and the daemon's size is sampled.
 func TestSoak(t *testing.T) {
 	w := world.Open(t)
 	plan := readPlan(t)
@@ -61,9 +61,11 @@ func TestSoak(t *testing.T) {
 
 	tally := s.oracle.Tally()
 	took := time.Since(s.begin)
-	fmt.Printf("soak: %v, %d questions (%.0f a second), %d policies answered, %d changes, %d new domains, %d forgotten, %d outages: "+
+	fmt.Printf("soak: %v, %d questions (%.0f a second), %d policies answered, %d changes, %d new domains, %d "+
+		"forgotten, %d outages: "+
 		"%d wrong answers, %d policies lost, %d temporary, %d without an answer\n",
-		took.Round(time.Second), tally.Questions, float64(tally.Questions)/took.Seconds(), tally.Policies, s.changed.Load(), s.fresh.Load(),
+		took.Round(time.Second), tally.Questions, float64(tally.Questions)/took.Seconds(), tally.Policies,
+		s.changed.Load(), s.fresh.Load(),
 		s.forgotten.Load(), s.outages.Load(), tally.Wrong, tally.Lost, tally.Temporary, tally.Closed)
 	if tally.Wrong+tally.Lost+tally.Closed+tally.Temporary > 0 {
 		t.Errorf("not every answer was right: %q", tally.Faults)

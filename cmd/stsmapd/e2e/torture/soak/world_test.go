@@ -37,7 +37,8 @@ type soak struct {
 	begin  time.Time
 
 	changed, fresh, forgotten, outages, strangers atomic.Int64
-	slowest                                       atomic.Int64 // batch of remembered policies since the last sample, in ns
+	// batch of remembered policies since the last sample, in ns
+	slowest atomic.Int64
 
 	mu    sync.Mutex
 	young []newcomer
@@ -56,7 +57,8 @@ func newSoak(t *testing.T, w *world.World, plan plan) *soak {
 	p := w.Publishers(t)
 	p.TTL.Store(60)
 	// What has no policy must reach its bound in the warm-up, for the memory to be flat after it.
-	s := &soak{plan: plan, p: p, oracle: torture.NewOracle(p), target: torture.NewTarget(t, w, p, "", "[cache]\nmax_negative = 20000\n")}
+	s := &soak{plan: plan, p: p, oracle: torture.NewOracle(p),
+		target: torture.NewTarget(t, w, p, "", "[cache]\nmax_negative = 20000\n")}
 	s.target.Start(t)
 	return s
 }
@@ -169,8 +171,8 @@ func (s *soak) note(took time.Duration) {
 // remembered is a domain whose policy lasts.
 func (s *soak) remembered(random *rand.Rand) string { return s.p.Domain(random.IntN(lasting)) }
 
-// slow is a domain for whose answer the daemon may have to look: mostly one that nobody has asked for before and that has no
-// policy, else one whose policy is often over, or a newcomer.
+// slow is a domain for whose answer the daemon may have to look: mostly one that nobody has asked for before and that
+// has no policy, else one whose policy is often over, or a newcomer.
 func (s *soak) slow(random *rand.Rand) string {
 	switch n := random.IntN(10); {
 	case n < 5:
