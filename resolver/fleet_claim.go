@@ -92,7 +92,7 @@ func lastTrouble(known *Held, before Absence) Trouble {
 
 // refused is the step of a host to which the fleet has refused the fetch p. A live policy stays as it is. Where there
 // is none, the failures of the other hosts are the finding until this host may try.
-func refused(now time.Time, p fetch, known *Held, before Absence, failed []FailedAttempt) step {
+func refused(now time.Time, p fetchNow, known *Held, before Absence, failed []FailedAttempt) step {
 	t := lastTrouble(known, before)
 	until := freeAt(now, failed, attemptFor(p.id, t, 0).Limit)
 	if known != nil {

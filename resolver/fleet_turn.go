@@ -25,7 +25,7 @@ type look struct {
 	domain dnsname.Name
 	before Absence
 	found  discovery
-	fetch  fetch
+	fetch  fetchNow
 }
 
 // turn is what a domain needs after this host's turn to fetch has come, another host has fetched, or enough hosts have
@@ -49,7 +49,7 @@ func (s *Service) await(ctx context.Context, cfg *config, known *Held, l look) t
 		now := s.now()
 		t.known = s.hear(ctx, l.domain, t.known, t.claim.Tidings)
 		t.step = plan(now, s.due(cfg, l.domain, t.known, now), t.known, l.before, l.found)
-		p, fetches := t.step.(fetch)
+		p, fetches := t.step.(fetchNow)
 		switch {
 		case !fetches:
 		case t.claim.State == ClaimGranted:

@@ -16,6 +16,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // ailing is a world on a host that lacks something, for lookups, for fetches or for both.
@@ -49,8 +51,8 @@ func (a *ailing) TXT(ctx context.Context, name string) (dnsclient.Answer[string]
 
 func (a *ailing) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	policy, err := a.world.Fetch(ctx, domain)
-	if _, fetch := a.lacks(); fetch != nil {
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchHost, Err: fetch}
+	if _, failed := a.lacks(); failed != nil {
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.HostFault, Err: failed}
 	}
 	return policy, err
 }
@@ -98,7 +100,7 @@ func hostCases() []struct {
 		{"no descriptor for the fetch", nil, errNoFiles, resolver.Overloaded, "LimitNOFILE"},
 		{"no network for the lookup", errNoRoute, nil, resolver.Unable, "interfaces"},
 		{"no network for the fetch", nil, errNoRoute, resolver.Unable, "interfaces"},
-		{"no roots", nil, resolver.ErrNoRoots, resolver.Unable, "ca-certificates"},
+		{"no roots", nil, fetch.ErrNoRoots, resolver.Unable, "ca-certificates"},
 	}
 }
 

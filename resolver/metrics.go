@@ -9,12 +9,14 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // Metrics are counts since the service was made, and how things stand now. All labels are stable words of a short list.
 type Metrics struct {
 	Discoveries []Count // looks at TXT records, by what came of them
-	Fetches     []Count // of policies, by what came of them: "ok", or a FetchKind
+	Fetches     []Count // of policies, by what came of them: "ok", or a Kind
 	DANE        []Count // looks at the TLSA records of a domain's MX hosts, by DANEStatus
 
 	Remembered Histogram // answers out of memory: one in SampleRate is measured
@@ -49,7 +51,7 @@ const SampleRate = 1024
 // metrics are a Service's counters. To count takes no lock and no memory.
 type metrics struct {
 	discoveries [discoveryResults]atomic.Uint64
-	fetches     [fetchKindCount]atomic.Uint64 // 0: success
+	fetches     [fetch.HostFault + 1]atomic.Uint64 // 0: success
 	remembered  histogram
 	waited      histogram
 	adopted     atomic.Uint64
@@ -103,16 +105,16 @@ func resultOf(d discovery) discoveryResult {
 
 // fetched counts a fetch.
 func (m *metrics) fetched(err error) {
-	var failed *FetchError
+	var failed *fetch.Error
 	switch {
 	case err == nil:
 		m.fetches[0].Add(1)
 	case fault.Of(err) != fault.Domain:
-		m.fetches[FetchHost].Add(1)
-	case errors.As(err, &failed) && failed.Kind < fetchKindCount:
+		m.fetches[fetch.HostFault].Add(1)
+	case errors.As(err, &failed) && failed.Kind <= fetch.HostFault:
 		m.fetches[failed.Kind].Add(1)
 	default:
-		m.fetches[FetchUnreachable].Add(1)
+		m.fetches[fetch.Unreachable].Add(1)
 	}
 }
 
@@ -187,7 +189,7 @@ func (s *Service) Metrics() Metrics {
 	for i := range s.metrics.fetches {
 		result := "ok"
 		if i > 0 {
-			result = FetchKind(i).String()
+			result = fetch.Kind(i).String()
 		}
 		m.Fetches = append(m.Fetches, Count{result, s.metrics.fetches[i].Load()})
 	}
@@ -199,8 +201,8 @@ func (s *Service) Metrics() Metrics {
 		m.Absences = c.Absences()
 	}
 	m.Unsaved, _, m.Failing = s.saver.state()
-	if f, ok := cfg.Fetcher.(*HTTPFetcher); ok {
-		m.NoRoots = f.cfg.Roots == nil
+	if f, ok := cfg.Fetcher.(interface{ HasRoots() bool }); ok {
+		m.NoRoots = !f.HasRoots()
 	}
 	if d, ok := cfg.DNS.(interface{ AuthenticServers() bool }); ok {
 		m.TrustedAD = d.AuthenticServers()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 func TestDiscoveryResults(t *testing.T) {
@@ -43,10 +45,10 @@ func TestDiscoveryResults(t *testing.T) {
 func TestFetchCounts(t *testing.T) {
 	var m metrics
 	m.fetched(nil)
-	m.fetched(fmt.Errorf("refresh: %w", &FetchError{Kind: FetchCertificate, Err: errors.New("expired")}))
-	m.fetched(&FetchError{Kind: fetchKindCount, Err: errors.New("of a later version")})
+	m.fetched(fmt.Errorf("refresh: %w", &fetch.Error{Kind: fetch.Certificate, Err: errors.New("expired")}))
+	m.fetched(&fetch.Error{Kind: fetch.HostFault + 1, Err: errors.New("of a later version")})
 	m.fetched(errors.New("no FetchError at all"))
-	for kind, want := range map[FetchKind]uint64{0: 1, FetchCertificate: 1, FetchUnreachable: 2, FetchRefused: 0} {
+	for kind, want := range map[fetch.Kind]uint64{0: 1, fetch.Certificate: 1, fetch.Unreachable: 2, fetch.Refused: 0} {
 		if got := m.fetches[kind].Load(); got != want {
 			t.Errorf("%v is counted %d times, want %d", kind, got, want)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // The faulty parts. Each is a sound one, but for one thing.
@@ -302,8 +304,8 @@ func networkFaults() []fault {
 		}, []string{"answer", "look"}},
 		{"this host's faults in fetches are taken for the policy host's",
 			edit(func(n dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
-				if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchHost {
-					return p, &resolver.FetchError{Domain: n, Kind: resolver.FetchUnreachable, Err: errMute}
+				if f := (*fetch.Error)(nil); errors.As(err, &f) && f.Kind == fetch.HostFault {
+					return p, &fetch.Error{Domain: n, Kind: fetch.Unreachable, Err: errMute}
 				}
 				return p, err
 			}), []string{"answer", "fetch", "look", "refresh"}},
@@ -316,7 +318,7 @@ func networkFaults() []fault {
 			func(p model.Parts) model.Parts { p.Fetcher = hasty{p.Fetcher}; return p }, []string{"fetches"}},
 		{"an invalid file counts as a policy of mode none",
 			edit(func(_ dnsname.Name, p mtasts.Policy, err error) (mtasts.Policy, error) {
-				if f := (*resolver.FetchError)(nil); errors.As(err, &f) && f.Kind == resolver.FetchInvalid {
+				if f := (*fetch.Error)(nil); errors.As(err, &f) && f.Kind == fetch.Invalid {
 					return mtasts.ParsePolicy([]byte("version: STSv1\nmode: none\nmax_age: 86400\n"))
 				}
 				return p, err

@@ -11,6 +11,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // Reporter takes reports of failed policy fetches to a TLSRPT collector; *tlsrpt.Collector is one. Send never blocks.
@@ -46,14 +48,14 @@ func (s *Service) report(domain dnsname.Name, known *Held, err error) {
 
 // failureType is what RFC 8460 section 4.3.2.2 calls a failed fetch.
 func failureType(err error) tlsrpt.Failure {
-	var failed *FetchError
+	var failed *fetch.Error
 	if !errors.As(err, &failed) {
 		return tlsrpt.FetchError
 	}
 	switch failed.Kind {
-	case FetchCertificate:
+	case fetch.Certificate:
 		return tlsrpt.WebPKIInvalid
-	case FetchInvalid:
+	case fetch.Invalid:
 		return tlsrpt.PolicyInvalid
 	default:
 		return tlsrpt.FetchError
@@ -63,11 +65,11 @@ func failureType(err error) tlsrpt.Failure {
 // reportInfo says what happened to the domain's owner. A collector counts failures as one only while the words are the
 // same, so that they hold no address, port or time.
 func reportInfo(err error) string {
-	var failed *FetchError
-	if !errors.As(err, &failed) || failed.Kind == FetchUnreachable {
+	var failed *fetch.Error
+	if !errors.As(err, &failed) || failed.Kind == fetch.Unreachable {
 		return "the policy host could not be reached, or did not answer in time"
 	}
-	if failed.Kind != FetchCertificate {
+	if failed.Kind != fetch.Certificate {
 		return failed.Err.Error()
 	}
 	var (

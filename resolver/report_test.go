@@ -12,6 +12,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // collector keeps the reports that it is sent.
@@ -36,25 +38,25 @@ func (c *collector) take() []tlsrpt.Report {
 }
 
 // failing is a Fetcher that fails in one way.
-type failing resolver.FetchKind
+type failing fetch.Kind
 
 func (f failing) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
-	return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchKind(f), Err: errMute}
+	return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Kind(f), Err: errMute}
 }
 
 func TestReports(t *testing.T) {
 	const record = "v=TLSRPTv1; rua=mailto:tls@example.test"
 	for _, c := range []struct {
 		why  string
-		kind resolver.FetchKind
+		kind fetch.Kind
 		want tlsrpt.Failure
 	}{
-		{"no connection", resolver.FetchUnreachable, tlsrpt.FetchError},
-		{"a status other than 200", resolver.FetchRefused, tlsrpt.FetchError},
-		{"not text/plain", resolver.FetchMediaType, tlsrpt.FetchError},
-		{"too large", resolver.FetchTooLarge, tlsrpt.FetchError},
-		{"an invalid policy", resolver.FetchInvalid, tlsrpt.PolicyInvalid},
-		{"a bad certificate", resolver.FetchCertificate, tlsrpt.WebPKIInvalid},
+		{"no connection", fetch.Unreachable, tlsrpt.FetchError},
+		{"a status other than 200", fetch.Refused, tlsrpt.FetchError},
+		{"not text/plain", fetch.MediaType, tlsrpt.FetchError},
+		{"too large", fetch.TooLarge, tlsrpt.FetchError},
+		{"an invalid policy", fetch.Invalid, tlsrpt.PolicyInvalid},
+		{"a bad certificate", fetch.Certificate, tlsrpt.WebPKIInvalid},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w, to := newWorld(t), new(collector)
@@ -103,7 +105,7 @@ func TestReportsOfLivePolicies(t *testing.T) {
 				t.Error("the TLSRPT record was looked up though there was nothing to report")
 			}
 			w.set(func() { w.ids["example.test"] = "2" })
-			s.Reconfigure(resolver.Settings{DNS: w, Fetcher: failing(resolver.FetchInvalid), Reporter: to})
+			s.Reconfigure(resolver.Settings{DNS: w, Fetcher: failing(fetch.Invalid), Reporter: to})
 			pass(6 * time.Minute)
 			ask(s, "example.test")
 			synctest.Wait()

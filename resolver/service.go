@@ -18,8 +18,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// Fetcher gets policies; *HTTPFetcher is one. Every error is a *FetchError.
+// Fetcher gets policies; *HTTPFetcher is one.
 type Fetcher interface {
+	// Fetch gets a domain's policy. Every error is a *FetchError.
 	Fetch(context.Context, dnsname.Name) (mtasts.Policy, error)
 }
 

@@ -54,14 +54,14 @@ func discover(ctx context.Context, dns DNS, domain dnsname.Name) discovery {
 // broken reports whether somebody tried to announce a policy and failed: worth a log line.
 func (u unannounced) broken() bool { return !errors.Is(u.why, mtasts.ErrNoRecord) }
 
-// step is what a domain needs after a look at its TXT record: note, fetch, forget or accept.
+// step is what a domain needs after a look at its TXT record: note, fetchNow, forget or accept.
 type step interface{ step() }
 
 // note: what is held stands; look at the TXT record again at checkAt.
 type note struct{ checkAt time.Time }
 
-// fetch: get the policy file, under the id ("" where there is no TXT record).
-type fetch struct {
+// fetchNow: get the policy file, under the id ("" where there is no TXT record).
+type fetchNow struct {
 	id      string
 	checkAt time.Time // next look at the TXT record, whatever the fetch brings
 	claim   *Claim    // held meanwhile; nil: the fleet was not asked
@@ -73,10 +73,10 @@ type forget struct{ absence Absence }
 // accept: nothing live is held, and nothing is to be had.
 type accept struct{ absence Absence }
 
-func (note) step()   {}
-func (fetch) step()  {}
-func (forget) step() {}
-func (accept) step() {}
+func (note) step()     {}
+func (fetchNow) step() {}
+func (forget) step()   {}
+func (accept) step()   {}
 
 // plan says what to do about a domain of which known is held (nil: nothing live) or before is remembered (nil:
 // nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is
@@ -92,7 +92,7 @@ func plan(now time.Time, due bool, known *Held, before Absence, d discovery) ste
 			return accept{&FetchFailed{
 				Trouble: b.Trouble, At: now, CheckAt: earlier(checkAt, b.Trouble.RetryAt), Err: b.Err}}
 		}
-		return fetch{id: d.id, checkAt: checkAt}
+		return fetchNow{id: d.id, checkAt: checkAt}
 	case unannounced:
 		return accept{noPolicy(now, d.ttl)}
 	default:
@@ -107,7 +107,7 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 		checkAt := now.Add(checkAfter(d.ttl))
 		changed := d.id != e.ID && !e.Trouble.holdsBack(d.id, now)
 		if changed || due {
-			return fetch{id: d.id, checkAt: checkAt}
+			return fetchNow{id: d.id, checkAt: checkAt}
 		}
 		return note{checkAt}
 	case unannounced:
@@ -116,7 +116,7 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 		}
 		checkAt := now.Add(min(max(d.ttl, minNegative), maxCheck))
 		if due {
-			return fetch{id: e.ID, checkAt: checkAt}
+			return fetchNow{id: e.ID, checkAt: checkAt}
 		}
 		return note{checkAt}
 	default:
@@ -125,7 +125,7 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 			checkAt = now.Add(hostRetry)
 		}
 		if due {
-			return fetch{id: e.ID, checkAt: checkAt}
+			return fetchNow{id: e.ID, checkAt: checkAt}
 		}
 		return note{checkAt}
 	}

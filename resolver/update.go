@@ -141,7 +141,7 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	}
 	now := s.now()
 	next := plan(now, len(demanded) > 0 || s.due(cfg, domain, known, now), known, before, d)
-	if p, fetches := next.(fetch); fetches && len(demanded) == 0 {
+	if p, fetches := next.(fetchNow); fetches && len(demanded) == 0 {
 		t := s.await(ctx, cfg, known, look{domain, before, d, p})
 		defer t.claim.release()
 		if ctx.Err() != nil { // other hosts' fetches took all of the time
@@ -152,7 +152,7 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	switch p := next.(type) {
 	case note:
 		return s.noted(ctx, now, known, p)
-	case fetch:
+	case fetchNow:
 		return s.fetch(ctx, cfg, domain, known, before, p)
 	case forget:
 		return s.forget(ctx, now, known, p)
@@ -203,7 +203,7 @@ func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note)
 }
 
 func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence,
-	p fetch) STSFinding {
+	p fetchNow) STSFinding {
 	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
 		return s.busy(domain, known, fetchWork, err)
 	}
@@ -230,7 +230,7 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 }
 
 func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, policy mtasts.Policy,
-	p fetch) STSFinding {
+	p fetchNow) STSFinding {
 	s.hostFaults.worked(fetchWork)
 	e := Entry{Domain: domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
 	if known != nil {
@@ -250,7 +250,7 @@ func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Nam
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that there is none to be had.
 func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, before Absence,
-	p fetch, err error) STSFinding {
+	p fetchNow, err error) STSFinding {
 	if known == nil {
 		var t Trouble
 		if b, ok := before.(*FetchFailed); ok && now.Before(b.Expires()) {

@@ -18,6 +18,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 const (
@@ -206,19 +208,19 @@ func (w *world) travel(ctx context.Context) error {
 
 func (w *world) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	if err := w.travel(ctx); err != nil {
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: err}
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: err}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gets++
 	file, ok := w.files[domain.String()]
 	if !ok {
-		return mtasts.Policy{}, &resolver.FetchError{
-			Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
+		return mtasts.Policy{}, &fetch.Error{
+			Domain: domain, Kind: fetch.Unreachable, Err: errors.New("connection refused")}
 	}
 	p, err := mtasts.ParsePolicy([]byte(file))
 	if err != nil {
-		return p, &resolver.FetchError{Domain: domain, Kind: resolver.FetchInvalid, Err: err}
+		return p, &fetch.Error{Domain: domain, Kind: fetch.Invalid, Err: err}
 	}
 	return p, nil
 }

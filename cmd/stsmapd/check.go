@@ -19,6 +19,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // exitFailed: check saw that delivery under the policy does not work, or that there is no policy.
@@ -150,8 +152,8 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	if err != nil {
 		return o, c.blame(fmt.Errorf("dns.servers: %w", err))
 	}
-	roots, err := resolver.LoadRoots(c.Fetch.CAFile)
-	if errors.Is(err, resolver.ErrNoRoots) {
+	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
+	if errors.Is(err, fetch.ErrNoRoots) {
 		return o, err
 	} else if err != nil {
 		return o, c.blame(fmt.Errorf("fetch.ca_file: %w", err))
@@ -164,7 +166,7 @@ func checkOptions(f checkFlags) (check.Options, error) {
 		Remembered: remembered(f),
 		DNS:        dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: set, Helo: heloName(f.helo),
 		Timeout: f.timeout, NoSMTP: f.noSMTP,
-		Fetch: resolver.FetchConfig{
+		Fetch: fetch.Config{
 			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
 			UserAgent: "stsmapd/" + version(),
 		},

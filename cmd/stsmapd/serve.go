@@ -24,6 +24,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // grace is how long questions in flight may take once the daemon is told to end; the whole end takes less than 10 s.
@@ -240,9 +242,9 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	if err != nil {
 		return resolver.Settings{}, fmt.Errorf("dns.servers: %w", err)
 	}
-	roots, err := resolver.LoadRoots(c.Fetch.CAFile)
+	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
 	switch {
-	case errors.Is(err, resolver.ErrNoRoots):
+	case errors.Is(err, fetch.ErrNoRoots):
 		d.log.Error("no policy can be fetched; live ones are served until they expire", "event", "no_roots", "error",
 			err)
 	case err != nil:
@@ -262,7 +264,7 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	return resolver.Settings{
 		DNS:       dns,
 		SecureDNS: dns.WithDNSSEC(),
-		Fetcher: resolver.NewHTTPFetcher(dns, resolver.FetchConfig{
+		Fetcher: fetch.New(dns, fetch.Config{
 			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
 			UserAgent: "stsmapd/" + version(),
 		}),

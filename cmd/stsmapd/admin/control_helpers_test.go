@@ -24,6 +24,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,15 +63,15 @@ func (h *hosts) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, 
 	h.mu.Unlock()
 	if mute {
 		<-ctx.Done()
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: ctx.Err()}
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: ctx.Err()}
 	}
 	if !ok {
-		return mtasts.Policy{}, &resolver.FetchError{
-			Domain: domain, Kind: resolver.FetchUnreachable, Err: errors.New("connection refused")}
+		return mtasts.Policy{}, &fetch.Error{
+			Domain: domain, Kind: fetch.Unreachable, Err: errors.New("connection refused")}
 	}
 	p, err := mtasts.ParsePolicy([]byte(file))
 	if err != nil {
-		return p, &resolver.FetchError{Domain: domain, Kind: resolver.FetchInvalid, Err: err}
+		return p, &fetch.Error{Domain: domain, Kind: fetch.Invalid, Err: err}
 	}
 	return p, nil
 }

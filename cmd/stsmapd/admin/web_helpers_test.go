@@ -22,6 +22,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // nowhere is a DNS and an internet: domains below .new.test announce a policy that cannot be fetched, names below
@@ -53,8 +55,8 @@ func (nowhere) TLSA(context.Context, string) (a dnsclient.Answer[dnsclient.TLSA]
 }
 
 func (nowhere) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
-	return mtasts.Policy{}, &resolver.FetchError{
-		Domain: domain, Kind: resolver.FetchRefused, Err: errors.New(`status "404 <b>Not Found</b>"`)}
+	return mtasts.Policy{}, &fetch.Error{
+		Domain: domain, Kind: fetch.Refused, Err: errors.New(`status "404 <b>Not Found</b>"`)}
 }
 
 // fixture is a daemon in one process, with its HTTP side.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 const (
@@ -33,7 +33,7 @@ func advise(now time.Time, r *Report, sameID bool) []Advice {
 			add(AdviceLongMaxAge, "max_age is %s seconds, more than a year: senders take it for %d (RFC 8461 section "+
 				"3.2)", clean(raw), maxMaxAge)
 		}
-		if p.Status == resolver.FetchMediaType.String() {
+		if p.Status == fetch.MediaType.String() {
 			add(AdviceMediaType, "serve %s as text/plain (RFC 8461 section 3.2): there are senders that take nothing "+
 				"else", p.URL)
 		}

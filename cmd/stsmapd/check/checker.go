@@ -17,6 +17,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 const (
@@ -29,8 +31,8 @@ const (
 // Options is what a Checker works with.
 type Options struct {
 	DNS       resolver.DNS
-	ADTrusted bool                 // the AD bit of a server that DNS asks is believed; without, DANE is never found
-	Fetch     resolver.FetchConfig // as the daemon's; its Roots judge the certificates of MX hosts too
+	ADTrusted bool         // the AD bit of a server that DNS asks is believed; without, DANE is never found
+	Fetch     fetch.Config // as the daemon's; its Roots judge the certificates of MX hosts too
 	Overrides *resolver.Overrides
 	Helo      string        // this host's name for EHLO
 	Timeout   time.Duration // of the check of one domain; 0: 1 minute
@@ -141,7 +143,7 @@ type looking struct {
 // fetched is the policy host as it was seen.
 type fetched struct {
 	addresses  []netip.Addr
-	inspection resolver.Inspection
+	inspection fetch.Inspection
 	same       bool // a daemon remembers another file under the same id
 }
 
@@ -199,12 +201,12 @@ func (c *Checker) fetch(ctx context.Context, l *looking) *fetched {
 	if found.err != nil || err != nil {
 		return nil
 	}
-	fetcher := resolver.NewHTTPFetcher(l.dns, c.opts.Fetch)
+	fetcher := fetch.New(l.dns, c.opts.Fetch)
 	if c.opts.Dial != nil {
 		fetcher.ConnectBy(c.opts.Dial)
 	}
 	f := &fetched{inspection: fetcher.Inspect(ctx, l.to.Domain)}
-	f.addresses, _ = l.dns.addresses(ctx, resolver.PolicyHost(l.to.Domain)) // the fetch tells why there are none
+	f.addresses, _ = l.dns.addresses(ctx, fetch.PolicyHost(l.to.Domain)) // the fetch tells why there are none
 	if c.opts.Remembered != nil && f.inspection.Err == nil {
 		id, text, ok := c.opts.Remembered(ctx, l.to.Domain)
 		f.same = ok && id == record.ID && text != f.inspection.Policy.Text
@@ -271,7 +273,7 @@ func (c *Checker) report(l *looking, w watching) *Report {
 	r.Record = judgeRecord(resolver.TXTName(l.to.Domain), record)
 	done(StepRecord)
 
-	w.doing("fetching " + resolver.PolicyURL(l.to.Domain))
+	w.doing("fetching " + fetch.PolicyURL(l.to.Domain))
 	file := l.policy.wait()
 	r.Policy = judgePolicy(l.at, l.to.Domain, file)
 	d := decide(l, c.opts.Overrides, record, file)

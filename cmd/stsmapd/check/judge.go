@@ -10,10 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // judgeRecord is what the TXT records of the name came to (RFC 8461 section 3.1).
@@ -47,7 +48,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetched) *Policy {
 	}
 	in := f.inspection
 	p := &Policy{
-		URL: resolver.PolicyURL(domain), Host: resolver.PolicyHost(domain), Addresses: addressTexts(f.addresses),
+		URL: fetch.PolicyURL(domain), Host: fetch.PolicyHost(domain), Addresses: addressTexts(f.addresses),
 		Via: in.Via,
 		TLS: describeTLS(in.TLS, in.Chain), Status: "ok", Text: string(in.Body), Lines: []Line{}, MX: []string{},
 	}
@@ -56,7 +57,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetched) *Policy {
 	}
 	if in.Err != nil {
 		p.Status, p.Error = "unreachable", in.Err.Error()
-		var fail *resolver.FetchError
+		var fail *fetch.Error
 		if errors.As(in.Err, &fail) {
 			p.Status = fail.Kind.String()
 		}

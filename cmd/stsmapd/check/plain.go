@@ -17,9 +17,10 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/fault"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // clean makes a text of a stranger fit for a terminal: what does not print, escape sequences above all, is replaced.
@@ -93,18 +94,18 @@ func plainDNS(err error) string {
 
 // plainFetch says why a policy could not be had; the words go on after "its policy".
 func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) string {
-	var fail *resolver.FetchError
+	var fail *fetch.Error
 	if !errors.As(err, &fail) {
 		return "cannot be fetched: " + cut(err.Error(), 200)
 	}
 	switch fail.Kind {
-	case resolver.FetchInvalid:
+	case fetch.Invalid:
 		return "is invalid: " + cut(fail.Err.Error(), 200)
-	case resolver.FetchCertificate:
+	case fetch.Certificate:
 		return "cannot be fetched: " + p.Host + " " + plainCertificate(fail.Err, leaf, now).Text
-	case resolver.FetchHost:
+	case fetch.HostFault:
 		return "cannot be fetched by this host: " + plainHost(fail)
-	case resolver.FetchUnreachable:
+	case fetch.Unreachable:
 		var errno syscall.Errno
 		if errors.As(fail.Err, &errno) {
 			return "cannot be fetched: " + p.Host + " cannot be reached: " + errno.Error()
@@ -118,7 +119,7 @@ func plainHost(err error) string {
 	if cure := fault.Judge(err).Cure; cure != "" {
 		return cure
 	}
-	var fail *resolver.FetchError
+	var fail *fetch.Error
 	if errors.As(err, &fail) {
 		err = fail.Err
 	}

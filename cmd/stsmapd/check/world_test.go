@@ -29,6 +29,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // testDomain is the one domain of each world.
@@ -121,7 +123,7 @@ func newWorld(t testing.TB) *world {
 		DNS: client, ADTrusted: true, Helo: "checker.example.net", Step: testkit.Hang, Timeout: testkit.Hang,
 		Dial: w.dial,
 		Now:  testNow,
-		Fetch: resolver.FetchConfig{
+		Fetch: fetch.Config{
 			Roots: pool([]*x509.Certificate{w.ca.cert}), Timeout: testkit.Hang, UserAgent: "test"},
 	}
 	return w

@@ -19,6 +19,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 var errDead = errors.New("the network is dead")
@@ -74,7 +76,7 @@ func (n *internet) TLSA(context.Context, string) (a dnsclient.Answer[dnsclient.T
 func (n *internet) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	n.gets.Add(1)
 	if n.dead.Load() {
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: errDead}
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: errDead}
 	}
 	<-time.After(n.delay)
 	return n.policy, nil

@@ -16,6 +16,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // How long the network takes, and how long a lookup and a fetch wait for an answer that does not come.
@@ -168,7 +170,7 @@ func (w *world) say(t TXT) (dnsclient.Answer[string], TXTState) {
 func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	n, ok := p.w.number(domain.String())
 	if !ok {
-		return failed(domain, resolver.FetchUnreachable)
+		return failed(domain, fetch.Unreachable)
 	}
 	takes := fetchTakes
 	p.w.locked(func() {
@@ -179,13 +181,13 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 	})
 	if err := travel(ctx, takes); err != nil {
 		p.w.locked(func() { p.w.model.fetchCancelled(n, p.gen) })
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchUnreachable, Err: err}
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: err}
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
 	if err := p.w.host.fetchError(); err != nil {
 		p.w.model.fetchFailedHere(n, p.gen, fault.Of(err))
-		return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: resolver.FetchHost, Err: err}
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.HostFault, Err: err}
 	}
 	kind := failureOf(p.w.web[n])
 	policy, err := mtasts.ParsePolicy([]byte(p.w.file[n].Text()))
@@ -194,7 +196,7 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 		return policy, nil
 	}
 	p.w.model.fetchFailed(n, p.gen)
-	return failed(domain, max(kind, resolver.FetchUnreachable))
+	return failed(domain, max(kind, fetch.Unreachable))
 }
 
 // lookError is how a DNS lookup fails for what the host lacks; nil: it does not.
@@ -214,32 +216,32 @@ func (h HostState) fetchError() error {
 	case HostFetchFiles:
 		return os.NewSyscallError("socket", syscall.EMFILE)
 	case HostRoots:
-		return resolver.ErrNoRoots
+		return fetch.ErrNoRoots
 	}
 	return nil
 }
 
-func failed(domain dnsname.Name, kind resolver.FetchKind) (mtasts.Policy, error) {
-	return mtasts.Policy{}, &resolver.FetchError{Domain: domain, Kind: kind, Err: errors.New("the policy host fails")}
+func failed(domain dnsname.Name, kind fetch.Kind) (mtasts.Policy, error) {
+	return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: kind, Err: errors.New("the policy host fails")}
 }
 
 // failureOf is how a fetch fails, 0 where it does not.
-func failureOf(s WebState) resolver.FetchKind {
+func failureOf(s WebState) fetch.Kind {
 	switch s {
 	case WebOK:
 		return 0
 	case WebCertificate:
-		return resolver.FetchCertificate
+		return fetch.Certificate
 	case WebStatus:
-		return resolver.FetchRefused
+		return fetch.Refused
 	case WebMediaType:
-		return resolver.FetchMediaType
+		return fetch.MediaType
 	case WebTooLarge:
-		return resolver.FetchTooLarge
+		return fetch.TooLarge
 	case WebInvalid:
-		return resolver.FetchInvalid
+		return fetch.Invalid
 	default:
-		return resolver.FetchUnreachable
+		return fetch.Unreachable
 	}
 }
 

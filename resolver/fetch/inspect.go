@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type Inspection struct {
 }
 
 // Inspect fetches as Fetch does, by the same code, and tells what it saw, whatever came of it.
-func (f *HTTPFetcher) Inspect(ctx context.Context, domain dnsname.Name) Inspection {
+func (f *Client) Inspect(ctx context.Context, domain dnsname.Name) Inspection {
 	var (
 		at  progress
 		mu  sync.Mutex // a handshake that nobody waits for any more may end later
@@ -46,20 +46,20 @@ func (f *HTTPFetcher) Inspect(ctx context.Context, domain dnsname.Name) Inspecti
 	seen.Via = strings.TrimSpace(at.reachedBy())
 	seen.Chain = chainOf(seen.TLS, kind, err)
 	if err != nil {
-		seen.Err = &FetchError{Domain: domain, Kind: kind, Err: err, at: at.where()}
+		seen.Err = &Error{Domain: domain, Kind: kind, Err: err, at: at.where()}
 		return seen
 	}
 	seen.Body = body
 	if seen.Policy, err = mtasts.ParsePolicy(body); err != nil {
-		seen.Err = &FetchError{Domain: domain, Kind: FetchInvalid, Err: err}
+		seen.Err = &Error{Domain: domain, Kind: Invalid, Err: err}
 	}
 	return seen
 }
 
 // chainOf is the policy host's certificates: those of the connection, or those for which there is none.
-func chainOf(state tls.ConnectionState, kind FetchKind, err error) []*x509.Certificate {
+func chainOf(state tls.ConnectionState, kind Kind, err error) []*x509.Certificate {
 	var bad *tls.CertificateVerificationError
-	if kind == FetchCertificate && errors.As(err, &bad) {
+	if kind == Certificate && errors.As(err, &bad) {
 		return bad.UnverifiedCertificates
 	}
 	return state.PeerCertificates
@@ -74,6 +74,6 @@ func (p *progress) reachedBy() string {
 
 // ConnectBy makes the fetcher connect to policy hosts by this function in place of TCP; it is only given addresses that
 // the fetcher has judged. It must be called before the first fetch.
-func (f *HTTPFetcher) ConnectBy(connect func(context.Context, netip.AddrPort) (net.Conn, error)) {
+func (f *Client) ConnectBy(connect func(context.Context, netip.AddrPort) (net.Conn, error)) {
 	f.dialer.connect = connect
 }

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"bytes"
@@ -69,12 +69,12 @@ func TestFetchHandshakeBroken(t *testing.T) {
 						served <- tls.Server(f, cfg).Handshake() == nil
 						drained(raw)
 					})
-					f := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: 150 * ms})
+					f := newTestFetcher(t, p, Config{Roots: ca.pool(), Timeout: 150 * ms})
 					if c.how == "resets" {
 						f.cfg.Timeout = testkit.Hang
 					}
 					policy, err := f.Fetch(t.Context(), fetchDomain())
-					wantFetch(t, t.Name(), policy, err, FetchUnreachable, c.text)
+					wantFetch(t, t.Name(), policy, err, Unreachable, c.text)
 					if <-served {
 						t.Error("the handshake was not broken at all")
 					}
@@ -113,12 +113,12 @@ func TestFetchSpeaksNoHTTP2(t *testing.T) {
 			settings), "HTTP status 101"},
 	} {
 		s := servePolicy(t, func(conn *tls.Conn) { c.serve(conn) })
-		f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+		f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 		read := countReads(f)
 		p, err := f.Fetch(t.Context(), fetchDomain())
-		kind := FetchUnreachable
+		kind := Unreachable
 		if strings.HasPrefix(c.text, "HTTP status") {
-			kind = FetchRefused
+			kind = Refused
 		}
 		wantFetch(t, c.why, p, err, kind, c.text)
 		if read.Load() > 2*maxPolicy {
@@ -137,14 +137,14 @@ func TestFetchBombs(t *testing.T) {
 	}
 	for _, c := range []struct {
 		why, head string
-		kind      FetchKind
+		kind      Kind
 		text      string
 	}{
-		{"gzip", "Content-Encoding: gzip\r\n", FetchMediaType, "content encoding"},
-		{"deflate", "Content-Encoding: deflate\r\n", FetchMediaType, "content encoding"},
-		{"twice", "Content-Encoding: identity\r\nContent-Encoding: gzip, gzip\r\n", FetchMediaType, "content encoding"},
-		{"a transfer coding", "Transfer-Encoding: gzip, chunked\r\n", FetchUnreachable, "transfer encoding"},
-		{"in silence", "", FetchInvalid, "no colon"},
+		{"gzip", "Content-Encoding: gzip\r\n", MediaType, "content encoding"},
+		{"deflate", "Content-Encoding: deflate\r\n", MediaType, "content encoding"},
+		{"twice", "Content-Encoding: identity\r\nContent-Encoding: gzip, gzip\r\n", MediaType, "content encoding"},
+		{"a transfer coding", "Transfer-Encoding: gzip, chunked\r\n", Unreachable, "transfer encoding"},
+		{"in silence", "", Invalid, "no colon"},
 	} {
 		s := servePolicy(t, func(conn *tls.Conn) {
 			respond(goodHead + c.head + fmt.Sprintf("Content-Length: %d\r\n\r\n", bomb.Len()) + bomb.String())(conn)
@@ -195,7 +195,7 @@ func TestFetchRedirectsLeadNowhere(t *testing.T) {
 			_, _ = io.WriteString(w, goodPolicy)
 		})
 		p, err := fetchFrom(t, s) // fails the test on any connection but the first
-		wantFetch(t, to, p, err, FetchRefused, "forbids to follow redirects")
+		wantFetch(t, to, p, err, Refused, "forbids to follow redirects")
 		if gets.Load() != 1 {
 			t.Errorf("%s: %d requests", to, gets.Load())
 		}
@@ -208,7 +208,7 @@ func TestFetchRebindingBetweenFetches(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, respond(goodHead+"\r\n"+goodPolicy))
 	// fails the test on a connection to any address but publicIPv4
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 	say := func(v4, v6 []string) {
 		f.dialer.dns = &addressDNS{t: t, host: policyHost, v4: said{addrs: v4}, v6: said{addrs: v6}}
 	}
@@ -221,7 +221,7 @@ func TestFetchRebindingBetweenFetches(t *testing.T) {
 	} {
 		say([]string{a}, nil)
 		p, err := f.Fetch(t.Context(), fetchDomain())
-		wantFetch(t, a, p, err, FetchUnreachable, "its address "+a+" is not public")
+		wantFetch(t, a, p, err, Unreachable, "its address "+a+" is not public")
 	}
 	for _, a := range []string{
 		"::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "64:ff9b::7f00:1", "2002:7f00:1::",
@@ -230,7 +230,7 @@ func TestFetchRebindingBetweenFetches(t *testing.T) {
 	} {
 		say(nil, []string{a})
 		p, err := f.Fetch(t.Context(), fetchDomain())
-		wantFetch(t, a, p, err, FetchUnreachable, "is not public")
+		wantFetch(t, a, p, err, Unreachable, "is not public")
 	}
 	say([]string{"127.0.0.1", publicIPv4, "10.0.0.1"}, []string{"::1", "fe80::1"})
 	p, err = f.Fetch(t.Context(), fetchDomain())
@@ -244,7 +244,7 @@ func TestFetchCrowd(t *testing.T) {
 	s := servePolicy(t, func(c *tls.Conn) {
 		forever(goodHead+"Transfer-Encoding: chunked\r\n\r\n", "400\r\n"+strings.Repeat("x", 0x400)+"\r\n")(c)
 	})
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 	connect := f.dialer.connect
 	var peak atomic.Uint64
 	f.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
@@ -258,7 +258,7 @@ func TestFetchCrowd(t *testing.T) {
 	for range fetches {
 		running.Go(func() {
 			p, err := f.Fetch(t.Context(), fetchDomain())
-			wantFetch(t, "a crowd", p, err, FetchTooLarge, "")
+			wantFetch(t, "a crowd", p, err, TooLarge, "")
 		})
 	}
 	running.Wait()

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"bytes"
@@ -51,62 +51,62 @@ func TestFetchHostile(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		serve func(*tls.Conn) int
-		kind  FetchKind
+		kind  Kind
 		text  string
 	}{
-		{"endless header lines", forever("HTTP/1.1 200 OK\r\n", "X-Filler: 0123456789\r\n"), FetchUnreachable,
+		{"endless header lines", forever("HTTP/1.1 200 OK\r\n", "X-Filler: 0123456789\r\n"), Unreachable,
 			"headers exceeded 32768 bytes"},
-		{"an endless header line", forever("HTTP/1.1 200 OK\r\nX-Filler: ", "0123456789"), FetchUnreachable,
+		{"an endless header line", forever("HTTP/1.1 200 OK\r\nX-Filler: ", "0123456789"), Unreachable,
 			"headers exceeded 32768 bytes"},
-		{"an endless status line", forever("HTTP/1.1 200 ", "OK"), FetchUnreachable, "headers exceeded 32768 bytes"},
-		{"endless 103s", forever("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), FetchUnreachable,
+		{"an endless status line", forever("HTTP/1.1 200 ", "OK"), Unreachable, "headers exceeded 32768 bytes"},
+		{"endless 103s", forever("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), Unreachable,
 			"headers exceeded 32768 bytes"},
-		{"an endless body", forever(goodHead+"\r\n"+goodPolicy, "\n"), FetchTooLarge, "larger than 65536"},
+		{"an endless body", forever(goodHead+"\r\n"+goodPolicy, "\n"), TooLarge, "larger than 65536"},
 		{"an endless body that claims a length", forever(goodHead+"Content-Length: 9223372036854775807\r\n\r\n", "\n"),
-			FetchTooLarge, "larger than 65536"},
+			TooLarge, "larger than 65536"},
 		{"a length too great, and then nothing: no need to wait for it", func(c *tls.Conn) int {
 			n, _ := io.WriteString(c, goodHead+"Content-Length: 65537\r\n\r\n"+goodPolicy)
 			drained(c)
 			return n
-		}, FetchTooLarge, "larger than 65536"},
-		{"endless tiny chunks", forever(chunked, "1\r\n\n\r\n"), FetchTooLarge, "larger than 65536"},
+		}, TooLarge, "larger than 65536"},
+		{"endless tiny chunks", forever(chunked, "1\r\n\n\r\n"), TooLarge, "larger than 65536"},
 		{"endless tiny chunks with extensions", forever(chunked, "1;"+strings.Repeat("x", 100)+"\r\n\n\r\n"),
-			FetchUnreachable, "too much non-data"},
-		{"endless large chunks", forever(chunked, "4000\r\n"+strings.Repeat("\n", 0x4000)+"\r\n"), FetchTooLarge,
+			Unreachable, "too much non-data"},
+		{"endless large chunks", forever(chunked, "4000\r\n"+strings.Repeat("\n", 0x4000)+"\r\n"), TooLarge,
 			"larger than 65536"},
-		{"an endless chunk extension", forever(chunked+"1;", "x"), FetchUnreachable, "line too long"},
-		{"endless trailers", forever(chunked+"1\r\n\n\r\n0\r\n", "X-Filler: 0123456789\r\n"), FetchUnreachable,
+		{"an endless chunk extension", forever(chunked+"1;", "x"), Unreachable, "line too long"},
+		{"endless trailers", forever(chunked+"1\r\n\n\r\n0\r\n", "X-Filler: 0123456789\r\n"), Unreachable,
 			"trailer"},
-		{"a chunk of more bytes than there are numbers", once(chunked + "fffffffffffffffff\r\n"), FetchUnreachable,
+		{"a chunk of more bytes than there are numbers", once(chunked + "fffffffffffffffff\r\n"), Unreachable,
 			"HTTP exchange"},
-		{"endless junk", forever("", "\x00\xff\x1b[2J"), FetchUnreachable, "exceeded 32768 bytes"},
-		{"HTTP/0.9", once(goodPolicy), FetchUnreachable, "malformed HTTP"},
-		{"a long junk line", once(strings.Repeat("\x1b[2J\u202e", 4000) + "\r\n\r\n"), FetchUnreachable,
+		{"endless junk", forever("", "\x00\xff\x1b[2J"), Unreachable, "exceeded 32768 bytes"},
+		{"HTTP/0.9", once(goodPolicy), Unreachable, "malformed HTTP"},
+		{"a long junk line", once(strings.Repeat("\x1b[2J\u202e", 4000) + "\r\n\r\n"), Unreachable,
 			"malformed HTTP"},
-		{"SMTP", once("220 mail.example.test ESMTP\r\n"), FetchUnreachable, "malformed HTTP"},
-		{"a status that is no number", once("HTTP/1.1 2OO OK\r\n\r\n"), FetchUnreachable, "malformed HTTP"},
+		{"SMTP", once("220 mail.example.test ESMTP\r\n"), Unreachable, "malformed HTTP"},
+		{"a status that is no number", once("HTTP/1.1 2OO OK\r\n\r\n"), Unreachable, "malformed HTTP"},
 		{"a change of protocol", once("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"),
-			FetchRefused, "HTTP status 101"},
-		{"a negative length", once(goodHead + "Content-Length: -1\r\n\r\n" + goodPolicy), FetchUnreachable,
+			Refused, "HTTP status 101"},
+		{"a negative length", once(goodHead + "Content-Length: -1\r\n\r\n" + goodPolicy), Unreachable,
 			"Content-Length"},
 		{"two lengths", once(goodHead + "Content-Length: 5\r\nContent-Length: 71\r\n\r\n" + goodPolicy),
-			FetchUnreachable, "Content-Length"},
+			Unreachable, "Content-Length"},
 		{"a transfer coding that nobody asked for", once(goodHead + "Transfer-Encoding: gzip\r\n\r\n" + goodPolicy),
-			FetchUnreachable, "transfer encoding"},
-		{"less than its length", once(goodHead + "Content-Length: 72\r\n\r\n" + goodPolicy), FetchUnreachable,
+			Unreachable, "transfer encoding"},
+		{"less than its length", once(goodHead + "Content-Length: 72\r\n\r\n" + goodPolicy), Unreachable,
 			"unexpected EOF"},
 		{"more than its length: the rest is no part of it", once(goodHead + length + goodPolicy + "mode: none\r\n"), 0,
 			""},
-		{"chunks without their end", once(chunked + "47\r\n" + goodPolicy + "\r\n"), FetchUnreachable,
+		{"chunks without their end", once(chunked + "47\r\n" + goodPolicy + "\r\n"), Unreachable,
 			"unexpected EOF"},
 		{"HTTP/1.0, ended by TLS", once("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + goodPolicy), 0, ""},
 		{"the same cut off by anyone on the way (RFC 9112 section 9.8)",
 			cutOff("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + goodPolicy),
-			FetchUnreachable, errCutOff.Error()},
+			Unreachable, errCutOff.Error()},
 		{"complete by its length, then cut off", cutOff(goodHead + length + goodPolicy), 0, ""},
 		{"complete by its chunks, then cut off", cutOff(chunked + "47\r\n" + goodPolicy + "\r\n0\r\n\r\n"), 0, ""},
-		{"no answer", once(""), FetchUnreachable, "HTTP exchange with 127.0.0.1:"},
-		{"no answer, cut off", cutOff(""), FetchUnreachable, errCutOff.Error()},
+		{"no answer", once(""), Unreachable, "HTTP exchange with 127.0.0.1:"},
+		{"no answer, cut off", cutOff(""), Unreachable, errCutOff.Error()},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			wrote := make(chan int, 1)
@@ -125,10 +125,10 @@ func TestFetchHostile(t *testing.T) {
 func TestFetchReadsNoMore(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, func(c *tls.Conn) { forever(goodHead+"\r\n", "\n")(c) })
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 	counted := countReads(f)
 	p, err := f.Fetch(t.Context(), fetchDomain())
-	wantFetch(t, "an endless body", p, err, FetchTooLarge, "")
+	wantFetch(t, "an endless body", p, err, TooLarge, "")
 	if n := counted.Load(); n > 2*maxPolicy {
 		t.Errorf("%d bytes read", n)
 	}
@@ -144,6 +144,6 @@ func TestFetchCertificateFlood(t *testing.T) {
 		chain.Certificate = append(chain.Certificate, ca.cert.Raw)
 	}
 	p := listen(t, overTLS(&tls.Config{Certificates: []tls.Certificate{chain}}, func(*tls.Conn) {}))
-	policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
-	wantFetch(t, "1000 certificates", policy, err, FetchUnreachable, "exceeds maximum")
+	policy, err := newTestFetcher(t, p, Config{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
+	wantFetch(t, "1000 certificates", policy, err, Unreachable, "exceeds maximum")
 }

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
 
 // checkConnect judges a proxy's answer to CONNECT. With a status of 500 or more it says that it could not reach the
 // policy host; with another one it refuses this host.
-func (f *HTTPFetcher) checkConnect(resp *http.Response, at *progress) error {
+func (f *Client) checkConnect(resp *http.Response, at *progress) error {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode/100 != 5 {
 		return fmt.Errorf("the proxy (HTTPS_PROXY) refuses to connect: HTTP status %d", resp.StatusCode)
 	}
@@ -52,7 +52,7 @@ func (f *HTTPFetcher) checkConnect(resp *http.Response, at *progress) error {
 
 // proxyAnswers reports whether a fetch that began then, and timed out while it waited for the proxy, did so for the
 // policy host's sake: the proxy answered others meanwhile, or shortly before.
-func (f *HTTPFetcher) proxyAnswers(ctx context.Context, begin time.Time) bool {
+func (f *Client) proxyAnswers(ctx context.Context, begin time.Time) bool {
 	const shortly = 10 * time.Second
 	last := f.proxyAnswered.Load()
 	return ctx.Err() != nil && last != nil && last.After(begin.Add(-shortly))

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -377,15 +377,15 @@ func TestDialReal(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	dns := &addressDNS{t: t, host: "mta-sts.example.test", v4: said{addrs: []string{"127.0.0.1"}}}
 	address := net.JoinHostPort("mta-sts.example.test", port)
-	dialer := func(cfg FetchConfig) *dialer {
-		d := NewHTTPFetcher(dns, cfg).dialer
+	dialer := func(cfg Config) *dialer {
+		d := New(dns, cfg).dialer
 		d.hasIPv6 = func() bool { return true } // whatever the machine has
 		return d
 	}
-	if _, err := dialer(FetchConfig{}).DialContext(t.Context(), "tcp", address); err == nil {
+	if _, err := dialer(Config{}).DialContext(t.Context(), "tcp", address); err == nil {
 		t.Error("connected to a loopback address that nobody allowed")
 	}
-	c, err := dialer(FetchConfig{AllowPrivate: true}).DialContext(t.Context(), "tcp", address)
+	c, err := dialer(Config{AllowPrivate: true}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"testing"
@@ -19,14 +19,14 @@ func TestFetchRealDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 	f.dialer.dns = client
 	for _, c := range []struct {
 		why  string
 		zone string
 		aaaa dnstest.Hook
 		a    dnstest.Hook
-		kind FetchKind
+		kind Kind
 		text string
 	}{
 		{"an IPv4 address, AAAA denied", "mta-sts.example.test. A 5.0.0.1", dnstest.Answer, dnstest.Answer, 0, ""},
@@ -38,10 +38,10 @@ func TestFetchRealDNS(t *testing.T) {
 			0, ""},
 		{"a CNAME into the administrator's network", "mta-sts.example.test. CNAME localhost.\nlocalhost. A 127.0.0.1",
 			dnstest.Answer, dnstest.Answer,
-			FetchUnreachable, "127.0.0.1 is not public"},
-		{"a name that does not exist", "", dnstest.Answer, dnstest.Answer, FetchUnreachable,
+			Unreachable, "127.0.0.1 is not public"},
+		{"a name that does not exist", "", dnstest.Answer, dnstest.Answer, Unreachable,
 			"mta-sts.example.test: no address in the DNS"},
-		{"SERVFAIL", "", dnstest.ServFail, dnstest.ServFail, FetchUnreachable, "SERVFAIL from " + server.Addr()},
+		{"SERVFAIL", "", dnstest.ServFail, dnstest.ServFail, Unreachable, "SERVFAIL from " + server.Addr()},
 	} {
 		server.SetZone(c.zone)
 		server.On(policyHost, dns.TypeAAAA, c.aaaa)

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -37,18 +37,18 @@ const (
 	maxHead = 32 << 10
 )
 
-// FetchConfig is how policies are fetched.
-type FetchConfig struct {
+// Config is how policies are fetched.
+type Config struct {
 	Timeout      time.Duration  // of one fetch in all, DNS and body included; 0 = 30 s
 	AllowPrivate bool           // connect to loopback, private and other special addresses too
 	Roots        *x509.CertPool // trusted; nil or empty: every fetch fails with ErrNoRoots, without asking anyone
 	UserAgent    string
 }
 
-// HTTPFetcher fetches policies by HTTPS, by every rule of RFC 8461 section 3.3. It is safe for concurrent use and keeps
+// Client fetches policies by HTTPS, by every rule of RFC 8461 section 3.3. It is safe for concurrent use and keeps
 // no connection, cookie or cache between fetches.
-type HTTPFetcher struct {
-	cfg    FetchConfig
+type Client struct {
+	cfg    Config
 	dialer *dialer
 	proxy  func(*url.URL) (*url.URL, error)
 
@@ -56,8 +56,8 @@ type HTTPFetcher struct {
 	proxyAnswered atomic.Pointer[time.Time]
 }
 
-// NewHTTPFetcher makes a fetcher. HTTPS_PROXY and NO_PROXY are read now.
-func NewHTTPFetcher(dns DNS, cfg FetchConfig) *HTTPFetcher {
+// New makes a fetcher. HTTPS_PROXY and NO_PROXY are read now.
+func New(dns DNS, cfg Config) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
 	}
@@ -71,13 +71,16 @@ func NewHTTPFetcher(dns DNS, cfg FetchConfig) *HTTPFetcher {
 		}
 		return c, nil
 	}
-	return &HTTPFetcher{
+	return &Client{
 		cfg: cfg,
 		dialer: &dialer{dns: dns, filter: newAddressFilter(), allowPrivate: cfg.AllowPrivate, connect: connect,
 			hasIPv6: hostHasIPv6},
 		proxy: proxyFunc(httpproxy.FromEnvironment()),
 	}
 }
+
+// HasRoots reports whether there is a trusted CA; without one every fetch fails with ErrNoRoots.
+func (f *Client) HasRoots() bool { return f.cfg.Roots != nil }
 
 // proxyFunc tells the proxy for a URL. httpproxy takes an HTTPS_PROXY that it cannot read for none: then nothing is
 // fetched instead, for who set it does not want what would go past it.
@@ -93,39 +96,39 @@ func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
 	return env.ProxyFunc()
 }
 
-// Fetch gets and parses a domain's policy. Every error is a *FetchError; when ctx ended first, it wraps ctx's error.
-func (f *HTTPFetcher) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+// Fetch gets and parses a domain's policy. Every error is a *Error; when ctx ended first, it wraps ctx's error.
+func (f *Client) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	var at progress
 	body, kind, err := f.get(ctx, domain, &at)
 	if fault.Of(err) != fault.Domain {
-		kind = FetchHost
+		kind = HostFault
 	}
 	if err != nil {
-		return mtasts.Policy{}, &FetchError{Domain: domain, Kind: kind, Err: err, at: at.where()}
+		return mtasts.Policy{}, &Error{Domain: domain, Kind: kind, Err: err, at: at.where()}
 	}
 	p, err := mtasts.ParsePolicy(body)
 	if err != nil {
-		return mtasts.Policy{}, &FetchError{Domain: domain, Kind: FetchInvalid, Err: err}
+		return mtasts.Policy{}, &Error{Domain: domain, Kind: Invalid, Err: err}
 	}
 	return p, nil
 }
 
 // get gets the policy file. The kind is that of the error.
-func (f *HTTPFetcher) get(caller context.Context, domain dnsname.Name, at *progress) ([]byte, FetchKind, error) {
+func (f *Client) get(caller context.Context, domain dnsname.Name, at *progress) ([]byte, Kind, error) {
 	if f.cfg.Roots == nil {
-		return nil, FetchUnreachable, ErrNoRoots
+		return nil, Unreachable, ErrNoRoots
 	}
 	ctx, cancel := context.WithTimeoutCause(caller, f.cfg.Timeout, fmt.Errorf("not finished within %v", f.cfg.Timeout))
 	defer cancel()
 	req, err := http.NewRequestWithContext(at.trace(ctx), http.MethodGet, PolicyURL(domain), nil)
 	if err != nil {
-		return nil, FetchUnreachable, err
+		return nil, Unreachable, err
 	}
 	req.Header.Set("User-Agent", f.cfg.UserAgent)
 	req.Header.Set("Accept", "text/plain")
 	proxy, err := f.proxy(req.URL)
 	if err != nil {
-		return nil, FetchUnreachable, err
+		return nil, Unreachable, err
 	}
 	at.reach("connect")
 	begin := time.Now()
@@ -146,7 +149,7 @@ func (f *HTTPFetcher) get(caller context.Context, domain dnsname.Name, at *progr
 	case err != nil:
 		return nil, transferKind(err), stopped(caller, ctx, err)
 	case len(body) > maxPolicy:
-		return nil, FetchTooLarge, errTooLarge
+		return nil, TooLarge, errTooLarge
 	}
 	return body, 0, nil
 }
@@ -156,7 +159,7 @@ var errTooLarge = fmt.Errorf("the policy is larger than %d bytes", maxPolicy)
 // transport serves one fetch. It speaks HTTP/1.1 only: one small GET needs no more, and there is less to attack.
 // RoundTrip follows no redirect and keeps no cookie and no cache. Its connections end with ctx; http.Transport would
 // have let them outlive the request, so what it gives as a context is not used.
-func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progress) *http.Transport {
+func (f *Client) transport(ctx context.Context, proxy *url.URL, at *progress) *http.Transport {
 	dial, via := f.dialer.DialContext, " with "
 	if proxy != nil {
 		// The proxy is the administrator's: the system's resolver finds it, and it may have any address. It finds the
@@ -198,12 +201,12 @@ func (f *HTTPFetcher) transport(ctx context.Context, proxy *url.URL, at *progres
 
 // transferKind tells a bad certificate of the policy host from all else that can stop a transfer, a bad one of a proxy
 // included.
-func transferKind(err error) FetchKind {
+func transferKind(err error) Kind {
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) && !isProxyConnect(err) {
-		return FetchCertificate
+		return Certificate
 	}
-	return FetchUnreachable
+	return Unreachable
 }
 
 // stopped is the reason why ctx, or the caller's context that it comes from, ended; if neither has, err. When a context
@@ -224,26 +227,26 @@ func stopped(caller, ctx context.Context, err error) error {
 }
 
 // checkHead holds the head of a response to RFC 8461 sections 3.2 (media type) and 3.3 (status, size).
-func checkHead(resp *http.Response) (FetchKind, error) {
+func checkHead(resp *http.Response) (Kind, error) {
 	switch {
 	case resp.StatusCode/100 == 3:
-		return FetchRefused, fmt.Errorf("HTTP status %d, not 200 (RFC 8461 section 3.3 forbids to follow redirects)",
+		return Refused, fmt.Errorf("HTTP status %d, not 200 (RFC 8461 section 3.3 forbids to follow redirects)",
 			resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
-		return FetchRefused, fmt.Errorf("HTTP status %d, not 200", resp.StatusCode)
+		return Refused, fmt.Errorf("HTTP status %d, not 200", resp.StatusCode)
 	}
 	for _, encoding := range resp.Header.Values("Content-Encoding") {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return FetchMediaType, fmt.Errorf("content encoding %.40q, though none was asked for", encoding)
+			return MediaType, fmt.Errorf("content encoding %.40q, though none was asked for", encoding)
 		}
 	}
 	// The parameters say nothing that matters, so they may be malformed.
 	given := resp.Header.Get("Content-Type")
 	if media, _, _ := strings.Cut(given, ";"); !strings.EqualFold(strings.TrimSpace(media), "text/plain") {
-		return FetchMediaType, fmt.Errorf("media type %.40q, not text/plain", given)
+		return MediaType, fmt.Errorf("media type %.40q, not text/plain", given)
 	}
 	if resp.ContentLength > maxPolicy {
-		return FetchTooLarge, errTooLarge
+		return TooLarge, errTooLarge
 	}
 	return 0, nil
 }

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -12,14 +12,11 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
-// DNS is what the resolver asks of a DNS client; *dnsclient.Client is one. Names are without the final dot. A lookup
+// DNS is what a fetch asks of a DNS client; *dnsclient.Client is one. Names are without the final dot. A lookup
 // ends promptly when its context does.
 type DNS interface {
-	TXT(ctx context.Context, name string) (dnsclient.Answer[string], error)
 	A(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error)
 	AAAA(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error)
-	MX(ctx context.Context, name string) (dnsclient.Answer[dnsclient.MX], error)
-	TLSA(ctx context.Context, name string) (dnsclient.Answer[dnsclient.TLSA], error)
 }
 
 const (

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"net/netip"

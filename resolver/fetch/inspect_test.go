@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -24,27 +24,27 @@ func TestInspect(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		peer  *peer
-		kind  FetchKind
+		kind  Kind
 		body  string
 		shook bool // TLS came about
 		chain int
 		via   string
 	}{
 		{"a good policy", server(good, respond(goodHead+"\r\n"+goodPolicy)), 0, goodPolicy, true, 1, via},
-		{"an invalid one", server(good, respond(goodHead+"\r\nversion: STSv2\n")), FetchInvalid, "version: STSv2\n",
+		{"an invalid one", server(good, respond(goodHead+"\r\nversion: STSv2\n")), Invalid, "version: STSv2\n",
 			true, 1, via},
-		{"an empty one", server(good, respond(goodHead+"Content-Length: 0\r\n\r\n")), FetchInvalid, "", true, 1, via},
-		{"no policy", server(good, respond("HTTP/1.1 404 Not Found\r\n\r\n"+goodPolicy)), FetchRefused, "", true, 1,
+		{"an empty one", server(good, respond(goodHead+"Content-Length: 0\r\n\r\n")), Invalid, "", true, 1, via},
+		{"no policy", server(good, respond("HTTP/1.1 404 Not Found\r\n\r\n"+goodPolicy)), Refused, "", true, 1,
 			via},
 		{"another media type", server(good, respond("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"+goodPolicy)),
-			FetchMediaType, "", true, 1, via},
-		{"an expired certificate", server(sign(t, expired, ca).chain(ca), nil), FetchCertificate, "", false, 2, via},
-		{"another's certificate", server(sign(t, leaf(t, "www.example.test"), ca).chain(), nil), FetchCertificate, "",
+			MediaType, "", true, 1, via},
+		{"an expired certificate", server(sign(t, expired, ca).chain(ca), nil), Certificate, "", false, 2, via},
+		{"another's certificate", server(sign(t, leaf(t, "www.example.test"), ca).chain(), nil), Certificate, "",
 			false, 1, via},
 		{"no TLS", listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }),
-			FetchUnreachable, "", false, 0, via},
+			Unreachable, "", false, 0, via},
 	} {
-		f := newTestFetcher(t, c.peer, FetchConfig{Roots: ca.pool()})
+		f := newTestFetcher(t, c.peer, Config{Roots: ca.pool()})
 		connect := f.dialer.connect
 		f.ConnectBy(func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 			conn, err := connect(ctx, to)
@@ -70,14 +70,14 @@ func TestInspect(t *testing.T) {
 
 // TestInspectReachesNobody: without a connection there is nothing to show but the reason.
 func TestInspectReachesNobody(t *testing.T) {
-	f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost}, FetchConfig{Roots: newCA(t).pool()})
-	f.proxy = newTestFetcher(t, nil, FetchConfig{}).proxy
+	f := New(&addressDNS{t: t, host: policyHost}, Config{Roots: newCA(t).pool()})
+	f.proxy = newTestFetcher(t, nil, Config{}).proxy
 	in := f.Inspect(t.Context(), fetchDomain())
-	wantFetch(t, "no address", in.Policy, in.Err, FetchUnreachable, "no address in the DNS")
+	wantFetch(t, "no address", in.Policy, in.Err, Unreachable, "no address in the DNS")
 	if in.Via != "" || in.Chain != nil || in.Body != nil {
 		t.Errorf("%+v", in)
 	}
-	in = NewHTTPFetcher(nil, FetchConfig{}).Inspect(t.Context(), fetchDomain())
+	in = New(nil, Config{}).Inspect(t.Context(), fetchDomain())
 	if !errors.Is(in.Err, ErrNoRoots) {
 		t.Errorf("without roots: %v", in.Err)
 	}

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"crypto/tls"
@@ -29,7 +29,7 @@ func TestFetchCertificate(t *testing.T) {
 	for _, c := range []struct {
 		why  string
 		cert tls.Certificate
-		kind FetchKind
+		kind Kind
 		text string
 	}{
 		{"the policy host's name", named(policyHost), 0, ""},
@@ -37,38 +37,38 @@ func TestFetchCertificate(t *testing.T) {
 		{"one of several names", named("www.example.test", policyHost), 0, ""},
 		{"a wildcard as the whole left-most label", named("*.example.test"), 0, ""},
 		{"a chain with its intermediate", sign(t, leaf(t, policyHost), between).chain(between), 0, ""},
-		{"a wildcard as a part of a label", named("mta-*.example.test"), FetchCertificate,
+		{"a wildcard as a part of a label", named("mta-*.example.test"), Certificate,
 			"mta-*.example.test, not mta-sts.example.test"},
-		{"a wildcard never covers two labels", named("*.test"), FetchCertificate, "*.test, not"},
-		{"a wildcard in another label", named("mta-sts.*.test"), FetchCertificate, "mta-sts.*.test, not"},
-		{"a wildcard alone", named("*"), FetchCertificate, "not"},
-		{"the policy domain itself", named("example.test"), FetchCertificate,
+		{"a wildcard never covers two labels", named("*.test"), Certificate, "*.test, not"},
+		{"a wildcard in another label", named("mta-sts.*.test"), Certificate, "mta-sts.*.test, not"},
+		{"a wildcard alone", named("*"), Certificate, "not"},
+		{"the policy domain itself", named("example.test"), Certificate,
 			"valid for example.test, not mta-sts.example.test"},
-		{"a longer name", named("www.mta-sts.example.test"), FetchCertificate, "not mta-sts.example.test"},
+		{"a longer name", named("www.mta-sts.example.test"), Certificate, "not mta-sts.example.test"},
 		{"more names than any log wants",
-			named(strings.Fields(strings.Repeat(strings.Repeat("x", 60)+".example.test ", 90))...), FetchCertificate,
+			named(strings.Fields(strings.Repeat(strings.Repeat("x", 60)+".example.test ", 90))...), Certificate,
 			"…"},
 		{"the common name counts nothing", changed(ca, func(c *x509.Certificate) {
 			c.DNSNames, c.Subject = nil, pkix.Name{CommonName: policyHost}
-		}), FetchCertificate, "Common Name"},
+		}), Certificate, "Common Name"},
 		{"neither does it beside a SAN", changed(ca, func(c *x509.Certificate) {
 			c.DNSNames, c.Subject = []string{"www.example.test"}, pkix.Name{CommonName: policyHost}
-		}), FetchCertificate, "valid for www.example.test, not"},
+		}), Certificate, "valid for www.example.test, not"},
 		{"the address that was connected to", changed(ca, func(c *x509.Certificate) {
 			c.DNSNames, c.IPAddresses = nil, []net.IP{net.ParseIP(publicIPv4), net.ParseIP("127.0.0.1")}
-		}), FetchCertificate, "not valid for any names"},
+		}), Certificate, "not valid for any names"},
 		{"expired", changed(ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
-			FetchCertificate, "expired"},
+			Certificate, "expired"},
 		{"not valid yet", changed(ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }),
-			FetchCertificate, "not yet valid"},
-		{"self-signed", changed(nil, func(*x509.Certificate) {}), FetchCertificate, "unknown authority"},
-		{"of a CA that is not trusted", changed(stranger, func(*x509.Certificate) {}), FetchCertificate,
+			Certificate, "not yet valid"},
+		{"self-signed", changed(nil, func(*x509.Certificate) {}), Certificate, "unknown authority"},
+		{"of a CA that is not trusted", changed(stranger, func(*x509.Certificate) {}), Certificate,
 			"unknown authority"},
-		{"a chain without its intermediate", sign(t, leaf(t, policyHost), between).chain(), FetchCertificate,
+		{"a chain without its intermediate", sign(t, leaf(t, policyHost), between).chain(), Certificate,
 			"unknown authority"},
 		{"for clients only", changed(ca,
 			func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }),
-			FetchCertificate, "incompatible key usage"},
+			Certificate, "incompatible key usage"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			served := false
@@ -76,7 +76,7 @@ func TestFetchCertificate(t *testing.T) {
 				served = true
 				respond(goodHead + "\r\n" + goodPolicy)(conn)
 			}))
-			policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
+			policy, err := newTestFetcher(t, p, Config{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
 			wantFetch(t, c.why, policy, err, c.kind, c.text)
 			p.Close()
 			p.serving.Wait()
@@ -98,10 +98,10 @@ func TestFetchTLSVersion(t *testing.T) {
 	for _, c := range []struct {
 		why     string
 		version uint16
-		kind    FetchKind
+		kind    Kind
 	}{
-		{"TLS 1.0", tls.VersionTLS10, FetchUnreachable},
-		{"TLS 1.1", tls.VersionTLS11, FetchUnreachable},
+		{"TLS 1.0", tls.VersionTLS10, Unreachable},
+		{"TLS 1.1", tls.VersionTLS11, Unreachable},
 		{"TLS 1.2", tls.VersionTLS12, 0},
 		{"TLS 1.3", tls.VersionTLS13, 0},
 	} {
@@ -113,7 +113,7 @@ func TestFetchTLSVersion(t *testing.T) {
 				return &cert, nil
 			},
 		}, respond(goodHead+"\r\n"+goodPolicy)))
-		policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
+		policy, err := newTestFetcher(t, p, Config{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
 		wantFetch(t, c.why, policy, err, c.kind, "protocol version")
 		if c.kind == 0 {
 			if name := <-names; name != policyHost {
@@ -130,7 +130,7 @@ func TestFetchNoRoots(t *testing.T) {
 	noLeaks(t)
 	for why, pool := range map[string]*x509.CertPool{"none": nil, "an empty pool": x509.NewCertPool()} {
 		dns := &addressDNS{t: t, host: "no question is expected"}
-		policy, err := NewHTTPFetcher(dns, FetchConfig{Roots: pool}).Fetch(t.Context(), fetchDomain())
-		wantFetch(t, why, policy, err, FetchHost, ErrNoRoots.Error())
+		policy, err := New(dns, Config{Roots: pool}).Fetch(t.Context(), fetchDomain())
+		wantFetch(t, why, policy, err, HostFault, ErrNoRoots.Error())
 	}
 }

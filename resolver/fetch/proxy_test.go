@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -47,8 +47,8 @@ func tunnel(t testing.TB, to net.Listener, heads chan<- string) func(net.Conn) {
 }
 
 // proxyFetcher is a fetcher that may neither ask the DNS nor connect by itself.
-func proxyFetcher(t *testing.T, cfg FetchConfig) *HTTPFetcher {
-	f := NewHTTPFetcher(&addressDNS{t: t, host: "no question is expected: the proxy finds the policy host"}, cfg)
+func proxyFetcher(t *testing.T, cfg Config) *Client {
+	f := New(&addressDNS{t: t, host: "no question is expected: the proxy finds the policy host"}, cfg)
 	f.dialer.connect = func(_ context.Context, to netip.AddrPort) (net.Conn, error) {
 		t.Errorf("connected to %v past the proxy", to)
 		return nil, fmt.Errorf("past the proxy")
@@ -64,7 +64,7 @@ func TestFetchThroughProxy(t *testing.T) {
 	heads := make(chan string, 1)
 	proxy := listen(t, tunnel(t, s, heads))
 	setProxy(t, "http://user:secret@"+proxy.Addr().String(), "")
-	p, err := proxyFetcher(t, FetchConfig{Roots: s.ca.pool()}).Fetch(t.Context(), fetchDomain())
+	p, err := proxyFetcher(t, Config{Roots: s.ca.pool()}).Fetch(t.Context(), fetchDomain())
 	wantFetch(t, "through a proxy", p, err, 0, "")
 	head := <-heads
 	if !strings.HasPrefix(head, "CONNECT mta-sts.example.test:443 HTTP/1.1\r\n") {
@@ -83,9 +83,9 @@ func TestFetchPastProxy(t *testing.T) {
 	proxy := listen(t, func(net.Conn) { t.Error("the proxy was used") })
 	for _, no := range []string{"*", "example.test", ".example.test", policyHost} {
 		setProxy(t, "http://"+proxy.Addr().String(), no)
-		f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}},
-			FetchConfig{Roots: s.ca.pool()})
-		f.dialer.connect = newTestFetcher(t, s, FetchConfig{}).dialer.connect
+		f := New(&addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}},
+			Config{Roots: s.ca.pool()})
+		f.dialer.connect = newTestFetcher(t, s, Config{}).dialer.connect
 		p, err := f.Fetch(t.Context(), fetchDomain())
 		wantFetch(t, "NO_PROXY="+no, p, err, 0, "")
 	}
@@ -110,40 +110,40 @@ func TestFetchBadProxy(t *testing.T) {
 		why   string
 		serve func(net.Conn)
 		url   string // %s is the proxy's address
-		kind  FetchKind
+		kind  Kind
 		text  string
 	}{
-		{"it refuses", answer("HTTP/1.1 403 \x1b[2J\r\n\r\n"), "http://%s", FetchHost,
+		{"it refuses", answer("HTTP/1.1 403 \x1b[2J\r\n\r\n"), "http://%s", HostFault,
 			"the proxy (HTTPS_PROXY) refuses to connect: HTTP status 403"},
-		{"it wants a password", answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"), "http://%s", FetchHost,
+		{"it wants a password", answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"), "http://%s", HostFault,
 			"HTTP status 407"},
-		{"it cannot reach the policy host", answer("HTTP/1.1 502 x\r\n\r\n"), "http://%s", FetchUnreachable,
+		{"it cannot reach the policy host", answer("HTTP/1.1 502 x\r\n\r\n"), "http://%s", Unreachable,
 			"could not connect: HTTP status 502"},
-		{"it redirects", answer("HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n"), "http://%s", FetchHost,
+		{"it redirects", answer("HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\n\r\n"), "http://%s", HostFault,
 			"HTTP status 302"},
-		{"it talks nonsense", answer("220 mail.example.test ESMTP\r\n"), "http://%s", FetchHost,
+		{"it talks nonsense", answer("220 mail.example.test ESMTP\r\n"), "http://%s", HostFault,
 			"through the proxy 127.0.0.1:"},
-		{"it says nothing", unasked, "http://%s", FetchHost, "connect through the proxy 127.0.0.1:"},
-		{"it hangs up", func(c net.Conn) { _, _ = readRequest(c) }, "http://%s", FetchHost,
+		{"it says nothing", unasked, "http://%s", HostFault, "connect through the proxy 127.0.0.1:"},
+		{"it hangs up", func(c net.Conn) { _, _ = readRequest(c) }, "http://%s", HostFault,
 			"connect through the proxy 127.0.0.1:"},
-		{"it says nothing, as SOCKS", unasked, "socks5://%s", FetchUnreachable, "not finished within 500ms"},
+		{"it says nothing, as SOCKS", unasked, "socks5://%s", Unreachable, "not finished within 500ms"},
 		{"its head never ends", func(c net.Conn) {
 			for _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n"); err == nil; {
 				_, err = c.Write([]byte(strings.Repeat("X-Filler: 0123456789\r\n", 100)))
 			}
-		}, "http://%s", FetchHost, "through the proxy 127.0.0.1:"},
+		}, "http://%s", HostFault, "through the proxy 127.0.0.1:"},
 		{"its own certificate is bad", overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, func(*tls.Conn) {}),
 			"https://%s",
-			FetchHost, "proxyconnect"},
+			HostFault, "proxyconnect"},
 		{"the policy host's certificate is bad", tunnel(t, strange, make(chan string, 1)), "http://%s",
-			FetchCertificate, "unknown authority"},
-		{"its address is no URL", unasked, "http://user:secret@%s:%%zz", FetchHost,
+			Certificate, "unknown authority"},
+		{"its address is no URL", unasked, "http://user:secret@%s:%%zz", HostFault,
 			"the value of HTTPS_PROXY is no URL"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			p := listen(t, c.serve)
 			setProxy(t, fmt.Sprintf(c.url, p.Addr()), "")
-			policy, err := proxyFetcher(t, FetchConfig{Roots: ca.pool(), Timeout: 500 * ms}).Fetch(t.Context(),
+			policy, err := proxyFetcher(t, Config{Roots: ca.pool(), Timeout: 500 * ms}).Fetch(t.Context(),
 				fetchDomain())
 			wantFetch(t, c.why, policy, err, c.kind, c.text)
 			if strings.Contains(err.Error(), "secret") {
@@ -163,7 +163,7 @@ func TestFetchConcurrently(t *testing.T) {
 		served.Add(1)
 		respond(goodHead + "\r\n" + goodPolicy)(c)
 	})
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 	const many = 64
 	errs := make(chan error, many)
 	for range many {

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func (c countingConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func countReads(f *HTTPFetcher) *atomic.Int64 {
+func countReads(f *Client) *atomic.Int64 {
 	read := new(atomic.Int64)
 	connect := f.dialer.connect
 	f.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
@@ -126,7 +126,7 @@ func outOfTime(t *testing.T, c slowPeer, ca *testCA, timeout time.Duration, watc
 	t.Helper()
 	var there atomic.Bool
 	p := listen(t, func(conn net.Conn) { c.serve(conn, func() { there.Store(true) }) })
-	f := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: timeout})
+	f := newTestFetcher(t, p, Config{Roots: ca.pool(), Timeout: timeout})
 	begin := time.Now()
 	policy, err := f.Fetch(t.Context(), fetchDomain())
 	took, got := time.Since(begin), there.Load()
@@ -135,8 +135,8 @@ func outOfTime(t *testing.T, c slowPeer, ca *testCA, timeout time.Duration, watc
 	if !got && timeout < testkit.Hang {
 		return false
 	}
-	wantFetch(t, c.why, policy, err, FetchUnreachable, fmt.Sprintf("not finished within %v", timeout))
-	wantFetch(t, c.why, policy, err, FetchUnreachable, c.stage)
+	wantFetch(t, c.why, policy, err, Unreachable, fmt.Sprintf("not finished within %v", timeout))
+	wantFetch(t, c.why, policy, err, Unreachable, c.stage)
 	if limit := watch.Limit(timeout + time.Second); took < timeout || took > limit {
 		t.Errorf("%s: took %v, may take %v to %v", c.why, took, timeout, limit)
 	}
@@ -161,13 +161,13 @@ func TestFetchCancelled(t *testing.T) {
 					cancel(reason)
 				})
 			})
-			policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: testkit.Hang}).Fetch(ctx,
+			policy, err := newTestFetcher(t, p, Config{Roots: ca.pool(), Timeout: testkit.Hang}).Fetch(ctx,
 				fetchDomain())
 			if at.Load() == nil {
 				t.Fatalf("%s: the fetch has not got there: %v", c.why, err)
 			}
 			took := time.Since(*at.Load())
-			wantFetch(t, c.why, policy, err, FetchUnreachable, "context canceled: the daemon is closing")
+			wantFetch(t, c.why, policy, err, Unreachable, "context canceled: the daemon is closing")
 			if !errors.Is(err, context.Canceled) || !errors.Is(err, reason) {
 				t.Errorf("%s: %v does not wrap the context's error and its cause", c.why, err)
 			}
@@ -192,23 +192,23 @@ func TestFetchTimeoutBeforeConnection(t *testing.T) {
 		{"the DNS hangs", said{after: never}},
 		{"the connection hangs", said{addrs: []string{publicIPv4}}},
 	} {
-		f := NewHTTPFetcher(&addressDNS{t: t, host: policyHost, v4: c.dns, v6: said{after: never}},
-			FetchConfig{Roots: ca.pool(), Timeout: 150 * ms})
-		f.proxy = newTestFetcher(t, nil, FetchConfig{}).proxy
+		f := New(&addressDNS{t: t, host: policyHost, v4: c.dns, v6: said{after: never}},
+			Config{Roots: ca.pool(), Timeout: 150 * ms})
+		f.proxy = newTestFetcher(t, nil, Config{}).proxy
 		f.dialer.connect = func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
 		begin := time.Now()
 		p, err := f.Fetch(t.Context(), fetchDomain())
-		wantFetch(t, c.why, p, err, FetchUnreachable, "connect: not finished within 150ms")
+		wantFetch(t, c.why, p, err, Unreachable, "connect: not finished within 150ms")
 		if took := time.Since(begin); took < 150*ms || took > watch.Limit(2*time.Second) {
 			t.Errorf("%s: took %v", c.why, took)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), 20*ms)
 		p, err = f.Fetch(ctx, fetchDomain())
-		wantFetch(t, c.why, p, err, FetchUnreachable, "connect: context deadline exceeded")
+		wantFetch(t, c.why, p, err, Unreachable, "connect: context deadline exceeded")
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v does not wrap the context's error", c.why, err)
 		}
@@ -248,7 +248,7 @@ func TestFetchConnReset(t *testing.T) {
 			cancel(c.cause)
 		}
 		l := new(lingering)
-		if err := (fetchConn{l, ctx}).Close(); err != nil || !l.closed || l.reset != c.reset {
+		if err := (conn{l, ctx}).Close(); err != nil || !l.closed || l.reset != c.reset {
 			t.Errorf("%s: error %v, closed %v, reset %v", c.why, err, l.closed, l.reset)
 		}
 		cancel(nil)

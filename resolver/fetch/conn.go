@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 // 9112 section 9.8). Go's TLS is more lenient.
 var errCutOff = errors.New("the other side closed the connection without a TLS close_notify")
 
-// fetchConn is the connection below TLS, for one fetch.
-type fetchConn struct {
+// conn is the connection below TLS, for one fetch.
+type conn struct {
 	net.Conn
 	fetch context.Context
 }
@@ -24,13 +24,13 @@ type fetchConn struct {
 // TLS write (by key updates) and does not read would block http.Transport in closing the connection, and so the fetch,
 // for ever.
 func hold(fetch context.Context, c net.Conn) net.Conn {
-	held := fetchConn{c, fetch}
+	held := conn{c, fetch}
 	context.AfterFunc(fetch, func() { held.Close() })
 	return held
 }
 
 // Read implements net.Conn: an end that TLS has not announced is an error.
-func (c fetchConn) Read(b []byte) (int, error) {
+func (c conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err == io.EOF {
 		err = errCutOff
@@ -40,7 +40,7 @@ func (c fetchConn) Read(b []byte) (int, error) {
 
 // Close implements net.Conn. When the time is up it resets the connection: else the kernel would go on for minutes
 // trying to send what is still unsent.
-func (c fetchConn) Close() error {
+func (c conn) Close() error {
 	if cause := context.Cause(c.fetch); cause != nil && cause != context.Canceled {
 		if l, ok := c.Conn.(interface{ SetLinger(seconds int) error }); ok {
 			_ = l.SetLinger(0)

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"bytes"
@@ -44,7 +44,7 @@ func TestFetchRequest(t *testing.T) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprint(w, goodPolicy)
 	})
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool(), UserAgent: "stsmapd/test"})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool(), UserAgent: "stsmapd/test"})
 	var from []string
 	for range 2 {
 		p, err := f.Fetch(t.Context(), fetchDomain())
@@ -88,39 +88,39 @@ func TestFetchHead(t *testing.T) {
 		why     string
 		status  int
 		headers headers
-		kind    FetchKind
+		kind    Kind
 		text    string
 	}{
 		{"200", 200, plain, 0, ""},
-		{"201 is no 200", 201, plain, FetchRefused, "HTTP status 201, not 200"},
-		{"206 is a part", 206, plain, FetchRefused, "HTTP status 206"},
+		{"201 is no 200", 201, plain, Refused, "HTTP status 201, not 200"},
+		{"206 is a part", 206, plain, Refused, "HTTP status 206"},
 		{"a redirect must not be followed", 301,
-			headers{"Content-Type": "text/plain", "Location": "/.well-known/mta-sts.txt?"}, FetchRefused, "redirects"},
+			headers{"Content-Type": "text/plain", "Location": "/.well-known/mta-sts.txt?"}, Refused, "redirects"},
 		{"a temporary one neither", 307,
-			headers{"Content-Type": "text/plain", "Location": "https://" + policyHost + "/x"}, FetchRefused,
+			headers{"Content-Type": "text/plain", "Location": "https://" + policyHost + "/x"}, Refused,
 			"HTTP status 307"},
-		{"300 has a body but is no 200", 300, plain, FetchRefused, "HTTP status 300"},
-		{"404", 404, plain, FetchRefused, "HTTP status 404, not 200"},
+		{"300 has a body but is no 200", 300, plain, Refused, "HTTP status 300"},
+		{"404", 404, plain, Refused, "HTTP status 404, not 200"},
 		{"401: no password is known", 401, headers{"Content-Type": "text/plain", "Www-Authenticate": "Basic"},
-			FetchRefused, "HTTP status 401"},
-		{"503", 503, headers{"Content-Type": "text/plain", "Retry-After": "1"}, FetchRefused, "HTTP status 503"},
-		{"a status that nobody has defined", 999, plain, FetchRefused, "HTTP status 999"},
+			Refused, "HTTP status 401"},
+		{"503", 503, headers{"Content-Type": "text/plain", "Retry-After": "1"}, Refused, "HTTP status 503"},
+		{"a status that nobody has defined", 999, plain, Refused, "HTTP status 999"},
 
 		{"media type with a parameter", 200, headers{"Content-Type": "text/plain; charset=utf-8"}, 0, ""},
 		{"in capitals", 200, headers{"Content-Type": "Text/PLAIN;charset=utf-8"}, 0, ""},
 		{"with a parameter without a value", 200, headers{"Content-Type": "text/plain; charset"}, 0, ""},
 		{"with a parameter twice", 200, headers{"Content-Type": "text/plain; charset=utf-8; charset=utf-8"}, 0, ""},
 		{"with an empty parameter", 200, headers{"Content-Type": "text/plain ;"}, 0, ""},
-		{"HTML, as for every file that is missing", 200, headers{"Content-Type": "text/html"}, FetchMediaType,
+		{"HTML, as for every file that is missing", 200, headers{"Content-Type": "text/html"}, MediaType,
 			`media type "text/html", not text/plain`},
-		{"no media type", 200, headers{"Content-Type": ""}, FetchMediaType, `media type ""`},
-		{"a longer word", 200, headers{"Content-Type": "text/plainer"}, FetchMediaType, "text/plainer"},
-		{"two types", 200, headers{"Content-Type": "text/plain, text/html"}, FetchMediaType, "not text/plain"},
+		{"no media type", 200, headers{"Content-Type": ""}, MediaType, `media type ""`},
+		{"a longer word", 200, headers{"Content-Type": "text/plainer"}, MediaType, "text/plainer"},
+		{"two types", 200, headers{"Content-Type": "text/plain, text/html"}, MediaType, "not text/plain"},
 		{"a type that would spoil a log", 200, headers{"Content-Type": strings.Repeat("text/\u202e", 1000)},
-			FetchMediaType, `media type "text`},
+			MediaType, `media type "text`},
 
 		{"encoded though nobody asked", 200, headers{"Content-Type": "text/plain", "Content-Encoding": "gzip"},
-			FetchMediaType, `content encoding "gzip"`},
+			MediaType, `content encoding "gzip"`},
 		{"not encoded, in so many words", 200, headers{"Content-Type": "text/plain", "Content-Encoding": "Identity"}, 0,
 			""},
 	} {
@@ -138,7 +138,7 @@ func TestFetchHead(t *testing.T) {
 		})
 		p, err := fetchFrom(t, s)
 		wantFetch(t, c.why, p, err, c.kind, c.text)
-		var failed *FetchError
+		var failed *Error
 		if errors.As(err, &failed) &&
 			(!strings.Contains(err.Error(), "127.0.0.1:") || strings.Contains(failed.Err.Error(), "127.0.0.1")) {
 			t.Errorf("%s: error %q should tell the address, its cause %q should not: reports to the domain's owner "+
@@ -163,18 +163,18 @@ func TestFetchBody(t *testing.T) {
 	for _, c := range []struct {
 		why  string
 		body string
-		kind FetchKind
+		kind Kind
 		text string
 	}{
 		{"as large as may be", full, 0, ""},
-		{"a byte more is an error, though the rest alone would do", full + "\n", FetchTooLarge,
+		{"a byte more is an error, though the rest alone would do", full + "\n", TooLarge,
 			"the policy is larger than 65536 bytes"},
-		{"much more", strings.Repeat(full, 100), FetchTooLarge, "the policy is larger than 65536 bytes"},
-		{"empty", "", FetchInvalid, ""},
-		{"an error page under status 200", "<html>not found</html>", FetchInvalid, "line 1: "},
-		{"compressed without saying so", packed.String(), FetchInvalid, ""},
-		{"no mode", "version: STSv1\nmx: a.example.test\nmax_age: 1\n", FetchInvalid, "mode"},
-		{"escape sequences", "version: STSv1\nmode: \x1b[2Jenforce\nmax_age: 1\n", FetchInvalid, "line 2"},
+		{"much more", strings.Repeat(full, 100), TooLarge, "the policy is larger than 65536 bytes"},
+		{"empty", "", Invalid, ""},
+		{"an error page under status 200", "<html>not found</html>", Invalid, "line 1: "},
+		{"compressed without saying so", packed.String(), Invalid, ""},
+		{"no mode", "version: STSv1\nmx: a.example.test\nmax_age: 1\n", Invalid, "mode"},
+		{"escape sequences", "version: STSv1\nmode: \x1b[2Jenforce\nmax_age: 1\n", Invalid, "line 2"},
 	} {
 		for _, framing := range []string{"chunked", "with its length"} {
 			s := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -189,7 +189,7 @@ func TestFetchBody(t *testing.T) {
 			p, err := fetchFrom(t, s)
 			wantFetch(t, c.why+", "+framing, p, err, c.kind, c.text)
 			var syntax *mtasts.SyntaxError
-			if errors.As(err, &syntax) != (c.kind == FetchInvalid) {
+			if errors.As(err, &syntax) != (c.kind == Invalid) {
 				t.Errorf("%s: %v: is it a *mtasts.SyntaxError?", c.why, err)
 			}
 		}
@@ -213,10 +213,10 @@ func TestFetchUnreachable(t *testing.T) {
 		{"a loopback address", said{addrs: []string{"127.0.0.1"}},
 			"127.0.0.1 is not public: refused, unless fetch.allow_private_addresses is set"},
 	} {
-		f := newTestFetcher(t, closed, FetchConfig{Roots: ca.pool()})
+		f := newTestFetcher(t, closed, Config{Roots: ca.pool()})
 		f.dialer.dns = &addressDNS{t: t, host: policyHost, v4: c.dns}
 		p, err := f.Fetch(t.Context(), fetchDomain())
-		wantFetch(t, c.why, p, err, FetchUnreachable, c.text)
+		wantFetch(t, c.why, p, err, Unreachable, c.text)
 	}
 }
 
@@ -224,7 +224,7 @@ func TestFetchUnreachable(t *testing.T) {
 func TestFetchRebinding(t *testing.T) {
 	noLeaks(t)
 	s := servePolicy(t, respond(goodHead+"\r\n"+goodPolicy))
-	f := newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()})
+	f := newTestFetcher(t, s, Config{Roots: s.ca.pool()})
 	dns := &addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}}
 	f.dialer.dns = dns
 	connect := f.dialer.connect
@@ -247,11 +247,11 @@ func TestFetchNames(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	words := map[string]bool{}
-	for k := range fetchKindCount + 1 {
+	for k := range kindCount + 1 {
 		words[k.String()] = true
 	}
-	if len(words) != int(fetchKindCount) || FetchKind(0).String() != "invalid_kind" ||
-		fetchKindCount.String() != "invalid_kind" {
+	if len(words) != int(kindCount) || Kind(0).String() != "invalid_kind" ||
+		kindCount.String() != "invalid_kind" {
 		t.Errorf("words of the kinds: %v", words)
 	}
 }
@@ -272,8 +272,8 @@ func TestFetchErrorText(t *testing.T) {
 		}
 	}
 	cause := errors.New("cause")
-	err := error(&FetchError{
-		Domain: fetchDomain(), Kind: FetchUnreachable, Err: causes{errors.New("other"), cause}, at: "connect"})
+	err := error(&Error{
+		Domain: fetchDomain(), Kind: Unreachable, Err: causes{errors.New("other"), cause}, at: "connect"})
 	if !errors.Is(err, cause) ||
 		err.Error() != "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: connect: other; cause" {
 		t.Errorf("%q, wraps its cause: %v", err, errors.Is(err, cause))

@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"context"
@@ -226,10 +226,10 @@ func (o *openConns) wantClosed(t testing.TB) {
 
 // newTestFetcher makes a fetcher without a proxy for which the policy host has the address publicIPv4, port 443 of
 // which is p. It fails the test if a connection is left open.
-func newTestFetcher(t testing.TB, p net.Listener, cfg FetchConfig) *HTTPFetcher {
+func newTestFetcher(t testing.TB, p net.Listener, cfg Config) *Client {
 	t.Helper()
 	dns := &addressDNS{t: t, host: policyHost, v4: said{addrs: []string{publicIPv4}}}
-	f := NewHTTPFetcher(dns, cfg)
+	f := New(dns, cfg)
 	f.dialer.hasIPv6 = func() bool { return true } // whatever the machine has
 	f.proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
 	open := new(openConns)
@@ -251,11 +251,11 @@ func newTestFetcher(t testing.TB, p net.Listener, cfg FetchConfig) *HTTPFetcher 
 // fetchFrom fetches from the policy host, which has all the time it wants.
 func fetchFrom(t testing.TB, s *policyServer) (mtasts.Policy, error) {
 	t.Helper()
-	return newTestFetcher(t, s, FetchConfig{Roots: s.ca.pool()}).Fetch(t.Context(), fetchDomain())
+	return newTestFetcher(t, s, Config{Roots: s.ca.pool()}).Fetch(t.Context(), fetchDomain())
 }
 
 // wantFetch checks the outcome of a fetch: kind 0 is success.
-func wantFetch(t testing.TB, why string, p mtasts.Policy, err error, kind FetchKind, text string) {
+func wantFetch(t testing.TB, why string, p mtasts.Policy, err error, kind Kind, text string) {
 	t.Helper()
 	if kind == 0 {
 		if err != nil {
@@ -265,7 +265,7 @@ func wantFetch(t testing.TB, why string, p mtasts.Policy, err error, kind FetchK
 		}
 		return
 	}
-	var failed *FetchError
+	var failed *Error
 	if !errors.As(err, &failed) {
 		t.Errorf("%s: error %v (%T), want a *FetchError", why, err, err)
 		return

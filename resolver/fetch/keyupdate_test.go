@@ -1,4 +1,4 @@
-package resolver
+package fetch
 
 import (
 	"bytes"
@@ -127,7 +127,7 @@ func TestFetchKeyUpdates(t *testing.T) {
 			}
 		})(raw)
 	})
-	f := newTestFetcher(t, p, FetchConfig{Roots: ca.pool(), Timeout: 500 * ms})
+	f := newTestFetcher(t, p, Config{Roots: ca.pool(), Timeout: 500 * ms})
 	connect := f.dialer.connect
 	f.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		c, err := connect(ctx, to)
@@ -140,7 +140,7 @@ func TestFetchKeyUpdates(t *testing.T) {
 	go func() {
 		defer close(done)
 		policy, err := f.Fetch(t.Context(), fetchDomain())
-		wantFetch(t, "endless key updates", policy, err, FetchUnreachable, "not finished within 500ms")
+		wantFetch(t, "endless key updates", policy, err, Unreachable, "not finished within 500ms")
 	}()
 	select {
 	case <-done:
@@ -173,6 +173,6 @@ func TestFetchOneKeyUpdate(t *testing.T) {
 			io.Copy(io.Discard, raw)
 		})(raw)
 	})
-	policy, err := newTestFetcher(t, p, FetchConfig{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
+	policy, err := newTestFetcher(t, p, Config{Roots: ca.pool()}).Fetch(t.Context(), fetchDomain())
 	wantFetch(t, "one key update", policy, err, 0, "")
 }
