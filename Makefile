@@ -28,7 +28,7 @@ test:
 test-all: export STSMAPD_TEST_ALL := 1
 test-all: test
 
-# gofmt, go vet, staticcheck
+# gofmt, go vet, staticcheck, and what can be counted of the rules in CONTRIBUTING.md
 lint:
 	packaging/tools/lint.sh
 
@@ -37,7 +37,8 @@ lint:
 e2e: deps
 	packaging/tools/e2e.sh
 
-# The table of README's "How fast" (20 minutes; BENCHFLAGS='-only live,absent' for a part of it), then the Go benchmarks.
+# The table of README's "How fast" (20 minutes; BENCHFLAGS='-only live,absent' for a part of it), then the Go
+# benchmarks.
 bench:
 	$(GO) build -o build/bench ./cmd/bench
 	build/bench $(BENCHFLAGS)
@@ -64,7 +65,8 @@ soak: deps
 MODEL_EVENTS ?= 2000000
 MODEL_SEED ?= 1
 model:
-	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) $(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./resolver
+	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) \
+		$(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./resolver
 
 # Known vulnerabilities in what the binary calls. Needs Go's vulnerability database; not a part of `make test`.
 vuln:

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Compares the Go benchmarks of the tree with those of an older commit: bench-compare.sh REV [PACKAGE...]. Both are run in turns, so
-# that what else the machine does meets both; benchstat says which differences are more than chance. BENCH chooses benchmarks by
-# a regular expression (default: all), ROUNDS how often each is run (default: 6, the fewest that benchstat can judge by).
+# Compares the Go benchmarks of the tree with those of an older commit: bench-compare.sh REV [PACKAGE...]. Both are run
+# in turns, so that what else the machine does meets both; benchstat says which differences are more than chance. BENCH
+# chooses benchmarks by a regular expression (default: all), ROUNDS how often each is run (default: 6, the fewest that
+# benchstat can judge by).
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes the folders with other Debians in them that the tests need, and leaves those alone that are there: the next run finds
-# them. Remove a folder to have it made of what that Debian is then. Nothing in them is ever started here, and no test writes
-# into them: those that must write lay a file system in memory over one.
+# Makes the folders with other Debians in them that the tests need, and leaves those alone that are there: the next run
+# finds them. Remove a folder to have it made of what that Debian is then. Nothing in them is ever started here, and no
+# test writes into them: those that must write lay a file system in memory over one.
 #
-# debian-12-base  a small system that can be started; the packages that come with stsmapd's lie ready, so that apt-get needs no
-#                 network to install them
+# debian-12-base  a small system that can be started; the packages that come with stsmapd's lie ready, so that apt-get
+#                 needs no network to install them
 #
 # With STSMAPD_TEST_ALL=1, as `make test-all` has it, also:
 #
@@ -40,12 +40,14 @@ for program in debootstrap unshare flock apt-get apt-config; do
 	command -v "$program" >/dev/null || fail "$program is not installed"
 done
 
-# Of apt's sources, those of the release itself; its mirror has the other releases too. Which one has them is found by trying.
+# Of apt's sources, those of the release itself; its mirror has the other releases too. Which one has them is found by
+# trying.
 # shellcheck disable=SC1091
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-sid}")
 # shellcheck disable=SC2016
 mirrors=$(apt-get indextargets --format '$(RELEASE) $(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-	awk -v release="$release" '($1 == release || $2 == release) && $3 == "main" && $4 ~ /^https?:/ && !seen[$4]++ { print $4 }')
+	awk -v release="$release" '
+		($1 == release || $2 == release) && $3 == "main" && $4 ~ /^https?:/ && !seen[$4]++ { print $4 }')
 [ -n "$mirrors" ] || fail "apt has no source of $release, component main, by HTTP"
 
 # debootstrap fetches with wget, which knows nothing of apt's proxy.
@@ -61,12 +63,13 @@ flock 9
 trap 'rm -rf "$cache"/*.new' EXIT
 trap 'exit 1' HUP INT TERM
 
-# apart runs a program of the folder $1 where there is no network, and where no process or mount of its can stay behind: nothing
-# that a package might start outlives it or takes a port.
+# apart runs a program of the folder $1 where there is no network, and where no process or mount of its can stay behind:
+# nothing that a package might start outlives it or takes a port.
 apart() {
 	root=$1
 	shift
-	DEBIAN_FRONTEND=noninteractive unshare --mount --net --pid --fork --kill-child --mount-proc="$root/proc" -- chroot "$root" "$@"
+	DEBIAN_FRONTEND=noninteractive unshare --mount --net --pid --fork --kill-child --mount-proc="$root/proc" -- \
+		chroot "$root" "$@"
 }
 
 # bootstrap makes $1 of a release's most needed packages, from the mirror $3.
@@ -82,7 +85,8 @@ bootstrap() {
 		: >"$1/etc/resolv.conf" # a file to mount over
 }
 
-# fetch puts packages, and what they depend on, into the folder's apt cache: with the machine's own apt, which knows its proxies.
+# fetch puts packages, and what they depend on, into the folder's apt cache: with the machine's own apt, which knows its
+# proxies.
 fetch() {
 	root=$1
 	shift
@@ -105,7 +109,8 @@ install() {
 # base makes a system that can be started, with packages that are fetched and not installed.
 base() {
 	# shellcheck disable=SC2086
-	bootstrap "$1" "$2" "$3" && fetch "$1" systemd-sysv && apart "$1" apt-get -q -y install systemd-sysv && fetch "$1" $beside
+	bootstrap "$1" "$2" "$3" && fetch "$1" systemd-sysv && apart "$1" apt-get -q -y install systemd-sysv &&
+		fetch "$1" $beside
 }
 
 # What each folder is made of; $1 is where, $2 the mirror.

@@ -14,7 +14,8 @@ wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-ke
 	bash-completion zsh fish lintian rpm redis-server unbound'
 [ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium"
 
-# other_debians has chroot.sh make its folders. Where it cannot, the tests leave out what needs them and say so, or fail.
+# other_debians has chroot.sh make its folders. Where it cannot, the tests leave out what needs them and say so, or
+# fail.
 other_debians() {
 	"$(dirname "$0")/chroot.sh" || true
 }

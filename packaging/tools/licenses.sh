@@ -16,8 +16,8 @@ own() {
 
 own "The Go standard library" "$("$go" env GOROOT)"
 # shellcheck disable=SC2016
-"$go" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/stsmapd | sort -u |
-	while read -r path version dir; do
+"$go" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/stsmapd |
+	sort -u | while read -r path version dir; do
 		found=
 		own "$path $version" "$dir"
 		[ -n "$found" ] || {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints -race where the race detector works: it needs a C compiler. Where it does not, notes that for the end of `make test`.
+# Prints -race where the race detector works: it needs a C compiler. Where it does not, notes that for the end of `make
+# test`.
 set -eu
 if [ "$("${GO:-go}" env CGO_ENABLED)" = 1 ]; then
 	echo -race

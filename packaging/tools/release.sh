@@ -1,6 +1,7 @@
 #!/bin/sh
-# `make release`: the packages and bare binaries for amd64 and arm64 in build/release. The version is that which git knows and the
-# binary says. The same commit, built by the same Go, makes the same files, bit by bit, wherever and whenever that is.
+# `make release`: the packages and bare binaries for amd64 and arm64 in build/release. The version is that which git
+# knows and the binary says. The same commit, built by the same Go, makes the same files, bit by bit, wherever and
+# whenever that is.
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
@@ -51,7 +52,8 @@ for ARCH in amd64 arm64; do
 	export ARCH
 	cp "$release/stsmapd_linux_$ARCH" "$build/stsmapd"
 	for format in deb rpm; do
-		"$go" tool -modfile=packaging/tools/go.mod nfpm package -f packaging/nfpm.yaml -p "$format" -t "$release" >"$build/log" 2>&1 || {
+		"$go" tool -modfile=packaging/tools/go.mod nfpm package -f packaging/nfpm.yaml -p "$format" -t "$release" \
+			>"$build/log" 2>&1 || {
 			cat "$build/log" >&2
 			exit 1
 		}

@@ -50,7 +50,7 @@ model() {
 }
 
 step 'what the tests need (make deps)' packaging/tools/deps.sh
-step 'gofmt, go vet, staticcheck' packaging/tools/lint.sh
+step 'lint' packaging/tools/lint.sh
 step 'unit tests, with the race detector' units
 # Without the race detector: these measure memory and time.
 step 'load' tests ./cmd/stsmapd/e2e/load

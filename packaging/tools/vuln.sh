@@ -1,6 +1,6 @@
 #!/bin/sh
-# Looks for known vulnerabilities in what the binary really calls. It needs Go's vulnerability database (https://vuln.go.dev, or
-# a copy of it that GOVULNDB names); without, it fails and says so.
+# Looks for known vulnerabilities in what the binary really calls. It needs Go's vulnerability database
+# (https://vuln.go.dev, or a copy of it that GOVULNDB names); without, it fails and says so.
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
