@@ -1,8 +1,6 @@
-// Package docs tests what SECURITY.md says of the tree, so that it goes on being true.
 package docs
 
 import (
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,46 +8,6 @@ import (
 	"strings"
 	"testing"
 )
-
-const root = "../../../.."
-
-// TestNamedTests: every test that SECURITY.md names is there.
-func TestNamedTests(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	have := map[string]bool{}
-	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		source, err := os.ReadFile(path)
-		for _, found := range declared.FindAllSubmatch(source, -1) {
-			have[string(found[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(text), -1)
-	if len(named) < 50 {
-		t.Errorf("only %d tests are named", len(named))
-	}
-	for _, name := range named {
-		if !have[name[1]] {
-			t.Errorf("%s is named, and is not there", name[1])
-		}
-	}
-	for _, path := range regexp.MustCompile(
-		"`((?:resolver|socketmap|cache|cmd|packaging)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1) {
-		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
-			t.Errorf("%s is named, and is not there", path[1])
-		}
-	}
-}
 
 // licences are those that a module may have, and a text that only such a licence has.
 func licences() map[string]*regexp.Regexp {
