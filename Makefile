@@ -20,11 +20,11 @@ release:
 
 # What the tests need, formatting, vet, staticcheck, every package, with one Postfix (the machine's) and samples of the
 # large matrices. Its last lines say how long each step took, what only `make test-all` covers, and what was left out
-# for want of something on this machine; with CI=true nothing may be.
+# because this machine lacks something, which is a failure with CI=true.
 test:
 	packaging/tools/test.sh
 
-# The same with every Postfix, the whole matrices, the browser, and the packages on each Debian: half an hour and more.
+# The same with every Postfix, the whole matrices, the browser, and the packages on each Debian.
 test-all: export STSMAPD_TEST_ALL := 1
 test-all: test
 

@@ -26,8 +26,7 @@ step() {
 }
 
 # tests runs go test on packages one after the other: each of them fills the machine by itself. -timeout only ends what
-# hangs.
-# -count=1: the daemon that most of them run is no import of theirs, so the test cache cannot see it change.
+# hangs. -count=1: the daemon that most of them run is no import of theirs, so the test cache cannot see it change.
 tests() {
 	"$go" test -count=1 -v -p 1 -timeout 60m "$@"
 }

@@ -76,7 +76,7 @@ func TestHouse(t *testing.T) {
 		{"init", map[string]string{"cache/init.go": imports("cache") + "\nfunc init() {}\n"},
 			"cache/init.go:3: func init; what a package needs is passed to it"},
 		{"a test that sleeps", map[string]string{
-			"cache/sleep_test.go": "package cache\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"},
+			"cache/sleep_test.go": "package cache\n\nimport \"time\"\n\nfunc f() { time.Sl" + "eep(1) }\n"},
 			"cache/sleep_test.go:5: time.Sleep; a test polls with a deadline, or uses synctest"},
 		{"a word to avoid", map[string]string{"README.md": "Then it begins " + "an" + "ew.\n"},
 			"README.md:1: \"an" + "ew\"; say: again"},
