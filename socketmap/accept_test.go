@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// failing is a listener that fails so many times before it works.
-type failing struct {
+// failing is a listener whose first left calls of Accept fail.
+type failingListener struct {
 	*pipes
 	err error
 
@@ -23,7 +23,7 @@ type failing struct {
 	times []time.Time
 }
 
-func (f *failing) Accept() (net.Conn, error) {
+func (f *failingListener) Accept() (net.Conn, error) {
 	f.mu.Lock()
 	f.times = append(f.times, time.Now())
 	fail := f.left > 0
@@ -42,7 +42,7 @@ func tooManyFiles() error {
 func TestAcceptErrorsAreBackedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logs
-		ln := &failing{pipes: newPipes(), err: tooManyFiles(), left: 11}
+		ln := &failingListener{pipes: newPipes(), err: tooManyFiles(), left: 11}
 		start(t, &Server{Handler: echo, Logger: log.logger()}, ln)
 		conn := ln.dial(t)
 		send(t, conn, frame("sts a"))
@@ -67,14 +67,14 @@ func TestAcceptErrorsAreBackedOff(t *testing.T) {
 	})
 }
 
-func TestAcceptThatFlapsIsLoggedNowAndThen(t *testing.T) {
+func TestFlappingAcceptIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logs
-		ln := &failing{pipes: newPipes(), err: tooManyFiles()}
+		ln := &failingListener{pipes: newPipes(), err: tooManyFiles()}
 		start(t, &Server{Handler: echo, Logger: log.logger()}, ln)
 		for range 100 {
 			ln.mu.Lock()
-			ln.left = 2 // the Accept that waits now is counted too
+			ln.left = 2 // one of them is the Accept that is waiting
 			ln.mu.Unlock()
 			ln.dial(t)
 			synctest.Wait()
@@ -87,19 +87,19 @@ func TestAcceptThatFlapsIsLoggedNowAndThen(t *testing.T) {
 
 func TestShutdownWhileBackingOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln, srv := &failing{pipes: newPipes(), err: tooManyFiles(), left: 1 << 30},
+		ln, srv := &failingListener{pipes: newPipes(), err: tooManyFiles(), left: 1 << 30},
 			&Server{Handler: echo, Logger: new(logs).logger()}
 		done := make(chan error)
 		go func() { done <- srv.Serve(ln) }()
-		pass(10*time.Second + 100*time.Millisecond) // well inside of a pause of 1 s
-		begun := time.Now()
+		advanceClock(10*time.Second + 100*time.Millisecond) // in the middle of a pause of 1 s
+		began := time.Now()
 		if err := srv.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if err := <-done; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve: %v", err)
 		}
-		if took := time.Since(begun); took != 0 {
+		if took := time.Since(began); took != 0 {
 			t.Errorf("Serve ended after %v, want at once", took)
 		}
 	})
@@ -107,7 +107,7 @@ func TestShutdownWhileBackingOff(t *testing.T) {
 
 func TestLostListenerEndsServe(t *testing.T) {
 	for _, lost := range []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL} {
-		ln := &failing{pipes: newPipes(), err: &net.OpError{Op: "accept", Net: "tcp", Err: lost}, left: 1 << 30}
+		ln := &failingListener{pipes: newPipes(), err: &net.OpError{Op: "accept", Net: "tcp", Err: lost}, left: 1 << 30}
 		err := (&Server{Handler: echo}).Serve(ln)
 		if !errors.Is(err, lost) || errors.Is(err, ErrServerClosed) || !strings.Contains(err.Error(), "unix:pipes") {
 			t.Errorf("Serve: %v; want an error that names %v and the listener", err, lost)
@@ -125,17 +125,17 @@ func TestMaxConnsIsKeptByNotAccepting(t *testing.T) {
 		third := make(chan net.Conn)
 		go func() { third <- ln.dial(t) }()
 		synctest.Wait()
-		pass(time.Hour)
+		advanceClock(time.Hour)
 		if n := srv.Conns(); n != 2 {
-			t.Fatalf("%d connections open, the most are 2", n)
+			t.Fatalf("%d connections are open, the limit is 2", n)
 		}
 		if log.count("socketmap_conn_limit") != 1 {
 			t.Errorf("want one line about the limit:\n%s", log.String())
 		}
-		send(t, first, frame("sts a")) // those inside are served
+		send(t, first, frame("sts a")) // open connections are served
 		wantNext(t, first, frame("OK sts|a"))
 		first.Close()
-		conn := <-third // and the one outside waits, instead of being turned away
+		conn := <-third // and a new one waits and is not refused
 		send(t, conn, frame("sts b"))
 		wantNext(t, conn, frame("OK sts|b"))
 	})
@@ -151,7 +151,7 @@ func TestShutdownWhileFull(t *testing.T) {
 		send(t, conn, frame("sts a"))
 		<-g.asked
 		ended := shutdown(t.Context(), srv)
-		if err := <-done; !errors.Is(err, ErrServerClosed) { // though the one connection is still busy
+		if err := <-done; !errors.Is(err, ErrServerClosed) { // although the one connection is still busy
 			t.Errorf("Serve: %v", err)
 		}
 		g.answer <- OK("true")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// fixed answers every question with the same typical policy, and so does not allocate itself.
+// fixed is a handler that answers every request with the same reply and does not allocate.
 type fixed struct{ reply Reply }
 
 func (f fixed) ServeSocketmap(context.Context, Request) Reply { return f.reply }
@@ -17,7 +17,7 @@ func typical() fixed {
 	return fixed{OK("secure match=mx1.example.com:mx2.example.com:.example.net servername=hostname")}
 }
 
-// exchanger asks questions without allocating.
+// exchanger sends requests and reads replies without allocating.
 type exchanger struct {
 	conn          net.Conn
 	ask, received []byte
@@ -45,9 +45,9 @@ func TestQuestionsDoNotAllocate(t *testing.T) {
 		reply Reply
 		why   string
 	}{
-		{1, typical().reply, "one question at a time, as Postfix asks"},
+		{1, typical().reply, "one request at a time, as Postfix sends them"},
 		{100, typical().reply, "pipelined"},
-		{1, NotFound(), "the commonest answer"},
+		{1, NotFound(), "the most frequent answer"},
 		{1, OK(strings.Repeat("policy_string ", 200)), "a long answer"},
 	} {
 		conn := dialTCP(t, startTCP(t, &Server{Handler: fixed{c.reply}}))
@@ -96,8 +96,7 @@ func BenchmarkQuestionUnix(b *testing.B) { benchmark(b, "unix:"+b.TempDir()+"/s"
 
 func BenchmarkQuestionsPipelinedTCP(b *testing.B) { benchmark(b, "inet:127.0.0.1:0", 100) }
 
-// endless is a connection that sends the same whole request again and again: the server's own work, without the
-// kernel's.
+// endless is a connection that sends the same complete request left times. It measures the server without the kernel.
 type endless struct {
 	script
 	request string

@@ -5,29 +5,30 @@ import (
 	"io"
 )
 
-// Sizes of the buffers that a connection owns. Most connections are idle most of the time, so they start small.
+// Sizes of a connection's buffers. Most connections are idle most of the time, so the buffers start small.
 const (
-	startBuffer = 512   // bytes of a new buffer: most requests and replies fit
-	keepBuffer  = 4_096 // an empty buffer larger than this is given back
+	startBuffer = 512   // bytes of a new buffer; most requests and replies fit
+	keepBuffer  = 4_096 // bytes; a larger buffer is freed when it is empty
 )
 
-// errBufferFull cannot happen while the limit of fill is no less than the longest frame that the parser accepts.
+// errBufferFull is returned by fill when limit bytes are unread. It cannot happen while limit is at least the longest
+// frame that the parser accepts.
 var errBufferFull = errors.New("read buffer is full")
 
-// buffer holds the bytes that were read and are not yet used.
+// buffer holds bytes that were read and not yet consumed.
 type buffer struct {
-	data []byte // what was read; its capacity is the buffer
-	used int    // so many bytes of data are done with
+	data []byte // bytes read; its capacity is the buffer
+	used int    // number of bytes of data that are consumed
 }
 
-// unread is the part that is still to be used. It is valid until the next fill.
+// unread returns the bytes not yet consumed. They are valid until the next fill.
 func (b *buffer) unread() []byte { return b.data[b.used:] }
 
-// consume marks n bytes as used.
+// consume removes the first n unread bytes.
 func (b *buffer) consume(n int) { b.used += n }
 
-// fill reads once from src, after making room. The buffer grows by doubling, so it never takes more than twice
-// what the peer really sent, and never over limit bytes. It shrinks when it is empty.
+// fill calls src.Read once, after it has made room. The buffer grows by doubling, so it is never larger than twice what
+// the peer has sent, nor than limit bytes. It shrinks when it is empty.
 func (b *buffer) fill(src io.Reader, limit int) error {
 	b.makeRoom(limit)
 	free := b.data[len(b.data):cap(b.data)]
@@ -37,7 +38,7 @@ func (b *buffer) fill(src io.Reader, limit int) error {
 	n, err := src.Read(free)
 	b.data = b.data[:len(b.data)+n]
 	if n > 0 {
-		return nil // an error that came with the bytes comes again at the next read
+		return nil // an error that came with the bytes is returned again by the next read
 	}
 	return err
 }

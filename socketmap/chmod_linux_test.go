@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestChmodSocketFollowsNothing: whoever may write to the socket's directory cannot have another file's mode changed.
+// TestChmodSocketFollowsNothing: a process that may write to the socket's directory cannot change the mode of another
+// file through chmodSocket.
 func TestChmodSocketFollowsNothing(t *testing.T) {
 	dir := t.TempDir()
 	precious := filepath.Join(dir, "shadow")

@@ -13,35 +13,35 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
-// ErrHungUp says that the server closed the connection without an answer, as it does when it restarts. Dial and ask
-// again, once.
-var ErrHungUp = errors.New("socketmap: the server closed the connection without an answer")
+// ErrHungUp means that the server closed the connection without a reply, as it does when it restarts. The caller should
+// connect again and repeat the request once.
+var ErrHungUp = errors.New("socketmap: the server closed the connection without a reply")
 
-// ReplyError says that what came back is no socketmap reply: the peer is not a socketmap server.
-type ReplyError struct {
+// replyError means that the peer did not send a socketmap reply; it is probably not a socketmap server.
+type replyError struct {
 	Msg string
 }
 
-// Error says what is wrong with the reply.
-func (e *ReplyError) Error() string { return "socketmap: not a socketmap reply: " + e.Msg }
+// Error implements error.
+func (e *replyError) Error() string { return "socketmap: not a socketmap reply: " + e.Msg }
 
-// RequestError says that the question cannot be sent: it is the caller's mistake.
-type RequestError struct {
+// requestError means that the caller's request cannot be sent. Nothing was sent, and the connection still works.
+type requestError struct {
 	Msg string
 }
 
-// Error says what is wrong with the question.
-func (e *RequestError) Error() string { return "socketmap: " + e.Msg }
+// Error implements error.
+func (e *requestError) Error() string { return "socketmap: " + e.Msg }
 
-// Client asks questions on one connection, one after the other. It is for one goroutine at a time.
+// Client sends requests on one connection, one after the other. Only one goroutine may use it at a time.
 type Client struct {
 	conn net.Conn
 	in   buffer
 	out  []byte
-	err  error // why the connection is of no use any more
+	err  error // why the connection cannot be used any more
 }
 
-// Dial connects to a server. The spec is as for Listen.
+// Dial connects to a server. ParseSpec describes the spec. The error is a *SpecError or the network's.
 func Dial(ctx context.Context, spec string) (*Client, error) {
 	network, address, err := ParseSpec(spec)
 	if err != nil {
@@ -55,10 +55,10 @@ func Dial(ctx context.Context, spec string) (*Client, error) {
 	return &Client{conn: conn}, nil
 }
 
-// Ask asks for one key and waits for the reply until ctx ends. The map's name must not be empty nor have a space; the
-// key may be anything; both and a space between have at most MaxRequest bytes; otherwise the error is a *RequestError
-// and nothing was sent. After any other error (ErrHungUp, a *ReplyError, the context's or the network's) the
-// connection is of no use and each further Ask fails the same way.
+// Ask looks up one key and waits for the reply until ctx ends. The map name must not be empty and must not contain a
+// space; the key may be anything; name, space and key together have at most 10,000 bytes. A request that breaks these
+// rules is refused and not sent, and the connection still works. After any other error (ErrHungUp, a malformed reply,
+// the context's or the network's) each further Ask returns the same error.
 func (c *Client) Ask(ctx context.Context, mapName, key string) (Reply, error) {
 	if c.err != nil {
 		return Reply{}, c.err
@@ -67,12 +67,12 @@ func (c *Client) Ask(ctx context.Context, mapName, key string) (Reply, error) {
 		return Reply{}, err
 	}
 	if ctx.Err() != nil {
-		return Reply{}, context.Cause(ctx) // nothing was sent, the connection is still good
+		return Reply{}, context.Cause(ctx) // nothing was sent; the connection still works
 	}
 	undo := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
 	reply, err := c.exchange(mapName, key)
 	if !undo() {
-		// the deadline in the past may come after the reply: this connection has seen its last
+		// the deadline may be set after the reply has arrived: the connection cannot be used any more
 		c.err = context.Cause(ctx)
 	}
 	if err == nil {
@@ -91,12 +91,12 @@ func (c *Client) Close() error { return c.conn.Close() }
 func checkRequest(mapName, key string) error {
 	switch {
 	case mapName == "":
-		return &RequestError{Msg: "the map name is empty"}
+		return &requestError{Msg: "the map name is empty"}
 	case strings.Contains(mapName, " "):
-		return &RequestError{Msg: fmt.Sprintf("map name %q has a space", mapName)}
-	case len(mapName)+1+len(key) > MaxRequest:
-		return &RequestError{Msg: fmt.Sprintf("map name, space and key have %d bytes, more than %d",
-			len(mapName)+1+len(key), MaxRequest)}
+		return &requestError{Msg: fmt.Sprintf("map name %q has a space", mapName)}
+	case len(mapName)+1+len(key) > maxRequest:
+		return &requestError{Msg: fmt.Sprintf("map name, space and key have %d bytes, more than %d",
+			len(mapName)+1+len(key), maxRequest)}
 	}
 	return nil
 }
@@ -111,27 +111,28 @@ func (c *Client) exchange(mapName, key string) (Reply, error) {
 		switch {
 		case err == nil:
 			if n < len(c.in.unread()) {
-				return Reply{}, &ReplyError{Msg: "more than one reply to one request"}
+				return Reply{}, &replyError{Msg: "more than one reply to one request"}
 			}
 			c.in.consume(n)
 			return parseReply(payload)
 		case !errors.Is(err, netstring.ErrIncomplete):
-			return Reply{}, &ReplyError{Msg: err.Error()}
+			return Reply{}, &replyError{Msg: err.Error()}
 		}
-		if err := c.in.fill(c.conn, MaxReplyFrame); err != nil {
+		if err := c.in.fill(c.conn, maxReplyFrame); err != nil {
 			return Reply{}, c.ioError("read reply from", err)
 		}
 	}
 }
 
-// ioError tells a server that hung up, which may show in three ways, from other failures.
+// ioError returns ErrHungUp when the server closed the connection without a reply, which the kernel reports in three
+// ways, and a wrapped err for other failures.
 func (c *Client) ioError(what string, err error) error {
 	ended := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 	switch {
 	case ended && len(c.in.unread()) == 0:
 		return ErrHungUp
 	case ended:
-		return &ReplyError{Msg: "the connection ended inside of the reply"}
+		return &replyError{Msg: "the connection ended inside the reply"}
 	}
 	return fmt.Errorf("%s %s: %w", what, c.name(), err)
 }

@@ -38,7 +38,7 @@ func TestClientAsks(t *testing.T) {
 	}
 }
 
-func TestClientTakesTheLongestReply(t *testing.T) {
+func TestClientAcceptsTheLongestReply(t *testing.T) {
 	want := OK(strings.Repeat("x", MaxData))
 	spec := startTCP(t, &Server{Handler: HandlerFunc(func(context.Context, Request) Reply { return want })})
 	c, err := Dial(t.Context(), spec)
@@ -60,10 +60,10 @@ func TestClientRefusesBadRequestsItself(t *testing.T) {
 	defer c.Close()
 	for _, q := range []struct{ name, key, why string }{
 		{"", "a", "no map name"},
-		{"sts dane", "a", "the server would take dane for the key's beginning"},
+		{"sts dane", "a", "the server would read dane as the beginning of the key"},
 		{"sts", strings.Repeat("k", 9997), "one byte too long"},
 	} {
-		var bad *RequestError
+		var bad *requestError
 		if _, err := c.Ask(t.Context(), q.name, q.key); !errors.As(err, &bad) {
 			t.Errorf("%s: %v, want a *RequestError", q.why, err)
 		}
@@ -73,7 +73,7 @@ func TestClientRefusesBadRequestsItself(t *testing.T) {
 	}
 }
 
-// clientOf is a client whose server reads one request and sends these bytes, or hangs up when there are none.
+// clientOf returns a client whose server reads one request, sends the bytes of reply, and closes the connection.
 func clientOf(t *testing.T, reply string) *Client {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -82,7 +82,7 @@ func clientOf(t *testing.T, reply string) *Client {
 		defer close(done)
 		defer theirs.Close()
 		if _, err := io.ReadFull(theirs, make([]byte, len(frame("sts a")))); err == nil {
-			_, _ = io.WriteString(theirs, reply) // the client may well end before it has read all
+			_, _ = io.WriteString(theirs, reply) // the client may close before it has read everything
 		}
 	}()
 	t.Cleanup(func() { ours.Close(); <-done })
@@ -95,15 +95,15 @@ func TestClientAndBadServers(t *testing.T) {
 	}{
 		{"220 mail.example.com ESMTP\r\n", "byte 3", "an SMTP server"},
 		{"HTTP/1.1 400 Bad Request\r\n", "byte 0", "a web server"},
-		{frame("250 OK"), "unknown status", "netstrings, but no socketmap"},
-		{"5:OK", "inside of the reply", "half a reply"},
+		{frame("250 OK"), "unknown status", "netstrings, but not socketmap"},
+		{"5:OK", "inside the reply", "half a reply"},
 		{frame("OK a") + frame("OK b"), "more than one reply",
-			"two answers to one question: the next would get the wrong one"},
+			"two replies to one request: the next request would get the wrong one"},
 		{"999999999999999999999:", "over the limit", "too long"},
 	} {
 		client := clientOf(t, c.reply)
 		reply, err := client.Ask(t.Context(), "sts", "a")
-		var bad *ReplyError
+		var bad *replyError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Ask = %v, %v; want a *ReplyError with %q", c.why, reply, err, c.want)
 		}
@@ -115,7 +115,7 @@ func TestClientAndBadServers(t *testing.T) {
 
 func TestClientSeesAHangup(t *testing.T) {
 	if _, err := clientOf(t, "").Ask(t.Context(), "sts", "a"); !errors.Is(err, ErrHungUp) {
-		t.Errorf("hung up after the question: %v", err)
+		t.Errorf("hung up after the request: %v", err)
 	}
 	for _, spec := range []string{"inet:127.0.0.1:0", "unix:" + t.TempDir() + "/sock"} {
 		srv, ln := &Server{Handler: echo}, listen(t, spec, ListenOptions{})
@@ -133,12 +133,12 @@ func TestClientSeesAHangup(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := c.Ask(t.Context(), "sts", "a"); !errors.Is(err, ErrHungUp) {
-			t.Errorf("%s: hung up between questions: %v", spec, err)
+			t.Errorf("%s: hung up between requests: %v", spec, err)
 		}
 	}
 }
 
-// lateCancel is a connection whose reply and the end of the asker's context come at the same time.
+// lateCancel is a connection on which the reply arrives while the client's context is cancelled.
 type lateCancel struct {
 	script
 	cancel context.CancelFunc
@@ -192,14 +192,14 @@ func TestClientKeepsToItsContext(t *testing.T) {
 		t.Errorf("cancelled while waiting: %v", err)
 	}
 	if _, err := c.Ask(t.Context(), "sts", "c"); !errors.Is(err, cause) {
-		t.Errorf("the late answer to b must not be taken for c's, but: %v", err)
+		t.Errorf("the late reply to b must not be returned for c, but: %v", err)
 	}
 }
 
 func TestDialErrors(t *testing.T) {
 	missing := "unix:" + t.TempDir() + "/missing"
 	if _, err := Dial(t.Context(), missing); err == nil || !strings.Contains(err.Error(), missing) {
-		t.Errorf("nobody there: %v", err)
+		t.Errorf("no server: %v", err)
 	}
 	var bad *SpecError
 	if _, err := Dial(t.Context(), "127.0.0.1:8461"); !errors.As(err, &bad) {

@@ -15,45 +15,45 @@ import (
 )
 
 const (
-	maxRequestFrame = MaxRequest + len("10000:,")
+	maxRequestFrame = maxRequest + len("10000:,")
 
-	batchReplies = keepBuffer // replies to questions read together go out in writes of about this many bytes
+	batchReplies = keepBuffer // bytes of replies that are collected before they are written
 
-	// After a PERM for a malformed frame, the server reads on for so long and so much, so that the peer's unread
-	// bytes do not make the kernel reset the connection before the peer has seen the reply.
+	// After PERM for a malformed frame, the server reads for this long and this many bytes. Otherwise the kernel
+	// would reset the connection because of unread bytes, and the peer would not see the reply.
 	lingerTime  = time.Second
 	lingerBytes = 1 << 20
 )
 
-// States of a connection. Only closeIfIdle takes connIdle to connShut, only the connection's own goroutine
-// does the rest.
+// States of a connection. Only closeIfIdle changes connIdle to connShut; the connection's own goroutine makes all other
+// changes.
 const (
-	connIdle int32 = iota // waits for bytes; nobody is owed an answer
-	connBusy              // works on an answer or writes it
+	connIdle int32 = iota // waits for bytes; no request is unanswered
+	connBusy              // makes or writes a reply
 	connShut              // Shutdown has closed it
 )
 
-// Why a connection ends, besides errors of reading and writing.
+// Reasons for the end of a connection, other than errors of reading and writing.
 var (
-	errShutdown  = errors.New("the server shuts down")
-	errHungUp    = errors.New("the handler hung up")
+	errShutdown  = errors.New("the server is shutting down")
+	errHungUp    = errors.New("the handler closed the connection")
 	errMalformed = errors.New("malformed request")
 )
 
-// conn is one connection and the buffers it owns. Everything but state is for its own goroutine.
+// conn is one connection with its buffers. Only state is used by more than the connection's own goroutine.
 type conn struct {
 	srv   *Server
 	rwc   net.Conn
 	state atomic.Int32
 	in    buffer
 	out   []byte  // replies not yet written
-	to    *outlet // where they go
+	w     *writer // writes them
 
-	deadlineSet bool // the socket has a read deadline
-	timed       bool // it is that of the request in the buffer
+	deadlineSet  bool // the socket has a read deadline
+	requestTimed bool // that deadline is for the request in the buffer
 }
 
-// closeIfIdle closes the connection if it waits for a request. It may be called from any goroutine.
+// closeIfIdle closes the connection if it is waiting for a request. It may be called from any goroutine.
 func (c *conn) closeIfIdle() {
 	if c.state.CompareAndSwap(connIdle, connShut) {
 		c.rwc.Close()
@@ -64,7 +64,7 @@ func (c *conn) closeIfIdle() {
 func (c *conn) serve(ctx context.Context) {
 	defer c.finish()
 	for {
-		if err := c.fill(); err != nil {
+		if err := c.readMore(); err != nil {
 			c.logEnd(err)
 			return
 		}
@@ -75,25 +75,25 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
-// finish runs at the end of serve, after a handler's panic too.
+// finish closes the connection at the end of serve, also after a panic of the handler.
 func (c *conn) finish() {
 	if p := recover(); p != nil {
-		c.srv.logger().Error("answering a request went wrong inside stsmapd, its connection is closed; this is a "+
-			"bug, report it",
+		c.srv.logger().Error("panic while answering a request; the connection is closed and Postfix will ask again; "+
+			"this is a bug in stsmapd, report it with the stack",
 			"event", "socketmap_panic", "peer", c.peer(), "request", excerpt(c.in.unread()), "panic", p, "stack",
 			string(debug.Stack()))
-		c.flush() // the replies before the fatal one are sound; an error changes nothing now
+		c.flush() // the replies to earlier requests are complete; an error changes nothing
 	}
 	c.rwc.Close()
 	c.srv.removeConn(c)
 }
 
-// fill waits for bytes. Between requests it waits for ever.
-func (c *conn) fill() error {
+// readMore waits for bytes; between requests without a limit.
+func (c *conn) readMore() error {
 	if err := c.setReadDeadline(); err != nil {
 		return err
 	}
-	// First idle, then the look at closing. Shutdown does it the other way round, so one of the two sees the other.
+	// The state is set before closing is read. Shutdown does both in the opposite order, so one of them sees the other.
 	c.state.Store(connIdle)
 	if c.srv.closing.Load() {
 		return errShutdown
@@ -108,8 +108,8 @@ func (c *conn) fill() error {
 	return nil
 }
 
-// setReadDeadline gives a request that has begun to arrive its time, once, and takes the deadline away when none has.
-// When requests arrive whole, it does nothing.
+// setReadDeadline sets the deadline of a request that has arrived in part, once, and clears it when the buffer is
+// empty. It does nothing while requests arrive whole.
 func (c *conn) setReadDeadline() error {
 	if len(c.in.unread()) == 0 {
 		if !c.deadlineSet {
@@ -118,17 +118,17 @@ func (c *conn) setReadDeadline() error {
 		c.deadlineSet = false
 		return c.rwc.SetReadDeadline(time.Time{})
 	}
-	if c.timed {
+	if c.requestTimed {
 		return nil
 	}
-	c.timed, c.deadlineSet = true, true
+	c.requestTimed, c.deadlineSet = true, true
 	return c.rwc.SetReadDeadline(time.Now().Add(c.srv.readTimeout()))
 }
 
-// answerAll answers the requests that are whole in the buffer and writes the replies.
+// answerAll answers each request that is complete in the buffer and writes the replies.
 func (c *conn) answerAll(ctx context.Context) error {
 	for len(c.in.unread()) > 0 {
-		payload, n, err := netstring.Parse(c.in.unread(), MaxRequest)
+		payload, n, err := netstring.Parse(c.in.unread(), maxRequest)
 		if errors.Is(err, netstring.ErrIncomplete) {
 			break
 		}
@@ -137,7 +137,7 @@ func (c *conn) answerAll(ctx context.Context) error {
 		}
 		reply := c.answer(ctx, payload)
 		c.in.consume(n)
-		c.timed = false
+		c.requestTimed = false
 		if reply.status == StatusHangup {
 			return errors.Join(errHungUp, c.flush())
 		}
@@ -148,13 +148,13 @@ func (c *conn) answerAll(ctx context.Context) error {
 			}
 		}
 		if c.srv.closing.Load() {
-			break // fill ends it; requests that wait behind this one are asked again elsewhere
+			break // readMore ends the connection; the peer sends the other requests again on a new one
 		}
 	}
 	return c.flush()
 }
 
-// answer has the handler answer one request.
+// answer returns the handler's reply to one request.
 func (c *conn) answer(ctx context.Context, payload []byte) Reply {
 	name, key, found := bytes.Cut(payload, []byte(" "))
 	if !found {
@@ -163,12 +163,12 @@ func (c *conn) answer(ctx context.Context, payload []byte) Reply {
 	return c.srv.Handler.ServeSocketmap(ctx, Request{Map: name, Key: key})
 }
 
-// flush writes the replies that wait.
+// flush writes the collected replies.
 func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	err := c.to.write(c.out)
+	err := c.w.write(c.out)
 	c.out = c.out[:0]
 	if cap(c.out) > 2*keepBuffer {
 		c.out = nil
@@ -179,15 +179,15 @@ func (c *conn) flush() error {
 	return nil
 }
 
-// reject answers bytes that are no request and ends the connection: nobody can say where the next request begins.
+// reject answers a malformed request with PERM. The connection must end: the start of the next request is unknown.
 func (c *conn) reject(cause error) error {
 	reason := "malformed request: " + cause.Error()
 	if errors.Is(cause, netstring.ErrTooLong) {
-		reason = fmt.Sprintf("request too long: map name, space and key have at most %d bytes", MaxRequest)
+		reason = fmt.Sprintf("request too long: map name, space and key have at most %d bytes", maxRequest)
 	}
 	if missed, ok := c.srv.malformedLog.allow(time.Now()); ok {
-		c.srv.logger().Warn("a peer sent what is no socketmap request, its connection is closed; check what connects "+
-			"here",
+		c.srv.logger().Warn("received a malformed socketmap request; the connection is closed; "+
+			"check which program connects to this address",
 			"event", "socketmap_malformed", "peer", c.peer(), "reason", reason,
 			"begins", excerpt(c.in.unread()), "not_logged_before", missed)
 	}
@@ -199,19 +199,20 @@ func (c *conn) reject(cause error) error {
 	return errMalformed
 }
 
-// linger ends our side of the connection and reads a bounded while what the peer still sends.
+// linger closes the sending side of the connection, then reads and discards what the peer still sends, up to the
+// bounds.
 func (c *conn) linger() {
 	half, ok := c.rwc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || c.rwc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	c.state.Store(connIdle) // Shutdown need not wait for this
+	c.state.Store(connIdle) // Shutdown may close it now
 	if c.srv.closing.Load() {
 		return
 	}
-	scrap := c.in.data[:cap(c.in.data)]
+	discarded := c.in.data[:cap(c.in.data)]
 	for total := 0; total < lingerBytes; {
-		n, err := c.rwc.Read(scrap)
+		n, err := c.rwc.Read(discarded)
 		if err != nil {
 			return
 		}
@@ -219,7 +220,7 @@ func (c *conn) linger() {
 	}
 }
 
-// logEnd tells at level debug of an end that the peer may wonder about.
+// logEnd logs, at level debug, the end of a connection inside a request or a reply.
 func (c *conn) logEnd(err error) {
 	for _, quiet := range []error{errShutdown, errHungUp, errMalformed, net.ErrClosed} {
 		if errors.Is(err, quiet) {
@@ -228,13 +229,13 @@ func (c *conn) logEnd(err error) {
 	}
 	left := len(c.in.unread())
 	if errors.Is(err, io.EOF) && left == 0 {
-		return // the usual end: the peer has no more questions
+		return // the usual end: the peer has no more requests
 	}
-	c.srv.logger().Debug("a connection ended inside of a request or a reply",
+	c.srv.logger().Debug("connection ended inside a request or a reply",
 		"event", "socketmap_cut", "peer", c.peer(), "unanswered_bytes", left, "err", err)
 }
 
-// peer is the peer's address for log lines; a UNIX socket's peer has none.
+// peer returns the peer's address for log lines, "local" for a UNIX socket.
 func (c *conn) peer() string {
 	if addr := c.rwc.RemoteAddr(); addr != nil && addr.String() != "" {
 		return addr.String()
@@ -242,5 +243,5 @@ func (c *conn) peer() string {
 	return "local"
 }
 
-// excerpt is the beginning of bytes from outside, for a log line.
+// excerpt returns the first 200 bytes of b, for a log line.
 func excerpt(b []byte) string { return string(b[:min(len(b), 200)]) }

@@ -16,11 +16,11 @@ var conversations = []struct {
 }{
 	{frame("sts example.com"), frame("OK sts|example.com"), "a question and its answer"},
 	{frame("sts unknown"), frame("NOTFOUND "), "the space after NOTFOUND"},
-	{frame("sts [mail.example.com]:587"), frame("OK sts|[mail.example.com]:587"), "a key is not interpreted"},
+	{frame("sts [mail.example.com]:587"), frame("OK sts|[mail.example.com]:587"), "the key is not interpreted"},
 	{frame("sts a key with spaces "), frame("OK sts|a key with spaces "),
 		"the map name ends at the first space, the key at the end"},
-	{frame("sts "), frame("OK sts|"), "an empty key is the handler's to refuse"},
-	{frame(" example.com"), frame("OK |example.com"), "so is an empty map name"},
+	{frame("sts "), frame("OK sts|"), "an empty key is passed to the handler"},
+	{frame(" example.com"), frame("OK |example.com"), "as is an empty map name"},
 	{frame("sts \xff\xfe\x00,"), frame("OK sts|\xff\xfe\x00,"), "a key is bytes, not UTF-8"},
 	{frame("sts " + strings.Repeat("k", 9996)), frame("OK sts|" + strings.Repeat("k", 9996)), "exactly 10,000 bytes"},
 	{frame("sts a") + frame("sts unknown") + frame("sts b"), frame("OK sts|a") + frame("NOTFOUND ") + frame("OK sts|b"),
@@ -28,14 +28,14 @@ var conversations = []struct {
 
 	{frame("example.com") + frame("sts a"),
 		frame("PERM the request has no space: want a map name, a space and a key") + frame("OK sts|a"),
-		"no space: refused, but the framing is sound"},
+		"no space: refused, but the frame is valid"},
 	{"0:," + frame("sts a"),
 		frame("PERM the request has no space: want a map name, a space and a key") + frame("OK sts|a"),
-		"empty: likewise"},
+		"empty: the same"},
 
 	{frame("sts a") + "10001:sts",
 		frame("OK sts|a") + frame("PERM request too long: map name, space and key have at most 10000 bytes"),
-		"too long: refused before the payload comes, and what came before is answered"},
+		"too long: refused before the payload arrives; the request before it is answered"},
 	{"999999999999999999999:" + frame("sts a"),
 		frame("PERM request too long: map name, space and key have at most 10000 bytes"),
 		"far too long: nothing after it is read"},
@@ -45,14 +45,14 @@ var conversations = []struct {
 		"a browser"},
 	{"5:sts a;" + frame("sts a"),
 		frame("PERM malformed request: netstring: byte 7: want a comma after the payload, got ';'"),
-		"no comma: framing is lost"},
+		"no comma: the next frame cannot be found"},
 
 	{frame("sts a") + frame("sts hangup") + frame("sts b"), frame("OK sts|a"),
-		"a hangup sends nothing and ends it; replies before it go out"},
-	{frame("sts a") + frame("sts panic") + frame("sts b"), frame("OK sts|a"), "so does a panic"},
+		"a hangup sends nothing and closes the connection; earlier replies are sent"},
+	{frame("sts a") + frame("sts panic") + frame("sts b"), frame("OK sts|a"), "as does a panic"},
 	{frame("sts a") + "15:sts exam", frame("OK sts|a"),
-		"the peer ends inside of a request: no answer to half a question"},
-	{"", "", "the peer asks nothing"},
+		"the peer closes inside a request: no reply to a part of a request"},
+	{"", "", "the peer sends nothing"},
 }
 
 func TestConversations(t *testing.T) {
@@ -66,21 +66,21 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// FuzzConversation checks that any bytes give sound replies, the same ones however the bytes are cut.
+// FuzzConversation checks that any bytes give valid replies, and the same ones however the bytes are cut.
 func FuzzConversation(f *testing.F) {
 	for _, c := range conversations {
 		f.Add([]byte(c.sent), 3)
 	}
 	f.Fuzz(func(t *testing.T, sent []byte, size int) {
 		whole := play(echo, string(sent)).written.Bytes()
-		size = min(max(size, 1+len(sent)/100), 10_000) // not so many chunks that it gets slow
+		size = min(max(size, 1+len(sent)/100), 10_000) // few enough chunks to be fast
 		var chunks []string
 		for rest := string(sent); rest != ""; {
 			n := min(size, len(rest))
 			chunks, rest = append(chunks, rest[:n]), rest[n:]
 		}
 		if cut := play(echo, chunks...).written.Bytes(); !bytes.Equal(cut, whole) {
-			t.Fatalf("in chunks of %d the answer is %q, else %q", size, cut, whole)
+			t.Fatalf("in chunks of %d the answer is %q, whole it is %q", size, cut, whole)
 		}
 		for len(whole) > 0 {
 			payload, n, err := netstring.Parse(whole, maxReplyPayload)
@@ -102,9 +102,10 @@ func TestRepliesAreBatchedOnlyBehindWholeRequests(t *testing.T) {
 		writes int
 		why    string
 	}{
-		{[]string{q, q, q}, 3, "one read, one request: nothing to wait for"},
-		{[]string{q + q + q}, 1, "three at once: one write"},
-		{[]string{q + q + q[:5], q[5:]}, 2, "two and a part: the part may take long, the two are not held back for it"},
+		{[]string{q, q, q}, 3, "one request in one read"},
+		{[]string{q + q + q}, 1, "three in one read: one write"},
+		{[]string{q + q + q[:5], q[5:]}, 2,
+			"two and a part: the two replies do not wait for the rest of the third request"},
 	} {
 		if s := play(echo, c.chunks...); s.writes != c.writes ||
 			s.written.String() != strings.Repeat(frame("OK sts|example.com"), 3) {
@@ -123,10 +124,10 @@ func TestWholeRequestsSetNoReadDeadline(t *testing.T) {
 		t.Errorf("%d read deadlines for whole requests, want none", s.readDeadlines)
 	}
 	if s := play(echo, q[:3], q[3:5], q[5:], q); s.readDeadlines != 2 {
-		t.Errorf("%d read deadlines for a request in three parts, want 2: one set, one taken away", s.readDeadlines)
+		t.Errorf("%d read deadlines for a request in three parts, want 2: one set, one cleared", s.readDeadlines)
 	}
 	if s := play(echo, q+q[:3], q[3:]+q[:3], q[3:], q); s.readDeadlines != 3 {
-		t.Errorf("%d read deadlines for two requests with a break inside, want 3: each its own, one taken away",
+		t.Errorf("%d read deadlines for two requests with a break inside, want 3: one for each, one cleared",
 			s.readDeadlines)
 	}
 }
@@ -140,7 +141,7 @@ func TestBuffersStaySmall(t *testing.T) {
 	if s.lastRead != startBuffer {
 		t.Errorf("after a long request the idle buffer has %d bytes, want %d", s.lastRead, startBuffer)
 	}
-	s = play(echo, "9999:") // announces much and sends nothing
+	s = play(echo, "9999:") // announces a payload and does not send it
 	if s.largestRead > startBuffer {
 		t.Errorf("an announcement alone made the buffer %d bytes", s.largestRead)
 	}
@@ -161,10 +162,10 @@ func TestBufferIsFullAtItsLimit(t *testing.T) {
 			return
 		}
 	}
-	t.Fatal("a full buffer reads on for ever")
+	t.Fatal("a full buffer still reads")
 }
 
-func TestMalformedIsLoggedNowAndThen(t *testing.T) {
+func TestMalformedIsLoggedOnceAMinute(t *testing.T) {
 	var log logs
 	srv := &Server{Handler: echo, Logger: log.logger()}
 	srv.init()
@@ -172,7 +173,7 @@ func TestMalformedIsLoggedNowAndThen(t *testing.T) {
 		srv.addConn(&script{chunks: []string{"GET / HTTP/1.1\r\n"}}).serve(srv.ctx)
 	}
 	if n := log.count("socketmap_malformed"); n != 1 {
-		t.Errorf("%d log lines for 100 malformed requests within a moment, want 1:\n%s", n, log.String())
+		t.Errorf("%d log lines for 100 malformed requests within a minute, want 1:\n%s", n, log.String())
 	}
 	for _, want := range []string{"level=WARN", "peer=local", `begins="GET / HTTP/1.1\r\n"`} {
 		if !strings.Contains(log.String(), want) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestConnsBeforeServe: whoever counts connections need not know whether the server has begun.
+// TestConnsBeforeServe: Conns may be called before and during the start of Serve.
 func TestConnsBeforeServe(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo answers with map and key, and a few keys with other statuses.
+// echo replies OK with the map and the key, and with other statuses for a few keys.
 var echo = HandlerFunc(func(_ context.Context, req Request) Reply {
 	switch string(req.Key) {
 	case "unknown":
@@ -32,7 +32,7 @@ var echo = HandlerFunc(func(_ context.Context, req Request) Reply {
 	return OK(string(req.Map) + "|" + string(req.Key))
 })
 
-// pipes is a listener whose connections are net.Pipes, which work under a fake clock.
+// pipes is a listener whose connections are net.Pipes, which work with a fake clock.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -59,7 +59,7 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
 
-// dial waits until the server accepts.
+// dial connects and waits until the server has accepted.
 func (p *pipes) dial(t *testing.T) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -90,14 +90,14 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-// count is the number of lines with this event.
+// count returns the number of lines with this event.
 func (l *logs) count(event string) int { return strings.Count(l.String(), "event="+event+" ") }
 
 func (l *logs) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// start serves ln with srv and ends both with the test.
+// start serves ln with srv until the test ends.
 func start(t *testing.T, srv *Server, ln net.Listener) {
 	t.Helper()
 	if srv.Logger == nil {
@@ -108,7 +108,7 @@ func start(t *testing.T, srv *Server, ln net.Listener) {
 	t.Cleanup(func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = srv.Shutdown(ended) // what is still open when a test ends need not end gracefully
+		_ = srv.Shutdown(ended) // open connections are closed without waiting
 		if err := <-done; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve: %v", err)
 		}
@@ -126,7 +126,7 @@ func startTCP(t *testing.T, srv *Server) (spec string) {
 	return "inet:" + ln.Addr().String()
 }
 
-// dialTCP connects without a Client, for bytes that a Client would not send.
+// dialTCP connects without a Client, to send bytes that a Client would not send.
 func dialTCP(t *testing.T, spec string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(spec, "inet:"))
@@ -146,7 +146,7 @@ func send(t *testing.T, conn net.Conn, text string) {
 	}
 }
 
-// wantNext reads exactly the text.
+// wantNext checks that the next bytes are want.
 func wantNext(t *testing.T, conn net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -156,7 +156,7 @@ func wantNext(t *testing.T, conn net.Conn, want string) {
 	}
 }
 
-// wantEnd checks that the peer closed the connection and sent nothing more.
+// wantEnd checks that the peer closes the connection without sending more.
 func wantEnd(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if rest, err := io.ReadAll(conn); err != nil || len(rest) > 0 {
@@ -164,20 +164,20 @@ func wantEnd(t *testing.T, conn net.Conn) {
 	}
 }
 
-// pass lets d go by on the fake clock of a synctest bubble.
-func pass(d time.Duration) { <-time.After(d) }
+// pass waits for d on the fake clock of a synctest bubble.
+func advanceClock(d time.Duration) { <-time.After(d) }
 
-// script is a net.Conn that delivers its chunks, one a read, and keeps what is written. It has no clock: setting
-// deadlines is only counted.
+// script is a net.Conn that returns its chunks, one for each read, and keeps what is written. Deadlines are only
+// counted.
 type script struct {
-	net.Conn // nil: a call that the test does not expect crashes it
+	net.Conn // nil: an unexpected call panics
 
 	chunks        []string
 	written       bytes.Buffer
 	writes        int
 	readDeadlines int
-	largestRead   int // the largest buffer that was offered
-	lastRead      int // the last buffer that was offered
+	largestRead   int // bytes of the largest buffer given to Read
+	lastRead      int // bytes of the last buffer given to Read
 }
 
 func (s *script) Read(p []byte) (int, error) {
@@ -207,7 +207,7 @@ func (s *script) SetWriteDeadline(time.Time) error { return nil }
 func (s *script) RemoteAddr() net.Addr             { return &net.UnixAddr{Net: "unix"} }
 func (s *script) Close() error                     { return nil }
 
-// play serves the chunks as one connection.
+// play serves one connection that sends the chunks.
 func play(h Handler, chunks ...string) *script {
 	srv := &Server{Handler: h, Logger: slog.New(slog.DiscardHandler)}
 	srv.init()

@@ -7,35 +7,37 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
-// ErrInUse says that another process serves this address. Stop that one first, or choose another address.
-var ErrInUse = errors.New("another process serves it")
+// errInUse means that another process serves the address. The administrator must stop it or choose another address.
+var errInUse = errors.New("another process serves it")
 
-// SpecError says that an address is not of a form that Listen and Dial know. It is a mistake in the configuration.
+// SpecError means that an address is not in a form that Listen and Dial accept. The configuration must be corrected.
 type SpecError struct {
 	Spec string // as given
 	Msg  string
 }
 
-// Error names the address and what is wrong with it.
+// Error implements error. The text names the address and what is wrong with it.
 func (e *SpecError) Error() string { return fmt.Sprintf("address %q: %s", e.Spec, e.Msg) }
 
-// ListenOptions are for UNIX sockets; TCP has no use for them.
+// ListenOptions are the options of a UNIX socket. They have no effect for TCP.
 type ListenOptions struct {
-	Mode  fs.FileMode // permission bits of the socket; 0 is 0666: whoever can reach the directory may ask
-	Group string      // name or number of the socket's group; "" leaves it to the system
+	Mode  fs.FileMode // permission bits of the socket; 0 means 0666: every user who can reach the directory may connect
+	Group string      // name or number of the socket's group; "" means the process's own
 }
 
-// maxSocketPath is the longest path that Linux can bind a socket to.
+// maxSocketPath is the length in bytes of the longest path that Linux accepts for a socket.
 const maxSocketPath = 107
 
-// ParseSpec takes apart an address as Postfix writes it: inet:host:port, where host is a name, an IPv4 address or an
-// IPv6 address in brackets, and port a number or a service's name; or unix:/path. The results are for the functions of
-// package net. The error is a *SpecError.
+// ParseSpec parses an address as Postfix writes it: inet:host:port, where host is a name, an IPv4 address or an IPv6
+// address in brackets, and port is a number or the name of a service; or unix:/path. It returns the arguments for the
+// functions of package net. The error is a *SpecError.
 func ParseSpec(spec string) (network, address string, err error) {
 	kind, rest, found := strings.Cut(spec, ":")
 	switch {
@@ -73,17 +75,17 @@ func parseInetSpec(spec, hostPort string) (network, address string, err error) {
 		return "", "", &SpecError{Spec: spec, Msg: "the port is empty"}
 	}
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		return "tcp4", hostPort, nil // plain "tcp" would take 0.0.0.0 for IPv6 as well
+		return "tcp4", hostPort, nil // "tcp" would make 0.0.0.0 listen on IPv6 too
 	}
 	return "tcp", hostPort, nil
 }
 
-// Listen listens on an address as Postfix writes it (see ParseSpec). Of a host name with several addresses one is used,
-// an IPv4 one first.
+// Listen listens on an address in the form of ParseSpec. A host name with several addresses listens on one of them,
+// IPv4 preferred.
 //
-// A UNIX socket has its mode and group before anyone can connect to it. A socket file that a dead process left is
-// replaced, in one step; one that is served is not (ErrInUse), and nothing that is not a socket is ever removed. Close
-// removes the socket file if it is still this listener's.
+// A UNIX socket has its mode and group before any process can connect to it. A socket file that no process serves any
+// more is replaced atomically. If another process serves the address, Listen fails; a file that is not a socket is
+// never removed. Close removes the socket file if it is still this listener's.
 func Listen(spec string, opt ListenOptions) (net.Listener, error) {
 	network, address, err := ParseSpec(spec)
 	if err != nil {
@@ -98,9 +100,32 @@ func Listen(spec string, opt ListenOptions) (net.Listener, error) {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: %w", spec, ErrInUse)
+		return nil, fmt.Errorf("listen on %s: %w", spec, errInUse)
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", spec, err)
 	}
 	return ln, nil
+}
+
+// resolve returns the options as the system calls need them; a gid of -1 leaves the group unchanged.
+func (opt ListenOptions) resolve() (mode fs.FileMode, gid int, err error) {
+	mode = opt.Mode
+	if mode == 0 {
+		mode = defaultSocketMode
+	}
+	if mode&^0o777 != 0 {
+		return 0, 0, fmt.Errorf("socket mode %#o: only permission bits (up to 0777) are possible", uint32(opt.Mode))
+	}
+	if opt.Group == "" {
+		return mode, -1, nil
+	}
+	if gid, err := strconv.ParseUint(opt.Group, 10, 31); err == nil {
+		return mode, int(gid), nil
+	}
+	group, err := user.LookupGroup(opt.Group)
+	if err != nil {
+		return 0, 0, fmt.Errorf("socket group %q: %w", opt.Group, err)
+	}
+	gid, err = strconv.Atoi(group.Gid)
+	return mode, gid, err
 }

@@ -2,7 +2,6 @@ package socketmap
 
 import (
 	"errors"
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"io/fs"
 	"net"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // specCases are the table of TestParseSpec and the seeds of FuzzParseSpec; an empty network is an error.
@@ -18,33 +19,33 @@ var specCases = []struct {
 	spec, network, address, why string
 }{
 	{"inet:127.0.0.1:8461", "tcp4", "127.0.0.1:8461", "the default listener"},
-	{"inet:0.0.0.0:8461", "tcp4", "0.0.0.0:8461", "all of IPv4, and of that only"},
+	{"inet:0.0.0.0:8461", "tcp4", "0.0.0.0:8461", "all of IPv4, and not IPv6"},
 	{"inet:[::1]:8461", "tcp", "[::1]:8461", "IPv6 as Postfix writes it"},
 	{"inet:[::]:8461", "tcp", "[::]:8461", "everything"},
 	{"inet:localhost:8461", "tcp", "localhost:8461", "a name"},
 	{"inet:localhost:smtp", "tcp", "localhost:smtp", "a service's name"},
 	{"unix:/run/stsmapd/socketmap", "unix", "/run/stsmapd/socketmap", "a path"},
-	{"unix:/run//stsmapd/./socketmap", "unix", "/run/stsmapd/socketmap", "one spelling of a path"},
+	{"unix:/run//stsmapd/./socketmap", "unix", "/run/stsmapd/socketmap", "the path is cleaned"},
 	{"unix:/run/a:b", "unix", "/run/a:b", "a colon in a path"},
 	{"unix:/" + strings.Repeat("x", 106), "unix", "/" + strings.Repeat("x", 106), "the longest path"},
 
 	{"", "", "", "nothing"},
 	{"127.0.0.1:8461", "", "", "no inet:"},
-	{"tcp:127.0.0.1:8461", "", "", "no such type in Postfix"},
+	{"tcp:127.0.0.1:8461", "", "", "not a type of Postfix's"},
 	{"INET:127.0.0.1:8461", "", "", "Postfix wants lower case"},
 	{"inet:8461", "", "", "no host"},
 	{"inet::8461", "", "", "an empty host might mean all or local"},
 	{"inet:127.0.0.1:", "", "", "an empty port"},
 	{"inet:127.0.0.1", "", "", "no port"},
 	{"inet:::1:8461", "", "", "IPv6 without brackets"},
-	{"inet:127.0.0.1:8461:sts", "", "", "that is Postfix's map, with the map name"},
-	{"unix:socketmap", "", "", "relative to what?"},
+	{"inet:127.0.0.1:8461:sts", "", "", "Postfix's form with the map name"},
+	{"unix:socketmap", "", "", "a relative path"},
 	{"unix:", "", "", "no path"},
 	{"unix:/", "", "", "a directory"},
 	{"unix:/run/stsmapd/", "", "", "a directory"},
 	{"unix:/run/a\x00b", "", "", "no file name has a NUL"},
 	{"unix:@abstract", "", "", "Postfix knows no abstract sockets"},
-	{"unix:/" + strings.Repeat("x", 107), "", "", "longer than the kernel takes"},
+	{"unix:/" + strings.Repeat("x", 107), "", "", "longer than the kernel accepts"},
 }
 
 func TestParseSpec(t *testing.T) {
@@ -89,7 +90,7 @@ func listen(t *testing.T, spec string, opt ListenOptions) net.Listener {
 	return ln
 }
 
-// answers checks that srv's answers come from the spec.
+// answers checks that the server at spec answers with want.
 func answers(t *testing.T, spec, want string) {
 	t.Helper()
 	c, err := Dial(t.Context(), spec)
@@ -116,7 +117,7 @@ func TestListenInet(t *testing.T) {
 	}
 }
 
-// needIPv6 skips the test on a host whose loopback interface has no IPv6 address, as in many containers.
+// needIPv6 skips the test on a host without the address ::1, as in many containers.
 func needIPv6(t *testing.T) {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
@@ -141,7 +142,7 @@ func TestListenIPv4IsIPv4(t *testing.T) {
 func TestListenInetInUse(t *testing.T) {
 	ln := listen(t, "inet:127.0.0.1:0", ListenOptions{})
 	spec := "inet:" + ln.Addr().String()
-	if _, err := Listen(spec, ListenOptions{}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), spec) {
+	if _, err := Listen(spec, ListenOptions{}); !errors.Is(err, errInUse) || !strings.Contains(err.Error(), spec) {
 		t.Errorf("the second listener: %v", err)
 	}
 }
@@ -153,9 +154,9 @@ func TestListenUnix(t *testing.T) {
 		mode fs.FileMode
 		why  string
 	}{
-		{ListenOptions{}, 0o666, "the default: whoever can reach it"},
+		{ListenOptions{}, 0o666, "the default: every user"},
 		{ListenOptions{Mode: 0o660, Group: strconv.Itoa(os.Getgid())}, 0o660, "one group"},
-		{ListenOptions{Mode: 0o777}, 0o777, "more than the umask allows"},
+		{ListenOptions{Mode: 0o777}, 0o777, "independent of the umask"},
 	} {
 		path := filepath.Join(dir, "sock")
 		ln := listen(t, "unix:"+path, c.opt)
@@ -182,7 +183,7 @@ func TestListenUnix(t *testing.T) {
 func TestListenUnixGroup(t *testing.T) {
 	gid := os.Getgid()
 	if os.Getuid() == 0 {
-		gid = 12345 // root may give it to any group
+		gid = 12345 // root may use any group
 	}
 	path := filepath.Join(t.TempDir(), "sock")
 	listen(t, "unix:"+path, ListenOptions{Group: strconv.Itoa(gid)})
@@ -201,9 +202,9 @@ func TestBadListenOptions(t *testing.T) {
 		opt       ListenOptions
 		want, why string
 	}{
-		{ListenOptions{Group: "no-such-group"}, `"no-such-group"`, "the group's name is in the error"},
-		{ListenOptions{Mode: 0o1777}, "01777", "a sticky socket makes no sense"},
-		{ListenOptions{Mode: fs.ModeDir | 0o700}, "0777", "nor does a directory"},
+		{ListenOptions{Group: "no-such-group"}, `"no-such-group"`, "the error has the group's name"},
+		{ListenOptions{Mode: 0o1777}, "01777", "the sticky bit is refused"},
+		{ListenOptions{Mode: fs.ModeDir | 0o700}, "0777", "as is a file type"},
 	} {
 		ln, err := Listen("unix:"+filepath.Join(dir, "sock"), c.opt)
 		if err == nil {
@@ -216,7 +217,7 @@ func TestBadListenOptions(t *testing.T) {
 	wantFiles(t, dir)
 }
 
-// wantFiles checks that dir has these files and no leftovers.
+// wantFiles checks that dir has exactly these files.
 func wantFiles(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -19,13 +19,12 @@ import (
 
 const (
 	manyConns  = 10_000
-	mostMemory = 8 << 10 // bytes of a connection's goroutine and buffers
+	mostMemory = 8 << 10 // bytes that a connection may cost
 	peersEnv   = "STSMAPD_TEST_PEERS"
 )
 
-// TestManyIdleConnections: thousands of real connections, by TCP and by UNIX sockets, are open at once. They stay idle
-// for many times every timeout of the server; none is closed, each is answered before and after, and none costs much
-// memory.
+// TestManyIdleConnections: thousands of real connections, by TCP and by UNIX sockets, stay idle for many times every
+// timeout of the server. None is closed, each is answered before and after, and each costs little memory.
 func TestManyIdleConnections(t *testing.T) {
 	needFiles(t, manyConns+100)
 	const timeout = 20 * time.Millisecond
@@ -50,18 +49,18 @@ func TestManyIdleConnections(t *testing.T) {
 	if per > mostMemory {
 		t.Errorf("a connection costs %d bytes, want %d at most", per, mostMemory)
 	}
-	<-time.After(50 * timeout) // nothing may happen, so there is nothing to wait for but time
+	<-time.After(50 * timeout) // no event ends this wait: the test is that nothing happens
 	p.askAll()
 	if n := srv.Conns(); n != manyConns {
-		t.Errorf("%d connections are open after an idle while, want %d", n, manyConns)
+		t.Errorf("%d connections are open after an idle time, want %d", n, manyConns)
 	}
 }
 
-// peers is the process that holds the other ends: one process may not open so many files everywhere.
+// peers is a process that has the other ends of the connections: one process may not be allowed so many open files.
 type peers struct {
-	t     *testing.T
-	order io.Writer
-	told  *bufio.Scanner
+	t      *testing.T
+	input  io.Writer
+	output *bufio.Scanner
 }
 
 func startPeers(t *testing.T, specs []string) *peers {
@@ -69,11 +68,11 @@ func startPeers(t *testing.T, specs []string) *peers {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPeersOfManyConnections$")
 	cmd.Env = append(os.Environ(), peersEnv+"="+strings.Join(specs, ","))
 	cmd.Stderr = os.Stderr
-	order, err := cmd.StdinPipe()
+	input, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	told, err := cmd.StdoutPipe()
+	output, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,26 +80,26 @@ func startPeers(t *testing.T, specs []string) *peers {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		order.Close()
-		_ = cmd.Wait() // that it did its work has been seen
+		input.Close()
+		_ = cmd.Wait() // its work was checked before
 	})
-	return &peers{t, order, bufio.NewScanner(told)}
+	return &peers{t, input, bufio.NewScanner(output)}
 }
 
-// askAll has a question open on each connection at once, and returns when all are answered.
+// askAll sends a request on each connection at the same time and returns when all are answered.
 func (p *peers) askAll() {
 	p.t.Helper()
-	fmt.Fprintln(p.order, "ask")
-	for p.told.Scan() {
-		if p.told.Text() == "answered" {
+	fmt.Fprintln(p.input, "ask")
+	for p.output.Scan() {
+		if p.output.Text() == "answered" {
 			return
 		}
-		p.t.Error("peers: " + p.told.Text())
+		p.t.Error("peers: " + p.output.Text())
 	}
-	p.t.Fatal("the peers are gone")
+	p.t.Fatal("the peers have ended")
 }
 
-// TestPeersOfManyConnections is the peers' process; without its variable there is nothing to do.
+// TestPeersOfManyConnections is the process of peers. Without its environment variable it does nothing.
 func TestPeersOfManyConnections(t *testing.T) {
 	specs := os.Getenv(peersEnv)
 	if specs == "" {
@@ -114,7 +113,7 @@ func TestPeersOfManyConnections(t *testing.T) {
 			conns = append(conns, dialMany(t, network, addr))
 		}
 	}
-	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		for _, conn := range conns {
 			send(t, conn, frame("sts example.com"))
 		}
@@ -125,7 +124,7 @@ func TestPeersOfManyConnections(t *testing.T) {
 	}
 }
 
-// dialMany connects, and sees to it that a closed TCP connection does not keep its port for a minute.
+// dialMany connects. It sets SO_LINGER so that a closed TCP connection does not keep its port for a minute.
 func dialMany(t *testing.T, network, addr string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial(network, addr)
@@ -141,8 +140,8 @@ func dialMany(t *testing.T, network, addr string) net.Conn {
 	return conn
 }
 
-// needFiles leaves the test out where this process may not open so many files. Go has raised the soft limit to the hard
-// one (less one, which is how it finds the old one again for children), as it does for stsmapd.
+// needFiles skips the test if this process may not open n files. Go raises the soft limit to the hard limit, less one,
+// as it does in stsmapd.
 func needFiles(t *testing.T, n uint64) {
 	t.Helper()
 	var limit syscall.Rlimit

@@ -18,19 +18,19 @@ func TestReplyFrames(t *testing.T) {
 		why   string
 	}{
 		{OK("secure match=example.com"), "27:OK secure match=example.com,", "status, space, data"},
-		{OK(""), "3:OK ,", "an empty value is a value"},
-		{OK("a,b:c\x00\xff"), "10:OK a,b:c\x00\xff,", "values are sent as they are"},
+		{OK(""), "3:OK ,", "an empty value is valid"},
+		{OK("a,b:c\x00\xff"), "10:OK a,b:c\x00\xff,", "values are sent unchanged"},
 		{NotFound(), "9:NOTFOUND ,", "Postfix wants the space"},
 		{Temp("DNS timed out"), "18:TEMP DNS timed out,", "a reason"},
 		{Timeout("too slow"), "16:TIMEOUT too slow,", "a reason"},
 		{Perm("unknown map"), "16:PERM unknown map,", "a reason"},
-		{Hangup(), "", "nothing goes on the wire"},
-		{Temp(""), "24:TEMP no reason was given,", "an administrator would look for the reason in vain"},
-		{Reply{}, "24:TEMP no reason was given,", "a reply nobody filled in must not let mail out"},
+		{Hangup(), "", "nothing is sent"},
+		{Temp(""), "24:TEMP no reason was given,", "a reply always has a reason"},
+		{Reply{}, "24:TEMP no reason was given,", "a reply that was never set must not let mail out"},
 		{Perm("two\r\nlines\tand a NUL\x00"), "26:PERM two  lines and a NUL ,", "no control characters in a log"},
 		{Perm("mx \u202egpj.exe"), "16:PERM mx ?gpj.exe,", "no direction marks in a log"},
-		{Perm("not \xff UTF-8"), "16:PERM not ? UTF-8,", "no broken text in a log"},
-		{Perm("bücher.example"), "20:PERM bücher.example,", "letters stay, whatever the script"},
+		{Perm("not \xff UTF-8"), "16:PERM not ? UTF-8,", "no invalid UTF-8 in a log"},
+		{Perm("bücher.example"), "20:PERM bücher.example,", "letters of every script are kept"},
 	} {
 		got := string(c.reply.AppendTo([]byte("before")))
 		if got != "before"+c.want {
@@ -39,21 +39,21 @@ func TestReplyFrames(t *testing.T) {
 	}
 }
 
-func TestReplyNeverPassesTheLimit(t *testing.T) {
+func TestReplyNeverExceedsTheLimit(t *testing.T) {
 	for _, c := range []struct {
 		reply  Reply
 		status Status
 		frame  int // bytes; 0: anything up to the limit
 		why    string
 	}{
-		{OK(strings.Repeat("x", MaxData)), StatusOK, MaxReplyFrame, "the longest value fills the frame"},
-		{OK(strings.Repeat("x", MaxData+1)), StatusTemp, 0, "one byte more makes the mail wait"},
-		{OK(strings.Repeat("x", 10*MaxReplyFrame)), StatusTemp, 0, "as do many"},
-		{Temp(strings.Repeat("x", MaxReplyFrame)), StatusTemp, 0, "reasons are cut"},
-		{Perm(strings.Repeat("\x00", MaxReplyFrame)), StatusPerm, 0, "cleaning makes them no longer"},
+		{OK(strings.Repeat("x", MaxData)), StatusOK, maxReplyFrame, "the longest value"},
+		{OK(strings.Repeat("x", MaxData+1)), StatusTemp, 0, "one byte more defers the mail"},
+		{OK(strings.Repeat("x", 10*maxReplyFrame)), StatusTemp, 0, "as do many more"},
+		{Temp(strings.Repeat("x", maxReplyFrame)), StatusTemp, 0, "reasons are cut"},
+		{Perm(strings.Repeat("\x00", maxReplyFrame)), StatusPerm, 0, "cleaning does not make reasons longer"},
 	} {
 		frame := len(c.reply.AppendTo(nil))
-		if c.reply.Status() != c.status || frame > MaxReplyFrame || (c.frame != 0 && frame != c.frame) {
+		if c.reply.Status() != c.status || frame > maxReplyFrame || (c.frame != 0 && frame != c.frame) {
 			t.Errorf("%s: status %v, frame of %d bytes", c.why, c.reply.Status(), frame)
 		}
 	}
@@ -69,7 +69,8 @@ func TestReasonsAreCut(t *testing.T) {
 		{strings.Repeat("x", 1000), strings.Repeat("x", 1000), "fits"},
 		{strings.Repeat("x", 1001), strings.Repeat("x", 997) + "...", "the cut shows"},
 		{strings.Repeat("x", 996) + "€uro, and so on", strings.Repeat("x", 996) + "...", "no half characters"},
-		{strings.Repeat("\x80", 2000), strings.Repeat("?", 994) + "...", "a run of continuation bytes ends the search"},
+		{strings.Repeat("\x80", 2000), strings.Repeat("?", 994) + "...",
+			"the search for the start of a character is bounded"},
 	} {
 		if got := Temp(c.in).Data(); got != c.want {
 			t.Errorf("%s: got %d bytes %q", c.why, len(got), got)
@@ -110,23 +111,23 @@ var parseReplyCases = []struct {
 }{
 	{"OK value with spaces", &Reply{StatusOK, "value with spaces"}, "only the first space counts"},
 	{"OK ", &Reply{StatusOK, ""}, "an empty value"},
-	{"OK", &Reply{StatusOK, ""}, "without the space"},
-	{"NOTFOUND ", &Reply{status: StatusNotFound}, "as we send it"},
-	{"NOTFOUND", &Reply{status: StatusNotFound}, "as others may"},
-	{"TEMP slow\n", &Reply{StatusTemp, "slow "}, "reasons are cleaned here too: they go to a terminal"},
+	{"OK", &Reply{StatusOK, ""}, "the space may be missing"},
+	{"NOTFOUND ", &Reply{status: StatusNotFound}, "as stsmapd sends it"},
+	{"NOTFOUND", &Reply{status: StatusNotFound}, "as other servers may send it"},
+	{"TEMP slow\n", &Reply{StatusTemp, "slow "}, "reasons are cleaned here too, for the terminal"},
 	{"TIMEOUT slow", &Reply{StatusTimeout, "slow"}, "a reason"},
 	{"PERM never", &Reply{StatusPerm, "never"}, "a reason"},
 	{"", nil, "no status"},
 	{"ok value", nil, "statuses are upper case"},
 	{"HANGUP ", nil, "never on the wire"},
 	{"250 OK", nil, "another protocol"},
-	{"OK " + strings.Repeat("x", MaxData+1), nil, "could not be a Reply"},
+	{"OK " + strings.Repeat("x", MaxData+1), nil, "longer than a Reply can be"},
 }
 
 func TestParseReply(t *testing.T) {
 	for _, c := range parseReplyCases {
 		got, err := parseReply([]byte(c.in))
-		var bad *ReplyError
+		var bad *replyError
 		switch {
 		case c.want == nil && !errors.As(err, &bad):
 			t.Errorf("%s: parseReply(%.40q) = %v, %v; want a *ReplyError", c.why, c.in, got, err)
@@ -143,7 +144,7 @@ func FuzzParseReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		reply, err := parseReply(in)
 		if err != nil {
-			var bad *ReplyError
+			var bad *replyError
 			if !errors.As(err, &bad) {
 				t.Fatalf("%T: %v", err, err)
 			}
@@ -151,7 +152,7 @@ func FuzzParseReply(f *testing.F) {
 		}
 		frame := reply.AppendTo(nil)
 		payload, n, err := netstring.Parse(frame, maxReplyPayload)
-		if err != nil || n != len(frame) || n > MaxReplyFrame {
+		if err != nil || n != len(frame) || n > maxReplyFrame {
 			t.Fatalf("%v makes the frame %q: %v", reply, frame, err)
 		}
 		if again, err := parseReply(payload); err != nil || again.Status() != reply.Status() ||
@@ -161,7 +162,7 @@ func FuzzParseReply(f *testing.F) {
 	})
 }
 
-// FuzzReason checks that a reason of any bytes is a harmless line.
+// FuzzReason checks that a reason of any bytes becomes one printable line.
 func FuzzReason(f *testing.F) {
 	f.Add("plain")
 	f.Add("\x00\x1b[31m\u2028\u202e\xff")

@@ -1,24 +1,26 @@
-// Package socketmap is Postfix's socketmap protocol: a server that answers lookups, and a client that asks.
+// Package socketmap implements Postfix's socketmap protocol: a server that answers lookups, and a client.
 //
-// A client connects by TCP or by a UNIX socket and sends a question: one netstring that holds a map's name, a space and
-// a key. The server answers with one netstring: a status and, after a space, the value or a reason.
+// A client connects by TCP or by a UNIX socket and sends a request: one netstring that holds the name of a map, a space
+// and a key. The server sends one netstring back: a status and, after a space, the value or a reason.
 //
 //	C: 15:sts example.com,
 //	S: 27:OK secure match=example.com,
 //
-// The statuses are OK, NOTFOUND, TEMP, TIMEOUT and PERM. Questions on one connection are answered in order. Postfix
-// keeps its connection and asks again on it minutes or hours later, and defers mail when the server closed it
-// meanwhile. So this server never ends a connection because it is idle: there is a deadline only inside of a question
-// that has begun to arrive, and for a reply that the peer does not take at once.
+// The statuses are OK, NOTFOUND, TEMP, TIMEOUT and PERM. Requests on one connection are answered in order. Postfix
+// keeps its connection, uses it again minutes or hours later, and defers mail if the server has closed it meanwhile.
+// So this server never closes an idle connection. A deadline applies only to the rest of a request that has arrived in
+// part, and to a reply that the peer does not accept at once.
 package socketmap
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -31,46 +33,52 @@ const (
 	DefaultWriteTimeout = 10 * time.Second
 )
 
-// ErrServerClosed is returned by Serve when Shutdown was called: the end that was asked for, not a failure.
+// Pauses after failed accepts: the first, and the longest after doubling.
+const (
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+// ErrServerClosed is returned by Serve after Shutdown was called. It is not a failure.
 var ErrServerClosed = errors.New("socketmap: server closed")
 
-// Request is one question. Both parts are the bytes that the peer sent: any bytes, of MaxRequest-1 in all at most.
-// They are valid only until ServeSocketmap returns; copy what must live longer.
+// Request is one lookup. Both parts are the bytes that the peer sent, unchecked, together at most 9,999 of them. They
+// are valid only until ServeSocketmap returns; copy what is kept longer.
 type Request struct {
 	Map []byte // up to the first space; may be empty
 	Key []byte // all after it; may be empty and may contain spaces
 }
 
-// Handler answers questions. ServeSocketmap is called from many goroutines, one for each connection. The context ends
-// only when Shutdown has run out of time; by then the peer is gone and the reply is thrown away. A panic ends the
-// connection and no more.
+// Handler answers requests. ServeSocketmap is called from many goroutines, one for each connection. Its context is
+// cancelled only when the context of Shutdown has ended; the connection is closed by then and the reply is discarded.
+// A panic is logged and closes the one connection.
 //
-// To a peer that sends several questions at once, a reply may be held back until those after it, which are already
-// read, are answered too.
+// Replies to requests that were read together may be sent together, after the last of them is answered.
 type Handler interface {
 	ServeSocketmap(ctx context.Context, req Request) Reply
 }
 
-// HandlerFunc makes a Handler of a function.
+// HandlerFunc is a function as a Handler.
 type HandlerFunc func(ctx context.Context, req Request) Reply
 
 // ServeSocketmap calls f.
 func (f HandlerFunc) ServeSocketmap(ctx context.Context, req Request) Reply { return f(ctx, req) }
 
-// Server answers questions on any number of listeners. Set the fields before the first Serve and leave them alone
-// after that. A Server must not be copied, and cannot be used again after Shutdown.
+// Server answers requests on any number of listeners. Set the exported fields before the first call of Serve and do
+// not change them afterwards. A Server must not be copied, and cannot be used again after Shutdown.
 type Server struct {
-	// Handler answers the questions. Required.
+	// Handler answers the requests. Required.
 	Handler Handler
-	// Logger takes the few lines about trouble; nil is slog.Default().
+	// Logger receives the log lines about failures; nil means slog.Default().
 	Logger *slog.Logger
 	// MaxConns is the number of open connections, over all listeners, at which the server stops accepting until one
-	// ends; the others wait in the kernel's queue. 0 is DefaultMaxConns. Each listener beyond the first can go over it
-	// by one, so that one quiet listener cannot hold up a busy one.
+	// is closed; new ones wait in the kernel's queue. 0 means DefaultMaxConns. Each listener after the first may
+	// exceed it by one, so that a quiet listener does not hold up a busy one.
 	MaxConns int
-	// ReadTimeout is how long the rest of a question may take once a part of it is there; 0 is DefaultReadTimeout.
+	// ReadTimeout is how long the rest of a request may take after a part of it has arrived. 0 means
+	// DefaultReadTimeout.
 	ReadTimeout time.Duration
-	// WriteTimeout is how long the peer may take to accept a reply; 0 is DefaultWriteTimeout.
+	// WriteTimeout is how long the peer may take to accept a reply. 0 means DefaultWriteTimeout.
 	WriteTimeout time.Duration
 
 	setup   sync.Once
@@ -80,12 +88,12 @@ type Server struct {
 	stop    chan struct{} // closed when Shutdown begins
 	drained chan struct{} // closed when Shutdown has begun and the last connection has ended
 
-	mu        sync.Mutex // for what follows; taken per connection, never per question
+	mu        sync.Mutex // of the fields below; locked for each connection, never for each request
 	room      sync.Cond  // a connection has ended, or Shutdown has begun
 	listeners map[*onceListener]struct{}
 	conns     map[*conn]struct{}
 
-	acceptLog, limitLog, malformedLog sometimes
+	acceptLog, limitLog, malformedLog logLimiter
 }
 
 func (s *Server) init() {
@@ -99,9 +107,9 @@ func (s *Server) init() {
 	})
 }
 
-// Serve accepts connections from ln and answers their questions until Shutdown, and then returns ErrServerClosed. Any
-// other error means that the listener itself is of no use any more; failures that pass, such as too many open files,
-// are waited out. Serve closes ln. It may be called for several listeners at once.
+// Serve accepts connections from ln and answers their requests until Shutdown is called, and then returns
+// ErrServerClosed. Any other error means that the listener no longer works; after temporary failures, such as too many
+// open files, Serve accepts again. Serve closes ln. It may be called for several listeners at the same time.
 func (s *Server) Serve(ln net.Listener) error {
 	s.init()
 	l := &onceListener{Listener: ln}
@@ -116,10 +124,108 @@ func (s *Server) Serve(ln net.Listener) error {
 	return s.acceptAll(l)
 }
 
-// Shutdown ends the server gracefully: no more connections, idle ones are closed at once, as are those with only a part
-// of a question, and the rest when the answer that is being worked on is written. It returns nil when all are closed.
-// When ctx ends first, the rest is closed without an answer, their handlers' contexts are cancelled, and Shutdown
-// returns the context's error without waiting for handlers.
+// acceptAll is Serve's loop.
+func (s *Server) acceptAll(l *onceListener) error {
+	for {
+		if !s.waitForRoom() {
+			return ErrServerClosed
+		}
+		rwc, err := s.accept(l)
+		if err != nil {
+			return err
+		}
+		c := s.addConn(rwc)
+		if c == nil {
+			rwc.Close()
+			return ErrServerClosed
+		}
+		go c.serve(s.ctx)
+	}
+}
+
+// accept returns the next connection. It retries after temporary failures.
+func (s *Server) accept(l *onceListener) (net.Conn, error) {
+	logged, pause := false, minAcceptPause
+	for {
+		rwc, err := l.Accept()
+		if err == nil {
+			if logged {
+				s.logger().Info("connections are accepted again", "event", "socketmap_accept_recovered", "listener",
+					l.name())
+			}
+			return rwc, nil
+		}
+		if s.closing.Load() {
+			return nil, ErrServerClosed
+		}
+		if isListenerLost(err) {
+			return nil, fmt.Errorf("socketmap: accept on %s: %w", l.name(), err)
+		}
+		if !logged {
+			logged = s.logAcceptFailing(l, err)
+		}
+		if !s.sleep(pause) {
+			return nil, ErrServerClosed
+		}
+		pause = min(2*pause, maxAcceptPause)
+	}
+}
+
+// logAcceptFailing logs a failed accept, at most once in each interval of s.acceptLog, and reports whether it has.
+func (s *Server) logAcceptFailing(l *onceListener, err error) bool {
+	_, ok := s.acceptLog.allow(time.Now())
+	if ok {
+		s.logger().Error("cannot accept connections; new connections wait and mail is delayed until this works again; "+
+			"if the error is about open files or memory, raise LimitNOFILE= or the memory limit of the service",
+			"event", "socketmap_accept_failing", "listener", l.name(), "err", err)
+	}
+	return ok
+}
+
+// isListenerLost reports whether an error of accept means that the listener will never work again.
+func isListenerLost(err error) bool {
+	for _, lost := range []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	return false
+}
+
+// sleep waits for d. It returns false, at once, when Shutdown was called.
+func (s *Server) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stop:
+		return false
+	}
+}
+
+// waitForRoom waits until fewer than MaxConns connections are open. It returns false when Shutdown was called.
+func (s *Server) waitForRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closing.Load() {
+		if len(s.conns) < s.maxConns() {
+			return true
+		}
+		if _, ok := s.limitLog.allow(time.Now()); ok {
+			s.logger().Warn("the limit of open connections is reached; new connections wait, and mail with them; "+
+				"check which processes hold the connections: Postfix needs one for each smtp(8) process",
+				"event", "socketmap_conn_limit", "limit", s.maxConns())
+		}
+		s.room.Wait()
+	}
+	return false
+}
+
+// Shutdown ends the server gracefully. It stops accepting, closes at once the connections that are idle or have sent
+// only a part of a request, and closes each other one after the reply in progress is written. It returns nil when all
+// are closed. If ctx ends first, it closes the remaining connections without a reply, cancels the contexts of their
+// handlers, and returns ctx.Err() without waiting for the handlers.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	s.beginShutdown()
@@ -131,7 +237,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	for c := range s.conns {
-		c.rwc.Close() // before the contexts end: what a handler says when it is cancelled must reach nobody
+		c.rwc.Close() // before cancel: the reply of a cancelled handler must not be sent
 	}
 	s.mu.Unlock()
 	s.cancel()
@@ -157,15 +263,15 @@ func (s *Server) beginShutdown() {
 	}
 }
 
-// Conns is the number of connections open now.
+// Conns returns the number of open connections.
 func (s *Server) Conns() int {
-	s.init() // it may be asked before the first Serve
+	s.init() // Conns may be called before the first Serve
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
 }
 
-// addListener remembers l for Shutdown; false: Shutdown has already begun.
+// addListener registers l, which Shutdown will close. It returns false when Shutdown was already called.
 func (s *Server) addListener(l *onceListener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,14 +288,14 @@ func (s *Server) removeListener(l *onceListener) {
 	delete(s.listeners, l)
 }
 
-// addConn makes a connection of the server's own of rwc; nil: Shutdown has already begun.
+// addConn registers rwc as a connection of the server. It returns nil when Shutdown was already called.
 func (s *Server) addConn(rwc net.Conn) *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing.Load() {
 		return nil
 	}
-	c := &conn{srv: s, rwc: rwc, to: newOutlet(rwc, s.writeTimeout())}
+	c := &conn{srv: s, rwc: rwc, w: newWriter(rwc, s.writeTimeout())}
 	s.conns[c] = struct{}{}
 	return c
 }
@@ -217,7 +323,7 @@ func (s *Server) readTimeout() time.Duration { return orDefault(s.ReadTimeout, D
 
 func (s *Server) writeTimeout() time.Duration { return orDefault(s.WriteTimeout, DefaultWriteTimeout) }
 
-// orDefault is v, or def where v says nothing.
+// orDefault returns v, or def when v is not positive.
 func orDefault[T int | time.Duration](v, def T) T {
 	if v <= 0 {
 		return def

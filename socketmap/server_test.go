@@ -22,12 +22,12 @@ func TestIdleConnectionsAreNeverClosed(t *testing.T) {
 		conns := make([]net.Conn, idle)
 		for i := range conns {
 			conns[i] = ln.dial(t)
-			if i%2 == 0 { // half have asked before, half never
+			if i%2 == 0 { // half have sent a request before
 				send(t, conns[i], frame("sts before"))
 				wantNext(t, conns[i], frame("OK sts|before"))
 			}
 		}
-		pass(5 * time.Minute)
+		advanceClock(5 * time.Minute)
 		synctest.Wait()
 		if n := srv.Conns(); n != idle {
 			t.Fatalf("%d of %d connections are open after 5 idle minutes", n, idle)
@@ -46,10 +46,10 @@ func TestIdleAfterPartialRequestsHasNoDeadline(t *testing.T) {
 		conn := ln.dial(t)
 		for range 3 {
 			send(t, conn, frame("sts a")[:4])
-			pass(9 * time.Second)
+			advanceClock(9 * time.Second)
 			send(t, conn, frame("sts a")[4:])
 			wantNext(t, conn, frame("OK sts|a"))
-			pass(time.Hour) // the deadline of the request before must not reach into this
+			advanceClock(time.Hour) // the deadline of the request must have been cleared
 		}
 	})
 }
@@ -62,19 +62,19 @@ func TestSlowRequests(t *testing.T) {
 		why      string
 	}{
 		{500 * time.Millisecond, true, "18 bytes take 9 s, the time is 10 s"},
-		{600 * time.Millisecond, false, "10.8 s: a byte now and then does not buy more time"},
-		{time.Hour, false, "begun and forgotten"},
+		{600 * time.Millisecond, false, "10.8 s: later bytes do not extend the time"},
+		{time.Hour, false, "the rest never comes"},
 	} {
 		t.Run(c.gap.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ln := newPipes()
 				start(t, &Server{Handler: echo}, ln)
 				conn := ln.dial(t)
-				pass(time.Hour) // waiting before the first byte costs nothing
-				begun := time.Now()
+				advanceClock(time.Hour) // the time before the first byte does not count
+				began := time.Now()
 				for i := range len(question) {
 					if i > 0 {
-						pass(c.gap)
+						advanceClock(c.gap)
 					}
 					if _, err := io.WriteString(conn, question[i:i+1]); err != nil {
 						break
@@ -85,64 +85,64 @@ func TestSlowRequests(t *testing.T) {
 					return
 				}
 				wantEnd(t, conn)
-				if took := time.Since(begun); took < DefaultReadTimeout {
-					t.Errorf("%s: cut after %v", c.why, took)
+				if took := time.Since(began); took < DefaultReadTimeout {
+					t.Errorf("%s: closed after %v", c.why, took)
 				}
 			})
 		})
 	}
 }
 
-func TestSlowRequestIsCutOnTime(t *testing.T) {
+func TestSlowRequestIsClosedOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln, srv := newPipes(), &Server{Handler: echo, ReadTimeout: 3 * time.Second}
 		start(t, srv, ln)
 		send(t, ln.dial(t), "15:sts exam")
-		pass(3*time.Second - 1)
+		advanceClock(3*time.Second - 1)
 		synctest.Wait()
 		if srv.Conns() != 1 {
-			t.Error("cut before its time")
+			t.Error("closed too early")
 		}
-		pass(1)
+		advanceClock(1)
 		synctest.Wait()
 		if srv.Conns() != 0 {
-			t.Error("not cut after 3 s")
+			t.Error("not closed after 3 s")
 		}
 	})
 }
 
-func TestTimeInTheHandlerIsNotThePeers(t *testing.T) {
+func TestTimeInTheHandlerDoesNotCount(t *testing.T) {
 	slow := HandlerFunc(func(ctx context.Context, req Request) Reply {
-		pass(time.Minute)
+		advanceClock(time.Minute)
 		return echo(ctx, req)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
 		start(t, &Server{Handler: slow}, ln)
 		conn := ln.dial(t)
-		send(t, conn, "7:sts a") // the second part and a part of the next request come together
-		pass(9 * time.Second)
+		send(t, conn, "7:sts a") // the rest comes together with a part of the next request
+		advanceClock(9 * time.Second)
 		send(t, conn, "bc,7:sts")
 		wantNext(t, conn, frame("OK sts|abc"))
-		pass(9 * time.Second)
+		advanceClock(9 * time.Second)
 		send(t, conn, " def,")
 		wantNext(t, conn, frame("OK sts|def"))
 	})
 }
 
-func TestPeerThatNeverReadsIsCut(t *testing.T) {
+func TestPeerThatNeverReadsIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logs
 		ln, srv := newPipes(), &Server{Handler: echo, Logger: log.logger()}
 		start(t, srv, ln)
 		send(t, ln.dial(t), frame("sts a"))
 		other := ln.dial(t)
-		pass(DefaultWriteTimeout - 1)
+		advanceClock(DefaultWriteTimeout - 1)
 		synctest.Wait()
 		if srv.Conns() != 2 {
-			t.Error("cut before its time")
+			t.Error("closed too early")
 		}
-		pass(1)
+		advanceClock(1)
 		synctest.Wait()
 		if srv.Conns() != 1 {
 			t.Error("a peer that does not read its reply keeps its connection")
@@ -159,7 +159,8 @@ func TestMalformedRequestSeesItsReplyOverTCP(t *testing.T) {
 	spec := startTCP(t, &Server{Handler: echo})
 	for range 20 {
 		conn := dialTCP(t, spec)
-		// More than the server reads at once: closing over unread bytes would reset the connection and lose the reply.
+		// More bytes than the server reads at once: closing with unread bytes resets the connection and loses the
+		// reply.
 		send(t, conn, frame("sts a")+"99999:"+strings.Repeat("x", 99_999))
 		wantNext(t, conn, frame("OK sts|a")+
 			frame("PERM request too long: map name, space and key have at most 10000 bytes"))
@@ -167,7 +168,7 @@ func TestMalformedRequestSeesItsReplyOverTCP(t *testing.T) {
 	}
 }
 
-func TestEndlessGarbageIsCutOverTCP(t *testing.T) {
+func TestEndlessGarbageIsClosedOverTCP(t *testing.T) {
 	spec := startTCP(t, &Server{Handler: echo})
 	conn := dialTCP(t, spec)
 	for {
@@ -225,11 +226,11 @@ func TestNoHandler(t *testing.T) {
 		t.Errorf("Serve without a Handler: %v", err)
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Error("the listener is left open")
+		t.Error("the listener is still open")
 	}
 }
 
-// Goroutines are counted by TestMain; this counts descriptors.
+// TestServerLeavesNoDescriptors counts descriptors; TestMain checks for goroutines.
 func TestServerLeavesNoDescriptors(t *testing.T) {
 	dir, err := os.ReadDir("/dev/fd")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// gate is a handler that says when it has a question and waits until it may answer, or until its context ends.
+// gate is a handler that reports each request on asked and waits for its reply on answer, or until its context ends.
 type gate struct {
 	asked  chan string
 	answer chan Reply
@@ -27,25 +27,25 @@ func (g *gate) ServeSocketmap(ctx context.Context, req Request) Reply {
 		return r
 	case <-ctx.Done():
 		g.ended <- ctx.Err()
-		return NotFound() // a lie that must reach nobody
+		return NotFound() // untrue; it must not be sent
 	}
 }
 
-// shutdown begins a shutdown and returns where its result will come.
+// shutdown calls Shutdown and returns a channel with its result.
 func shutdown(ctx context.Context, srv *Server) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- srv.Shutdown(ctx) }()
 	return done
 }
 
-func TestShutdownClosesWhatIsNotBeingAnsweredAtOnce(t *testing.T) {
+func TestShutdownClosesIdleConnectionsAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		sent, why string
 	}{
-		{"", "never asked"},
-		{"15:sts exam", "a part of a question"},
-		{frame("sts a"), "asked before, idle now"},
-		{frame("sts a") + "15:", "idle for a part of the next"},
+		{"", "no request"},
+		{"15:sts exam", "a part of a request"},
+		{frame("sts a"), "idle after a request"},
+		{frame("sts a") + "15:", "idle in a part of the next request"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -59,16 +59,16 @@ func TestShutdownClosesWhatIsNotBeingAnsweredAtOnce(t *testing.T) {
 					wantNext(t, conn, frame("OK sts|a"))
 				}
 				synctest.Wait()
-				begun := time.Now()
+				began := time.Now()
 				if err := srv.Shutdown(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				wantEnd(t, conn)
-				if took := time.Since(begun); took != 0 {
+				if took := time.Since(began); took != 0 {
 					t.Errorf("it took %v", took)
 				}
 				if srv.Conns() != 0 {
-					t.Error("a connection is left")
+					t.Error("a connection is still open")
 				}
 			})
 		})
@@ -85,18 +85,18 @@ func TestShutdownLetsAnswersFinish(t *testing.T) {
 		<-g.asked
 		done := shutdown(t.Context(), srv)
 		wantEnd(t, idle)
-		pass(90 * time.Second) // an answer may take its time
+		advanceClock(90 * time.Second) // a reply may take long
 		synctest.Wait()
 		select {
 		case err := <-done:
-			t.Fatalf("Shutdown returned %v while an answer was in flight", err)
+			t.Fatalf("Shutdown returned %v while a request was being answered", err)
 		case err := <-g.ended:
 			t.Fatalf("the handler's context ended: %v", err)
 		default:
 		}
 		g.answer <- OK("true")
 		wantNext(t, busy, frame("OK true"))
-		wantEnd(t, busy) // the second question was not begun: it is asked again elsewhere
+		wantEnd(t, busy) // the second request was not answered; the peer sends it again on a new connection
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestShutdownHangup(t *testing.T) {
 	})
 }
 
-func TestShutdownOutOfTime(t *testing.T) {
+func TestShutdownTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		ln, srv := newPipes(), &Server{Handler: g}
@@ -131,14 +131,14 @@ func TestShutdownOutOfTime(t *testing.T) {
 		<-g.asked
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		begun := time.Now()
+		began := time.Now()
 		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Shutdown: %v", err)
 		}
-		if took := time.Since(begun); took != 5*time.Second {
+		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		wantEnd(t, conn) // the connection ends, and the cancelled handler's NOTFOUND is not seen
+		wantEnd(t, conn) // the NOTFOUND of the cancelled handler is not sent
 		if err := <-g.ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("the handler's context: %v", err)
 		}
@@ -151,17 +151,17 @@ func TestShutdownDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
 		start(t, srv, ln)
 		send(t, ln.dial(t), frame("sts a"))
 		synctest.Wait() // the server is blocked in writing
-		begun := time.Now()
+		began := time.Now()
 		if err := srv.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begun); took != DefaultWriteTimeout {
-			t.Errorf("it took %v, the time to write is %v", took, DefaultWriteTimeout)
+		if took := time.Since(began); took != DefaultWriteTimeout {
+			t.Errorf("it took %v, the write timeout is %v", took, DefaultWriteTimeout)
 		}
 	})
 }
 
-// halfCloser is a pipe with a half close that does nothing: the peer stays and says no more.
+// halfCloser is a pipe whose CloseWrite does nothing: the peer stays connected and sends nothing.
 type halfCloser struct{ net.Conn }
 
 func (halfCloser) CloseWrite() error { return nil }
@@ -172,8 +172,8 @@ func TestLingeringEndsByItselfAndByShutdown(t *testing.T) {
 		open int           // connections then
 		why  string
 	}{
-		{0, 1, "Shutdown does not wait for a peer that was refused"},
-		{lingerTime, 0, "a refused peer has a second, no more"},
+		{0, 1, "Shutdown does not wait for a refused peer"},
+		{lingerTime, 0, "a refused peer is closed after a second"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -184,14 +184,14 @@ func TestLingeringEndsByItselfAndByShutdown(t *testing.T) {
 				send(t, ours, "G")
 				wantNext(t, ours, frame(
 					"PERM malformed request: netstring: byte 0: want a digit of the length, got 'G'"))
-				pass(c.wait)
+				advanceClock(c.wait)
 				synctest.Wait()
 				if n := srv.Conns(); n != c.open {
 					t.Errorf("%d connections open, want %d", n, c.open)
 				}
-				begun := time.Now()
-				if err := srv.Shutdown(t.Context()); err != nil || time.Since(begun) != 0 {
-					t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
+				began := time.Now()
+				if err := srv.Shutdown(t.Context()); err != nil || time.Since(began) != 0 {
+					t.Errorf("Shutdown: %v after %v", err, time.Since(began))
 				}
 				wantEnd(t, ours)
 			})
@@ -219,7 +219,7 @@ func TestShutdownTwiceAndServeAfter(t *testing.T) {
 			t.Errorf("Serve after Shutdown: %v", err)
 		}
 		if _, err := late.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Error("the late listener is left open")
+			t.Error("the late listener is still open")
 		}
 	})
 }
@@ -234,7 +234,7 @@ func TestShutdownBeforeServe(t *testing.T) {
 	}
 }
 
-// TestShutdownUnderLoad shuts down while questions come over TCP: whoever gets a reply gets a whole and true one.
+// TestShutdownUnderLoad shuts down while requests arrive over TCP: each reply that is sent is complete and true.
 func TestShutdownUnderLoad(t *testing.T) {
 	const peers = 20
 	for range 20 {
@@ -258,8 +258,8 @@ func TestShutdownUnderLoad(t *testing.T) {
 	}
 }
 
-// askUntilTheEnd asks until the server ends the connection, and says how it did. After the first answer it tells
-// running.
+// askUntilTheEnd sends requests until the server closes the connection, and returns the error. It sends to running
+// after the first reply.
 func askUntilTheEnd(ctx context.Context, spec string, running chan<- struct{}) error {
 	c, err := Dial(ctx, spec)
 	if err != nil {

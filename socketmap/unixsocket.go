@@ -8,9 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -18,25 +16,25 @@ import (
 
 const (
 	defaultSocketMode = 0o666
-	probeTimeout      = time.Second // to find out whether somebody serves a socket
+	probeTimeout      = time.Second // of the connection that finds out whether a process serves a socket
 	lockAttempts      = 100         // to lock the socket's directory
 	lockPause         = 20 * time.Millisecond
 	bindAttempts      = 10
 )
 
-// unixListener is a listener whose socket was bound to another name before it got its own.
+// unixListener is a listener whose socket was bound under a hidden name and then renamed.
 type unixListener struct {
 	*net.UnixListener
 	path  string
-	file  fs.FileInfo // the socket file as this listener made it
+	file  fs.FileInfo // the socket file that this listener created
 	close sync.Once
 	err   error
 }
 
-// Addr is the socket's path.
+// Addr returns the socket's path.
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// Accept is that of the listener below, but an error names the socket's path, not the one that it was bound to.
+// Accept accepts a connection. An error names the socket's path, not the hidden one that it was bound to.
 func (l *unixListener) Accept() (net.Conn, error) {
 	conn, err := l.UnixListener.Accept()
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
@@ -45,10 +43,10 @@ func (l *unixListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// Close stops listening and removes the socket file, unless another process has put its own there.
+// Close stops listening and removes the socket file, unless another process has replaced it.
 func (l *unixListener) Close() error {
 	l.close.Do(func() {
-		// The file first: once the listener is closed, another file may get the same inode number.
+		// The file is removed first: after the listener is closed, a new file may get the same inode number.
 		var removed error
 		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
 			removed = os.Remove(l.path)
@@ -58,14 +56,14 @@ func (l *unixListener) Close() error {
 	return l.err
 }
 
-// listenUnix binds a socket to a hidden name beside path, gives it mode and group, and renames it to path. So it never
-// shows with a wrong mode, and there is no moment without a socket when a stale one is replaced.
+// listenUnix binds a socket to a hidden name in the directory of path, sets its mode and group, and renames it to path.
+// So the socket is never visible with a wrong mode, and while a stale socket is replaced there always is one.
 func listenUnix(path string, opt ListenOptions) (net.Listener, error) {
 	mode, gid, err := opt.resolve()
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(filepath.Dir(path))
+	unlock, err := lockDirectory(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
@@ -73,48 +71,26 @@ func listenUnix(path string, opt ListenOptions) (net.Listener, error) {
 	if err := checkVacant(path); err != nil {
 		return nil, err
 	}
-	return place(path, mode, gid)
+	return replaceSocket(path, mode, gid)
 }
 
-// place puts a new socket at path, whatever is there.
-func place(path string, mode fs.FileMode, gid int) (net.Listener, error) {
+// place puts a new socket at path, also over an existing file.
+func replaceSocket(path string, mode fs.FileMode, gid int) (net.Listener, error) {
 	ln, hidden, err := bindHidden(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	file, err := publish(hidden, path, mode, gid)
+	file, err := nameSocket(hidden, path, mode, gid)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close(), os.Remove(hidden))
 	}
 	return &unixListener{UnixListener: ln, path: path, file: file}, nil
 }
 
-// resolve turns the options into what the system calls want; a gid of -1 changes nothing.
-func (opt ListenOptions) resolve() (mode fs.FileMode, gid int, err error) {
-	mode = opt.Mode
-	if mode == 0 {
-		mode = defaultSocketMode
-	}
-	if mode&^0o777 != 0 {
-		return 0, 0, fmt.Errorf("socket mode %#o: only permission bits (up to 0777) are possible", uint32(opt.Mode))
-	}
-	if opt.Group == "" {
-		return mode, -1, nil
-	}
-	if gid, err := strconv.ParseUint(opt.Group, 10, 31); err == nil {
-		return mode, int(gid), nil
-	}
-	group, err := user.LookupGroup(opt.Group)
-	if err != nil {
-		return 0, 0, fmt.Errorf("socket group %q: %w", opt.Group, err)
-	}
-	gid, err = strconv.Atoi(group.Gid)
-	return mode, gid, err
-}
-
-// lockDir keeps others who use this package from the directory meanwhile: of two processes that start at once and find
-// the same stale socket, one must find the other's. Where a directory cannot be locked, it goes on without.
-func lockDir(dir string) (unlock func(), err error) {
+// lockDirectory locks the directory against other processes that use this package: when two of them start at the same
+// time and find the same stale socket, the second must see the socket of the first. A directory that this process may
+// not open is not locked.
+func lockDirectory(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -130,10 +106,10 @@ func lockDir(dir string) (unlock func(), err error) {
 		time.Sleep(lockPause)
 	}
 	d.Close()
-	return nil, fmt.Errorf("directory %s stays locked by another process", dir)
+	return nil, fmt.Errorf("directory %s is locked by another process", dir)
 }
 
-// checkVacant says why a socket must not be put at path: somebody serves the one there, or it is something else.
+// checkVacant returns nil when a socket may be created at path: nothing is there, or a socket that no process serves.
 func checkVacant(path string) error {
 	file, err := os.Lstat(path)
 	switch {
@@ -142,25 +118,25 @@ func checkVacant(path string) error {
 	case err != nil:
 		return err
 	case file.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there and is no socket: remove it, or choose another path", path)
+		return fmt.Errorf("%s exists and is not a socket: remove it, or choose another path", path)
 	}
 	probe, err := net.DialTimeout("unix", path, probeTimeout)
 	switch {
 	case err == nil:
 		probe.Close()
-		return ErrInUse
+		return errInUse
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return nil // left by a process that is gone
+		return nil // left by a process that has ended
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrInUse // its queue is full
+		return errInUse // its queue is full
 	}
-	return fmt.Errorf("cannot tell whether somebody serves %s: %w", path, err)
+	return fmt.Errorf("cannot find out whether another process serves %s: %w", path, err)
 }
 
-// bindHidden listens on a socket of a random name in dir that nobody may connect to.
+// bindHidden listens on a socket with mode 0 and a random hidden name in dir.
 func bindHidden(dir string) (ln *net.UnixListener, path string, err error) {
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		// The file takes its mode from the descriptor, on Linux; elsewhere the hidden name has to do.
+		// On Linux the file gets the mode of the descriptor. Elsewhere only the hidden name protects it.
 		return raw.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0) })
 	}}
 	for range bindAttempts {
@@ -183,9 +159,9 @@ func bindHidden(dir string) (ln *net.UnixListener, path string, err error) {
 	return nil, "", err
 }
 
-// publish gives a bound socket its group, mode and name, in this order.
-func publish(hidden, path string, mode fs.FileMode, gid int) (fs.FileInfo, error) {
-	if gid >= 0 { // a service in a sandbox may not even ask for no change
+// publish sets the group and mode of a bound socket and then renames it from hidden to path.
+func nameSocket(hidden, path string, mode fs.FileMode, gid int) (fs.FileInfo, error) {
+	if gid >= 0 { // a sandbox may forbid the call even when it changes nothing
 		if err := os.Lchown(hidden, -1, gid); err != nil {
 			return nil, fmt.Errorf("set the socket's group: %w", err)
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// stale leaves a socket file that nobody serves, as a killed process does.
+// stale leaves a socket file that no process serves, as a killed process does.
 func stale(t *testing.T, path string) {
 	t.Helper()
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -33,33 +33,33 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	wantFiles(t, dir, "sock")
 }
 
-func TestLiveSocketIsNot(t *testing.T) {
+func TestServedSocketIsNotReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sock")
 	start(t, &Server{Handler: echo}, listen(t, "unix:"+path, ListenOptions{}))
 	_, err := Listen("unix:"+path, ListenOptions{})
-	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+	if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), path) {
 		t.Errorf("the second listener: %v", err)
 	}
 	answers(t, "unix:"+path, "sts|a")
 	wantFiles(t, dir, "sock")
 }
 
-func TestBusySocketIsNot(t *testing.T) {
+func TestBusySocketIsNotReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Close(fd)
-	// The shortest queue, and nobody who accepts from it.
+	// The shortest queue, from which no process accepts.
 	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
 		conn, err := net.Dial("unix", path)
 		if errors.Is(err, syscall.EAGAIN) {
-			if _, err := Listen("unix:"+path, ListenOptions{}); !errors.Is(err, ErrInUse) {
+			if _, err := Listen("unix:"+path, ListenOptions{}); !errors.Is(err, errInUse) {
 				t.Errorf("a socket with a full queue: %v", err)
 			}
 			return
@@ -69,7 +69,7 @@ func TestBusySocketIsNot(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	t.Fatal("the queue does not get full")
+	t.Fatal("the queue never gets full")
 }
 
 func TestOtherFilesAreNeverRemoved(t *testing.T) {
@@ -107,7 +107,7 @@ func TestDatagramSocketIsNotRemoved(t *testing.T) {
 	}
 	defer conn.Close()
 	if _, err := Listen("unix:"+path, ListenOptions{}); err == nil {
-		t.Error("a socket that somebody else uses was replaced")
+		t.Error("a socket that another process uses was replaced")
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
@@ -129,7 +129,7 @@ func TestLongDirectory(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// The socket's own path is short enough, that of the name it is bound to first is not.
+	// The socket's own path is short enough, the hidden path that it is bound to first is not.
 	if _, err := Listen("unix:"+dir+"/s", ListenOptions{}); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("Listen: %v", err)
 	}
@@ -147,28 +147,28 @@ func TestSocketIsHiddenUntilItHasItsMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if file.Mode().Perm() != 0 || !strings.HasPrefix(filepath.Base(path), ".") {
-		t.Errorf("%s has mode %v before it is published, want none", path, file.Mode())
+		t.Errorf("%s has mode %v before it is published, want 0", path, file.Mode())
 	}
 }
 
-func TestFailureLeavesNothingBehind(t *testing.T) {
+func TestFailureLeavesNoFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sock")
-	if err := os.Mkdir(path, 0o700); err != nil { // what checkVacant would have refused
+	if err := os.Mkdir(path, 0o700); err != nil { // checkVacant would refuse it
 		t.Fatal(err)
 	}
-	if ln, err := place(path, 0o666, -1); err == nil {
+	if ln, err := replaceSocket(path, 0o666, -1); err == nil {
 		ln.Close()
-		t.Error("a socket took a directory's place")
+		t.Error("a socket replaced a directory")
 	}
 	wantFiles(t, dir, "sock")
 }
 
-func TestCloseLeavesTheSocketOfAnother(t *testing.T) {
+func TestCloseKeepsTheSocketOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sock")
 	old := listen(t, "unix:"+path, ListenOptions{})
-	if err := os.Remove(path); err != nil { // an administrator's hand
+	if err := os.Remove(path); err != nil { // as an administrator may do
 		t.Fatal(err)
 	}
 	start(t, &Server{Handler: echo}, listen(t, "unix:"+path, ListenOptions{}))
@@ -184,7 +184,7 @@ func TestCloseTwiceRemovesOnce(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Error(err)
 	}
-	next := listen(t, "unix:"+path, ListenOptions{}) // may well get the inode number of the first
+	next := listen(t, "unix:"+path, ListenOptions{}) // it may get the inode number of the first
 	ln.Close()
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), path) {
 		t.Errorf("Accept after Close: %v; want an error that names %s", err, path)
@@ -216,12 +216,12 @@ func TestOneOfManyGetsTheSocket(t *testing.T) {
 		case r.err == nil:
 			winners++
 			t.Cleanup(func() { r.ln.Close() })
-		case !errors.Is(r.err, ErrInUse):
-			t.Errorf("a loser sees %v", r.err)
+		case !errors.Is(r.err, errInUse):
+			t.Errorf("another Listen returned %v", r.err)
 		}
 	}
 	if winners != 1 {
-		t.Errorf("%d listeners believe that the socket is theirs", winners)
+		t.Errorf("%d listeners got the socket, want 1", winners)
 	}
 	wantFiles(t, dir, "sock")
 }

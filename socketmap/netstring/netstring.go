@@ -1,13 +1,12 @@
 // Package netstring reads and writes netstrings, the frames of the socketmap protocol.
 //
-// A netstring is a length in decimal digits, a colon, that many bytes of anything, and a comma: the word
-// "hello" is
+// A netstring is a length in decimal digits, a colon, that many bytes of any value, and a comma. The word "hello" is
 //
 //	5:hello,
 //
 // and the empty string is "0:,". The length has no sign and no leading zeros, so every payload has exactly one
-// spelling. Because the payload may hold any byte, also digits and commas, there is no way to find the next
-// frame after a malformed one: whoever reads one must end the connection.
+// encoding. The payload may contain any byte, also digits and commas, so the next frame cannot be found after a
+// malformed one: the reader must close the connection.
 package netstring
 
 import (
@@ -16,29 +15,29 @@ import (
 	"strconv"
 )
 
-// ErrIncomplete says that the bytes so far are the beginning of a netstring. Read more and parse again.
+// ErrIncomplete means that the bytes are the beginning of a netstring. Read more and parse again.
 var ErrIncomplete = errors.New("netstring: incomplete")
 
-// ErrTooLong says that the netstring announces more bytes than the reader accepts. It comes before the payload
-// is read, so an announced length never costs memory. The framing is lost: end the connection.
+// ErrTooLong means that the announced length is larger than the reader accepts. It is returned before the payload is
+// read, so an announced length never costs memory. The reader must close the connection.
 var ErrTooLong = errors.New("netstring: announced length is over the limit")
 
-// SyntaxError says that the bytes are no netstring. The framing is lost: end the connection.
+// SyntaxError means that the bytes are not a netstring. The reader must close the connection.
 type SyntaxError struct {
-	Offset int    // of the offending byte, counted from 0
-	Msg    string // what was wanted and what was found
+	Offset int    // of the wrong byte, from 0
+	Msg    string // what was expected and what was found
 }
 
-// Error names the offending byte's place and what is wrong with it.
+// Error implements error. The text has the offset and what is wrong.
 func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("netstring: byte %d: %s", e.Offset, e.Msg)
 }
 
-// Parse reads the netstring at the beginning of buf. The payload is a part of buf, not a copy, and n is how many
-// bytes of buf the whole netstring takes. A payload of more than max bytes (0 to 1<<30) is refused.
+// Parse parses the netstring at the beginning of buf. The payload is a part of buf, not a copy, and n is the length of
+// the whole netstring in bytes. max, from 0 to 1<<30, is the largest payload accepted, in bytes.
 //
-// The error is ErrIncomplete, ErrTooLong or a *SyntaxError. The last two are found at the first byte that
-// proves them: once a beginning of buf has given one of them, every continuation gives the same.
+// The error is ErrIncomplete, ErrTooLong or a *SyntaxError. The last two are returned at the first byte that shows the
+// error: if a prefix of buf gives one of them, so does buf.
 func Parse(buf []byte, max int) (payload []byte, n int, err error) {
 	length := uint64(0)
 	for i, c := range buf {
@@ -58,7 +57,7 @@ func Parse(buf []byte, max int) (payload []byte, n int, err error) {
 	return nil, 0, ErrIncomplete
 }
 
-// parseBody reads length bytes and the comma, from buf[start] on.
+// parseBody parses length bytes and the comma, from buf[start] on.
 func parseBody(buf []byte, start, length int) (payload []byte, n int, err error) {
 	end := start + length
 	if len(buf) <= end {
@@ -78,7 +77,7 @@ func headerError(offset int, c byte) *SyntaxError {
 	return &SyntaxError{Offset: offset, Msg: want + quote(c)}
 }
 
-// quote spells a byte in printable ASCII.
+// quote returns a byte in printable ASCII.
 func quote(c byte) string {
 	if c >= 0x80 {
 		return fmt.Sprintf("0x%02x", c)
@@ -86,8 +85,8 @@ func quote(c byte) string {
 	return strconv.QuoteRuneToASCII(rune(c))
 }
 
-// Append appends one netstring to dst, whose payload is the parts joined, and returns the longer slice. It
-// allocates only when dst must grow.
+// Append appends the netstring of the joined parts to dst and returns the extended slice. It allocates only when dst
+// must grow.
 func Append[P ~string | ~[]byte](dst []byte, parts ...P) []byte {
 	length := 0
 	for _, p := range parts {

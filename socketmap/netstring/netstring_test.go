@@ -18,20 +18,20 @@ var parseCases = []struct {
 	why     string
 }{
 	{in: "5:hello,", payload: "hello", n: 8, why: "the simplest"},
-	{in: "0:,", payload: "", n: 3, why: "the empty string has a frame too"},
-	{in: "3:a,b,", payload: "a,b", n: 6, why: "a comma inside is payload"},
-	{in: "4:1:x,,", payload: "1:x,", n: 7, why: "a netstring inside is payload"},
+	{in: "0:,", payload: "", n: 3, why: "the empty string"},
+	{in: "3:a,b,", payload: "a,b", n: 6, why: "a comma in the payload"},
+	{in: "4:1:x,,", payload: "1:x,", n: 7, why: "a netstring in the payload"},
 	{in: "3:\x00\xff\n,", payload: "\x00\xff\n", n: 6, why: "any bytes, UTF-8 or not"},
-	{in: "1:a,1:b,", payload: "a", n: 4, why: "the next frame is left alone"},
-	{in: "1:a,garbage", payload: "a", n: 4, why: "what follows is not looked at"},
+	{in: "1:a,1:b,", payload: "a", n: 4, why: "the next frame is not read"},
+	{in: "1:a,garbage", payload: "a", n: 4, why: "the bytes after the frame are not read"},
 	{in: "20:01234567890123456789,", payload: "01234567890123456789", n: 24, why: "exactly the limit"},
 
 	{in: "", err: ErrIncomplete, why: "nothing yet"},
-	{in: "5", err: ErrIncomplete, why: "the length may go on"},
+	{in: "5", err: ErrIncomplete, why: "the length may be incomplete"},
 	{in: "0", err: ErrIncomplete, why: "a single zero is the empty string's length"},
 	{in: "5:", err: ErrIncomplete, why: "no payload yet"},
 	{in: "5:hell", err: ErrIncomplete, why: "a part of the payload"},
-	{in: "5:hello", err: ErrIncomplete, why: "the comma is missing, but may come"},
+	{in: "5:hello", err: ErrIncomplete, why: "the comma may still arrive"},
 
 	{in: "21:", err: ErrTooLong, why: "one over the limit"},
 	{in: "21", err: ErrTooLong, why: "more digits can only make it longer"},
@@ -43,11 +43,11 @@ var parseCases = []struct {
 	{in: "-1:a,", err: &SyntaxError{Offset: 0}, why: "a sign"},
 	{in: "+1:a,", err: &SyntaxError{Offset: 0}, why: "a sign"},
 	{in: " 1:a,", err: &SyntaxError{Offset: 0}, why: "a space in front"},
-	{in: "\n", err: &SyntaxError{Offset: 0}, why: "somebody tries telnet"},
-	{in: "GET / HTTP/1.1\r\n", err: &SyntaxError{Offset: 0}, why: "somebody tries a browser"},
-	{in: "\x16\x03\x01", err: &SyntaxError{Offset: 0}, why: "somebody tries TLS"},
+	{in: "\n", err: &SyntaxError{Offset: 0}, why: "telnet"},
+	{in: "GET / HTTP/1.1\r\n", err: &SyntaxError{Offset: 0}, why: "a browser"},
+	{in: "\x16\x03\x01", err: &SyntaxError{Offset: 0}, why: "TLS"},
 	{in: "\xff", err: &SyntaxError{Offset: 0}, why: "not ASCII"},
-	{in: "00:,", err: &SyntaxError{Offset: 1}, why: "a second spelling of the empty string"},
+	{in: "00:,", err: &SyntaxError{Offset: 1}, why: "a second encoding of the empty string"},
 	{in: "007:", err: &SyntaxError{Offset: 1}, why: "leading zeros"},
 	{in: "01:a,", err: &SyntaxError{Offset: 1}, why: "a leading zero"},
 	{in: "1 :a,", err: &SyntaxError{Offset: 1}, why: "a space in the length"},
@@ -66,7 +66,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// sameError compares sentinels, and syntax errors by where they are.
+// sameError compares sentinels by identity and syntax errors by their offset.
 func sameError(got, want error) bool {
 	var g, w *SyntaxError
 	if errors.As(want, &w) {
@@ -90,7 +90,7 @@ func TestSyntaxErrorIsReadable(t *testing.T) {
 	}
 }
 
-func TestParsePayloadCannotReachTheNextFrame(t *testing.T) {
+func TestAppendToPayloadKeepsTheNextFrame(t *testing.T) {
 	buf := []byte("1:a,1:b,")
 	payload, _, err := Parse(buf, testMax)
 	if err != nil {
@@ -108,11 +108,11 @@ func TestAppend(t *testing.T) {
 		want  string
 		why   string
 	}{
-		{nil, "0:,", "no parts are an empty payload"},
+		{nil, "0:,", "no parts: an empty payload"},
 		{[]string{""}, "0:,", "as is an empty part"},
 		{[]string{"hello"}, "5:hello,", "one part"},
-		{[]string{"sts", " ", "example.com"}, "15:sts example.com,", "parts are joined as they are"},
-		{[]string{strings.Repeat("x", 1000)}, "1000:" + strings.Repeat("x", 1000) + ",", "longer than a digit"},
+		{[]string{"sts", " ", "example.com"}, "15:sts example.com,", "parts are joined"},
+		{[]string{strings.Repeat("x", 1000)}, "1000:" + strings.Repeat("x", 1000) + ",", "a length of several digits"},
 	} {
 		if got := string(Append([]byte("before"), c.parts...)); got != "before"+c.want {
 			t.Errorf("%s: Append(%q) = %q", c.why, c.parts, got)
@@ -164,7 +164,7 @@ func checkParse(t *testing.T, in []byte, max int, payload []byte, n int, err err
 	switch {
 	case err == nil:
 		if len(payload) > max {
-			t.Fatalf("payload of %d bytes passes a limit of %d", len(payload), max)
+			t.Fatalf("payload of %d bytes, limit %d", len(payload), max)
 		}
 		if again := Append(nil, payload); !bytes.Equal(again, in[:n]) {
 			t.Fatalf("%q was read from %q but is written %q", payload, in[:n], again)

@@ -7,28 +7,28 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// Count is how often a map was asked with one outcome.
+// Count is the number of questions to one map with one outcome.
 type Count struct {
-	Map     string // as Features.String spells it; UnknownMap for names that are none
-	Outcome string // resolver.Outcome's word, or NoDomain
+	Map     string // as Features.String returns it; UnknownMap for an unknown name
+	Outcome string // as resolver.Outcome.String returns it, or NoDomainOutcome
 	N       uint64
 }
 
 const (
-	// UnknownMap is the Map of questions to a map that there is not.
+	// UnknownMap is the Map of questions with an unknown map name.
 	UnknownMap = "unknown"
-	// NoDomainOutcome is the Outcome of questions about addresses, parent domains and what is no name: NOTFOUND, at
-	// once.
+	// NoDomainOutcome is the Outcome of questions for addresses, parent domains and invalid names. They are answered
+	// NOTFOUND without a lookup.
 	NoDomainOutcome = "no_domain"
 )
 
 const (
-	countShards   = 8  // connections on several processors seldom count on the same memory
-	countMaps     = 64 // every set of features
-	countOutcomes = 16 // 0: no domain; the others are a resolver.Outcome
+	countShards   = 8  // so that processors seldom change the same cache line
+	countMaps     = 64 // the number of sets of features
+	countOutcomes = 16 // 0 is NoDomainOutcome; the others are a resolver.Outcome
 )
 
-// counts count questions. To count is one addition, without a lock.
+// counts counts questions. Counting one is an atomic addition, without a lock.
 type counts struct {
 	shards  [countShards][countMaps][countOutcomes]atomic.Uint64
 	unknown atomic.Uint64
@@ -38,15 +38,15 @@ func (c *counts) add(f Features, o resolver.Outcome) {
 	c.shards[rand.Uint32()%countShards][f.index()][o%countOutcomes].Add(1)
 }
 
-// Counts returns the questions answered since the handler was made: of each map that was asked at all, all outcomes.
-func (h *Handler) Counts() []Count {
+// list returns the counts of all outcomes for each map with a question, and those with an unknown map name.
+func (c *counts) list() []Count {
 	var list []Count
 	for m := range countMaps {
 		var sums [countOutcomes]uint64
 		asked := false
 		for s := range countShards {
 			for o := range sums {
-				n := h.counts.shards[s][m][o].Load()
+				n := c.shards[s][m][o].Load()
 				sums[o] += n
 				asked = asked || n > 0
 			}
@@ -56,16 +56,16 @@ func (h *Handler) Counts() []Count {
 		}
 		name := featuresAt(m).String()
 		for o, n := range sums {
-			if word := outcomeWord(o); word != "" {
+			if word := outcomeLabel(o); word != "" {
 				list = append(list, Count{name, word, n})
 			}
 		}
 	}
-	return append(list, Count{UnknownMap, NoDomainOutcome, h.counts.unknown.Load()})
+	return append(list, Count{UnknownMap, NoDomainOutcome, c.unknown.Load()})
 }
 
-// outcomeWord is the label of a column; "" where there is none.
-func outcomeWord(o int) string {
+// outcomeLabel returns the Outcome of a Count, "" if o is not one.
+func outcomeLabel(o int) string {
 	if o == 0 {
 		return NoDomainOutcome
 	}
@@ -73,40 +73,4 @@ func outcomeWord(o int) string {
 		return word
 	}
 	return ""
-}
-
-// words are the features in the order in which String writes them.
-func (f *Features) words() [6]*bool {
-	return [...]*bool{&f.DANE, &f.TLSRPT, &f.Strict, &f.Defer, &f.NoSNI, &f.Shadow}
-}
-
-// index is a number below countMaps, another for each set of features.
-func (f Features) index() int {
-	i := 0
-	for bit, flag := range f.words() {
-		if *flag {
-			i |= 1 << bit
-		}
-	}
-	return i
-}
-
-// featuresAt is the inverse of index.
-func featuresAt(i int) Features {
-	var f Features
-	for bit, flag := range f.words() {
-		*flag = i&(1<<bit) != 0
-	}
-	return f
-}
-
-// String is the map name that says these features, in one order whatever the one asked in: sts+dane+tlsrpt.
-func (f Features) String() string {
-	name := "sts"
-	for i, flag := range f.words() {
-		if *flag {
-			name += "+" + [...]string{"dane", "tlsrpt", "strict", "defer", "nosni", "shadow"}[i]
-		}
-	}
-	return name
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// fixedAnswer answers every question alike.
+// fixedAnswer answers every question with the same verdict.
 type fixedAnswer struct{ verdict resolver.Verdict }
 
 func (a fixedAnswer) Answer(context.Context, resolver.Question) resolver.Verdict { return a.verdict }
@@ -27,7 +27,7 @@ func TestFeaturesSpelling(t *testing.T) {
 	}
 }
 
-// TestOutcomesFitTheCounts fails when there are more outcomes than columns.
+// TestOutcomesFitTheCounts fails if there are more outcomes than countOutcomes.
 func TestOutcomesFitTheCounts(t *testing.T) {
 	if word := resolver.Outcome(countOutcomes).String(); word != "invalid" {
 		t.Fatalf("outcome %q has no column", word)

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Features is what a map name says of the Postfix that asks, and of how its administrator wants to be answered.
+// Features says what the asking Postfix can do and which answers its administrator wants. A map name lists them.
 type Features struct {
-	DANE   bool // this Postfix does DANE: never let MTA-STS override it
+	DANE   bool // this Postfix does DANE: MTA-STS must not override it
 	TLSRPT bool // this Postfix is 3.10 or later: add the policy attributes
 	Strict bool // enforce policies in mode testing too
-	Defer  bool // answer TEMP, not NOTFOUND, when the DNS did not say whether there is a policy
-	NoSNI  bool // leave out servername=, which Postfix knows from 3.4 on
-	Shadow bool // always answer NOTFOUND, and log what would have been answered
+	Defer  bool // answer TEMP, not NOTFOUND, when the DNS lookup of the policy failed
+	NoSNI  bool // leave out servername=, which Postfix before 3.4 does not know
+	Shadow bool // answer NOTFOUND always, and log the reply that would have been sent
 }
 
-// UnknownMapError: the map name is none of ours. Postfix's administrator must mend main.cf.
+// UnknownMapError means that a map name is unknown. The administrator must correct Postfix's main.cf.
 type UnknownMapError struct{ Name string }
 
 // Error implements error.
@@ -24,13 +24,13 @@ func (e *UnknownMapError) Error() string {
 		"or sts and more of +dane +tlsrpt +strict +defer +nosni +shadow", e.Name)
 }
 
-// maxMapName bounds what is looked at: every feature once is shorter.
+// maxMapName is the longest map name in bytes that is parsed. All features together are shorter.
 const maxMapName = 64
 
-// ParseMapName parses a map name: `sts` and features joined by `+`, each once, or a name that users of other daemons
-// have in their main.cf. The error is an *UnknownMapError.
+// ParseMapName parses a map name: `sts` and any features, joined by `+`, each at most once; or a name that another
+// daemon uses. The error is an *UnknownMapError.
 func ParseMapName(name string) (Features, error) {
-	if f, ok := otherName(name); ok {
+	if f, ok := otherDaemonsName(name); ok {
 		return f, nil
 	}
 	unknown := &UnknownMapError{name}
@@ -51,8 +51,8 @@ func ParseMapName(name string) (Features, error) {
 	return f, nil
 }
 
-// otherName knows the lists of the daemons that stsmapd replaces.
-func otherName(name string) (Features, bool) {
+// otherDaemonsName returns the features of the map names that postfix-mta-sts-resolver and postfix-tlspol use.
+func otherDaemonsName(name string) (Features, bool) {
 	switch {
 	case name == "postfix":
 		return Features{}, true
@@ -64,6 +64,7 @@ func otherName(name string) (Features, bool) {
 	return Features{}, false
 }
 
+// flag returns the field of the feature with this name, nil for an unknown one.
 func (f *Features) flag(word string) *bool {
 	switch word {
 	case "dane":
@@ -80,4 +81,40 @@ func (f *Features) flag(word string) *bool {
 		return &f.Shadow
 	}
 	return nil
+}
+
+// flags returns the fields in the order in which String writes their names.
+func (f *Features) flags() [6]*bool {
+	return [...]*bool{&f.DANE, &f.TLSRPT, &f.Strict, &f.Defer, &f.NoSNI, &f.Shadow}
+}
+
+// index returns a number below countMaps that is different for each set of features.
+func (f Features) index() int {
+	i := 0
+	for bit, flag := range f.flags() {
+		if *flag {
+			i |= 1 << bit
+		}
+	}
+	return i
+}
+
+// featuresAt returns the features with this index.
+func featuresAt(i int) Features {
+	var f Features
+	for bit, flag := range f.flags() {
+		*flag = i&(1<<bit) != 0
+	}
+	return f
+}
+
+// String returns the map name of the features in a fixed order: sts+dane+tlsrpt.
+func (f Features) String() string {
+	name := "sts"
+	for i, flag := range f.flags() {
+		if *flag {
+			name += "+" + [...]string{"dane", "tlsrpt", "strict", "defer", "nosni", "shadow"}[i]
+		}
+	}
+	return name
 }

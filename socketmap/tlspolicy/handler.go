@@ -11,7 +11,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// Answerer is what the handler asks; *resolver.Service is one.
+// Answerer answers the handler's questions. *resolver.Service is one.
 type Answerer interface {
 	Answer(context.Context, resolver.Question) resolver.Verdict
 }
@@ -30,15 +30,15 @@ type Handler struct {
 	atOnce   func(resolver.Glimpse) (v resolver.Verdict, ok bool)
 	log      *slog.Logger
 
-	parsed atomic.Pointer[map[string]Features] // map names met so far, copied on write
+	parsed atomic.Pointer[map[string]Features] // map names parsed before; copied on write
 	mu     sync.Mutex                          // of writers of parsed
 	counts counts
 }
 
-// maxParsed bounds how many map names are remembered: any order of the features is a name.
+// maxParsed is the largest number of map names that are remembered. Every order of the features is another name.
 const maxParsed = 64
 
-// NewHandler makes a handler.
+// NewHandler returns a handler that answers from a and logs to log.
 func NewHandler(a Answerer, log *slog.Logger) *Handler {
 	h := &Handler{answerer: a, log: log,
 		atOnce: func(resolver.Glimpse) (v resolver.Verdict, ok bool) { return v, false }}
@@ -56,7 +56,7 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 		h.counts.unknown.Add(1)
 		return socketmap.Perm(err.Error())
 	}
-	hop, ok := split(r.Key)
+	hop, ok := parseHop(r.Key)
 	if !ok {
 		h.counts.add(f, 0)
 		return socketmap.NotFound()
@@ -79,17 +79,18 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 	return reply
 }
 
-// shadow tells what would have been answered, where Postfix would have acted on it.
+// shadow returns NOTFOUND, and logs the reply that Postfix would have acted on.
 func (h *Handler) shadow(q resolver.Glimpse, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
 	if would.Status() != socketmap.StatusNotFound {
-		h.log.Info("shadow: answered NOTFOUND in place of this", "event", "shadow", "domain", q.Domain.Name(),
+		h.log.Info("shadow: answered NOTFOUND; mail is delivered as if there were no policy", "event", "shadow",
+			"domain", q.Domain.Name(),
 			"outcome", v.Outcome,
 			"would_answer", would)
 	}
 	return socketmap.NotFound()
 }
 
-// features parses a map name, or remembers it.
+// features returns the features of a map name, parsed once for each name. The error is an *UnknownMapError.
 func (h *Handler) features(name []byte) (Features, error) {
 	if f, ok := (*h.parsed.Load())[string(name)]; ok {
 		return f, nil
@@ -107,3 +108,6 @@ func (h *Handler) features(name []byte) (Features, error) {
 	}
 	return f, nil
 }
+
+// Counts returns the number of questions since the handler was made, for each map with a question and each outcome.
+func (h *Handler) Counts() []Count { return h.counts.list() }

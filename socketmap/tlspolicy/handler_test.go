@@ -12,7 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// answers is an Answerer that knows some questions, and fails the test on any other.
+// answers is an Answerer with fixed verdicts. Any other question fails the test.
 type answers struct {
 	t     *testing.T
 	known map[resolver.Question]resolver.Verdict
@@ -52,13 +52,14 @@ func TestHandler(t *testing.T) {
 			"secure match=mx1.example.com:.example.net"},
 		{"no policy", "sts", "[mail.example.com]", socketmap.StatusNotFound, ""},
 		{"a testing policy", "sts", "testing.test", socketmap.StatusNotFound, ""},
-		{"a testing policy, strictly", "sts+strict", "testing.test", socketmap.StatusOK, secure},
-		{"a parent is no question for the resolver", "sts", ".example.com", socketmap.StatusNotFound, ""},
-		{"an address neither", "sts", "[192.0.2.1]:25", socketmap.StatusNotFound, ""},
-		{"shadow says nothing to Postfix", "sts+shadow", "example.com", socketmap.StatusNotFound, ""},
+		{"a testing policy with strict", "sts+strict", "testing.test", socketmap.StatusOK, secure},
+		{"a parent domain is not looked up", "sts", ".example.com", socketmap.StatusNotFound, ""},
+		{"nor is an address", "sts", "[192.0.2.1]:25", socketmap.StatusNotFound, ""},
+		{"shadow: NOTFOUND for a policy", "sts+shadow", "example.com", socketmap.StatusNotFound, ""},
 		{"shadow without a policy", "sts+shadow", "[mail.example.com]", socketmap.StatusNotFound, ""},
-		{"on the way out", "sts", "closing.test", socketmap.StatusHangup, ""},
-		{"on the way out, in the shadow: nothing untrue", "sts+shadow", "closing.test", socketmap.StatusHangup, ""},
+		{"shutting down", "sts", "closing.test", socketmap.StatusHangup, ""},
+		{"shutting down, with shadow: NOTFOUND would be untrue", "sts+shadow", "closing.test", socketmap.StatusHangup,
+			""},
 	} {
 		got := h.ServeSocketmap(context.Background(), socketmap.Request{Map: []byte(c.maps), Key: []byte(c.key)})
 		if got.Status() != c.status || got.Data() != c.data {

@@ -16,7 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// lateLog writes its lines only when it is read, as one that hands them to another goroutine would.
+// lateLog formats its lines only when they are read, as a handler with a goroutine of its own would.
 type lateLog struct {
 	mu      *sync.Mutex
 	records *[]slog.Record
@@ -46,7 +46,7 @@ func (l lateLog) lines() string {
 	return b.String()
 }
 
-// asker asks as a connection does: what the request stood in is overwritten as soon as the answer is there.
+// asker asks as a connection does: the request's bytes are overwritten after the reply.
 type asker struct {
 	t       *testing.T
 	handler *tlspolicy.Handler
@@ -63,19 +63,19 @@ func (a *asker) ask(ctx context.Context, maps, key string) socketmap.Reply {
 	return reply
 }
 
-// TestNothingKeepsTheRequest goes every way that a question can take, with the request's bytes overwritten behind it.
-// No name that was kept, and none that is used later, may have changed by that.
+// TestNothingKeepsTheRequest asks questions of every kind and overwrites the request's bytes after each. No name that
+// was kept or is used later may change.
 func TestNothingKeepsTheRequest(t *testing.T) {
 	for _, c := range []struct {
 		why, maps, key, domain string
-		looks                  int // at the TXT record, in all
+		lookups                int // of the TXT record, in all
 	}{
 		{"a new policy, then its check in the background", "sts", "a.example.com", "a.example.com", 2},
 		{"the same for a smart host", "sts", "[b.example.com]:587", "b.example.com", 2},
 		{"in another spelling", "sts", "C.Example.com.", "c.example.com", 2},
 		{"with DANE, looked up and then renewed", "sts+dane", "d.example.com:587", "d.example.com", 2},
-		{"in the shadow", "sts+shadow", "e.example.com", "e.example.com", 2},
-		{"overridden, and learnt all the same", "sts", "ignored.example.com", "ignored.example.com", 2},
+		{"with shadow", "sts+shadow", "e.example.com", "e.example.com", 2},
+		{"overridden, and still learnt", "sts", "ignored.example.com", "ignored.example.com", 2},
 		{"overridden from above", "sts", "f.partner.test", "f.partner.test", 1},
 		{"no policy", "sts", "nothing.example.net", "nothing.example.net", 1},
 	} {
@@ -93,8 +93,8 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 				}
 				synctest.Wait()
 				service.Close()
-				checkNames(t, w, dnsname.MustParse(c.domain), c.looks)
-				for held := range memory.Held() {
+				checkNames(t, w, dnsname.MustParse(c.domain), c.lookups)
+				for _, held := range memory.held() {
 					if held.Entry.Domain.String() != c.domain {
 						t.Errorf("memory holds %q", held.Entry.Domain)
 					}
@@ -113,7 +113,7 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 }
 
 // checkNames checks that only the domain was asked for and stored.
-func checkNames(t *testing.T, w *world, domain dnsname.Name, looks int) {
+func checkNames(t *testing.T, w *world, domain dnsname.Name, lookups int) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,8 +127,8 @@ func checkNames(t *testing.T, w *world, domain dnsname.Name, looks int) {
 			txts++
 		}
 	}
-	if txts != looks {
-		t.Errorf("%d looks at the TXT record, want %d: %q", txts, looks, w.asked)
+	if txts != lookups {
+		t.Errorf("%d lookups of the TXT record, want %d: %q", txts, lookups, w.asked)
 	}
 	for name, e := range w.stored {
 		if name != domain || e.Domain != domain {
@@ -137,22 +137,22 @@ func checkNames(t *testing.T, w *world, domain dnsname.Name, looks int) {
 	}
 }
 
-// TestAbandonedQuestionKeepsItsOwnName: who asked is gone while the lookup goes on.
+// TestAbandonedQuestionKeepsItsOwnName: the lookup continues after its question was cancelled.
 func TestAbandonedQuestionKeepsItsOwnName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begun, goOn := make(chan struct{}), make(chan struct{})
-		w := &world{look: func() { close(begun); <-goOn }}
+		started, release := make(chan struct{}), make(chan struct{})
+		w := &world{onTXT: func() { close(started); <-release }}
 		h, service, memory := w.handler(t, resolver.Settings{})
 		a := &asker{t: t, handler: h}
 		ctx, cancel := context.WithCancel(t.Context())
 		answered := make(chan socketmap.Reply)
 		go func() { answered <- a.ask(ctx, "sts", "mail.example.com") }()
-		<-begun
+		<-started
 		cancel()
 		if r := <-answered; r != socketmap.Hangup() {
 			t.Errorf("answered %v", r)
 		}
-		close(goOn)
+		close(release)
 		synctest.Wait()
 		domain := dnsname.MustParse("mail.example.com")
 		if held, ok := memory.Policy(domain); !ok || held.Entry.Domain != domain {

@@ -8,13 +8,13 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// NextHop is what Postfix asks about: Domain or NoDomain.
+// NextHop is the next hop that Postfix asks for: a Domain or NoDomain.
 type NextHop interface{ nextHop() }
 
 // Domain is a next hop with a policy domain, a smart host's name included (RFC 8461 section 3.4).
 type Domain struct{ resolver.Destination }
 
-// NoDomain is a next hop that can have no policy: answer NOTFOUND, without DNS and without a log line.
+// NoDomain is a next hop that cannot have a policy. It is answered NOTFOUND without a lookup or a log line.
 type NoDomain struct{}
 
 func (Domain) nextHop()   {}
@@ -22,24 +22,24 @@ func (NoDomain) nextHop() {}
 
 // ParseNextHop parses a lookup key of smtp_tls_policy_maps: `example.com`, `example.com:587`, `[mail.example.com]`,
 // `[mail.example.com]:submission`, an address literal, a UNIX path, or `.example.com`, which Postfix asks after
-// NOTFOUND though a parent's policy must not be used (RFC 8461 section 3.4). What is none of these is NoDomain too.
+// NOTFOUND although a parent's policy must not be used (RFC 8461 section 3.4). Every other key is NoDomain.
 func ParseNextHop(key string) NextHop {
-	hop, ok := split([]byte(key))
+	hop, ok := parseHop([]byte(key))
 	if !ok {
 		return NoDomain{}
 	}
 	return Domain{resolver.Destination{Domain: hop.host.Name(), Port: port(hop.service), Direct: hop.direct}}
 }
 
-// hop is a next hop with a policy domain, in the bytes of the key.
+// hop is a next hop with a policy domain. Its fields are parts of the key.
 type hop struct {
 	host    dnsname.View
-	service []byte // empty: none was given
+	service []byte // empty if there is none
 	direct  bool
 }
 
-// split takes brackets and service off a next hop; false where what is left is no host name.
-func split(key []byte) (h hop, ok bool) {
+// parseHop parses a next hop into host and service. It returns false if the host is not a host name.
+func parseHop(key []byte) (h hop, ok bool) {
 	if len(key) == 0 || key[0] == '.' || key[0] == '/' {
 		return h, false
 	}
@@ -63,7 +63,7 @@ func split(key []byte) (h hop, ok bool) {
 	return h, ok
 }
 
-// question is what a Postfix of these features wants to know of the next hop. Only DANE asks for the port.
+// question returns the question of a Postfix with these features for the next hop. Only DANE needs the port.
 func (h hop) question(f Features) resolver.Glimpse {
 	g := resolver.Glimpse{Domain: h.host, Direct: h.direct, Strict: f.Strict, DANE: f.DANE}
 	if f.DANE {
@@ -72,8 +72,8 @@ func (h hop) question(f Features) resolver.Glimpse {
 	return g
 }
 
-// isService accepts a port or a service's name: letters, digits and hyphens (RFC 6335), and underscores, which
-// /etc/services may hold.
+// isService reports whether s is a port or the name of a service: letters, digits and hyphens (RFC 6335), and
+// underscores, which /etc/services may contain.
 func isService(s []byte) bool {
 	if len(s) == 0 || len(s) > 63 {
 		return false
@@ -87,8 +87,8 @@ func isService(s []byte) bool {
 	return true
 }
 
-// port is the number of a service, as Postfix finds it in /etc/services; 0, which is the default, for port 25, for no
-// service, and for one that this host does not know: Postfix cannot deliver there anyway.
+// port returns the number of a service, as Postfix finds it in /etc/services. It returns 0 for port 25, for no service,
+// and for a service that this host does not know, to which Postfix cannot deliver either.
 func port(service []byte) uint16 {
 	if len(service) == 0 || string(service) == "smtp" {
 		return 0

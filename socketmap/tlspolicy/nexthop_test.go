@@ -39,7 +39,7 @@ func nextHops() []struct{ why, key, want string } {
 		{"a dot", ".", ""},
 		{"brackets that do not close", "[mail.example.com", ""},
 		{"brackets around nothing", "[]", ""},
-		{"text behind the brackets", "[mail.example.com]x", ""},
+		{"text after the brackets", "[mail.example.com]x", ""},
 		{"a colon without a port", "example.com:", ""},
 		{"a bracketed name and a colon without a port", "[mail.example.com]:", ""},
 		{"a port with an illegal byte", "example.com:2 5", ""},
@@ -66,7 +66,7 @@ func TestParseNextHop(t *testing.T) {
 	}
 }
 
-// TestDestination: DANE must judge the hosts and the port that Postfix connects to.
+// TestDestination: the destination has the port and the kind of hosts that Postfix connects to, for DANE.
 func TestDestination(t *testing.T) {
 	for _, c := range []struct {
 		key    string

@@ -9,13 +9,13 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// Render spells a verdict as Postfix reads it. It gives NOTFOUND where Postfix may go on as its own configuration says,
-// TEMP where the mail must wait, and hangs up where the verdict is that stsmapd is closing.
+// Render returns a verdict as a reply that Postfix understands: NOTFOUND if Postfix may deliver as its own
+// configuration says, TEMP if the mail must wait, and Hangup if stsmapd is shutting down.
 func Render(f Features, v resolver.Verdict) socketmap.Reply {
 	switch v.Outcome {
 	case resolver.Enforce:
 		if v.Override != nil {
-			f.TLSRPT = false // no report must say that the domain published this
+			f.TLSRPT = false // the domain did not publish this policy, so no report may say that it did
 		}
 		return secure(f, v.Held)
 	case resolver.Testing, resolver.Waived, resolver.Absent, resolver.Unfetched, resolver.Ignored:
@@ -46,13 +46,13 @@ func reason(what string, v resolver.Verdict) string {
 	return fmt.Sprintf("%s: %v", what, v.Reason)
 }
 
-// secure is the answer for a live policy that binds, made once for each policy and spelling.
+// secure returns the reply for an enforced policy. Its text is made once for each policy and set of attributes.
 func secure(f Features, h *resolver.Held) socketmap.Reply {
-	return socketmap.OK(h.Rendered.Text(slot(f), func() string { return secureText(f, h.Entry) }))
+	return socketmap.OK(h.Rendered.Text(renderedSlot(f), func() string { return secureText(f, h.Entry) }))
 }
 
-// slot tells the spellings of one policy apart.
-func slot(f Features) int {
+// renderedSlot returns where the text for these features is kept.
+func renderedSlot(f Features) int {
 	n := 0
 	if f.NoSNI {
 		n |= 1
@@ -63,8 +63,8 @@ func slot(f Features) int {
 	return n
 }
 
-// secureText spells a policy: the level and attributes that every Postfix knows, then those of Postfix 3.10. Where all
-// of it is too long for a reply, the policy's lines are left out first: they only serve reports.
+// secureText returns the level and attributes of a policy: those that every Postfix knows, then those of Postfix 3.10.
+// If the text is too long for a reply, the policy's lines are left out: they are used only in reports.
 func secureText(f Features, e resolver.Entry) string {
 	var b strings.Builder
 	patterns := distinct(e.Policy.MX)
@@ -94,7 +94,7 @@ func secureText(f Features, e resolver.Entry) string {
 	return b.String()
 }
 
-// distinct is the patterns in the policy's order, each once.
+// distinct returns the patterns in the policy's order, without duplicates.
 func distinct(mx []mtasts.Pattern) []mtasts.Pattern {
 	out := make([]mtasts.Pattern, 0, len(mx))
 	seen := make(map[mtasts.Pattern]bool, len(mx))
@@ -107,7 +107,7 @@ func distinct(mx []mtasts.Pattern) []mtasts.Pattern {
 	return out
 }
 
-// policyStrings is one attribute for each line of the policy. Postfix reads a value with white space between braces.
+// policyStrings returns one attribute for each line of the policy. Braces enclose a value that contains spaces.
 func policyStrings(p mtasts.Policy) string {
 	var b strings.Builder
 	for _, line := range resolver.ReportLines(p) {
@@ -118,7 +118,7 @@ func policyStrings(p mtasts.Policy) string {
 	return b.String()
 }
 
-// matchPattern spells a pattern for match=, where Postfix writes `.example.net` for `*.example.net`.
+// matchPattern returns a pattern as match= needs it: `.example.net` for `*.example.net`.
 func matchPattern(p mtasts.Pattern) string {
 	if p.Wildcard {
 		return "." + p.Host.String()

@@ -16,7 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func held(t testing.TB, body string) *resolver.Held {
 	t.Helper()
@@ -35,7 +35,7 @@ const (
 		"max_age: 604800\r\nx-note: contact {postmaster}\r\nx-ok: a, b=c; d\r\nmx: bücher.example"
 )
 
-// TestGolden pins every form of reply, byte for byte, as Postfix reads it.
+// TestGolden compares every form of reply, byte for byte, with a file.
 func TestGolden(t *testing.T) {
 	why := errors.New("look up the MTA-STS record of example.com: SERVFAIL")
 	enforce := func(body string) resolver.Verdict {
@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 		golden(t, c.file, Render(f, c.v).AppendTo(nil))
 	}
 	if got := Render(Features{}, resolver.Verdict{Outcome: resolver.Closing}); got.Status() != socketmap.StatusHangup {
-		t.Errorf("a closing service answers %v, must hang up", got)
+		t.Errorf("a service that is shutting down answers %v, want a hangup", got)
 	}
 }
 
@@ -96,7 +96,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// TestLongPolicies: 64 KiB of shortest MX patterns never make a broken frame.
+// TestLongPolicies: a policy of 64 KiB with the shortest MX patterns never makes an invalid frame.
 func TestLongPolicies(t *testing.T) {
 	many := func(n int) string {
 		var b strings.Builder
@@ -111,11 +111,11 @@ func TestLongPolicies(t *testing.T) {
 		patterns int
 		maps     string
 		status   socketmap.Status
-		lines    bool // policy_string attributes are there
+		lines    bool // the reply has policy_string attributes
 	}{
 		{"as many as fit in 64 KiB", 5000, "sts", socketmap.StatusOK, false},
-		{"few: everything fits", 100, "sts+tlsrpt", socketmap.StatusOK, true},
-		{"the policy's lines go first", 2000, "sts+tlsrpt", socketmap.StatusOK, false},
+		{"few: all attributes fit", 100, "sts+tlsrpt", socketmap.StatusOK, true},
+		{"the policy's lines are left out first", 2000, "sts+tlsrpt", socketmap.StatusOK, false},
 		{"still too long: the mail waits, with a reason", 5000, "sts+tlsrpt", socketmap.StatusTemp, false},
 	} {
 		f, err := ParseMapName(c.maps)

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -22,14 +21,14 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// world is the DNS, a policy host and a store for a whole daemon without its kernel: every name under example.com has a
-// policy, nothing else has one, and no MX host has TLSA records.
+// world is the DNS, the policy hosts and the store of a daemon: every name under example.com has a policy, no other
+// name has one, and no MX host has TLSA records.
 type world struct {
 	mu     sync.Mutex
 	stored map[dnsname.Name]resolver.Entry
 	asked  []string // names of DNS questions
 	log    slog.Handler
-	look   func() // called in each lookup of a TXT record; nil: not
+	onTXT  func() // called in each lookup of a TXT record, unless nil
 }
 
 func (w *world) note(name string) {
@@ -41,8 +40,8 @@ func (w *world) note(name string) {
 const policyText = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmx: *.example.net\nmax_age: 604800\n"
 
 func (w *world) TXT(_ context.Context, name string) (dnsclient.Answer[string], error) {
-	if w.look != nil {
-		w.look()
+	if w.onTXT != nil {
+		w.onTXT()
 	}
 	w.note(name)
 	if strings.HasSuffix(name, ".example.com") {
@@ -99,16 +98,16 @@ func (w *world) All(context.Context) iter.Seq2[resolver.Entry, error] {
 	return func(func(resolver.Entry, error) bool) {}
 }
 
-// handler is the daemon from the request on: handler, service and memory.
+// handler returns the handler, service and memory of a daemon.
 func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.Handler, *resolver.Service,
-	*cache.Memory) {
+	*mapMemory) {
 	tb.Helper()
 	w.stored = map[dnsname.Name]resolver.Entry{}
 	if w.log == nil {
 		w.log = slog.DiscardHandler
 	}
 	settings.DNS, settings.Fetcher = w, w
-	memory := cache.NewMemory(cache.MemoryOptions{})
+	memory := newMapMemory()
 	service := resolver.NewService(
 		resolver.Options{Settings: settings, Store: w, Memory: memory, Logger: slog.New(w.log)})
 	tb.Cleanup(service.Close)
@@ -117,7 +116,7 @@ func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.H
 
 type known struct{ why, maps, key, answer string }
 
-// questions are those that must cost no memory once their answer is known.
+// questions returns questions that must not allocate once their answer is known.
 func questions() []known {
 	const secure = "OK secure match=mx1.example.com:.example.net servername=hostname"
 	const tlsrpt = " policy_type=sts policy_domain=mail.example.com mx_host_pattern=mx1.example.com " +
@@ -150,7 +149,7 @@ func overrides(tb testing.TB) *resolver.Overrides {
 	return set
 }
 
-// TestKnownAnswersDoNotAllocate asks over a real connection: server, handler, service and memory all take part.
+// TestKnownAnswersDoNotAllocate asks over a real connection, of a server with handler and service.
 func TestKnownAnswersDoNotAllocate(t *testing.T) {
 	h, _, _ := (&world{}).handler(t, resolver.Settings{Overrides: overrides(t)})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -175,11 +174,11 @@ func TestKnownAnswersDoNotAllocate(t *testing.T) {
 				t.Fatalf("%s: %s %s: got %q, %v, want %q", q.why, q.maps, q.key, got[:n], err, want)
 			}
 		}
-		once() // finds out
-		once() // may still begin a check in the background
-		for range 10 {
+		once()         // looks up
+		once()         // may start a check in the background
+		for range 10 { // the check may end meanwhile
 			once()
-		} // and that may end
+		}
 		if n := testing.AllocsPerRun(1000, once); n > 0 {
 			t.Errorf("%s: %s %s: %v allocations", q.why, q.maps, q.key, n)
 		}
@@ -191,9 +190,10 @@ func TestKnownAnswersDoNotAllocate(t *testing.T) {
 	<-served
 }
 
-// endless is a listener with one connection, which sends one question again and again: the daemon without the kernel.
+// endless is a listener with one connection that sends the same request left times. It measures the daemon without the
+// kernel.
 type endless struct {
-	net.Conn // nil: no other call is expected
+	net.Conn // nil: an unexpected call panics
 	request  []byte
 	left     int
 	accepted bool

@@ -12,23 +12,25 @@ import (
 	"time"
 )
 
-// clocked is a socket that remembers what deadlines its writer got.
-type clocked struct {
+// clocked is a socket that records the write deadlines set on it.
+type deadlineRecorder struct {
 	net.Conn
 	deadlines []time.Time
-	set       chan struct{} // takes a note of each
+	set       chan struct{} // receives a value for each
 }
 
-func (c *clocked) SetWriteDeadline(t time.Time) error {
+func (c *deadlineRecorder) SetWriteDeadline(t time.Time) error {
 	c.deadlines = append(c.deadlines, t)
 	c.set <- struct{}{}
 	return c.Conn.SetWriteDeadline(t)
 }
 
-func (c *clocked) SyscallConn() (syscall.RawConn, error) { return c.Conn.(syscall.Conn).SyscallConn() }
+func (c *deadlineRecorder) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(syscall.Conn).SyscallConn()
+}
 
 // socketPairs calls f with two ends of a real connection of each kind that Postfix can use.
-func socketPairs(t *testing.T, f func(t *testing.T, ours *clocked, theirs net.Conn)) {
+func socketPairs(t *testing.T, f func(t *testing.T, ours *deadlineRecorder, theirs net.Conn)) {
 	for network, addr := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")} {
 		t.Run(network, func(t *testing.T) {
 			ln, err := net.Listen(network, addr)
@@ -46,7 +48,7 @@ func socketPairs(t *testing.T, f func(t *testing.T, ours *clocked, theirs net.Co
 				t.Fatal(err)
 			}
 			defer ours.Close()
-			// The kernel lets a buffer grow to many MiB, unless somebody has asked for a size.
+			// Without an explicit size, the kernel lets a buffer grow to many MiB.
 			for _, err := range []error{
 				ours.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(64 << 10),
 				theirs.(interface{ SetReadBuffer(int) error }).SetReadBuffer(64 << 10),
@@ -55,16 +57,16 @@ func socketPairs(t *testing.T, f func(t *testing.T, ours *clocked, theirs net.Co
 					t.Fatal(err)
 				}
 			}
-			f(t, &clocked{Conn: ours, set: make(chan struct{}, 100)}, theirs)
+			f(t, &deadlineRecorder{Conn: ours, set: make(chan struct{}, 100)}, theirs)
 		})
 	}
 }
 
 func TestRepliesThatFitGetNoDeadline(t *testing.T) {
-	socketPairs(t, func(t *testing.T, ours *clocked, theirs net.Conn) {
-		o := newOutlet(ours, time.Nanosecond) // any deadline would be over
+	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
+		w := newWriter(ours, time.Nanosecond) // any deadline would have expired
 		for range 100 {
-			if err := o.write([]byte("2:OK,")); err != nil {
+			if err := w.write([]byte("2:OK,")); err != nil {
 				t.Fatal(err)
 			}
 			wantNext(t, theirs, "2:OK,")
@@ -75,45 +77,45 @@ func TestRepliesThatFitGetNoDeadline(t *testing.T) {
 	})
 }
 
-// TestSlowReaderIsServedWhole: a full socket starts the clock, and a reader that is in time stops it again.
+// TestSlowReaderIsServedWhole: a full buffer sets a deadline, and a reader in time clears it.
 func TestSlowReaderIsServedWhole(t *testing.T) {
-	socketPairs(t, func(t *testing.T, ours *clocked, theirs net.Conn) {
+	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
 		big := strings.Repeat("0123456789abcde\n", 1<<18) // 4 MiB: more than the two sockets hold
-		o := newOutlet(ours, time.Hour)
+		w := newWriter(ours, time.Hour)
 		for range 2 {
 			ours.deadlines = nil
 			begun := time.Now()
 			written := make(chan error, 1)
-			go func() { written <- o.write([]byte(big)) }()
-			<-ours.set // it is full
+			go func() { written <- w.write([]byte(big)) }()
+			<-ours.set // the buffer is full
 			wantNext(t, theirs, big)
 			if err := <-written; err != nil {
 				t.Fatal(err)
 			}
 			if d := ours.deadlines; len(d) != 2 || d[0].Before(begun.Add(time.Hour)) || !d[1].IsZero() {
-				t.Errorf("deadlines %v, want one an hour ahead, and that taken away", d)
+				t.Errorf("deadlines %v, want one an hour ahead, then none", d)
 			}
 			<-ours.set
 		}
 	})
 }
 
-func TestPeerThatTakesNothingIsGivenUpInTime(t *testing.T) {
+func TestWriteToAPeerThatReadsNothingTimesOut(t *testing.T) {
 	const limit = 50 * time.Millisecond
-	socketPairs(t, func(t *testing.T, ours *clocked, _ net.Conn) {
+	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, _ net.Conn) {
 		begun := time.Now()
-		err := newOutlet(ours, limit).write(make([]byte, 4<<20))
+		err := newWriter(ours, limit).write(make([]byte, 4<<20))
 		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took < limit {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
 }
 
-// TestCloseEndsAWriteThatWaits: Shutdown does so when its time is over.
-func TestCloseEndsAWriteThatWaits(t *testing.T) {
-	socketPairs(t, func(t *testing.T, ours *clocked, theirs net.Conn) {
+// TestCloseEndsABlockedWrite: Shutdown closes connections when its context ends.
+func TestCloseEndsABlockedWrite(t *testing.T) {
+	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
 		written := make(chan error, 1)
-		go func() { written <- newOutlet(ours, time.Hour).write(make([]byte, 4<<20)) }()
+		go func() { written <- newWriter(ours, time.Hour).write(make([]byte, 4<<20)) }()
 		wantNext(t, theirs, "\x00")
 		ours.Close()
 		if err := <-written; !errors.Is(err, net.ErrClosed) {
@@ -122,12 +124,12 @@ func TestCloseEndsAWriteThatWaits(t *testing.T) {
 	})
 }
 
-func TestWriteToAPeerThatIsGone(t *testing.T) {
-	socketPairs(t, func(t *testing.T, ours *clocked, theirs net.Conn) {
+func TestWriteToAClosedPeer(t *testing.T) {
+	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
 		theirs.Close()
-		o := newOutlet(ours, time.Hour)
+		w := newWriter(ours, time.Hour)
 		for {
-			err := o.write([]byte("2:OK,")) // TCP takes some before it hears of it
+			err := w.write([]byte("2:OK,")) // TCP accepts some bytes before the reset arrives
 			if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 				return
 			}
@@ -138,7 +140,7 @@ func TestWriteToAPeerThatIsGone(t *testing.T) {
 	})
 }
 
-// TestPeerThatNeverReadsLosesItsConnection is the whole server's part.
+// TestPeerThatNeverReadsLosesItsConnection is the same with a whole server.
 func TestPeerThatNeverReadsLosesItsConnection(t *testing.T) {
 	for _, spec := range []string{"inet:127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
 		t.Run(spec, func(t *testing.T) {

@@ -1,0 +1,71 @@
+package tlspolicy_test
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// mapMemory is a resolver.Memory without bounds. It keeps each name as it was passed, so that a name that changes later
+// is found under a wrong key.
+type mapMemory struct {
+	mu       sync.Mutex
+	policies map[dnsname.Name]*resolver.Held
+	absences map[dnsname.Name]resolver.Absence
+}
+
+var _ resolver.Memory = (*mapMemory)(nil)
+
+func newMapMemory() *mapMemory {
+	return &mapMemory{policies: map[dnsname.Name]*resolver.Held{}, absences: map[dnsname.Name]resolver.Absence{}}
+}
+
+func (m *mapMemory) Policy(domain dnsname.Name) (*resolver.Held, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.policies[domain]
+	return h, ok
+}
+
+func (m *mapMemory) PutPolicy(h *resolver.Held) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.policies[h.Entry.Domain] = h
+	delete(m.absences, h.Entry.Domain)
+}
+
+func (m *mapMemory) ForgetPolicy(domain dnsname.Name) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.policies, domain)
+}
+
+func (m *mapMemory) NoPolicy(domain dnsname.Name) (resolver.NoPolicy, bool) {
+	a, _ := m.Absence(domain)
+	none, ok := a.(resolver.NoPolicy)
+	return none, ok
+}
+
+func (m *mapMemory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.absences[domain]
+	return a, ok
+}
+
+func (m *mapMemory) PutAbsence(_ time.Time, domain dnsname.Name, a resolver.Absence) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.absences[domain] = a
+}
+
+// held returns all policies.
+func (m *mapMemory) held() []*resolver.Held {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.policies))
+}
