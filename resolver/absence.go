@@ -1,6 +1,10 @@
 package resolver
 
-import "time"
+import (
+	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
+)
 
 // Absence is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an
 // STSFinding.
@@ -52,7 +56,7 @@ func lookupFailed(now time.Time, before Absence, err error) *LookupFailed {
 	if b, ok := before.(*LookupFailed); ok && now.Before(b.Expires()) && !now.Before(b.At) {
 		failures += b.Failures
 	}
-	wait := backoff(failures, lookupBackoffMin, lookupBackoffMax)
+	wait := fault.Backoff(failures, lookupBackoffMin, lookupBackoffMax)
 	return &LookupFailed{Failures: failures, At: now, RetryAt: now.Add(wait), Err: err}
 }
 

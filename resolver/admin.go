@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // Known is all that is known of one domain at one time, for administrators. To ask for it changes nothing: it is no use
@@ -36,7 +38,7 @@ type Known struct {
 
 	now   time.Time
 	held  *Held // of Entry
-	judge *daneJudge
+	judge *dane.Judge
 }
 
 // Empty reports whether nothing is known of the domain.
@@ -58,15 +60,15 @@ func (k Known) Verdict(q Question) (Verdict, bool) {
 	default:
 		return Verdict{}, false
 	}
-	v := Decide(k.now, q, DANEFinding{}, found)
+	v := Decide(k.now, q, dane.Finding{}, found)
 	if v.Outcome != Enforce || !q.DANE {
 		return v, true
 	}
-	dane, next := k.judge.memory.get(q.Destination).read(k.now)
-	if next == daneLook {
+	f, known := k.judge.Remembered(q.Destination)
+	if !known {
 		return Verdict{}, false
 	}
-	return Decide(k.now, q, dane, found), true
+	return Decide(k.now, q, f, found), true
 }
 
 // Known tells what is known of a domain. With an error the store could not be read, and may hold a policy of which

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // Glimpse is a Question whose domain may still stand in the bytes that it came in: to make one costs no memory. It is
@@ -19,7 +21,7 @@ type Glimpse struct {
 func (g Glimpse) Question() Question { return g.about(g.Domain.Name()) }
 
 func (g Glimpse) about(domain dnsname.Name) Question {
-	return Question{Destination: Destination{Domain: domain, Port: g.Port, Direct: g.Direct}, Strict: g.Strict,
+	return Question{Destination: dane.Destination{Domain: domain, Port: g.Port, Direct: g.Direct}, Strict: g.Strict,
 		DANE: g.DANE}
 }
 
@@ -50,13 +52,12 @@ func (s *Service) atOnce(g Glimpse) (Verdict, bool) {
 	if overruled != nil {
 		found = overruled
 	}
-	v := Decide(now, q, DANEFinding{}, found)
+	v := Decide(now, q, dane.Finding{}, found)
 	if v.Outcome != Enforce || !q.DANE {
 		return v, true // DANE would not change it
 	}
-	dane, next := s.dane.memory.get(q.Destination).read(now)
-	if next != daneRest {
+	if _, ok := s.dane.Remembered(q.Destination); !ok {
 		return Verdict{}, false
 	}
-	return Decide(now, q, dane, found), true
+	return Decide(now, q, s.dane.Find(s.ctx, q.Destination), found), true
 }

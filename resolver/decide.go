@@ -4,7 +4,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // STSFinding is what was found of a domain's MTA-STS policy: *Held, NoPolicy, *LookupFailed, *FetchFailed, *HostFailed,
@@ -24,40 +27,23 @@ func (*FetchFailed) stsFinding()  {}
 func (Busy) stsFinding()          {}
 func (Closed) stsFinding()        {}
 
-// DANEStatus is what was found of the TLSA records of a domain's MX hosts.
-type DANEStatus uint8
-
-// The DANE findings. The zero DANEStatus is DANEUnasked.
-const (
-	DANEUnasked DANEStatus = iota // nobody wants to know
-	DANENone                      // no host that Postfix would try has secure, usable ones
-	DANEUsable                    // a host that Postfix may try has secure, usable ones
-	DANEFailed                    // a lookup failed and nothing is remembered
-)
-
-// DANEFinding is a DANEStatus and, for DANEFailed, why.
-type DANEFinding struct {
-	Status DANEStatus
-	Err    error
-}
-
 // Decide turns what was found into the one answer. It is total: every pair of findings has a verdict.
 //
 // MTA-STS decides unless its policy is enforced and the asking Postfix does DANE. Then DANE goes before, where the
 // domain has it (RFC 8461 section 2), and the mail waits where DANE could not be looked up. No outcome lets a host be
 // used without authentication (RFC 8461 section 5): a host without usable TLSA records is not used beside one that has
 // them.
-func Decide(now time.Time, q Question, d DANEFinding, s STSFinding) Verdict {
+func Decide(now time.Time, q Question, d dane.Finding, s STSFinding) Verdict {
 	v := decideSTS(now, q, s)
 	if v.Outcome != Enforce || !q.DANE {
 		return v
 	}
 	switch d.Status {
-	case DANEUsable:
+	case dane.Usable:
 		v.Outcome = DANEOnly
-	case DANEFailed:
+	case dane.Failed:
 		v.Outcome, v.Reason = DANEUnknown, d.Err
-		if errors.Is(d.Err, errDANEClosed) {
+		if errors.Is(d.Err, lookups.ErrClosed) {
 			return Verdict{Outcome: Closing}
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // decideAt is the time of all of TestDecide's questions.
@@ -55,13 +57,13 @@ func TestDecide(t *testing.T) {
 		{"closing", Closed{}, Closing, Closing},
 	}
 	danes := []struct {
-		d     DANEFinding
+		d     dane.Finding
 		bound Outcome // where MTA-STS would bind and the asker does DANE
 	}{
-		{DANEFinding{}, Enforce},
-		{DANEFinding{Status: DANENone}, Enforce},
-		{DANEFinding{Status: DANEUsable}, DANEOnly},
-		{DANEFinding{Status: DANEFailed, Err: errTLSA}, DANEUnknown},
+		{dane.Finding{}, Enforce},
+		{dane.Finding{Status: dane.None}, Enforce},
+		{dane.Finding{Status: dane.Usable}, DANEOnly},
+		{dane.Finding{Status: dane.Failed, Err: errTLSA}, DANEUnknown},
 	}
 	for _, f := range findings {
 		for _, d := range danes {

@@ -2,8 +2,8 @@ package resolver
 
 import (
 	"context"
-	"net/netip"
 
+	"github.com/stsmapd/stsmapd/resolver/dane"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 )
 
@@ -11,8 +11,5 @@ import (
 // ends promptly when its context does.
 type DNS interface {
 	TXT(ctx context.Context, name string) (dnsclient.Answer[string], error)
-	A(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error)
-	AAAA(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error)
-	MX(ctx context.Context, name string) (dnsclient.Answer[dnsclient.MX], error)
-	TLSA(ctx context.Context, name string) (dnsclient.Answer[dnsclient.TLSA], error)
+	dane.DNS
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -98,17 +99,6 @@ const (
 	lookupBackoffMax = 15 * time.Minute
 )
 
-// backoff is how long to wait after so many failures in a row (1 or more): first, doubling to last.
-func backoff(failures int, first, last time.Duration) time.Duration {
-	d := first
-	for range failures - 1 {
-		if d *= 2; d >= last {
-			return last
-		}
-	}
-	return d
-}
-
 // after is the trouble that one more failed fetch at now makes of t.
 func (t Trouble) after(now time.Time, id, reason string) Trouble {
 	next := Trouble{Failures: t.Failures + 1, ID: id, Since: t.Since, Alerted: t.Alerted, Reason: reason}
@@ -119,6 +109,6 @@ func (t Trouble) after(now time.Time, id, reason string) Trouble {
 	if id != t.ID {
 		tries = 1 // the backoff is per id
 	}
-	next.RetryAt = now.Add(backoff(tries, fetchBackoffMin, fetchBackoffMax))
+	next.RetryAt = now.Add(fault.Backoff(tries, fetchBackoffMin, fetchBackoffMax))
 	return next
 }

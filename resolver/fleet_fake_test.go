@@ -13,6 +13,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // hub is the memory of a fleet, without an engine: what it knows, who fetches or has failed, and who listens.
@@ -212,11 +214,12 @@ func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names 
 	for _, name := range names {
 		own := newWorld(t)
 		s := resolver.NewService(resolver.Options{
-			Settings: resolver.Settings{DNS: w, Fetcher: fetcher},
-			Store:    own,
-			Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
-			Fleet:    &member{h, name},
-			Logger:   slog.New(slog.NewTextHandler(&own.log, nil)),
+			DANEMemory: cache.NewDANEFindings(),
+			Settings:   resolver.Settings{DNS: w, Fetcher: fetcher},
+			Store:      own,
+			Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+			Fleet:      &member{h, name},
+			Logger:     slog.New(slog.NewTextHandler(&own.log, nil)),
 		})
 		s.SetClock(own.now)
 		stop := runUpkeep(s)
@@ -229,7 +232,7 @@ func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names 
 // ask asks a question and returns the outcome.
 func (h *host) ask(domain string) resolver.Outcome {
 	return h.Answer(h.t.Context(),
-		resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}}).Outcome
+		resolver.Question{Destination: dane.Destination{Domain: dnsname.MustParse(domain)}}).Outcome
 }
 
 // policy is what a host holds of a domain.

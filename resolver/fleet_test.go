@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -225,7 +226,8 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 		synctest.Wait()
 		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.Tidings{} }) // it has lost all
 		after := resolver.NewService(
-			resolver.Options{Settings: resolver.Settings{DNS: w, Fetcher: w}, Store: before.own,
+			resolver.Options{DANEMemory: cache.NewDANEFindings(), Settings: resolver.Settings{DNS: w, Fetcher: w},
+				Store:  before.own,
 				Memory: before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})
 		t.Cleanup(runUpkeep(after))
 		synctest.Wait()

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -43,15 +42,8 @@ func withoutHostFailure(a Absence) Absence {
 }
 
 func hostFailed(now time.Time, before Absence, err error) *HostFailed {
-	return &HostFailed{At: now, RetryAt: now.Add(hostRetry), Err: withCure(err), Before: withoutHostFailure(before)}
-}
-
-// withCure begins an error of this host with what to mend.
-func withCure(err error) error {
-	if cure := fault.Judge(err).Cure; cure != "" {
-		return fmt.Errorf("%s: %w", cure, err)
-	}
-	return err
+	return &HostFailed{At: now, RetryAt: now.Add(hostRetry), Err: fault.WithCure(err),
+		Before: withoutHostFailure(before)}
 }
 
 // ownFault is what remains to be said of a domain when work for it failed by a fault of this host: what is held
@@ -68,7 +60,7 @@ func (s *Service) ownFault(domain dnsname.Name, known *Held, before Absence, wor
 		known.checkFrom(now.Add(hostRetry))
 		return known
 	case kind == fault.Exhausted:
-		return Busy{withCure(err)}
+		return Busy{fault.WithCure(err)}
 	}
 	a := hostFailed(now, before, err)
 	s.memory.PutAbsence(now, domain, a)

@@ -77,9 +77,9 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 		f.current[work] = was
 		f.any.Store(true)
 	}
-	was.Last, was.Err = now, withCure(err)
+	was.Last, was.Err = now, fault.WithCure(err)
 	was.Count++
-	if last := f.alerted[work][kind]; !last.IsZero() && within(now, last, hostAlertInterval) {
+	if last := f.alerted[work][kind]; !last.IsZero() && !now.Before(last) && now.Sub(last) < hostAlertInterval {
 		return
 	}
 	f.alerted[work][kind], was.logged = now, true

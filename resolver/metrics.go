@@ -11,13 +11,15 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // Metrics are counts since the service was made, and how things stand now. All labels are stable words of a short list.
 type Metrics struct {
 	Discoveries []Count // looks at TXT records, by what came of them
 	Fetches     []Count // of policies, by what came of them: "ok", or a Kind
-	DANE        []Count // looks at the TLSA records of a domain's MX hosts, by DANEStatus
+	DANE        []Count // looks at the TLSA records of a domain's MX hosts, by Status
 
 	Remembered Histogram // answers out of memory: one in SampleRate is measured
 	Waited     Histogram // answers for which the DNS, a policy host or the store was waited for: each is measured
@@ -54,6 +56,8 @@ type metrics struct {
 	fetches     [fetch.HostFault + 1]atomic.Uint64 // 0: success
 	remembered  histogram
 	waited      histogram
+	waitedDANE  histogram
+	dane        [dane.Failed + 1]atomic.Uint64
 	adopted     atomic.Uint64
 }
 
@@ -179,9 +183,10 @@ func (h *histogram) read() Histogram {
 func (s *Service) Metrics() Metrics {
 	cfg := s.config.Load()
 	m := Metrics{
-		Remembered: s.metrics.remembered.read(), Waited: s.metrics.waited.read(), WaitedDANE: s.dane.waited.read(),
-		Adopted: s.metrics.adopted.Load(),
-		Lookups: int(s.lookingUp.Load()), Fetching: int(s.fetching.Load()), Absences: -1,
+		Remembered: s.metrics.remembered.read(), Waited: s.metrics.waited.read(),
+		WaitedDANE: s.metrics.waitedDANE.read(),
+		Adopted:    s.metrics.adopted.Load(),
+		Lookups:    int(s.lookingUp.Load()), Fetching: int(s.fetching.Load()), Absences: -1,
 	}
 	for i := range s.metrics.discoveries {
 		m.Discoveries = append(m.Discoveries, Count{discoveryResult(i).String(), s.metrics.discoveries[i].Load()})
@@ -194,8 +199,8 @@ func (s *Service) Metrics() Metrics {
 		m.Fetches = append(m.Fetches, Count{result, s.metrics.fetches[i].Load()})
 	}
 	m.HostFaults = s.hostFaults.count()
-	for i := DANENone; i <= DANEFailed; i++ {
-		m.DANE = append(m.DANE, Count{i.String(), s.dane.counts[i].Load()})
+	for i := dane.None; i <= dane.Failed; i++ {
+		m.DANE = append(m.DANE, Count{i.String(), s.metrics.dane[i].Load()})
 	}
 	if c, ok := s.memory.(interface{ Absences() int }); ok {
 		m.Absences = c.Absences()

@@ -14,6 +14,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // collector keeps the reports that it is sent.
@@ -143,7 +145,7 @@ func TestDANEIsAskedOnlyWhereAPolicyBinds(t *testing.T) {
 			w.publish("example.test", "1", body(c.mode, day, "mx.example.test"))
 			s := w.start()
 			defer s.Close()
-			q := resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse("example.test")},
+			q := resolver.Question{Destination: dane.Destination{Domain: dnsname.MustParse("example.test")},
 				Strict: c.strict, DANE: true}
 			v := s.Answer(t.Context(), q)
 			synctest.Wait()

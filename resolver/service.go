@@ -16,6 +16,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // Fetcher gets policies; *HTTPFetcher is one.
@@ -27,7 +29,7 @@ type Fetcher interface {
 // Settings is what a reload may change.
 type Settings struct {
 	DNS              DNS
-	SecureDNS        DNS // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
+	SecureDNS        dane.DNS // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
 	Fetcher          Fetcher
 	FetchConcurrency int           // fetches under way at once; refreshes have half of them. 0 = 64
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
@@ -44,6 +46,8 @@ type Options struct {
 	Memory   Memory
 	Fleet    Fleet // nil: this host is alone
 	Logger   *slog.Logger
+	// DANEMemory is where DANE findings are remembered.
+	DANEMemory dane.Memory
 	// Renewed tells that the store may lack policies that it had: those in memory are put again. nil: that never
 	// happens.
 	Renewed <-chan struct{}
@@ -74,7 +78,7 @@ type Service struct {
 	lookups     *semaphore.Weighted // maxLookups
 	fast        *fast
 	checks      *semaphore.Weighted // maxChecks
-	dane        *daneJudge
+	dane        *dane.Judge
 	agenda      *agenda
 	demands     demands // of administrators
 	saver       *saver
@@ -115,10 +119,14 @@ func NewService(o Options) *Service {
 		s.fleet = noFleet{}
 	}
 	s.hostFaults.log = o.Logger
-	s.metrics.remembered.bounds, s.metrics.waited.bounds = memoryBounds(), waitBounds()
-	s.dane = newDANEJudge(func() DNS { return s.config.Load().SecureDNS }, func() time.Time { return s.now() },
-		o.Logger)
-	s.dane.hostFailed = func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) }
+	s.metrics.remembered.bounds = memoryBounds()
+	s.metrics.waited.bounds, s.metrics.waitedDANE.bounds = waitBounds(), waitBounds()
+	s.dane = dane.New(dane.Options{
+		DNS: func() dane.DNS { return s.config.Load().SecureDNS }, Memory: o.DANEMemory, Logger: o.Logger,
+		HostFault: func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) },
+		Waited:    s.metrics.waitedDANE.observe,
+		LookedUp:  func(status dane.Status) { s.metrics.dane[status].Add(1) },
+	})
 	s.Reconfigure(o.Settings)
 	return s
 }
@@ -155,7 +163,7 @@ func (s *Service) Reconfigure(set Settings) {
 func (s *Service) Close() {
 	first := s.running.close()
 	s.cancel()
-	s.dane.close()
+	s.dane.Close()
 	s.running.wait()
 	if first {
 		s.saver.last(s.alone)
@@ -172,11 +180,11 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	} else {
 		s.glance(now, q.Domain)
 	}
-	v := Decide(now, q, DANEFinding{}, found)
+	v := Decide(now, q, dane.Finding{}, found)
 	if v.Outcome != Enforce || !q.DANE {
 		return v // DANE would not change it
 	}
-	return Decide(now, q, s.dane.find(ctx, q.Destination), found)
+	return Decide(now, q, s.dane.Find(ctx, q.Destination), found)
 }
 
 // glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes

@@ -11,11 +11,13 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 func ask(s *resolver.Service, domain string) resolver.Verdict {
 	return s.Answer(context.Background(),
-		resolver.Question{Destination: resolver.Destination{Domain: dnsname.MustParse(domain)}})
+		resolver.Question{Destination: dane.Destination{Domain: dnsname.MustParse(domain)}})
 }
 
 func wantOutcome(t *testing.T, why string, s *resolver.Service, domain string, want resolver.Outcome) resolver.Verdict {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // TestPlan holds every rule of a policy's life that needs no I/O.
@@ -128,12 +130,12 @@ func TestNegativeBounds(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	for failures, want := range []time.Duration{
 		0, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 40 * time.Minute, time.Hour, time.Hour} {
-		if failures > 0 && backoff(failures, fetchBackoffMin, fetchBackoffMax) != want {
+		if failures > 0 && fault.Backoff(failures, fetchBackoffMin, fetchBackoffMax) != want {
 			t.Errorf("after %d failed fetches: %v, want %v", failures,
-				backoff(failures, fetchBackoffMin, fetchBackoffMax), want)
+				fault.Backoff(failures, fetchBackoffMin, fetchBackoffMax), want)
 		}
 	}
-	if got := backoff(1_000_000, lookupBackoffMin, lookupBackoffMax); got != lookupBackoffMax {
+	if got := fault.Backoff(1_000_000, lookupBackoffMin, lookupBackoffMax); got != lookupBackoffMax {
 		t.Errorf("after a million failed lookups: %v", got)
 	}
 	first := Trouble{}.after(decideAt, "1", "x")

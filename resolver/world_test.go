@@ -85,11 +85,12 @@ func (w *world) start() *resolver.Service { return w.startWith(nil) }
 // startWith is start in a fleet.
 func (w *world) startWith(fleet resolver.Fleet) *resolver.Service {
 	s := resolver.NewService(resolver.Options{
-		Fleet:    fleet,
-		Settings: resolver.Settings{DNS: w, Fetcher: w},
-		Store:    w,
-		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
-		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
+		DANEMemory: cache.NewDANEFindings(),
+		Fleet:      fleet,
+		Settings:   resolver.Settings{DNS: w, Fetcher: w},
+		Store:      w,
+		Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+		Logger:     slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	s.SetClock(w.now)
 	return s

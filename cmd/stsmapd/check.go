@@ -15,12 +15,13 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/check"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // exitFailed: check saw that delivery under the policy does not work, or that there is no policy.
@@ -121,8 +122,8 @@ func runCheck(cmd *cobra.Command, f checkFlags, args []string) error {
 }
 
 // destinations reads the arguments as Postfix's next hops.
-func destinations(args []string) ([]resolver.Destination, error) {
-	to := make([]resolver.Destination, len(args))
+func destinations(args []string) ([]dane.Destination, error) {
+	to := make([]dane.Destination, len(args))
 	for i, arg := range args {
 		d, ok := tlspolicy.ParseNextHop(strings.TrimSuffix(arg, ".")).(tlspolicy.Domain)
 		if !ok {
@@ -206,7 +207,7 @@ func heloName(given string) string {
 }
 
 // printChecks checks and prints; ok: all pass. The error is one of writing.
-func printChecks(ctx context.Context, c *check.Checker, to []resolver.Destination, asJSON bool, stdout,
+func printChecks(ctx context.Context, c *check.Checker, to []dane.Destination, asJSON bool, stdout,
 	stderr io.Writer) (ok bool, err error) {
 	style := check.Style{Colour: term.Coloured(stdout)}
 	var progress *check.Progress

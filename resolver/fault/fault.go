@@ -4,6 +4,7 @@ package fault
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"syscall"
 )
@@ -87,6 +88,15 @@ func Judge(err error) Judgement {
 		return together(e.Unwrap())
 	}
 	return Judgement{}
+}
+
+// WithCure begins an error of this host with what to repair, where that is known. Other errors are returned as they
+// are.
+func WithCure(err error) error {
+	if cure := Judge(err).Cure; cure != "" {
+		return fmt.Errorf("%s: %w", cure, err)
+	}
+	return err
 }
 
 // together judges an error of several parts.

@@ -6,13 +6,15 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // NextHop is the next hop that Postfix asks for: a Domain or NoDomain.
 type NextHop interface{ nextHop() }
 
 // Domain is a next hop with a policy domain, a smart host's name included (RFC 8461 section 3.4).
-type Domain struct{ resolver.Destination }
+type Domain struct{ dane.Destination }
 
 // NoDomain is a next hop that cannot have a policy. It is answered NOTFOUND without a lookup or a log line.
 type NoDomain struct{}
@@ -28,7 +30,7 @@ func ParseNextHop(key string) NextHop {
 	if !ok {
 		return NoDomain{}
 	}
-	return Domain{resolver.Destination{Domain: hop.host.Name(), Port: port(hop.service), Direct: hop.direct}}
+	return Domain{dane.Destination{Domain: hop.host.Name(), Port: port(hop.service), Direct: hop.direct}}
 }
 
 // hop is a next hop with a policy domain. Its fields are parts of the key.

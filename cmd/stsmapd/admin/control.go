@@ -15,6 +15,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // Bounds of the server.
@@ -254,7 +256,7 @@ func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	v := s.service.Answer(r.Context(), resolver.Question{Destination: resolver.Destination{Domain: domain}})
+	v := s.service.Answer(r.Context(), resolver.Question{Destination: dane.Destination{Domain: domain}})
 	if v.Outcome == resolver.Closing {
 		return &Error{Code: http.StatusServiceUnavailable, Domain: domain.String(), Message: resolver.ErrClosed.Error()}
 	}

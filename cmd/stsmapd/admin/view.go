@@ -6,6 +6,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // mapNames are those of which Domain tells the answers.
@@ -86,7 +88,7 @@ func viewOverride(o *resolver.Override) *Override {
 	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: spell(o.MX), Until: second(o.Until),
 		Reason: o.Reason}
 	if o.Action == resolver.ActionEnforce {
-		v := resolver.Decide(time.Time{}, resolver.Question{}, resolver.DANEFinding{}, resolver.Overruled{By: o})
+		v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, resolver.Overruled{By: o})
 		a := rendered("sts", tlspolicy.Features{}, v)
 		view.Answer = &a
 	}
@@ -95,7 +97,7 @@ func viewOverride(o *resolver.Override) *Override {
 
 // viewRefreshed shows what a refresh found; err as Service.Refresh returned it.
 func viewRefreshed(domain string, found resolver.STSFinding, k resolver.Known, err error) Refreshed {
-	v := resolver.Decide(time.Time{}, resolver.Question{}, resolver.DANEFinding{}, found)
+	v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, found)
 	r := Refreshed{Domain: domain, Outcome: v.Outcome.String()}
 	if err != nil {
 		r.Error = err.Error()

@@ -93,7 +93,8 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 		t.Fatal(err)
 	}
 	f.service = resolver.NewService(resolver.Options{
-		Settings: resolver.Settings{DNS: nowhere{}, Fetcher: nowhere{}, Overrides: set}, Store: f.store,
+		DANEMemory: cache.NewDANEFindings(),
+		Settings:   resolver.Settings{DNS: nowhere{}, Fetcher: nowhere{}, Overrides: set}, Store: f.store,
 		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log,
 	})
 	t.Cleanup(f.service.Close)

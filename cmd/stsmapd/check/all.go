@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // maxDomains is how many domains are checked at a time.
@@ -13,7 +13,7 @@ const maxDomains = 8
 // All checks domains, several at a time, and gives each report to report as soon as it and all before it are there: in
 // the order of the domains, one call at a time. After ctx has ended no more checks begin, and none is reported any
 // more.
-func (c *Checker) All(ctx context.Context, to []resolver.Destination, report func(*Report)) {
+func (c *Checker) All(ctx context.Context, to []dane.Destination, report func(*Report)) {
 	reports := make([]chan *Report, len(to))
 	for i := range reports {
 		reports[i] = make(chan *Report, 1)

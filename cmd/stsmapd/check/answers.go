@@ -9,6 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // maps are the map names that a check answers for: a Postfix without DANE, one with it, and one from 3.10 on.
@@ -17,7 +19,7 @@ func maps() []string { return []string{"sts", "sts+dane", "sts+dane+tlsrpt"} }
 // decision is what the daemon would go by.
 type decision struct {
 	at       time.Time
-	to       resolver.Destination
+	to       dane.Destination
 	finding  resolver.STSFinding
 	override *resolver.Override // nil: none counts
 	policy   *mtasts.Policy     // by which MX hosts are judged, whether it binds or not; nil: none
@@ -51,7 +53,7 @@ func decide(l *looking, overrides *resolver.Overrides, record looked[string], fi
 	}
 	if d.override != nil && d.override.Action != resolver.ActionStrict {
 		d.finding = resolver.Overruled{By: d.override}
-		if v := d.verdict(tlspolicy.Features{}, resolver.DANEFinding{}); v.Held != nil {
+		if v := d.verdict(tlspolicy.Features{}, dane.Finding{}); v.Held != nil {
 			d.policy = bindable(v.Held)
 		}
 	}
@@ -67,20 +69,20 @@ func bindable(h *resolver.Held) *mtasts.Policy {
 }
 
 // verdict is the daemon's for a Postfix of these features.
-func (d decision) verdict(f tlspolicy.Features, dane resolver.DANEFinding) resolver.Verdict {
+func (d decision) verdict(f tlspolicy.Features, found dane.Finding) resolver.Verdict {
 	strict := f.Strict || d.override != nil && d.override.Action == resolver.ActionStrict
-	return resolver.Decide(d.at, resolver.Question{Destination: d.to, Strict: strict, DANE: f.DANE}, dane, d.finding)
+	return resolver.Decide(d.at, resolver.Question{Destination: d.to, Strict: strict, DANE: f.DANE}, found, d.finding)
 }
 
 // answers are the replies for each map.
-func (d decision) answers(dane resolver.DANEFinding) []Answer {
+func (d decision) answers(found dane.Finding) []Answer {
 	var answers []Answer
 	for _, name := range maps() {
 		f, err := tlspolicy.ParseMapName(name)
 		if err != nil {
 			panic(err) // maps and tlspolicy disagree
 		}
-		v := d.verdict(f, dane)
+		v := d.verdict(f, found)
 		answers = append(answers,
 			Answer{Map: name, Outcome: v.Outcome.String(), Reply: strings.TrimSpace(tlspolicy.Render(f, v).String())})
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 const (
@@ -96,7 +98,7 @@ const (
 // Check looks at one domain and reports. It ends within Options.Timeout, or soon after ctx does; what was not seen by
 // then is reported so. w may be nil; after ctx has ended it is told no more, for what it would be told says nothing of
 // the domain.
-func (c *Checker) Check(ctx context.Context, to resolver.Destination, w Watcher) *Report {
+func (c *Checker) Check(ctx context.Context, to dane.Destination, w Watcher) *Report {
 	watch := watching{ctx, w}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, fmt.Errorf("not finished within %v", c.opts.Timeout))
 	look := c.look(ctx, to)
@@ -128,7 +130,7 @@ func (w watching) done(s Step, r *Report) {
 
 // looking is a check under way: all that can be looked at at once is.
 type looking struct {
-	to      resolver.Destination
+	to      dane.Destination
 	at      time.Time
 	dns     *memo
 	running sync.WaitGroup
@@ -136,7 +138,7 @@ type looking struct {
 	record *future[looked[string]]
 	policy *future[*fetched] // nil: no record announces one
 	mx     *future[exchangers]
-	dane   *future[resolver.DANEInspection]
+	dane   *future[dane.Inspection]
 	tlsrpt *future[looked[string]]
 }
 
@@ -177,13 +179,13 @@ func (f *future[T]) wait() T {
 	return f.value
 }
 
-func (c *Checker) look(ctx context.Context, to resolver.Destination) *looking {
+func (c *Checker) look(ctx context.Context, to dane.Destination) *looking {
 	l := &looking{to: to, at: c.opts.Now().UTC().Truncate(time.Second), dns: newMemo(ctx, c.opts.DNS)}
 	l.record = begin(&l.running, func() looked[string] { return l.text(ctx, resolver.TXTName(to.Domain)) })
 	l.tlsrpt = begin(&l.running, func() looked[string] { return l.text(ctx, tlsrptName(to.Domain)) })
 	l.policy = begin(&l.running, func() *fetched { return c.fetch(ctx, l) })
 	l.mx = begin(&l.running, func() exchangers { return c.exchangers(ctx, l) })
-	l.dane = begin(&l.running, func() resolver.DANEInspection { return resolver.InspectDANE(ctx, l.dns, to) })
+	l.dane = begin(&l.running, func() dane.Inspection { return dane.Inspect(ctx, l.dns, to) })
 	return l
 }
 
@@ -283,8 +285,8 @@ func (c *Checker) report(l *looking, w watching) *Report {
 	hosts := c.reportMX(l, w, r, d.policy)
 
 	w.doing("looking up TLSA records")
-	dane := l.dane.wait()
-	r.DANE = judgeDANE(l, dane, hosts, c.opts.ADTrusted)
+	inspected := l.dane.wait()
+	r.DANE = judgeDANE(l, inspected, hosts, c.opts.ADTrusted)
 	placeDANE(r)
 	done(StepDANE)
 
@@ -292,11 +294,11 @@ func (c *Checker) report(l *looking, w watching) *Report {
 	r.TLSRPT = judgeTLSRPT(tlsrptName(l.to.Domain), l.tlsrpt.wait())
 	done(StepTLSRPT)
 
-	r.Answers = d.answers(dane.Finding())
+	r.Answers = d.answers(inspected.Finding())
 	done(StepAnswers)
 	r.Advice = advise(l.at, r, file != nil && file.same)
 	done(StepAdvice)
-	r.Result = conclude(r, d, dane.Finding())
+	r.Result = conclude(r, d, inspected.Finding())
 	done(StepResult)
 	return r
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -216,10 +218,10 @@ func TestTable(t *testing.T) {
 	w := newWorld(t)
 	onePolicy(w)
 	var names []string
-	var to []resolver.Destination
+	var to []dane.Destination
 	for _, name := range []string{
 		testDomain, "a-very-long-name-that-has-no-room.department.example", "nowhere.example"} {
-		d := resolver.Destination{Domain: dnsname.MustParse(name)}
+		d := dane.Destination{Domain: dnsname.MustParse(name)}
 		to, names = append(to, d), append(names, d.String())
 	}
 	w.dns.Add(`
@@ -241,7 +243,7 @@ func TestAllInOrder(t *testing.T) {
 	w := newWorld(t)
 	onePolicy(w)
 	w.dns.On("_mta-sts.slow.example", dns.TypeTXT, dnstest.After(300*time.Millisecond, dnstest.Answer))
-	to := append([]resolver.Destination{{Domain: dnsname.MustParse("slow.example")}}, manyTimes(w.destination(), 30)...)
+	to := append([]dane.Destination{{Domain: dnsname.MustParse("slow.example")}}, manyTimes(w.destination(), 30)...)
 	var got []string
 	New(w.opts).All(t.Context(), to, func(r *Report) { got = append(got, r.Domain+" "+string(r.Result.Delivery)) })
 	if len(got) != len(to) || got[0] != "slow.example returned" {
@@ -254,8 +256,8 @@ func TestAllInOrder(t *testing.T) {
 	}
 }
 
-func manyTimes(d resolver.Destination, n int) []resolver.Destination {
-	var many []resolver.Destination
+func manyTimes(d dane.Destination, n int) []dane.Destination {
+	var many []dane.Destination
 	for range n {
 		many = append(many, d)
 	}

@@ -8,12 +8,13 @@ import (
 	"encoding/hex"
 	"time"
 
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// judgeDANE describes the TLSA records, and whether the certificates that the hosts showed match them.
-func judgeDANE(l *looking, in resolver.DANEInspection, seen []seenHost, believed bool) DANE {
+// judge describes the TLSA records, and whether the certificates that the hosts showed match them.
+func judgeDANE(l *looking, in dane.Inspection, seen []seenHost, believed bool) DANE {
 	d := DANE{Believed: believed, Status: in.Status.String(), Hosts: []DANEHost{}}
 	if in.Err != nil {
 		d.Error = in.Err.Error()
@@ -124,19 +125,19 @@ func placeDANE(r *Report) {
 func daneOf(h Host, d DANEHost) string {
 	encrypted := h.TLS != nil && !h.has(ProblemSession)
 	switch d.State {
-	case resolver.DANEHostUsable.String():
+	case dane.HostUsable.String():
 		if encrypted && d.Matches != nil && *d.Matches {
 			return daneVerified
 		}
 		return daneRefused
-	case resolver.DANEHostUnusable.String():
+	case dane.HostUnusable.String():
 		if encrypted {
 			return daneEncrypted
 		}
 		return daneRefused
-	case resolver.DANEHostPlain.String():
+	case dane.HostPlain.String():
 		return danePlain
-	case resolver.DANEHostUnknown.String():
+	case dane.HostUnknown.String():
 		return daneUnknown
 	}
 	return ""

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // fate is what would become of a mail, and its description, which goes on after "mail to example.com would be ".
@@ -15,14 +17,14 @@ type fate struct {
 }
 
 // conclude is the sum of a report that is complete but for it.
-func conclude(r *Report, d decision, dane resolver.DANEFinding) Result {
-	v := d.verdict(tlspolicy.Features{}, resolver.DANEFinding{})
+func conclude(r *Report, d decision, found dane.Finding) Result {
+	v := d.verdict(tlspolicy.Features{}, dane.Finding{})
 	bound := underPolicy(r)
 	got := bound
 	if v.Outcome != resolver.Enforce {
 		got = unbound(r, d, v)
 	}
-	with := underDANE(r, d.verdict(tlspolicy.Features{DANE: true}, dane), got)
+	with := underDANE(r, d.verdict(tlspolicy.Features{DANE: true}, found), got)
 	res := Result{Delivery: got.delivery, WithDANE: with.delivery}
 	words := got.words
 	if d.policy != nil {

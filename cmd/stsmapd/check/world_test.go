@@ -24,13 +24,14 @@ import (
 	"github.com/emersion/go-smtp"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // testDomain is the one domain of each world.
@@ -132,8 +133,8 @@ func newWorld(t testing.TB) *world {
 // check checks the domain.
 func (w *world) check() *Report { return New(w.opts).Check(w.t.Context(), w.destination(), nil) }
 
-func (w *world) destination() resolver.Destination {
-	return resolver.Destination{Domain: dnsname.MustParse(testDomain)}
+func (w *world) destination() dane.Destination {
+	return dane.Destination{Domain: dnsname.MustParse(testDomain)}
 }
 
 // dial is the network: an address without a route refuses.

@@ -22,6 +22,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 const (
@@ -42,7 +44,7 @@ func (g generatedAnswers) Answer(_ context.Context, q resolver.Question) resolve
 	if !ok {
 		finding = &resolver.LookupFailed{Err: errors.New("no such domain was generated")}
 	}
-	return resolver.Decide(time.Now(), q, resolver.DANEFinding{}, finding)
+	return resolver.Decide(time.Now(), q, dane.Finding{}, finding)
 }
 
 // generate makes the policies of as many domains.
@@ -95,7 +97,7 @@ func TestContractTenThousandPolicies(t *testing.T) {
 	reasons := map[string]string{malformed: "client TLS configuration problem"}
 	for name := range answers {
 		verdict := answers.Answer(t.Context(),
-			resolver.Question{Destination: resolver.Destination{Domain: name}, Strict: features.Strict})
+			resolver.Question{Destination: dane.Destination{Domain: name}, Strict: features.Strict})
 		reply := tlspolicy.Render(features, verdict)
 		if got := values[name.String()]; got != reply.Data() {
 			t.Fatalf("postmap -q %s prints\n%.1000q, not\n%.1000q", name, got, reply.Data())

@@ -21,6 +21,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
+
+	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 var errDead = errors.New("the network is dead")
@@ -126,15 +128,16 @@ func withPolicy(i int) dnsname.Name {
 // service makes a service with the memory that the daemon has by default.
 func (n *internet) service(store resolver.Store) *resolver.Service {
 	return resolver.NewService(resolver.Options{
-		Settings: resolver.Settings{DNS: n, Fetcher: n},
-		Store:    store,
-		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1_000_000, MaxPolicies: 250_000}),
-		Logger:   slog.New(slog.DiscardHandler),
+		DANEMemory: cache.NewDANEFindings(),
+		Settings:   resolver.Settings{DNS: n, Fetcher: n},
+		Store:      store,
+		Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1_000_000, MaxPolicies: 250_000}),
+		Logger:     slog.New(slog.DiscardHandler),
 	})
 }
 
 func outcome(s *resolver.Service, domain dnsname.Name) resolver.Outcome {
-	return s.Answer(context.Background(), resolver.Question{Destination: resolver.Destination{Domain: domain}}).Outcome
+	return s.Answer(context.Background(), resolver.Question{Destination: dane.Destination{Domain: domain}}).Outcome
 }
 
 // resident is this process's memory in RAM, in bytes.

@@ -101,7 +101,8 @@ func (r *run) start() {
 		parts = r.options.Sabotage(parts)
 	}
 	s := resolver.NewService(resolver.Options{
-		Settings: resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
+		DANEMemory: cache.NewDANEFindings(),
+		Settings:   resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
 		Logger: r.options.Log,
 	})
 	r.options.SetClock(s, parts.Clock)

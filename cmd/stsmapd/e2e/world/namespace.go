@@ -11,8 +11,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"golang.org/x/sys/unix"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // The environment of the second start of a test binary, by which it knows where it is.

@@ -1,9 +1,10 @@
 package world
 
 import (
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"os/exec"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // Program returns the path of a program of the machine's. Where it is not installed the test is skipped and `make test`

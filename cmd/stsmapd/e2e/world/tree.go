@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"golang.org/x/sys/unix"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // Tree is a directory that is a whole system to whoever has it for a root: the programs and /etc of a Debian, with a

@@ -1,49 +1,56 @@
-package resolver
+package dane
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 )
 
-// gather looks up all that judgeDANE needs. The MX hosts are looked up at once, each by itself: a slow or broken one
-// takes no time from the others, and is unknown when ctx ends.
-func (j *daneJudge) gather(ctx context.Context, to Destination) daneFacts {
-	dns := j.dns()
+// gather looks up all that judge needs. The MX hosts are looked up at the same time, each by itself: a slow or broken
+// one takes no time from the others, and is unknown when ctx ends. A panic in the lookup of one host goes to panicked,
+// whose error becomes that of the host.
+func gather(ctx context.Context, dns DNS, to Destination,
+	panicked func(host string, p *lookups.PanicError) error) facts {
 	records, ttl, err := lookUpMX(ctx, dns, to)
 	if err != nil {
-		return daneFacts{err: err}
+		return facts{err: err}
 	}
-	names, hosts := mxHosts(records)
+	hosts := mxHosts(records)
 	var all sync.WaitGroup
-	for i, name := range names {
+	for i, host := range hosts {
 		all.Go(func() {
 			defer func() {
 				if r := recover(); r != nil {
-					hosts[i].err = j.panicked(name, r)
+					hosts[i].err = panicked(host.name,
+						&lookups.PanicError{Value: fmt.Sprint(r), Stack: string(debug.Stack())})
 				}
 			}()
-			hosts[i] = lookUpHost(ctx, dns, to.port(), name, hosts[i])
+			hosts[i] = lookUpHost(ctx, dns, to.port(), host)
 		})
 	}
 	all.Wait()
 	for _, h := range hosts {
-		if h.state != hostUnknown {
+		if h.state != HostUnknown {
 			ttl = min(ttl, h.ttl)
 		}
 	}
-	return daneFacts{hosts: hosts, ttl: ttl}
+	return facts{hosts: hosts, ttl: ttl}
 }
+
+var errTooSlow = fmt.Errorf("the DNS lookups for DANE take longer than %v", lookupLimit)
 
 // lookUpMX returns the MX records whose hosts count, and how long that holds. A destination in [brackets] is its own
 // host.
 func lookUpMX(ctx context.Context, dns DNS, to Destination) ([]dnsclient.MX, time.Duration, error) {
 	if to.Direct {
-		return []dnsclient.MX{{Host: to.Domain.String()}}, maxDANETTL, nil
+		return []dnsclient.MX{{Host: to.Domain.String()}}, maxTTL, nil
 	}
 	mx, err := dns.MX(ctx, to.Domain.String())
 	if err != nil {
@@ -57,9 +64,10 @@ func lookUpMX(ctx context.Context, dns DNS, to Destination) ([]dnsclient.MX, tim
 // host that is an alias may have them at the end of its CNAMEs, which goes before, or at its own name.
 //
 // It returns h with what was found.
-func lookUpHost(ctx context.Context, dns DNS, port uint16, host string, h mxHost) mxHost {
+func lookUpHost(ctx context.Context, dns DNS, port uint16, h mxHost) mxHost {
+	host := h.name
 	if ip, err := netip.ParseAddr(host); err == nil { // against RFC 5321 section 5.1, but Postfix delivers there
-		h.state, h.addresses, h.ttl = hostPlain, countAddress(ip), maxDANETTL
+		h.state, h.addresses, h.ttl = HostPlain, countAddress(ip), maxTTL
 		return h
 	}
 	addr := lookUpAddresses(ctx, dns, host)
@@ -69,21 +77,21 @@ func lookUpHost(ctx context.Context, dns DNS, port uint16, host string, h mxHost
 		h.err = addr.err
 		return h
 	case addr.count.total() == 0:
-		h.state = hostAway
+		h.state = HostAway
 		return h
 	}
-	h.state = hostPlain
+	h.state = HostPlain
 	switch {
 	case addr.secure && addr.target == "":
 	case addr.secure:
-		if h = lookUpTLSA(ctx, dns, tlsaName(port, addr.target), h); h.state != hostPlain {
+		if h = lookUpTLSA(ctx, dns, tlsaName(port, addr.target), h); h.state != HostPlain {
 			return h
 		}
 	case addr.target == "":
 		return h
 	default:
 		if signed, err := signedAlias(ctx, dns, tlsaName(port, host)); err != nil {
-			h.state, h.err = hostUnknown, err
+			h.state, h.err = HostUnknown, err
 			return h
 		} else if !signed {
 			return h
@@ -115,9 +123,13 @@ func signedAlias(ctx context.Context, dns DNS, tlsa string) (bool, error) {
 // lookUpTLSA returns h with what the TLSA records at a name add to it.
 func lookUpTLSA(ctx context.Context, dns DNS, name string, h mxHost) mxHost {
 	a, err := dns.TLSA(ctx, name)
+	h.at, h.records = name, nil
 	if err != nil {
-		h.state, h.err = hostUnknown, err
+		h.state, h.err = HostUnknown, err
 		return h
+	}
+	if a.Authentic {
+		h.records = a.Records
 	}
 	h.state, h.ttl = judgeTLSA(a), min(h.ttl, a.TTL)
 	return h

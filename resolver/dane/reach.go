@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"math"
@@ -36,7 +36,7 @@ func countAddress(ip netip.Addr) addressCount {
 func inReach(hosts []mxHost, at int) bool {
 	hosts = slices.Clone(hosts)
 	own := &hosts[at]
-	if own.state == hostUnknown && own.addresses.total() == 0 {
+	if own.state == HostUnknown && own.addresses.total() == 0 {
 		own.addresses = addressCount{1, 1}
 	}
 	best := uint16(math.MaxUint16)

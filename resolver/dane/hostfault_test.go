@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 // lackingDNS is a DNS whose MX lookups fail by this errno of the host; 0: they do not.
 type lackingDNS struct {
-	*daneDNS
+	*fakeDNS
 	errno atomic.Uintptr
 }
 
@@ -26,12 +26,12 @@ func (d *lackingDNS) MX(ctx context.Context, name string) (dnsclient.Answer[dnsc
 		return dnsclient.Answer[dnsclient.MX]{}, &dnsclient.Error{Name: name, Type: "MX", Kind: dnsclient.Network,
 			Err: os.NewSyscallError("socket", e)}
 	}
-	return d.daneDNS.MX(ctx, name)
+	return d.fakeDNS.MX(ctx, name)
 }
 
-// TestDANEHostFault: a lookup that this host could not make defers mail, or leaves a finding in force, and is no
+// TestHostFault: a lookup that this host could not make defers mail, or leaves a finding in force, and is no
 // failure of the domain's DNS: it is neither logged as one nor does it make the next wait longer.
-func TestDANEHostFault(t *testing.T) {
+func TestHostFault(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		errno syscall.Errno
@@ -39,32 +39,33 @@ func TestDANEHostFault(t *testing.T) {
 		cure  string
 	}{
 		{"no descriptor", syscall.EMFILE, 0, "LimitNOFILE"},
-		{"no network", syscall.ENETDOWN, hostRetry, "interfaces"},
+		{"no network", syscall.ENETDOWN, minRetry, "interfaces"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			dns, log := &lackingDNS{daneDNS: newDANEDNS(t, twoHosts())}, new(daneLog)
+			dns, log := &lackingDNS{fakeDNS: newFakeDNS(t, twoHosts())}, new(testLog)
 			var told []fault.Kind
-			j := newDANEJudge(func() DNS { return dns }, wallClock, slog.New(slog.NewTextHandler(log, nil)))
-			defer j.close()
-			j.hostFailed = func(err error) { told = append(told, fault.Of(err)) }
-			want := func(when string, status DANEStatus) {
+			j := New(Options{DNS: func() DNS { return dns }, Memory: newMapMemory(),
+				Logger:    slog.New(slog.NewTextHandler(log, nil)),
+				HostFault: func(err error) { told = append(told, fault.Of(err)) }})
+			defer j.Close()
+			want := func(when string, status Status) {
 				t.Helper()
-				f := j.find(t.Context(), exampleTest)
-				if f.Status != status || status == DANEFailed && !strings.Contains(f.Err.Error(), c.cure) {
+				f := j.Find(t.Context(), exampleTest)
+				if f.Status != status || status == Failed && !strings.Contains(f.Err.Error(), c.cure) {
 					t.Errorf("%s, %s: %v (%v), want %v", c.why, when, f.Status, f.Err, status)
 				}
 			}
 			dns.errno.Store(uintptr(c.errno))
 			for range 5 {
-				want("nothing remembered", DANEFailed)
-				after(hostRetry)
+				want("nothing remembered", Failed)
+				after(minRetry)
 			}
 			dns.errno.Store(0)
 			after(c.rest)
-			want("mended", DANEUsable)
+			want("mended", Usable)
 			dns.errno.Store(uintptr(c.errno))
 			after(30 * time.Minute)
-			want("the finding is old", DANEUsable)
+			want("the finding is old", Usable)
 			synctest.Wait()
 			if len(told) != 6 || log.events("dane_failing") > 0 {
 				t.Errorf("%s: the host's faults told %v, log:\n%v", c.why, told, log)

@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"fmt"
@@ -55,7 +55,7 @@ func TestInReach(t *testing.T) {
 		hosts := make([]mxHost, 1+r.IntN(5))
 		for i := range hosts {
 			h := &hosts[i]
-			h.state, h.preferences = hostPlain, []uint16{uint16(r.IntN(4))}
+			h.state, h.preferences = HostPlain, []uint16{uint16(r.IntN(4))}
 			if r.IntN(8) == 0 {
 				h.preferences = append(h.preferences, h.preferences[0]+1)
 			}

@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ import (
 // addresses, so the rest could only count where more hosts than this share one preference, or have no addresses.
 const maxMXHosts = 50
 
-// daneFacts is what the DNS said of a domain's DANE.
-type daneFacts struct {
+// facts is what the DNS said of a domain's DANE.
+type facts struct {
 	err   error         // the MX lookup failed: nothing is known
 	hosts []mxHost      // that mail can go to by a secure MX lookup; empty: there are none
 	ttl   time.Duration // the smallest of all that was used
@@ -23,51 +23,66 @@ type daneFacts struct {
 
 // mxHost is what the DNS said of one MX host.
 type mxHost struct {
+	name        string
 	preferences []uint16 // of each MX record that names it, the smallest first
 	addresses   addressCount
-	state       hostState
-	err         error // for hostUnknown
+	state       HostState
+	err         error // for HostUnknown
 	ttl         time.Duration
+
+	// The name whose TLSA records decided, "_25._tcp.mx.example.com", "" where no lookup of them was necessary; and its
+	// records, as far as they are secure.
+	at      string
+	records []dnsclient.TLSA
 }
 
-// hostState is what the DNS says of a mail host's DANE.
-type hostState uint8
+// HostState is what the DNS says of a mail host's DANE.
+type HostState uint8
 
+// The states of an MX host.
 const (
-	hostUnknown  hostState = iota // a lookup failed
-	hostAway                      // no addresses: no mail can go there
-	hostPlain                     // not signed, or no TLSA records: DANE does not apply (RFC 7672 section 2.2)
-	hostUnusable                  // secure TLSA records, none of them usable
-	hostUsable                    // secure, usable TLSA records
+	HostUnknown  HostState = iota // a lookup failed
+	HostAway                      // no addresses: no mail can go there
+	HostPlain                     // not signed, or no TLSA records: DANE does not apply (RFC 7672 section 2.2)
+	HostUnusable                  // secure TLSA records, none of them usable
+	HostUsable                    // secure, usable TLSA records
 )
 
-// judgeDANE is total: all that can be found has a status. The error is the reason for DANEFailed.
+// String returns a stable word.
+func (s HostState) String() string {
+	if s > HostUsable {
+		return "invalid"
+	}
+	return [...]string{"unknown", "no_address", "plain", "unusable", "usable"}[s]
+}
+
+// judge is total: all that can be found has a status. The error is the reason for Failed.
 //
 // One host with usable TLSA records decides, whatever is known of the others: under dane-only Postfix uses each host
 // with DANE, or not at all. Where there is none, a host that could not be looked up may be one, and the mail waits:
 // MTA-STS could let a delivery pass that the host's TLSA records would stop. Hosts that Postfix would not come to do
 // not count.
-func judgeDANE(f daneFacts) (DANEStatus, error) {
+func judge(f facts) (Status, error) {
 	if f.err != nil {
-		return DANEFailed, f.err
+		return Failed, f.err
 	}
 	var failures []error
 	for i, h := range f.hosts {
 		switch {
-		case h.state != hostUsable && h.state != hostUnknown || !inReach(f.hosts, i):
-		case h.state == hostUsable:
-			return DANEUsable, nil
+		case h.state != HostUsable && h.state != HostUnknown || !inReach(f.hosts, i):
+		case h.state == HostUsable:
+			return Usable, nil
 		default:
 			failures = append(failures, h.err)
 		}
 	}
 	switch len(failures) {
 	case 0:
-		return DANENone, nil
+		return None, nil
 	case 1:
-		return DANEFailed, failures[0]
+		return Failed, failures[0]
 	default:
-		return DANEFailed, fmt.Errorf("%w (and %d more of its MX hosts)", failures[0], len(failures)-1)
+		return Failed, fmt.Errorf("%w (and %d more of its MX hosts)", failures[0], len(failures)-1)
 	}
 }
 
@@ -91,19 +106,19 @@ func mxRecords(domain dnsname.Name, mx dnsclient.Answer[dnsclient.MX]) []dnsclie
 }
 
 // mxHosts returns the hosts of MX records, which are sorted by preference, each host once.
-func mxHosts(records []dnsclient.MX) (names []string, hosts []mxHost) {
+func mxHosts(records []dnsclient.MX) (hosts []mxHost) {
 	for _, r := range records {
-		i := slices.Index(names, r.Host)
-		if i < 0 && len(names) == maxMXHosts {
+		i := slices.IndexFunc(hosts, func(h mxHost) bool { return h.name == r.Host })
+		if i < 0 && len(hosts) == maxMXHosts {
 			continue
 		}
 		if i < 0 {
-			i = len(names)
-			names, hosts = append(names, r.Host), append(hosts, mxHost{})
+			i = len(hosts)
+			hosts = append(hosts, mxHost{name: r.Host})
 		}
 		hosts[i].preferences = append(hosts[i].preferences, r.Preference)
 	}
-	return names, hosts
+	return hosts
 }
 
 // hostAddresses is what both address lookups for a host came to.
@@ -124,8 +139,8 @@ type looked struct {
 // addressesOf puts the A and AAAA lookups of a host together. One of them may fail if the other finds addresses:
 // Postfix delivers to those then. Postfix goes by the family of the first address that it tries, which may be either.
 func addressesOf(v4, v6 looked) hostAddresses {
-	found := hostAddresses{ttl: maxDANETTL}
-	denied := maxDANETTL
+	found := hostAddresses{ttl: maxTTL}
+	denied := maxTTL
 	var err error
 	for _, l := range []looked{v4, v6} {
 		switch {
@@ -148,13 +163,13 @@ func addressesOf(v4, v6 looked) hostAddresses {
 
 // judgeTLSA is the state of a host whose TLSA records these are. Records, and denials, that are not secure are none
 // (RFC 7672 section 2.2).
-func judgeTLSA(a dnsclient.Answer[dnsclient.TLSA]) hostState {
+func judgeTLSA(a dnsclient.Answer[dnsclient.TLSA]) HostState {
 	switch {
 	case !a.Authentic || a.Denial != dnsclient.Exists:
-		return hostPlain
+		return HostPlain
 	case slices.ContainsFunc(a.Records, usableTLSA):
-		return hostUsable
+		return HostUsable
 	default:
-		return hostUnusable
+		return HostUnusable
 	}
 }

@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"bytes"
@@ -19,22 +19,22 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// daneZone is what a daneDNS says, by type and name: "MX example.test". A value is a list of records, MX hosts with
+// testZone is what a fakeDNS says, by type and name: "MX example.test". A value is a list of records, MX hosts with
 // "20/" before them where their preference is not 10; or "" where there are none of the type, NXDOMAIN, or SERVFAIL; or
 // "-> name" for an alias. What is not in it must not be asked, but for AAAA records of a name whose A records are:
 // there are none.
-type daneZone map[string]string
+type testZone map[string]string
 
 // with is the zone with some values changed.
-func (z daneZone) with(changes daneZone) daneZone {
+func (z testZone) with(changes testZone) testZone {
 	z = maps.Clone(z)
 	maps.Copy(z, changes)
 	return z
 }
 
 // twoHosts is a domain whose MX hosts all have DANE.
-func twoHosts() daneZone {
-	return daneZone{
+func twoHosts() testZone {
+	return testZone{
 		"MX example.test":                "mx1.example.test mx2.example.test",
 		"A mx1.example.test":             "192.0.2.1",
 		"AAAA mx1.example.test":          "2001:db8::1",
@@ -59,12 +59,12 @@ func tlsaRecord(word string) dnsclient.TLSA {
 	panic("no TLSA record " + word)
 }
 
-// daneDNS is a DNS of map literals. A question that the test did not expect fails it.
-type daneDNS struct {
+// fakeDNS is a DNS of map literals. A question that the test did not expect fails it.
+type fakeDNS struct {
 	t *testing.T
 
 	mu       sync.Mutex
-	zone     daneZone
+	zone     testZone
 	unsigned []string                 // names without DNSSEC, and all below them
 	ttl      map[string]time.Duration // by type and name; else 5 minutes
 	slow     map[string]time.Duration // by type and name
@@ -75,22 +75,22 @@ type daneDNS struct {
 	underway int
 }
 
-func newDANEDNS(t *testing.T, zone daneZone) *daneDNS {
-	return &daneDNS{t: t, zone: zone, ttl: map[string]time.Duration{}, slow: map[string]time.Duration{},
+func newFakeDNS(t *testing.T, zone testZone) *fakeDNS {
+	return &fakeDNS{t: t, zone: zone, ttl: map[string]time.Duration{}, slow: map[string]time.Duration{},
 		asked: map[string]int{}}
 }
 
 var errServFail = errors.New("SERVFAIL")
 
 // set changes the DNS under its lock.
-func (d *daneDNS) set(change func()) {
+func (d *fakeDNS) set(change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change()
 }
 
 // count returns how often a type and name was asked since it was last called for it.
-func (d *daneDNS) count(key string) int {
+func (d *fakeDNS) count(key string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := d.asked[key]
@@ -98,12 +98,12 @@ func (d *daneDNS) count(key string) int {
 	return n
 }
 
-func (d *daneDNS) signed(name string) bool {
+func (d *fakeDNS) signed(name string) bool {
 	return !slices.ContainsFunc(d.unsigned, func(u string) bool { return name == u || strings.HasSuffix(name, "."+u) })
 }
 
 // value is what the zone says to a type and name, and whether it says anything.
-func (d *daneDNS) value(qtype, name string) (string, bool) {
+func (d *fakeDNS) value(qtype, name string) (string, bool) {
 	v, ok := d.zone[qtype+" "+name]
 	if !ok && qtype == "AAAA" {
 		a, ok := d.zone["A "+name]
@@ -115,7 +115,7 @@ func (d *daneDNS) value(qtype, name string) (string, bool) {
 	return v, ok
 }
 
-func askDANE[T any](ctx context.Context, d *daneDNS, qtype, name string, parse func(string) T) (a dnsclient.Answer[T],
+func askDANE[T any](ctx context.Context, d *fakeDNS, qtype, name string, parse func(string) T) (a dnsclient.Answer[T],
 	err error) {
 	key := qtype + " " + name
 	if err := d.travel(ctx, key); err != nil {
@@ -157,7 +157,7 @@ func askDANE[T any](ctx context.Context, d *daneDNS, qtype, name string, parse f
 }
 
 // travel counts the question and lets the network's delay go by.
-func (d *daneDNS) travel(ctx context.Context, key string) error {
+func (d *fakeDNS) travel(ctx context.Context, key string) error {
 	d.mu.Lock()
 	d.asked[key]++
 	delay, deaf := d.slow[key], d.deaf
@@ -180,20 +180,20 @@ func (d *daneDNS) travel(ctx context.Context, key string) error {
 	}
 }
 
-func (d *daneDNS) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {
+func (d *fakeDNS) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {
 	d.t.Errorf("unexpected question: TXT %s", name)
 	return a, errServFail
 }
 
-func (d *daneDNS) A(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error) {
+func (d *fakeDNS) A(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error) {
 	return askDANE(ctx, d, "A", name, netip.MustParseAddr)
 }
 
-func (d *daneDNS) AAAA(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error) {
+func (d *fakeDNS) AAAA(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error) {
 	return askDANE(ctx, d, "AAAA", name, netip.MustParseAddr)
 }
 
-func (d *daneDNS) MX(ctx context.Context, name string) (dnsclient.Answer[dnsclient.MX], error) {
+func (d *fakeDNS) MX(ctx context.Context, name string) (dnsclient.Answer[dnsclient.MX], error) {
 	return askDANE(ctx, d, "MX", name, func(word string) dnsclient.MX {
 		preference, host, ok := strings.Cut(word, "/")
 		if !ok {
@@ -207,63 +207,103 @@ func (d *daneDNS) MX(ctx context.Context, name string) (dnsclient.Answer[dnsclie
 	})
 }
 
-func (d *daneDNS) TLSA(ctx context.Context, name string) (dnsclient.Answer[dnsclient.TLSA], error) {
+func (d *fakeDNS) TLSA(ctx context.Context, name string) (dnsclient.Answer[dnsclient.TLSA], error) {
 	return askDANE(ctx, d, "TLSA", name, tlsaRecord)
 }
 
-// daneBench is a judge of a daneDNS, its clock and its log.
-type daneBench struct {
-	*daneJudge
-	t   *testing.T
-	dns *daneDNS
-	set time.Duration // how far the clock is set forward; changed only while no lookup is under way
-	log *daneLog
+// bench is a judge of a fakeDNS, its clock and its log.
+type bench struct {
+	*Judge
+	t      *testing.T
+	dns    *fakeDNS
+	memory *mapMemory
+	log    *testLog
 }
 
-type daneLog struct {
+type testLog struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *daneLog) Write(p []byte) (int, error) {
+func (l *testLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
 // events counts the log's lines of an event.
-func (l *daneLog) events(event string) int {
+func (l *testLog) events(event string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.b.String(), "event="+event+" ")
 }
 
 // lines counts all lines of the log.
-func (l *daneLog) lines() int {
+func (l *testLog) lines() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.b.String(), "\n")
 }
 
-// newDANEBench makes a judge; the caller must close it.
-func newDANEBench(t *testing.T, zone daneZone) *daneBench {
-	b := &daneBench{t: t, dns: newDANEDNS(t, zone), log: new(daneLog)}
-	b.daneJudge = newDANEJudge(func() DNS { return b.dns }, func() time.Time { return wallClock().Add(b.set) },
-		slog.New(slog.NewTextHandler(b.log, nil)))
+// newBench makes a judge; the caller must close it.
+func newBench(t *testing.T, zone testZone) *bench {
+	b := &bench{t: t, dns: newFakeDNS(t, zone), log: new(testLog), memory: newMapMemory()}
+	b.Judge = New(Options{DNS: func() DNS { return b.dns }, Memory: b.memory,
+		Logger: slog.New(slog.NewTextHandler(b.log, nil))})
 	return b
+}
+
+// mapMemory is a Memory without bounds.
+type mapMemory struct {
+	mu      sync.Mutex
+	entries map[Destination]Entry
+}
+
+func newMapMemory() *mapMemory { return &mapMemory{entries: map[Destination]Entry{}} }
+
+// Get implements Memory.
+func (m *mapMemory) Get(to Destination) (Entry, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.entries[to]
+	return e, ok
+}
+
+// Update implements Memory.
+func (m *mapMemory) Update(to Destination, f func(Entry, bool) (Entry, bool)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, ok := m.entries[to]
+	if e, keep := f(old, ok); keep {
+		m.entries[to] = e
+	} else {
+		delete(m.entries, to)
+	}
+}
+
+func (m *mapMemory) forget(to Destination) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, to)
+}
+
+func (m *mapMemory) len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.entries)
 }
 
 var exampleTest = Destination{Domain: dnsname.MustParse("example.test")}
 
 // want asks about example.test and checks the finding and how long it took.
-func (b *daneBench) want(why string, status DANEStatus, took time.Duration) DANEFinding {
+func (b *bench) want(why string, status Status, took time.Duration) Finding {
 	b.t.Helper()
 	begin := time.Now()
-	f := b.find(context.Background(), exampleTest)
+	f := b.Find(context.Background(), exampleTest)
 	if f.Status != status {
 		b.t.Errorf("%s: found %v (%v), want %v", why, f.Status, f.Err, status)
 	}
-	if (f.Status == DANEFailed) != (f.Err != nil) {
+	if (f.Status == Failed) != (f.Err != nil) {
 		b.t.Errorf("%s: found %v with reason %v", why, f.Status, f.Err)
 	}
 	if d := time.Since(begin); d != took {
@@ -273,7 +313,7 @@ func (b *daneBench) want(why string, status DANEStatus, took time.Duration) DANE
 }
 
 // wantMX checks the number of lookups since the last check.
-func (b *daneBench) wantMX(why string, n int) {
+func (b *bench) wantMX(why string, n int) {
 	b.t.Helper()
 	if got := b.dns.count("MX example.test"); got != n {
 		b.t.Errorf("%s: %d MX lookups, want %d", why, got, n)

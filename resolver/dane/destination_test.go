@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// TestDANEDestinations: TLSA records count for the port and the hosts that Postfix connects to, and for no others.
-func TestDANEDestinations(t *testing.T) {
-	zone := daneZone{
+// TestDestinations: TLSA records count for the port and the hosts that Postfix connects to, and for no others.
+func TestDestinations(t *testing.T) {
+	zone := testZone{
 		"MX example.test":                 "mx1.example.test",
 		"A mx1.example.test":              "192.0.2.1",
 		"TLSA _25._tcp.mx1.example.test":  "3-1-1",
@@ -22,16 +22,16 @@ func TestDANEDestinations(t *testing.T) {
 	for _, c := range []struct {
 		why  string
 		to   Destination
-		want DANEStatus
+		want Status
 	}{
-		{"by MX, port 25", Destination{Domain: example}, DANEUsable},
-		{"by MX, another port", Destination{Domain: example, Port: 587}, DANENone},
-		{"the name itself: the MX hosts do not matter", Destination{Domain: example, Direct: true}, DANENone},
-		{"the name itself, another port", Destination{Domain: example, Port: 587, Direct: true}, DANEUsable},
+		{"by MX, port 25", Destination{Domain: example}, Usable},
+		{"by MX, another port", Destination{Domain: example, Port: 587}, None},
+		{"the name itself: the MX hosts do not matter", Destination{Domain: example, Direct: true}, None},
+		{"the name itself, another port", Destination{Domain: example, Port: 587, Direct: true}, Usable},
 	} {
-		daneTest(t, func(t *testing.T, b *daneBench) {
+		withBench(t, func(t *testing.T, b *bench) {
 			b.dns.zone = zone
-			if f := b.find(context.Background(), c.to); f.Status != c.want {
+			if f := b.Find(context.Background(), c.to); f.Status != c.want {
 				t.Errorf("%s: %v found %v (%v), want %v", c.why, c.to, f.Status, f.Err, c.want)
 			}
 			asked := b.dns.count("MX example.test")

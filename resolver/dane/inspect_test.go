@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"context"
@@ -9,50 +9,50 @@ import (
 	"time"
 )
 
-// TestInspectDANE holds InspectDANE to what the service finds, and to why.
-func TestInspectDANE(t *testing.T) {
+// TestInspect holds Inspect to what the service finds, and to why.
+func TestInspect(t *testing.T) {
 	const mx1, mx2 = "TLSA _25._tcp.mx1.example.test", "TLSA _25._tcp.mx2.example.test"
 	for _, c := range []struct {
 		why      string
-		zone     daneZone
+		zone     testZone
 		unsigned []string
 		hosts    string // name, state, where, how many records
 	}{
 		{"usable", twoHosts(), nil,
 			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test usable _25._tcp.mx2.example.test 1"},
-		{"unusable, and none", twoHosts().with(daneZone{mx1: "pkix short", mx2: "NXDOMAIN"}), nil,
+		{"unusable, and none", twoHosts().with(testZone{mx1: "pkix short", mx2: "NXDOMAIN"}), nil,
 			"mx1.example.test unusable _25._tcp.mx1.example.test 2, mx2.example.test plain _25._tcp.mx2.example.test 0"},
 		{"records that are not signed are none", twoHosts(), []string{"_tcp.mx1.example.test"},
 			"mx1.example.test plain _25._tcp.mx1.example.test 0, mx2.example.test usable _25._tcp.mx2.example.test 1"},
-		{"one cannot be looked up", twoHosts().with(daneZone{mx2: "SERVFAIL"}), nil,
+		{"one cannot be looked up", twoHosts().with(testZone{mx2: "SERVFAIL"}), nil,
 			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test unknown _25._tcp.mx2.example.test 0"},
-		{"none can", twoHosts().with(daneZone{mx1: "SERVFAIL", mx2: "SERVFAIL"}), nil,
+		{"none can", twoHosts().with(testZone{mx1: "SERVFAIL", mx2: "SERVFAIL"}), nil,
 			"mx1.example.test unknown _25._tcp.mx1.example.test 0, mx2.example.test unknown _25._tcp.mx2.example.test 0"},
-		{"a host away", twoHosts().with(daneZone{"A mx2.example.test": ""}), nil,
+		{"a host away", twoHosts().with(testZone{"A mx2.example.test": ""}), nil,
 			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test no_address  0"},
 		{"an alias: the records at its end go before",
-			daneZone{"MX example.test": "mx.example.test", "A mx.example.test": "-> mail.host.test",
+			testZone{"MX example.test": "mx.example.test", "A mx.example.test": "-> mail.host.test",
 				"A mail.host.test": "192.0.2.1", "TLSA _25._tcp.mail.host.test": "3-1-1"}, nil,
 			"mx.example.test usable _25._tcp.mail.host.test 1"},
-		{"not signed", daneZone{"MX example.test": "mx.host.test"}, []string{"example.test"}, ""},
-		{"MX cannot be looked up", daneZone{"MX example.test": "SERVFAIL"}, nil, ""},
+		{"not signed", testZone{"MX example.test": "mx.host.test"}, []string{"example.test"}, ""},
+		{"MX cannot be looked up", testZone{"MX example.test": "SERVFAIL"}, nil, ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newDANEBench(t, c.zone)
-			defer b.close()
+			b := newBench(t, c.zone)
+			defer b.Close()
 			b.dns.unsigned = c.unsigned
-			in := InspectDANE(context.Background(), b.dns, exampleTest)
+			in := Inspect(context.Background(), b.dns, exampleTest)
 			var hosts []string
 			for _, h := range in.Hosts {
 				hosts = append(hosts, fmt.Sprintf("%s %v %s %d", h.Name, h.State, h.At, len(h.Records)))
-				if (h.State == DANEHostUnknown) != (h.Err != nil) {
+				if (h.State == HostUnknown) != (h.Err != nil) {
 					t.Errorf("%s: %s is %v, with error %v", c.why, h.Name, h.State, h.Err)
 				}
 			}
 			if got := strings.Join(hosts, ", "); got != c.hosts {
 				t.Errorf("%s: hosts\n %s, want\n %s", c.why, got, c.hosts)
 			}
-			want := b.find(context.Background(), exampleTest)
+			want := b.Find(context.Background(), exampleTest)
 			got := in.Finding()
 			if got.Status != want.Status || fmt.Sprint(got.Err) != fmt.Sprint(want.Err) {
 				t.Errorf("%s: found %v (%v), the service %v (%v)", c.why, got.Status, got.Err, want.Status, want.Err)
@@ -61,28 +61,28 @@ func TestInspectDANE(t *testing.T) {
 	}
 }
 
-func TestInspectDANEInTime(t *testing.T) {
+func TestInspectInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDANEDNS(t, twoHosts())
+		d := newFakeDNS(t, twoHosts())
 		d.slow["TLSA _25._tcp.mx1.example.test"] = time.Hour
 		d.slow["TLSA _25._tcp.mx2.example.test"] = time.Hour
 		begin := time.Now()
-		in := InspectDANE(context.Background(), d, exampleTest)
-		if in.Status != DANEFailed || in.Err == nil || time.Since(begin) != daneLookupLimit {
+		in := Inspect(context.Background(), d, exampleTest)
+		if in.Status != Failed || in.Err == nil || time.Since(begin) != lookupLimit {
 			t.Errorf("%v (%v) after %v", in.Status, in.Err, time.Since(begin))
 		}
 		direct := Destination{Domain: exampleTest.Domain, Port: 587, Direct: true}
-		d = newDANEDNS(t, daneZone{"A example.test": "192.0.2.1", "TLSA _587._tcp.example.test": "3-1-1"})
-		if in := InspectDANE(context.Background(), d, direct); in.Status != DANEUsable ||
+		d = newFakeDNS(t, testZone{"A example.test": "192.0.2.1", "TLSA _587._tcp.example.test": "3-1-1"})
+		if in := Inspect(context.Background(), d, direct); in.Status != Usable ||
 			in.Hosts[0].At != "_587._tcp.example.test" {
 			t.Errorf("a next hop in brackets: %+v", in)
 		}
 	})
 }
 
-func TestDANEHostWords(t *testing.T) {
+func TestHostWords(t *testing.T) {
 	for s, want := range []string{"unknown", "no_address", "plain", "unusable", "usable", "invalid"} {
-		if got := DANEHostState(s).String(); got != want {
+		if got := HostState(s).String(); got != want {
 			t.Errorf("state %d is %q, want %q", s, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// TestDANEOnTheWire asks a real DNS server with the real client.
-func TestDANEOnTheWire(t *testing.T) {
+// TestOnTheWire asks a real DNS server with the real client.
+func TestOnTheWire(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
 	zone := `example.test MX 10 mx.example.test
 		mx.example.test CNAME mail.host.test
@@ -29,26 +29,26 @@ func TestDANEOnTheWire(t *testing.T) {
 		ad      bool
 		more    string // records
 		hooks   map[string]dnstest.Hook
-		want    DANEStatus
+		want    Status
 		queries int
 	}{
-		{"all is signed", true, "", nil, DANEUsable, 4},
-		{"nothing is signed", false, "", nil, DANENone, 1},
+		{"all is signed", true, "", nil, Usable, 4},
+		{"nothing is signed", false, "", nil, None, 1},
 		{"an alias that leads out of DNSSEC, with records of its own", true,
 			"_25._tcp.mx.example.test TLSA 3 1 1 " + digest, map[string]dnstest.Hook{
 				"A mx.example.test": unproven, "AAAA mx.example.test": unproven,
-				"A _25._tcp.mx.example.test": dnstest.Answer}, DANEUsable, 5},
+				"A _25._tcp.mx.example.test": dnstest.Answer}, Usable, 5},
 		{"an alias that leads out of DNSSEC, without", true, "", map[string]dnstest.Hook{
 			"A mx.example.test": unproven, "AAAA mx.example.test": unproven,
 			"A _25._tcp.mx.example.test":    dnstest.Answer,
-			"TLSA _25._tcp.mx.example.test": dnstest.Answer}, DANENone, 5},
+			"TLSA _25._tcp.mx.example.test": dnstest.Answer}, None, 5},
 		{"a resolver that says so to those alone who ask with DO, and signs", true, "", map[string]dnstest.Hook{
 			"ANY *": func(q *dnstest.Query) {
 				q.Reply.AuthenticatedData = q.Reply.AuthenticatedData && q.DO
 				dnstest.Signed(q)
-			}}, DANEUsable, 4},
+			}}, Usable, 4},
 		{"TLSA lookup fails", true, "", map[string]dnstest.Hook{"TLSA _25._tcp.mail.host.test": dnstest.ServFail},
-			DANEFailed, 4},
+			Failed, 4},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Cleanup(func() { goleak.VerifyNone(t) })
@@ -62,14 +62,15 @@ func TestDANEOnTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			j := newDANEJudge(func() DNS { return client.WithDNSSEC() }, wallClock, slog.New(slog.DiscardHandler))
-			defer j.close()
-			f := j.find(context.Background(), exampleTest)
+			j := New(Options{DNS: func() DNS { return client.WithDNSSEC() }, Memory: newMapMemory(),
+				Logger: slog.New(slog.DiscardHandler)})
+			defer j.Close()
+			f := j.Find(context.Background(), exampleTest)
 			if f.Status != c.want {
 				t.Errorf("found %v (%v), want %v", f.Status, f.Err, c.want)
 			}
 			var lookup *dnsclient.Error
-			if c.want == DANEFailed && (!errors.As(f.Err, &lookup) || lookup.Name != "_25._tcp.mail.host.test") {
+			if c.want == Failed && (!errors.As(f.Err, &lookup) || lookup.Name != "_25._tcp.mail.host.test") {
 				t.Errorf("reason %v, want the client's own", f.Err)
 			}
 			if n := srv.Total(); n != c.queries {

@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"crypto/ecdh"

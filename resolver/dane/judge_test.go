@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"context"
@@ -10,19 +10,20 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 )
 
-// daneTest runs f with a judge of twoHosts, in a bubble.
-func daneTest(t *testing.T, f func(*testing.T, *daneBench)) {
+// withBench runs f with a judge of twoHosts, in a bubble.
+func withBench(t *testing.T, f func(*testing.T, *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := newDANEBench(t, twoHosts())
-		defer b.close()
+		b := newBench(t, twoHosts())
+		defer b.Close()
 		f(t, b)
 	})
 }
 
-func TestDANERemembered(t *testing.T) {
+func TestRemembered(t *testing.T) {
 	for _, c := range []struct {
 		why  string
 		ttl  map[string]time.Duration
@@ -39,7 +40,7 @@ func TestDANERemembered(t *testing.T) {
 			"MX example.test": 24 * time.Hour, "A mx1.example.test": 24 * time.Hour,
 			"AAAA mx1.example.test": 24 * time.Hour, "TLSA _25._tcp.mx1.example.test": 24 * time.Hour}, time.Hour},
 	} {
-		daneTest(t, func(t *testing.T, b *daneBench) {
+		withBench(t, func(t *testing.T, b *bench) {
 			b.dns.zone["MX example.test"] = "mx1.example.test"
 			if c.want != time.Hour {
 				b.dns.zone["MX example.test"] += " mx2.example.test"
@@ -47,24 +48,24 @@ func TestDANERemembered(t *testing.T) {
 			if c.ttl != nil {
 				b.dns.ttl = c.ttl
 			}
-			b.want(c.why, DANEUsable, 0)
+			b.want(c.why, Usable, 0)
 			b.wantMX(c.why+": first", 1)
 			after(c.want - time.Second)
-			b.want(c.why, DANEUsable, 0)
+			b.want(c.why, Usable, 0)
 			synctest.Wait()
 			b.wantMX(c.why+": still fresh", 0)
 			after(time.Second)
-			b.want(c.why, DANEUsable, 0)
+			b.want(c.why, Usable, 0)
 			synctest.Wait()
 			b.wantMX(c.why+": no longer fresh", 1)
 		})
 	}
 }
 
-// TestDANERenewed: an old finding serves while a lookup in the background finds the new one.
-func TestDANERenewed(t *testing.T) {
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.want("first", DANEUsable, 0)
+// TestRenewed: an old finding serves while a lookup in the background finds the new one.
+func TestRenewed(t *testing.T) {
+	withBench(t, func(t *testing.T, b *bench) {
+		b.want("first", Usable, 0)
 		b.dns.set(func() {
 			b.dns.zone["MX example.test"] = "."
 			b.dns.slow["MX example.test"] = 2 * time.Second
@@ -72,10 +73,10 @@ func TestDANERenewed(t *testing.T) {
 		b.wantMX("first", 1)
 		after(6 * time.Minute)
 		for range 100 {
-			b.want("while the lookup is under way", DANEUsable, 0)
+			b.want("while the lookup is under way", Usable, 0)
 		}
 		after(3 * time.Second)
-		b.want("after it", DANENone, 0)
+		b.want("after it", None, 0)
 		b.wantMX("100 questions", 1)
 		if n := b.log.events("dane_changed"); n != 1 {
 			t.Errorf("%d log lines of the change, want 1", n)
@@ -83,14 +84,14 @@ func TestDANERenewed(t *testing.T) {
 	})
 }
 
-// TestDANEOutage: a resolver that is down stops no mail to domains asked for before, for an hour; then it must.
-func TestDANEOutage(t *testing.T) {
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.want("before", DANEUsable, 0)
+// TestOutage: a resolver that is down stops no mail to domains asked for before, for an hour; then it must.
+func TestOutage(t *testing.T) {
+	withBench(t, func(t *testing.T, b *bench) {
+		b.want("before", Usable, 0)
 		b.dns.set(func() { b.dns.dead = true })
 		for range 65*60 - 1 { // TTL 5 minutes, and an hour
 			after(time.Second)
-			b.want("during the outage", DANEUsable, 0)
+			b.want("during the outage", Usable, 0)
 		}
 		if n := b.log.lines(); n != 0 {
 			t.Errorf("%d log lines while no mail is deferred, want none", n)
@@ -102,29 +103,29 @@ func TestDANEOutage(t *testing.T) {
 		}
 		after(2 * time.Minute)
 		for range 100 {
-			b.want("after an hour", DANEFailed, 0)
+			b.want("after an hour", Failed, 0)
 		}
 		b.wantMX("after an hour", 1)
 		if n := b.log.events("dane_failing"); n != 1 || b.log.lines() != 1 {
 			t.Errorf("%d log lines of mail deferred among %d, want 1 and no other", n, b.log.lines())
 		}
 		b.dns.set(func() { b.dns.dead = false })
-		after(maxDANERetry)
-		b.want("the resolver is back", DANEUsable, 0)
+		after(maxRetry)
+		b.want("the resolver is back", Usable, 0)
 		if n := b.log.events("dane_recovered"); n != 1 {
 			t.Errorf("%d log lines of the recovery, want 1", n)
 		}
 	})
 }
 
-// TestDANEBackoff: a domain that cannot be looked up is not looked up by each question.
-func TestDANEBackoff(t *testing.T) {
-	daneTest(t, func(t *testing.T, b *daneBench) {
+// TestBackoff: a domain that cannot be looked up is not looked up by each question.
+func TestBackoff(t *testing.T) {
+	withBench(t, func(t *testing.T, b *bench) {
 		b.dns.zone["MX example.test"] = "SERVFAIL"
 		var at []time.Duration
 		begin := time.Now()
 		for range 300 {
-			if f := b.want("broken", DANEFailed, 0); !errors.Is(f.Err, errServFail) {
+			if f := b.want("broken", Failed, 0); !errors.Is(f.Err, errServFail) {
 				t.Errorf("reason %v, want the lookup's", f.Err)
 			}
 			if b.dns.count("MX example.test") > 0 {
@@ -137,66 +138,66 @@ func TestDANEBackoff(t *testing.T) {
 			t.Errorf("looked up at %v, want %v", got, want)
 		}
 		after(24 * time.Hour)
-		b.want("a day later", DANEFailed, 0)
+		b.want("a day later", Failed, 0)
 		if n := b.log.events("dane_failing"); n != 2 {
 			t.Errorf("%d log lines in a day and five minutes, want 2", n)
 		}
 	})
 }
 
-func TestDANESlow(t *testing.T) {
+func TestSlow(t *testing.T) {
 	const mx2 = "mx2.example.test"
 	t.Run("one MX host", func(t *testing.T) {
 		for _, key := range []string{"A " + mx2, "TLSA _25._tcp." + mx2} {
-			daneTest(t, func(t *testing.T, b *daneBench) {
+			withBench(t, func(t *testing.T, b *bench) {
 				b.dns.slow[key] = time.Hour
-				b.want(key+" slow, the other host has DANE", DANEUsable, daneLookupLimit)
-				b.want("remembered", DANEUsable, 0)
+				b.want(key+" slow, the other host has DANE", Usable, lookupLimit)
+				b.want("remembered", Usable, 0)
 				after(2 * time.Minute)
-				b.want("old", DANEUsable, 0)
+				b.want("old", Usable, 0)
 			})
 		}
 	})
 	t.Run("one MX host, the other without TLSA", func(t *testing.T) {
-		daneTest(t, func(t *testing.T, b *daneBench) {
+		withBench(t, func(t *testing.T, b *bench) {
 			b.dns.slow["TLSA _25._tcp."+mx2] = time.Hour
 			b.dns.zone["TLSA _25._tcp.mx1.example.test"] = "NXDOMAIN"
-			if f := b.want("slow", DANEFailed, daneLookupLimit); !errors.Is(f.Err, context.DeadlineExceeded) {
+			if f := b.want("slow", Failed, lookupLimit); !errors.Is(f.Err, context.DeadlineExceeded) {
 				t.Errorf("reason %v, want the time", f.Err)
 			}
 		})
 	})
 	t.Run("the MX records", func(t *testing.T) {
-		daneTest(t, func(t *testing.T, b *daneBench) {
+		withBench(t, func(t *testing.T, b *bench) {
 			b.dns.slow["MX example.test"] = time.Hour
-			b.want("slow", DANEFailed, daneLookupLimit)
+			b.want("slow", Failed, lookupLimit)
 		})
 	})
-	t.Run("a DNS client that does not heed its context", func(t *testing.T) {
-		daneTest(t, func(t *testing.T, b *daneBench) {
+	t.Run("a DNS client that ignores its context", func(t *testing.T) {
+		withBench(t, func(t *testing.T, b *bench) {
 			b.dns.slow["MX example.test"], b.dns.deaf = time.Minute, true
-			b.want("slow and deaf", DANEFailed, daneQuestionLimit)
+			b.want("slow and deaf", Failed, questionLimit)
 		})
 	})
 }
 
-// TestDANEHalfFinding: a host that cannot be looked up leaves what was found before where it might change that, for an
+// TestHalfFinding: a host that cannot be looked up leaves what was found before where it might change that, for an
 // hour.
-func TestDANEHalfFinding(t *testing.T) {
+func TestHalfFinding(t *testing.T) {
 	tlsa1, tlsa2 := "TLSA _25._tcp.mx1.example.test", "TLSA _25._tcp.mx2.example.test"
 	for _, c := range []struct {
 		why           string
-		before, after daneZone
-		old           DANEStatus // before, and for an hour
-		then          DANEStatus
+		before, after testZone
+		old           Status // before, and for an hour
+		then          Status
 	}{
-		{"the only host with records fails", daneZone{tlsa2: "NXDOMAIN"}, daneZone{tlsa1: "SERVFAIL"}, DANEUsable,
-			DANEFailed},
-		{"a host fails that had no records", daneZone{tlsa1: "NXDOMAIN", tlsa2: ""}, daneZone{tlsa2: "SERVFAIL"},
-			DANENone, DANEFailed},
-		{"a host fails beside one with records", nil, daneZone{tlsa2: "SERVFAIL"}, DANEUsable, DANEUsable},
+		{"the only host with records fails", testZone{tlsa2: "NXDOMAIN"}, testZone{tlsa1: "SERVFAIL"}, Usable,
+			Failed},
+		{"a host fails that had no records", testZone{tlsa1: "NXDOMAIN", tlsa2: ""}, testZone{tlsa2: "SERVFAIL"},
+			None, Failed},
+		{"a host fails beside one with records", nil, testZone{tlsa2: "SERVFAIL"}, Usable, Usable},
 	} {
-		daneTest(t, func(t *testing.T, b *daneBench) {
+		withBench(t, func(t *testing.T, b *bench) {
 			b.dns.zone = b.dns.zone.with(c.before)
 			b.want(c.why+": before", c.old, 0)
 			b.dns.set(func() { b.dns.zone = b.dns.zone.with(c.after) })
@@ -208,41 +209,41 @@ func TestDANEHalfFinding(t *testing.T) {
 			b.want(c.why+": later", c.then, 0)
 		})
 	}
-	daneTest(t, func(t *testing.T, b *daneBench) {
+	withBench(t, func(t *testing.T, b *bench) {
 		b.dns.zone[tlsa1], b.dns.zone[tlsa2] = "NXDOMAIN", "NXDOMAIN"
-		b.want("none", DANENone, 0)
+		b.want("none", None, 0)
 		b.dns.set(func() { b.dns.zone[tlsa1], b.dns.zone[tlsa2] = "3-1-1", "SERVFAIL" })
 		after(6 * time.Minute)
-		b.want("old", DANENone, 0)
+		b.want("old", None, 0)
 		synctest.Wait()
-		b.want("records at one host, the other fails: that is enough to know", DANEUsable, 0)
+		b.want("records at one host, the other fails: that is enough to know", Usable, 0)
 	})
 }
 
-func TestDANEClose(t *testing.T) {
+func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newDANEBench(t, twoHosts())
+		b := newBench(t, twoHosts())
 		other := Destination{Domain: dnsname.MustParse("known.test")}
 		b.dns.zone["MX known.test"] = "."
-		b.find(context.Background(), other)
+		b.Find(context.Background(), other)
 		b.dns.slow["MX example.test"], b.dns.slow["MX known.test"] = 5*time.Second, 5*time.Second
 		after(10 * time.Minute)
-		b.find(context.Background(), other) // a renewal is under way
-		asked := make(chan DANEFinding)
-		go func() { asked <- b.find(context.Background(), exampleTest) }()
+		b.Find(context.Background(), other) // a renewal is under way
+		asked := make(chan Finding)
+		go func() { asked <- b.Find(context.Background(), exampleTest) }()
 		after(time.Second)
 		begin := time.Now()
-		b.close()
+		b.Close()
 		if took := time.Since(begin); took != 0 {
 			t.Errorf("close took %v", took)
 		}
-		if f := <-asked; f.Status != DANEFailed || !errors.Is(f.Err, errDANEClosed) {
+		if f := <-asked; f.Status != Failed || !errors.Is(f.Err, lookups.ErrClosed) {
 			t.Errorf("a question that waited: %v (%v), want the closing as reason", f.Status, f.Err)
 		}
-		if f := b.find(context.Background(), exampleTest); f.Status != DANEFailed || !errors.Is(f.Err, errDANEClosed) {
+		if f := b.Find(context.Background(), exampleTest); f.Status != Failed || !errors.Is(f.Err, lookups.ErrClosed) {
 			t.Errorf("a question after it: %v (%v), want the closing as reason", f.Status, f.Err)
 		}
-		if f := b.find(context.Background(), other); f.Status != DANENone {
+		if f := b.Find(context.Background(), other); f.Status != None {
 			t.Errorf("a question that memory answers: %v (%v)", f.Status, f.Err)
 		}
 		if b.log.lines() != 0 {
@@ -251,44 +252,14 @@ func TestDANEClose(t *testing.T) {
 	})
 }
 
-func TestDANEClockSet(t *testing.T) {
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.set = 30 * 24 * time.Hour
-		b.want("by a clock that is a month ahead", DANEUsable, 0)
-		b.set = 0
-		b.dns.zone["MX example.test"] = "."
-		b.want("the clock is set right: the finding is not from the future", DANENone, 0)
-
+// TestReload: the DNS that is in force is asked, not the one of the start.
+func TestReload(t *testing.T) {
+	withBench(t, func(t *testing.T, b *bench) {
 		b.dns.zone["MX example.test"] = "SERVFAIL"
-		b.set = 2 * time.Hour
-		b.want("set forward: too old", DANEFailed, 0)
-		b.wantMX("in all", 3)
-		b.set = 0
-		b.dns.zone["MX example.test"] = "mx1.example.test"
-		b.want("set back again: as it was", DANENone, 0)
-
-		b.set = -30 * time.Second
-		b.want("a small step back", DANENone, 0)
-		b.wantMX("in all", 0)
-	})
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.dns.zone["MX example.test"] = "SERVFAIL"
-		b.set = 24 * time.Hour
-		b.want("a failure by a clock that is a day ahead", DANEFailed, 0)
-		b.set = 0
-		b.dns.zone["MX example.test"] = "mx1.example.test"
-		b.want("the clock is set right: the failure does not hold the lookup back", DANEUsable, 0)
-	})
-}
-
-// TestDANEReload: the DNS that is in force is asked, not the one of the start.
-func TestDANEReload(t *testing.T) {
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.dns.zone["MX example.test"] = "SERVFAIL"
-		b.want("by the old DNS", DANEFailed, 0)
-		b.dns = newDANEDNS(t, twoHosts())
-		after(maxDANERetry)
-		b.want("by the new DNS", DANEUsable, 0)
+		b.want("by the old DNS", Failed, 0)
+		b.dns = newFakeDNS(t, twoHosts())
+		after(maxRetry)
+		b.want("by the new DNS", Usable, 0)
 	})
 }
 
@@ -299,14 +270,14 @@ func (faultyDNS) TLSA(context.Context, string) (dnsclient.Answer[dnsclient.TLSA]
 	panic("bug")
 }
 
-// TestDANEFault: what one domain's records break must not end the daemon.
-func TestDANEFault(t *testing.T) {
-	daneTest(t, func(t *testing.T, b *daneBench) {
-		b.daneJudge.dns = func() DNS { return faultyDNS{b.dns} }
-		b.want("a bug in a host's lookup", DANEFailed, 0)
-		b.daneJudge.dns = func() DNS { panic("bug") }
-		after(maxDANERetry)
-		b.want("a bug elsewhere", DANEFailed, 0)
+// TestFault: what one domain's records break must not end the daemon.
+func TestFault(t *testing.T) {
+	withBench(t, func(t *testing.T, b *bench) {
+		b.DNS = func() DNS { return faultyDNS{b.dns} }
+		b.want("a bug in a host's lookup", Failed, 0)
+		b.DNS = func() DNS { panic("bug") }
+		after(maxRetry)
+		b.want("a bug elsewhere", Failed, 0)
 		if n := b.log.events("panic"); n != 3 { // two hosts, and the other
 			t.Errorf("%d log lines of faults, want 3", n)
 		}

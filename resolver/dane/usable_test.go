@@ -1,4 +1,4 @@
-package resolver
+package dane
 
 import (
 	"bytes"
@@ -44,8 +44,8 @@ func unhex(t testing.TB, text string) []byte {
 	return b
 }
 
-// TestDANEUsableTLSA: for each row, OpenSSL 3.0 to 3.6 say the same.
-func TestDANEUsableTLSA(t *testing.T) {
+// TestUsableTLSA: for each row, OpenSSL 3.0 to 3.6 say the same.
+func TestUsableTLSA(t *testing.T) {
 	cert, spki := certificate(t)
 	whole := func(selector uint8, text string) dnsclient.TLSA {
 		return dnsclient.TLSA{Usage: 3, Selector: selector, MatchingType: 0, Data: unhex(t, text)}
