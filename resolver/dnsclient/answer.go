@@ -1,35 +1,37 @@
 package dnsclient
 
 import (
+	"slices"
 	"time"
 )
 
-// Denial says whether and how the DNS denied that the records exist.
+// Denial says whether the records exist, and if not, how the DNS denied them.
 type Denial uint8
 
-// What an answer says of existence.
+// The values of Denial.
 const (
-	Exists   Denial = iota // the records are there
+	Exists   Denial = iota // the records exist
 	NoData                 // the name exists, without records of this type
 	NXDomain               // the name does not exist
 )
 
-// Answer is what the DNS said of a name and type, a denial included: that is an answer too, not an error.
+// Answer is the DNS's answer for a name and type. A denial is an answer too, not an error.
 type Answer[T any] struct {
-	// where CNAMEs led from the name asked, lower case, without the final dot; "" if there were none
+	// Target is the name that the CNAMEs of the name lead to, in lower case, without the final dot; "" if it has none.
 	Target  string
-	Records []T // without duplicates, at most 200; empty exactly when Denial is not Exists
-	// smallest of the CNAME chain and records; for a denial the negative TTL of the SOA (RFC 2308), 0 if it had none
+	Records []T // without duplicates, at most 200; empty if and only if Denial is not Exists
+	// TTL is the smallest TTL of the CNAMEs and records. For a denial it is the negative TTL of the SOA (RFC 2308), or
+	// 0 without a SOA.
 	TTL       time.Duration
 	Denial    Denial
-	Authentic bool // the AD bit was set, on every message used, by a resolver that Config allows to be believed
+	Authentic bool // every message used had the AD bit, from a server whose AD bit is believed (Config.TrustAD)
 }
 
 // MX is one MX record.
 type MX struct {
 	Preference uint16
-	// lower case, without the final dot; "" for a null MX (RFC 7505); bytes no host name has stay escaped as in zone
-	// files
+	// Host is in lower case, without the final dot; "" for a null MX (RFC 7505). Bytes that host names cannot have are
+	// escaped as in zone files.
 	Host string
 }
 
@@ -37,4 +39,9 @@ type MX struct {
 type TLSA struct {
 	Usage, Selector, MatchingType uint8
 	Data                          []byte
+}
+
+func (t TLSA) equal(o TLSA) bool {
+	return t.Usage == o.Usage && t.Selector == o.Selector && t.MatchingType == o.MatchingType &&
+		slices.Equal(t.Data, o.Data)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// cnames is a chain of n links l0, l1, … and its end, which has a TXT record.
+// cnames returns a chain of n links l0, l1, … to a name with a TXT record.
 func cnames(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -22,7 +22,7 @@ func cnames(n int) string {
 	return b.String()
 }
 
-// halfWay is a server that does not follow CNAMEs: it answers with the first record only.
+// halfWay answers as a server that does not follow CNAMEs: with the first record only.
 func halfWay(q *dnstest.Query) {
 	if len(q.Reply.Answer) > 1 {
 		q.Reply.Answer = q.Reply.Answer[:1]
@@ -88,7 +88,7 @@ func TestChains(t *testing.T) {
 			Answer[string]{Records: []string{"end"}, TTL: 2147483647 * time.Second}, 1, ""},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			c, srv := ask(t, tc.zone)
+			c, srv := newTestClient(t, tc.zone)
 			if tc.hook != nil {
 				srv.On("*", dns.TypeTXT, tc.hook)
 			}
@@ -123,7 +123,7 @@ func TestEndlessChains(t *testing.T) {
 		}, 9},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			c, srv := ask(t, tc.zone)
+			c, srv := newTestClient(t, tc.zone)
 			srv.On("*", dns.TypeTXT, tc.hook)
 			got, err := c.TXT(t.Context(), "l0.example.com")
 			checkKind(t, err, CNAMELoop)
@@ -145,7 +145,7 @@ func TestAuthentic(t *testing.T) {
 			halfWay(q)
 		}
 	}
-	// 0.0.0.0 reaches the same server as 127.0.0.1, but is no loopback address.
+	// 0.0.0.0 reaches the same server as 127.0.0.1 but is not a loopback address.
 	for _, tc := range []struct {
 		why   string
 		ad    bool

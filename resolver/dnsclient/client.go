@@ -3,8 +3,8 @@ package dnsclient
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 const (
@@ -21,49 +22,49 @@ const (
 
 	// DefaultMaxSockets is the default of Config.MaxSockets.
 	DefaultMaxSockets = 1000
-	// maxRecords bounds the records of one answer. No mail domain comes near it.
+	// maxRecords is the largest number of records of one answer. No mail domain has nearly as many.
 	maxRecords = 200
 )
 
-// Config says whom to ask and how patiently. The zero Config asks the servers of /etc/resolv.conf.
+// Config has the settings of a Client. The zero Config asks the servers of /etc/resolv.conf.
 type Config struct {
 	// Servers are addresses, with a port if it is not 53: "192.0.2.53", "192.0.2.53:5353", "2001:db8::1",
 	// "[2001:db8::1]:53", "fe80::1%eth0". Empty: those of ResolvConf.
 	Servers []string
 	// ResolvConf is the path of a resolv.conf(5), "" for /etc/resolv.conf. It is read again within about a second of a
-	// change. While it is missing or names no server, the last servers it named are asked, and 127.0.0.1 if it never
-	// named one. Its first three servers count, as in libc.
+	// change. While it is missing or names no server, the servers that it named last are asked, and 127.0.0.1 if it
+	// never named one. Its first three servers are used, as in libc.
 	ResolvConf string
-	// Timeout is for one attempt, a change to TCP included. 0: 3 s.
+	// Timeout is the limit of one attempt, with a repetition by TCP. 0 means 3 s.
 	Timeout time.Duration
-	// Attempts is how often a question is sent, over all servers in turn, but each server is tried once. 0: 3. So a
-	// lookup without CNAMEs takes at most max(Attempts, number of servers) × Timeout; the context may end it earlier.
+	// Attempts is how often a question is sent, to the servers in turn; each server is asked at least once. 0 means 3.
+	// A lookup without CNAMEs takes at most max(Attempts, number of servers) × Timeout.
 	Attempts int
-	// TrustAD believes the AD bit of Servers. That of loopback addresses is always believed, but for 127.0.0.11,
-	// Docker's forwarder; and that of the servers of a resolv.conf when it says "options trust-ad".
+	// TrustAD says that the AD bit of Servers is believed. The AD bit of loopback addresses is always believed, except
+	// of 127.0.0.11, Docker's forwarder; that of a resolv.conf's servers if it has "options trust-ad".
 	TrustAD bool
-	// MaxSockets bounds the questions under way at any time, each with a socket; a further one waits for its turn, as
-	// long as one attempt may last, and then fails by a fault of this host. 0: DefaultMaxSockets.
+	// MaxSockets is the largest number of questions in progress at a time, each with a socket. Another question waits
+	// for Timeout at most and then fails with a fault.Exhausted. 0 means DefaultMaxSockets.
 	MaxSockets int
 }
 
-// Client looks up records. It is safe for concurrent use. A second or two after the last lookup it holds no socket and
+// Client looks up records. It is safe for concurrent use. Two seconds after the last lookup it has no open socket and
 // no goroutine.
 //
-// A name that the DNS cannot hold (empty, with an empty label or one over 63 bytes, or over 255 bytes in all) exists
-// nowhere: it is answered NXDomain, with no TTL, without asking.
+// A name that the DNS cannot represent (empty, with an empty label or one of more than 63 bytes, or of more than 255
+// bytes) is answered NXDomain with a TTL of 0, without a question.
 type Client struct {
-	timeout  time.Duration
-	attempts int
-	roster   *roster
-	asking   chan struct{} // one element for each question under way
-	sockets  *sockets
-	buffers  *sync.Pool // of *[udpBuffer]byte
-	dnssec   bool       // ask with the DO bit
+	timeout     time.Duration
+	attempts    int
+	nameservers *nameservers
+	inFlight    chan struct{} // has one element for each question in progress
+	sockets     *socketPool
+	buffers     *sync.Pool // of *[udpBuffer]byte
+	dnssec      bool       // set the DO bit
 }
 
-// New returns a Client. Its error names the setting, and the server's text, that it cannot work with; a resolv.conf
-// that cannot be read is no error (see Client.ResolvConfError).
+// New returns a Client. The error names the invalid setting or server. A resolv.conf that cannot be read is not an
+// error; see Client.ResolvConfError.
 func New(cfg Config) (*Client, error) {
 	if cfg.Timeout < 0 {
 		return nil, fmt.Errorf("dns timeout %v: must not be negative", cfg.Timeout)
@@ -71,82 +72,85 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Attempts < 0 {
 		return nil, fmt.Errorf("dns attempts %d: must not be negative", cfg.Attempts)
 	}
-	var r *roster
+	var r *nameservers
 	if len(cfg.Servers) > 0 {
 		var err error
-		if r, err = fixedRoster(cfg.Servers, cfg.TrustAD); err != nil {
+		if r, err = fixedNameservers(cfg.Servers, cfg.TrustAD); err != nil {
 			return nil, err
 		}
 	} else {
-		r = fileRoster(cmp.Or(cfg.ResolvConf, defaultResolvConf))
+		r = nameserversFromFile(cmp.Or(cfg.ResolvConf, defaultResolvConf))
 	}
 	return &Client{
-		timeout:  cmp.Or(cfg.Timeout, defaultTimeout),
-		attempts: cmp.Or(cfg.Attempts, defaultAttempts),
-		roster:   r,
-		asking:   make(chan struct{}, cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
-		sockets:  new(sockets),
-		buffers:  &sync.Pool{New: func() any { return new([udpBuffer]byte) }},
+		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
+		attempts:    cmp.Or(cfg.Attempts, defaultAttempts),
+		nameservers: r,
+		inFlight:    make(chan struct{}, cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
+		sockets:     new(socketPool),
+		buffers:     &sync.Pool{New: func() any { return new([udpBuffer]byte) }},
 	}, nil
 }
 
-// WithDNSSEC returns a client of the same servers, sockets and limits that asks with the DO bit as well (RFC 4035
-// section 3.2.1). Some resolvers set the AD bit only in answers to such questions: a caller who needs Answer.Authentic
-// asks this one. Its answers carry signatures, which are not used, and are larger: more of them come over TCP.
+// WithDNSSEC returns a client with the same servers, sockets and limits that also sets the DO bit (RFC 4035 section
+// 3.2.1). Use it if Answer.Authentic matters: some resolvers set the AD bit only in answers to such questions. Its
+// answers contain signatures, which are not used; they are larger, and more of them come by TCP.
 func (c *Client) WithDNSSEC() *Client {
 	d := *c
 	d.dnssec = true
 	return &d
 }
 
-// Servers returns the servers that are asked at present, as "192.0.2.53:53", in the order of the configuration.
+// Servers returns the current servers in the order of the configuration, in the form "192.0.2.53:53".
 func (c *Client) Servers() []string {
 	var texts []string
-	for _, s := range c.roster.current().servers {
+	for _, s := range c.nameservers.list().servers {
 		texts = append(texts, s.addr.String())
 	}
 	return texts
 }
 
-// AuthenticServers reports whether the AD bit of any server that is asked at present would be believed. If not, no
-// Answer is ever Authentic, and DANE cannot be judged: the administrator should be told.
+// AuthenticServers reports whether the AD bit of any current server is believed. If not, no Answer is Authentic and
+// DANE cannot be used; the caller should tell the administrator.
 func (c *Client) AuthenticServers() bool {
-	return slices.ContainsFunc(c.roster.current().servers, func(s *server) bool { return s.believed })
+	return slices.ContainsFunc(c.nameservers.list().servers, func(s *server) bool { return s.believed })
 }
 
-// ResolvConfError says what is wrong with resolv.conf at present: that it cannot be read, so that the servers of before
-// are asked, or which of its lines were ignored. nil: nothing is, or Config named the servers.
-func (c *Client) ResolvConfError() error { return c.roster.current().problem }
+// ResolvConfError returns what is wrong with resolv.conf: it cannot be read, and the previous servers are asked, or
+// some of its lines are ignored. It returns nil if nothing is wrong or Config names the servers.
+func (c *Client) ResolvConfError() error { return c.nameservers.list().problem }
 
-// TXT looks up TXT records. The strings of one record are joined without spaces (RFC 8461 section 3.1); they are the
-// bytes of the wire, not escaped.
+// TXT looks up TXT records. The strings of a record are joined without spaces (RFC 8461 section 3.1). They are the
+// bytes on the wire, without escapes. The error is an *Error.
 func (c *Client) TXT(ctx context.Context, name string) (Answer[string], error) {
 	return lookup(ctx, c, name, dns.TypeTXT, decodeTXT, equal[string])
 }
 
-// A looks up IPv4 addresses.
+// A looks up IPv4 addresses. The error is an *Error.
 func (c *Client) A(ctx context.Context, name string) (Answer[netip.Addr], error) {
 	return lookup(ctx, c, name, dns.TypeA, decodeA, equal[netip.Addr])
 }
 
-// AAAA looks up IPv6 addresses. An IPv4 address mapped into IPv6 is returned as it is: Unmap it before judging it.
+// AAAA looks up IPv6 addresses. An IPv4 address mapped into IPv6 is returned unchanged: call Unmap before any check of
+// the address. The error is an *Error.
 func (c *Client) AAAA(ctx context.Context, name string) (Answer[netip.Addr], error) {
 	return lookup(ctx, c, name, dns.TypeAAAA, decodeAAAA, equal[netip.Addr])
 }
 
-// MX looks up mail exchangers, the most preferred first; those of equal preference are in the server's order.
+// MX looks up mail exchangers, the most preferred first. Those of equal preference are in the server's order. The error
+// is an *Error.
 func (c *Client) MX(ctx context.Context, name string) (Answer[MX], error) {
 	a, err := lookup(ctx, c, name, dns.TypeMX, decodeMX, equal[MX])
 	slices.SortStableFunc(a.Records, func(a, b MX) int { return int(a.Preference) - int(b.Preference) })
 	return a, err
 }
 
-// TLSA looks up TLSA records; the name includes port and protocol, "_25._tcp.mail.example.com" (RFC 6698 section 3).
+// TLSA looks up TLSA records. The name contains port and protocol, "_25._tcp.mail.example.com" (RFC 6698 section 3).
+// The error is an *Error.
 func (c *Client) TLSA(ctx context.Context, name string) (Answer[TLSA], error) {
 	return lookup(ctx, c, name, dns.TypeTLSA, decodeTLSA, TLSA.equal)
 }
 
-// lookup resolves name and turns the records into ours. decode is only given records of qtype that have data.
+// lookup resolves name and decodes the records. decode gets only records of qtype that have data.
 func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, decode func(dns.RR) T,
 	same func(T, T) bool) (Answer[T], error) {
 	f, fail := c.resolve(ctx, name, qtype)
@@ -157,7 +161,7 @@ func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, de
 	a := Answer[T]{Target: f.target(), TTL: f.ttl, Denial: f.denial, Authentic: f.authentic}
 	for _, rr := range f.records {
 		r := decode(rr)
-		// RFC 2181 section 5: a set has no duplicates, so two equal records are one that was sent twice.
+		// RFC 2181 section 5: a set has no duplicates, so an equal record was sent twice.
 		if slices.ContainsFunc(a.Records, func(o T) bool { return same(o, r) }) {
 			continue
 		}
@@ -168,42 +172,146 @@ func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, de
 	return a, nil
 }
 
-func decodeTXT(rr dns.RR) string {
-	strs := rr.(*dns.TXT).Txt
-	if len(strs) == 1 {
-		return unescape(strs[0])
+// resolve asks for name and the targets of its CNAMEs until it finds records or a denial. Its error has all fields but
+// Name and Type.
+func (c *Client) resolve(ctx context.Context, name string, qtype uint16) (finding, *Error) {
+	asked, ok := canonical(name)
+	if !ok {
+		return finding{denial: NXDomain}, nil
 	}
-	var b strings.Builder
-	for _, s := range strs {
-		b.WriteString(unescape(s))
+	f := newFinding(asked)
+	for f.open {
+		next, fail := c.queryServers(ctx, f, qtype)
+		if fail != nil {
+			if f.end() != asked {
+				fail.Target = strings.TrimSuffix(f.end(), ".")
+			}
+			return finding{}, fail
+		}
+		f = next
 	}
-	return b.String()
+	return f, nil
 }
 
-func decodeA(rr dns.RR) netip.Addr {
-	a, _ := netip.AddrFromSlice(rr.(*dns.A).A)
-	return a.Unmap()
+// queryServers asks for the last name of f, one server after the other, until one answers or the attempts are used up.
+func (c *Client) queryServers(ctx context.Context, f finding, qtype uint16) (finding, *Error) {
+	servers := c.nameservers.order()
+	q := question{name: f.end(), qtype: qtype, dnssec: c.dnssec}
+	var worst *Error
+	for i := range max(c.attempts, len(servers)) {
+		s := servers[i%len(servers)]
+		next, fail := c.queryServer(ctx, s, f, q)
+		if fail == nil {
+			return next, nil
+		}
+		fail.Server, fail.Attempts = s.addr.String(), i+1
+		if fail.Kind == Cancelled || fail.Kind == CNAMELoop { // no other server can help
+			return finding{}, fail
+		}
+		// An answer of a server says more than that another server could not be asked.
+		if worst == nil || fault.Of(worst) != fault.Domain || fault.Of(fail) == fault.Domain {
+			worst = fail
+		}
+		worst.Attempts = i + 1
+	}
+	return finding{}, worst
 }
 
-func decodeAAAA(rr dns.RR) netip.Addr {
-	a, _ := netip.AddrFromSlice(rr.(*dns.AAAA).AAAA)
-	return a
+// queryServer asks one server.
+func (c *Client) queryServer(ctx context.Context, s *server, f finding, q question) (finding, *Error) {
+	m, fail := c.exchange(ctx, s, q)
+	c.nameservers.recordResult(s, fail)
+	if fail != nil {
+		return finding{}, fail
+	}
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return finding{}, &Error{Kind: ServerFailure, Rcode: m.Rcode, Detail: extendedError(m)}
+	}
+	f, fail = f.advance(m, q.qtype)
+	f.authentic = f.authentic && m.AuthenticatedData && s.believed
+	return f, fail
 }
 
-func decodeMX(rr dns.RR) MX {
-	mx := rr.(*dns.MX)
-	return MX{Preference: mx.Preference, Host: strings.TrimSuffix(dns.CanonicalName(mx.Mx), ".")}
+// exchange sends q to one server and returns its answer, of any Rcode. It repeats q without EDNS0 or by TCP if needed,
+// all within Config.Timeout.
+func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg, *Error) {
+	if err := c.acquire(ctx); err != nil {
+		return nil, lookupError(ctx, err)
+	}
+	defer func() { <-c.inFlight }()
+	now := time.Now()
+	deadline := now.Add(c.timeout)
+	buf := c.buffers.Get().(*[udpBuffer]byte)
+	defer c.buffers.Put(buf)
+	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
+		return c.exchangeUDP(ctx, s, query, buf[:], now, deadline)
+	})
+	if fail == nil && m.Truncated {
+		m, fail = c.exchangeTCP(ctx, s, q, deadline)
+	}
+	if fail != nil && fail.Kind == Timeout {
+		fail.Waited = c.timeout
+	}
+	return m, fail
 }
 
-func decodeTLSA(rr dns.RR) TLSA {
-	t := rr.(*dns.TLSA)
-	data, _ := hex.DecodeString(t.Certificate) // the library made the hex from bytes
-	return TLSA{Usage: t.Usage, Selector: t.Selector, MatchingType: t.MatchingType, Data: data}
+// acquire adds a question to those in progress. It waits for Config.Timeout at most.
+func (c *Client) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case c.inFlight <- struct{}{}:
+		return nil
+	default:
+	}
+	limit := time.NewTimer(c.timeout)
+	defer limit.Stop()
+	select {
+	case c.inFlight <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit.C:
+		return &fault.Error{Kind: fault.Exhausted, Cure: "check whether the DNS server is slow",
+			Err: fmt.Errorf("%d DNS questions are in progress; this one was not sent", cap(c.inFlight))}
+	}
 }
 
-func (t TLSA) equal(o TLSA) bool {
-	return t.Usage == o.Usage && t.Selector == o.Selector && t.MatchingType == o.MatchingType &&
-		slices.Equal(t.Data, o.Data)
+// exchangeUDP sends query to s by UDP and returns the answer.
+func (c *Client) exchangeUDP(ctx context.Context, s *server, query *dns.Msg, buf []byte,
+	now, deadline time.Time) (*dns.Msg, *Error) {
+	socket, err := c.sockets.get(s, now)
+	if err != nil {
+		return nil, lookupError(ctx, err)
+	}
+	m, strays, fail := roundTrip(ctx, socket.Conn, query, buf, deadline)
+	if fail != nil || strays > 0 { // a forger may know the port
+		_ = socket.Close()
+	} else {
+		c.sockets.release(socket)
+	}
+	return m, fail
 }
 
-func equal[T comparable](a, b T) bool { return a == b }
+// exchangeTCP repeats by TCP a question whose answer was truncated.
+func (c *Client) exchangeTCP(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
+	buf := make([]byte, dns.MaxMsgSize)
+	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
+		d := net.Dialer{Deadline: deadline}
+		conn, err := d.DialContext(ctx, "tcp", s.addr.String())
+		if err != nil {
+			return nil, lookupError(ctx, err)
+		}
+		defer conn.Close()
+		m, _, fail := roundTrip(ctx, conn, query, buf, deadline)
+		return m, fail
+	})
+	switch {
+	case fail != nil:
+		fail.Detail = "by TCP, as the answer was too long for UDP"
+	case m.Truncated:
+		return nil, &Error{Kind: Malformed, Detail: "truncated over TCP"}
+	}
+	return m, fail
+}

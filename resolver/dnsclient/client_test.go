@@ -18,18 +18,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is for attempts that are answered, or fail by themselves; impatience for those that have to time out with
-// nothing before, and slowness for those that are to get somewhere before that.
+// Timeouts of an attempt: longTimeout if it ends by itself, shortTimeout if it must time out, mediumTimeout if
+// something must happen before it times out.
 const (
-	patience   = testkit.Hang
-	impatience = 150 * time.Millisecond
-	slowness   = 10 * impatience
+	longTimeout   = testkit.Hang
+	shortTimeout  = 150 * time.Millisecond
+	mediumTimeout = 10 * shortTimeout
 )
 
 func newClient(t *testing.T, cfg Config) *Client {
 	t.Helper()
 	if cfg.Timeout == 0 {
-		cfg.Timeout = patience
+		cfg.Timeout = longTimeout
 	}
 	c, err := New(cfg)
 	if err != nil {
@@ -38,8 +38,8 @@ func newClient(t *testing.T, cfg Config) *Client {
 	return c
 }
 
-// ask is a client of one strict server with a zone.
-func ask(t *testing.T, zone string) (*Client, *dnstest.Server) {
+// newTestClient returns a client of one strict server with a zone.
+func newTestClient(t *testing.T, zone string) (*Client, *dnstest.Server) {
 	t.Helper()
 	srv := dnstest.New(t, dnstest.Config{Zone: zone, Strict: true})
 	return newClient(t, Config{Servers: []string{srv.Addr()}}), srv
@@ -54,7 +54,7 @@ func check[T any](t *testing.T, got Answer[T], err error, want Answer[T]) {
 	}
 }
 
-// checkKind returns the error as an *Error after a look at its kind.
+// checkKind checks the kind of the error and returns it as an *Error.
 func checkKind(t *testing.T, err error, want Kind) *Error {
 	t.Helper()
 	var e *Error
@@ -82,7 +82,7 @@ func TestTXT(t *testing.T) {
 		{"an empty string is a record", `example.com TXT ""`, []string{""}},
 		{"longest strings", fmt.Sprintf("example.com TXT %q %q", long, long), []string{long + long}},
 	} {
-		c, _ := ask(t, tc.zone)
+		c, _ := newTestClient(t, tc.zone)
 		got, err := c.TXT(t.Context(), "example.com")
 		if err != nil || !reflect.DeepEqual(got.Records, tc.want) {
 			t.Errorf("%s: got %q, %v, want %q", tc.why, got.Records, err, tc.want)
@@ -91,7 +91,7 @@ func TestTXT(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
-	c, _ := ask(t, `
+	c, _ := newTestClient(t, `
 		example.com 60 A 192.0.2.1
 		example.com 30 A 192.0.2.2
 		example.com 90 AAAA 2001:db8::1
@@ -124,7 +124,7 @@ func TestMX(t *testing.T) {
 		{"no host name at all stays escaped", `example.com MX 10 a\.b\000c.example.com`,
 			[]MX{{10, `a\.b\000c.example.com`}}},
 	} {
-		c, _ := ask(t, tc.zone)
+		c, _ := newTestClient(t, tc.zone)
 		got, err := c.MX(t.Context(), "example.com")
 		if err != nil || !reflect.DeepEqual(got.Records, tc.want) {
 			t.Errorf("%s: got %v, %v, want %v", tc.why, got.Records, err, tc.want)
@@ -133,7 +133,7 @@ func TestMX(t *testing.T) {
 }
 
 func TestTLSA(t *testing.T) {
-	c, _ := ask(t, `
+	c, _ := newTestClient(t, `
 		_25._tcp.mail.example.com 40 TLSA 3 1 1 00ff10
 		_25._tcp.mail.example.com 40 TLSA 2 0 0 ab`)
 	got, err := c.TLSA(t.Context(), "_25._tcp.mail.example.com")
@@ -142,7 +142,7 @@ func TestTLSA(t *testing.T) {
 }
 
 func TestDuplicatesAndBound(t *testing.T) {
-	c, srv := ask(t, "")
+	c, srv := newTestClient(t, "")
 	srv.On("example.com", dns.TypeTXT, dnstest.Records("example.com TXT a\nexample.com TXT b\nexample.com TXT a"))
 	got, err := c.TXT(t.Context(), "example.com")
 	check(t, got, err, Answer[string]{Records: []string{"a", "b"}, TTL: 300 * time.Second})
@@ -188,7 +188,7 @@ func TestDenials(t *testing.T) {
 			Answer[string]{Denial: NXDomain, TTL: 60 * time.Second}},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			c, srv := ask(t, tc.zone)
+			c, srv := newTestClient(t, tc.zone)
 			if tc.hook == nil {
 				tc.hook = dnstest.Answer
 			}
@@ -199,7 +199,7 @@ func TestDenials(t *testing.T) {
 	}
 }
 
-// authority answers NOERROR with an authority section only.
+// authority answers NOERROR with only an authority section.
 func authority(text string) dnstest.Hook {
 	rrs := dnstest.RRs(text)
 	return dnstest.Edit(func(m *dns.Msg) { m.Rcode, m.Answer, m.Ns = dns.RcodeSuccess, nil, rrs })
@@ -219,7 +219,7 @@ func TestNames(t *testing.T) {
 		{"longest label", strings.Repeat("a", 63) + ".com", strings.Repeat("a", 63) + ".com"},
 		{"longest name", strings.Repeat("a.", 126) + "a", strings.Repeat("a.", 126) + "a"},
 	} {
-		c, srv := ask(t, tc.asked+` TXT "x"`)
+		c, srv := newTestClient(t, tc.asked+` TXT "x"`)
 		got, err := c.TXT(t.Context(), tc.name)
 		check(t, got, err, Answer[string]{Records: []string{"x"}, TTL: 300 * time.Second})
 		if n := srv.Count(tc.asked, dns.TypeTXT); n != 1 {
@@ -238,7 +238,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 		{"ends in an escape", `example.com\`},
 		{"far too long", strings.Repeat("a.", 10000)},
 	} {
-		c, srv := ask(t, "")
+		c, srv := newTestClient(t, "")
 		got, err := c.TXT(t.Context(), tc.name)
 		check(t, got, err, Answer[string]{Denial: NXDomain})
 		if srv.Total() != 0 {

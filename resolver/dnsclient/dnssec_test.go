@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// askBoth is a plain client of one server, and one that asks with the DO bit.
-func askBoth(t *testing.T, zone string, hook dnstest.Hook) (plain, secure *Client, srv *dnstest.Server) {
+// newDNSSECClients returns a plain client of one server, and one that sets the DO bit.
+func newDNSSECClients(t *testing.T, zone string, hook dnstest.Hook) (plain, secure *Client, srv *dnstest.Server) {
 	t.Helper()
 	srv = dnstest.New(t, dnstest.Config{Zone: zone, AD: true})
 	srv.On("*", dns.TypeANY, hook)
@@ -19,9 +19,9 @@ func askBoth(t *testing.T, zone string, hook dnstest.Hook) (plain, secure *Clien
 	return plain, plain.WithDNSSEC(), srv
 }
 
-// TestDNSSECQuestions: a client with DNSSEC asks with DO and AD, and the client that it comes from does not change.
+// TestDNSSECQuestions: a client with DNSSEC sets DO and AD, and the client that it is made from does not change.
 func TestDNSSECQuestions(t *testing.T) {
-	plain, secure, srv := askBoth(t, "", dnstest.Answer)
+	plain, secure, srv := newDNSSECClients(t, "", dnstest.Answer)
 	for _, c := range []struct {
 		client *Client
 		do     bool
@@ -43,9 +43,9 @@ func TestDNSSECQuestions(t *testing.T) {
 	}
 }
 
-// TestADOnlyForDO: there are resolvers that tell only those who ask with the DO bit.
+// TestADOnlyForDO: some resolvers set AD only in answers to questions with the DO bit.
 func TestADOnlyForDO(t *testing.T) {
-	plain, secure, _ := askBoth(t, "_25._tcp.example.com TLSA 3 1 1 abcd", dnstest.OnlyDO)
+	plain, secure, _ := newDNSSECClients(t, "_25._tcp.example.com TLSA 3 1 1 abcd", dnstest.OnlyDO)
 	for _, name := range []string{"_25._tcp.example.com", "_25._tcp.gone.example.com"} {
 		for client, want := range map[*Client]bool{plain: false, secure: true} {
 			if a, err := client.TLSA(t.Context(), name); err != nil || a.Authentic != want {
@@ -55,7 +55,7 @@ func TestADOnlyForDO(t *testing.T) {
 	}
 }
 
-// TestSignedAnswers: signatures change nothing but the size of an answer.
+// TestSignedAnswers: signatures change only the size of an answer.
 func TestSignedAnswers(t *testing.T) {
 	many := func(n int) string {
 		var zone strings.Builder
@@ -104,7 +104,7 @@ func TestSignedAnswers(t *testing.T) {
 		}, "udp+ udp"},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			plain, secure, srv := askBoth(t, tc.zone, tc.hook)
+			plain, secure, srv := newDNSSECClients(t, tc.zone, tc.hook)
 			want, err := plain.A(t.Context(), "l0.example.com")
 			if err != nil {
 				t.Fatal(err)
@@ -122,9 +122,9 @@ func TestSignedAnswers(t *testing.T) {
 	}
 }
 
-// TestSignatureAlone: a signature is no record, and no denial either.
+// TestSignatureAlone: a signature is neither a record nor a denial.
 func TestSignatureAlone(t *testing.T) {
-	_, secure, srv := askBoth(t, "example.com A 192.0.2.1", func(q *dnstest.Query) {
+	_, secure, srv := newDNSSECClients(t, "example.com A 192.0.2.1", func(q *dnstest.Query) {
 		q.Reply.Answer = dnstest.RRs("example.com RRSIG A 8 2 300 20380119031407 19700101000001 1 example.com. AAAA")
 		q.Send()
 	})
@@ -136,7 +136,7 @@ func TestSignatureAlone(t *testing.T) {
 	}
 }
 
-// TestWhoIsBelieved: the AD bit of a resolver counts when it runs on this host, or when the administrator says so.
+// TestWhoIsBelieved: the AD bit of a resolver is believed if it runs on this host or the administrator trusts it.
 func TestWhoIsBelieved(t *testing.T) {
 	for _, c := range []struct {
 		server     string

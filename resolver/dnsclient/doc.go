@@ -1,16 +1,16 @@
 // Package dnsclient looks up TXT, A, AAAA, MX and TLSA records.
 //
-// It is a stub resolver: it asks the recursive resolvers of resolv.conf or of its configuration, and believes them. The
-// packets are those of github.com/miekg/dns; what to ask whom, and what an answer means, is decided here.
+// It is a stub resolver: it asks the recursive resolvers of resolv.conf or of its configuration, and trusts them. It
+// uses the packets of github.com/miekg/dns, chooses the server to ask, and interprets the answers.
 //
-// Three outcomes must never be mixed up. Records: an Answer that Exists. No records: an Answer too, with a Denial, for
-// the DNS said so (RFC 2308). No answer: an *Error; nothing is known then, and least of all that there are no records.
-// Who takes the third for the second gives up a domain's protection to anyone who can drop a packet.
+// A lookup has one of three outcomes. Records: an Answer whose Denial is Exists. No records: an Answer with another
+// Denial; the DNS has said so (RFC 2308). No answer: an *Error; whether there are records is unknown. A caller that
+// treats the third as the second lets anyone who can drop a packet remove a domain's protection.
 //
-// Questions go by UDP with a fresh random id from a random port that changes after a second or 16 questions, and by TCP
-// when the answer was truncated. A packet that does not answer the question asked is ignored, so that only one who sees
-// the question can forge its answer. Whether DNSSEC proved the answer is what the resolver's AD bit says (RFC 6840
-// section 5.7), which is worth as much as the path to that resolver: it is passed on from loopback addresses and from
-// servers that the administrator vouched for. Some resolvers tell it only to those who ask with the DO bit:
-// Client.WithDNSSEC does. The signatures that come then are not looked at.
+// Questions are sent by UDP, with a random id and from a random port that changes after a second or 16 questions, and
+// by TCP after a truncated answer. A packet that does not answer the question is ignored, so that only an attacker who
+// sees the question can forge its answer. The resolver's AD bit says whether DNSSEC has validated the answer (RFC 6840
+// section 5.7). It can be trusted only as far as the path to the resolver, so it is used only from loopback addresses
+// and from servers that the administrator trusts. Some resolvers set it only in answers to questions with the DO bit,
+// which Client.WithDNSSEC sets. The signatures in those answers are not used.
 package dnsclient

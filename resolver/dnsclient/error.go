@@ -8,24 +8,30 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Kind says why there was no answer.
+// Kind says why a lookup has no answer.
 type Kind uint8
 
-// The reasons for having no answer.
+// The kinds of errors.
 const (
-	Timeout Kind = iota + 1 // the server was silent for Config.Timeout: is it up, does a firewall stand between?
-	// the server answered with Error.Rcode, mostly SERVFAIL (the domain's DNS or DNSSEC is broken) or REFUSED (it does
-	// not serve us)
+	// Timeout: the server sent no answer within Config.Timeout. Check that it runs and that no firewall blocks it.
+	Timeout Kind = iota + 1
+	// ServerFailure: the server answered with Error.Rcode: mostly SERVFAIL, if the domain's DNS or DNSSEC is broken, or
+	// REFUSED, if the server does not serve this host.
 	ServerFailure
-	// the server could not be asked or reached (Unwrap says whose fault that is), or ended the connection
+	// Network: the server could not be reached, or closed the connection. fault.Of says whether that is a fault of this
+	// host.
 	Network
-	Malformed // the server's answer contradicts itself or cannot be read
-	Lame      // the server only referred to others: it is no recursive resolver
-	CNAMELoop // the domain's CNAME records lead in a circle, or over more than 8 links
-	Cancelled // the caller's context ended first; Unwrap gives its error
+	// Malformed: the server's answer contradicts itself or cannot be parsed.
+	Malformed
+	// Lame: the server sent a referral; it is not a recursive resolver.
+	Lame
+	// CNAMELoop: the domain's CNAME records form a loop, or a chain of more than 8 links.
+	CNAMELoop
+	// Cancelled: the caller's context ended first. Unwrap returns its error.
+	Cancelled
 )
 
-// String returns the kind in a word or two, for logs and metric labels.
+// String returns the kind in one or two words, for logs and metric labels.
 func (k Kind) String() string {
 	switch k {
 	case Timeout:
@@ -46,19 +52,20 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Error says that there is no answer. Every error of a lookup is an *Error.
+// Error means that a lookup has no answer. Every error of a lookup is an *Error.
 //
-// Treat it as temporary whatever its Kind, keep what is remembered, and ask again later; never take it for "no record".
+// The caller should treat every Kind as temporary: keep what it has cached, and look up again later. It must never
+// treat an Error as "no record".
 type Error struct {
 	Name     string // as asked, without the final dot
 	Type     string // "TXT"
-	Target   string // where CNAMEs had led from Name when it happened; "" if nowhere
-	Server   string // last server asked, "192.0.2.53:53"; "" if none was
-	Attempts int    // how often a server was asked, for the last name of the chain
+	Target   string // the CNAME target that was asked for; "" if it was Name
+	Server   string // last server asked, "192.0.2.53:53"; "" if none
+	Attempts int    // number of times a server was asked for the last name of the CNAME chain
 	Kind     Kind
 	Rcode    int           // for ServerFailure
-	Waited   time.Duration // for Timeout: how long for the last server
-	Detail   string        // what else is known, for people; may be ""
+	Waited   time.Duration // for Timeout: the time waited for the last server
+	Detail   string        // more for people; may be ""
 	Err      error         // from the network or the context; may be nil
 }
 
@@ -97,16 +104,16 @@ func (e *Error) reason() string {
 	case Malformed:
 		return "unusable answer from " + server
 	case Lame:
-		return server + " is no recursive resolver: it answered with a referral"
+		return server + " is not a recursive resolver: it answered with a referral"
 	case CNAMELoop:
 		return "CNAME loop or chain of more than 8 links"
 	case Cancelled:
-		return "given up while waiting for " + server
+		return "cancelled while waiting for " + server
 	}
 	return "no answer from " + server
 }
 
-// Unwrap returns the error of the network or the context, if there was one.
+// Unwrap returns the error of the network or the context, or nil.
 func (e *Error) Unwrap() error { return e.Err }
 
 func rcodeText(rcode int) string {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Metric labels and log lines are made of these words.
+// TestKindString: the words are metric labels.
 func TestKindString(t *testing.T) {
 	want := map[Kind]string{
 		Timeout: "timeout", ServerFailure: "server failure", Network: "network", Malformed: "malformed",
@@ -27,13 +27,13 @@ func TestErrorText(t *testing.T) {
 	}{
 		{"before any server was asked",
 			Error{Name: "a.example", Type: "MX", Kind: Cancelled, Err: errors.New("context canceled")},
-			"MX a.example: given up while waiting for the DNS server: context canceled"},
+			"MX a.example: cancelled while waiting for the DNS server: context canceled"},
 		{"a loop is nobody's but the domain's",
 			Error{Name: "a.example", Type: "MX", Target: "b.example", Server: "192.0.2.1:53", Attempts: 1,
 				Kind: CNAMELoop, Detail: "at a.example"},
 			"MX a.example: at its CNAME target b.example: CNAME loop or chain of more than 8 links (at a.example)"},
 		{"a referral", Error{Name: "a.example", Type: "MX", Server: "192.0.2.1:53", Attempts: 3, Kind: Lame},
-			"MX a.example: 192.0.2.1:53 is no recursive resolver: it answered with a referral; 3 attempts"},
+			"MX a.example: 192.0.2.1:53 is not a recursive resolver: it answered with a referral; 3 attempts"},
 		{"no kind", Error{Name: "a.example", Type: "MX"}, "MX a.example: no answer from the DNS server"},
 	} {
 		if got := tc.err.Error(); got != tc.want || strings.Contains(got, "\n") {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,60 +15,21 @@ import (
 )
 
 const (
-	// ednsSize is the UDP payload that we ask for: it passes every path without IP fragments.
+	// ednsSize is the largest UDP payload accepted, in bytes. It needs no IP fragments on any path.
 	ednsSize = 1232
-	// udpBuffer has room for servers that send more than was asked for.
+	// udpBuffer is the size of a receive buffer in bytes. Some servers send more than ednsSize.
 	udpBuffer = 4096
 	headerLen = 12
 )
 
-// exchange has one server answer q, with whatever changes of protocol that needs, within Config.Timeout. The message
-// returned answers q, whatever its Rcode.
-func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg, *Error) {
-	if err := c.acquire(ctx); err != nil {
-		return nil, failure(ctx, err)
-	}
-	defer func() { <-c.asking }()
-	now := time.Now()
-	deadline := now.Add(c.timeout)
-	buf := c.buffers.Get().(*[udpBuffer]byte)
-	defer c.buffers.Put(buf)
-	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		return c.datagram(ctx, s, query, buf[:], now, deadline)
-	})
-	if fail == nil && m.Truncated {
-		m, fail = c.stream(ctx, s, q, deadline)
-	}
-	if fail != nil && fail.Kind == Timeout {
-		fail.Waited = c.timeout
-	}
-	return m, fail
+// question is the question of one message. The class is always IN.
+type question struct {
+	name   string // canonical
+	qtype  uint16
+	dnssec bool // with the DO bit
 }
 
-// acquire takes one of the slots for questions under way, for as long as one attempt may last.
-func (c *Client) acquire(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case c.asking <- struct{}{}:
-		return nil
-	default:
-	}
-	limit := time.NewTimer(c.timeout)
-	defer limit.Stop()
-	select {
-	case c.asking <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-limit.C:
-		return &fault.Error{Kind: fault.Exhausted, Cure: "check whether the DNS server is slow",
-			Err: fmt.Errorf("%d DNS questions are in progress; this one was not sent", cap(c.asking))}
-	}
-}
-
-// ednsOrPlain sends q with EDNS0, and once more without it to a server that does not know EDNS0 (RFC 6891 section 7).
+// ednsOrPlain sends q with EDNS0, and again without it if the server does not support EDNS0 (RFC 6891 section 7).
 func ednsOrPlain(q question, send func(*dns.Msg) (*dns.Msg, *Error)) (*dns.Msg, *Error) {
 	m, fail := send(newQuery(q))
 	if fail == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
@@ -79,45 +40,7 @@ func ednsOrPlain(q question, send func(*dns.Msg) (*dns.Msg, *Error)) (*dns.Msg, 
 	return m, fail
 }
 
-// datagram has s answer by UDP.
-func (c *Client) datagram(ctx context.Context, s *server, query *dns.Msg, buf []byte, now,
-	deadline time.Time) (*dns.Msg, *Error) {
-	socket, err := c.sockets.take(s, now)
-	if err != nil {
-		return nil, failure(ctx, err)
-	}
-	m, strays, fail := roundTrip(ctx, socket.Conn, query, buf, deadline)
-	if fail != nil || strays > 0 { // a forger may have found the port
-		_ = socket.Close()
-	} else {
-		c.sockets.giveBack(socket)
-	}
-	return m, fail
-}
-
-// stream has s answer by TCP what was too long for UDP.
-func (c *Client) stream(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
-	buf := make([]byte, dns.MaxMsgSize)
-	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		d := net.Dialer{Deadline: deadline}
-		conn, err := d.DialContext(ctx, "tcp", s.addr.String())
-		if err != nil {
-			return nil, failure(ctx, err)
-		}
-		defer conn.Close()
-		m, _, fail := roundTrip(ctx, conn, query, buf, deadline)
-		return m, fail
-	})
-	switch {
-	case fail != nil:
-		fail.Detail = "by TCP, as the answer was too long for UDP"
-	case m.Truncated:
-		return nil, &Error{Kind: Malformed, Detail: "truncated over TCP"}
-	}
-	return m, fail
-}
-
-// newQuery makes the message for q. The AD bit asks for the AD bit (RFC 6840 section 5.7).
+// newQuery returns the message for q. Its AD bit requests the AD bit in the answer (RFC 6840 section 5.7).
 func newQuery(q question) *dns.Msg {
 	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
 	opt.SetUDPSize(ednsSize)
@@ -129,33 +52,33 @@ func newQuery(q question) *dns.Msg {
 	}
 }
 
-// roundTrip sends query and waits for its answer. Other packets are ignored, as they may be forged; strays is how many
-// came. buf is overwritten. After an error the connection is of no more use.
+// roundTrip sends query and returns its answer. Other packets may be forged and are ignored; strays is their number.
+// buf is overwritten. After an error the connection must be closed.
 func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, deadline time.Time) (m *dns.Msg,
 	strays int, fail *Error) {
 	packed, err := query.PackBuffer(buf)
 	if err != nil {
-		return nil, 0, &Error{Kind: Malformed, Err: err} // cannot be: canonical packed the name before
+		return nil, 0, &Error{Kind: Malformed, Err: err} // impossible: canonical has packed the name before
 	}
-	_ = conn.SetDeadline(deadline) // fails only on a closed socket, as the next call will
+	_ = conn.SetDeadline(deadline) // fails only if the socket is closed, as does the next call
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	m, strays, fail = converse(ctx, dns.Conn{Conn: conn}, query, packed, buf)
-	if !stop() && fail == nil { // the deadline may change at any moment: nobody else must wait on this connection
-		return nil, strays, failure(ctx, ctx.Err())
+	m, strays, fail = sendAndReceive(ctx, dns.Conn{Conn: conn}, query, packed, buf)
+	if !stop() && fail == nil { // the deadline may still change: the connection cannot be used again
+		return nil, strays, lookupError(ctx, ctx.Err())
 	}
 	return m, strays, fail
 }
 
-// converse sends packed, which is query, and reads until its answer comes.
-func converse(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []byte) (m *dns.Msg, strays int,
+// sendAndReceive sends packed, the bytes of query, and reads until its answer arrives.
+func sendAndReceive(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []byte) (m *dns.Msg, strays int,
 	fail *Error) {
 	if _, err := conn.Write(packed); err != nil {
-		return nil, 0, failure(ctx, err)
+		return nil, 0, lookupError(ctx, err)
 	}
 	for ; ; strays++ {
 		n, err := conn.Read(buf)
 		if err != nil {
-			return nil, strays, failure(ctx, err)
+			return nil, strays, lookupError(ctx, err)
 		}
 		if m, fail := parseReply(buf[:n], query); m != nil || fail != nil {
 			return m, strays, fail
@@ -163,18 +86,18 @@ func converse(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []
 	}
 }
 
-// parseReply reads a packet that came back for query. Neither a message nor an error: it does not answer the query.
+// parseReply parses a packet that arrived after query. It returns nil and nil if the packet does not answer query.
 func parseReply(raw []byte, query *dns.Msg) (*dns.Msg, *Error) {
 	if len(raw) < headerLen || binary.BigEndian.Uint16(raw) != query.Id {
 		return nil, nil
 	}
 	m := new(dns.Msg)
 	err := m.Unpack(raw)
-	if !m.Response || m.Opcode != dns.OpcodeQuery || !answers(m, raw, query.Question[0]) {
+	if !m.Response || m.Opcode != dns.OpcodeQuery || !repeatsQuestion(m, raw, query.Question[0]) {
 		return nil, nil
 	}
 	switch {
-	case m.Truncated: // perhaps amid a record; nothing but the bit is used
+	case m.Truncated: // perhaps inside a record; only the bit is used
 		return m, nil
 	case err != nil:
 		return nil, &Error{Kind: Malformed, Err: err}
@@ -184,9 +107,9 @@ func parseReply(raw []byte, query *dns.Msg) (*dns.Msg, *Error) {
 	return m, nil
 }
 
-// answers reports whether m repeats the question. A failure may do without: some servers send a bare header then, and
-// forging one gains nothing but another attempt.
-func answers(m *dns.Msg, raw []byte, q dns.Question) bool {
+// repeatsQuestion reports whether m contains the question q. A failure need not: some servers send only a header then,
+// and a forged one causes nothing but another attempt.
+func repeatsQuestion(m *dns.Msg, raw []byte, q dns.Question) bool {
 	switch count(raw, 4) {
 	case 0:
 		return len(m.Answer) == 0 && m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
@@ -197,12 +120,13 @@ func answers(m *dns.Msg, raw []byte, q dns.Question) bool {
 	return false
 }
 
-// count reads one of the header's four counts.
+// count returns the count at an offset of the header.
 func count(raw []byte, off int) int { return int(binary.BigEndian.Uint16(raw[off:])) }
 
-// failure tells the caller's giving up from the server's silence and from trouble of the network. The servers are this
-// host's own: that one cannot be reached, or that nobody listens there, says nothing about the domain.
-func failure(ctx context.Context, err error) *Error {
+// lookupError returns err as an *Error: Cancelled if ctx has ended, Timeout or Network. The servers belong to this
+// host, so a server that cannot be reached, or that refuses the connection, is a fault of this host and not of the
+// domain.
+func lookupError(ctx context.Context, err error) *Error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return &Error{Kind: Cancelled, Err: ctxErr}
 	}
@@ -213,7 +137,7 @@ func failure(ctx context.Context, err error) *Error {
 	judged := fault.Judge(err)
 	var op *net.OpError
 	if errors.As(err, &op) {
-		err = op.Err // the rest of it is told by Error's fields
+		err = op.Err // Error's fields have the rest
 	}
 	var errno syscall.Errno
 	switch errors.As(err, &errno); errno {
@@ -227,4 +151,22 @@ func failure(ctx context.Context, err error) *Error {
 		err = &fault.Error{Kind: judged.Kind, Cure: judged.Cure, Err: err}
 	}
 	return &Error{Kind: Network, Err: err}
+}
+
+// extendedError returns the server's reasons for a failure (RFC 8914), at most three. The server's free text is left
+// out.
+func extendedError(m *dns.Msg) string {
+	opt := m.IsEdns0()
+	if opt == nil {
+		return ""
+	}
+	var reasons []string
+	for _, o := range opt.Option {
+		if e, ok := o.(*dns.EDNS0_EDE); ok && len(reasons) < 3 {
+			if s, ok := dns.ExtendedErrorCodeToString[e.InfoCode]; ok {
+				reasons = append(reasons, s)
+			}
+		}
+	}
+	return strings.Join(reasons, ", ")
 }

@@ -23,7 +23,7 @@ const (
 var answerOne = Answer[string]{Records: []string{"v=STSv1; id=1"}, TTL: 300 * time.Second}
 
 func TestQuery(t *testing.T) {
-	c, srv := ask(t, zoneOne)
+	c, srv := newTestClient(t, zoneOne)
 	const n = 20
 	ids, ports := map[uint16]bool{}, map[string]bool{}
 	for range n {
@@ -39,7 +39,7 @@ func TestQuery(t *testing.T) {
 		_, port, _ := net.SplitHostPort(q.RemoteAddr)
 		ids[h.Id], ports[port] = true, true
 	}
-	// With 20 draws of 65,536 ids, 5 repetitions do not happen by chance.
+	// Among 20 of 65,536 ids, 5 repetitions do not occur by chance.
 	if len(ids) < n-5 || len(ports) < n/socketUses {
 		t.Errorf("%d questions with %d ids from %d ports: want fresh ids for each, and a fresh port after %d", n,
 			len(ids), len(ports), socketUses)
@@ -50,7 +50,7 @@ func TestTransport(t *testing.T) {
 	long := strings.Repeat("x", 250)
 	big := fmt.Sprintf("%s TXT %[2]s %[2]s %[2]s %[2]s %[2]s", asked, long) // 1250 bytes: over 1232
 	bare := func(rcode int) dnstest.Hook {
-		return func(q *dnstest.Query) { // knows no EDNS0, and answers FORMERR with a bare header
+		return func(q *dnstest.Query) { // does not know EDNS0 and answers FORMERR with a bare header
 			if q.EDNS {
 				dnstest.BareRcode(rcode)(q)
 				return
@@ -67,7 +67,7 @@ func TestTransport(t *testing.T) {
 		{"plain", zoneOne, dnstest.Answer, "udp+"},
 		{"truncated: asked again over TCP", zoneOne, dnstest.Truncate, "udp+ tcp+"},
 		{"too long for UDP", big, dnstest.Answer, "udp+ tcp+"},
-		{"truncated amid a record", zoneOne, func(q *dnstest.Query) {
+		{"truncated inside a record", zoneOne, func(q *dnstest.Query) {
 			if q.Net == "udp" {
 				q.Reply.Truncated = true
 				dnstest.Raw(func(b []byte) []byte { return b[:len(b)-20] })(q)
@@ -117,7 +117,7 @@ func TestTransport(t *testing.T) {
 			"udp+"},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			c, srv := ask(t, tc.zone)
+			c, srv := newTestClient(t, tc.zone)
 			srv.On(asked, dns.TypeTXT, tc.hook)
 			got, err := c.TXT(t.Context(), asked)
 			if err != nil || len(got.Records) != 1 || got.Denial != Exists {
@@ -171,17 +171,20 @@ func TestNoAnswer(t *testing.T) {
 		kind    Kind
 		text    string // in the error
 	}{
-		{"silence", dnstest.Drop, impatience, Timeout, "no answer within 150ms from 127.0.0.1:"},
-		{"only another id", dnstest.WrongID, impatience, Timeout, "no answer within"},
-		{"only another name", dnstest.WrongName, impatience, Timeout, "no answer within"},
-		{"silence over TCP", overTCP(dnstest.Drop), slowness, Timeout, "by TCP, as the answer was too long for UDP"},
-		{"SERVFAIL", dnstest.ServFail, patience, ServerFailure, "SERVFAIL from 127.0.0.1:"},
-		{"SERVFAIL in a bare header", dnstest.BareRcode(dns.RcodeServerFailure), patience, ServerFailure, "SERVFAIL"},
-		{"REFUSED", dnstest.Rcode(dns.RcodeRefused), patience, ServerFailure, "REFUSED"},
-		{"FORMERR without EDNS0 too", dnstest.Rcode(dns.RcodeFormatError), patience, ServerFailure, "FORMERR"},
-		{"an rcode without a name", dnstest.Rcode(14), patience, ServerFailure, "rcode 14"},
-		{"an error code beside records is still no answer",
-			dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }), patience, ServerFailure, "SERVFAIL"},
+		{"silence", dnstest.Drop, shortTimeout, Timeout, "no answer within 150ms from 127.0.0.1:"},
+		{"only another id", dnstest.WrongID, shortTimeout, Timeout, "no answer within"},
+		{"only another name", dnstest.WrongName, shortTimeout, Timeout, "no answer within"},
+		{"silence over TCP", overTCP(dnstest.Drop), mediumTimeout, Timeout,
+			"by TCP, as the answer was too long for UDP"},
+		{"SERVFAIL", dnstest.ServFail, longTimeout, ServerFailure, "SERVFAIL from 127.0.0.1:"},
+		{"SERVFAIL in a bare header", dnstest.BareRcode(dns.RcodeServerFailure), longTimeout, ServerFailure,
+			"SERVFAIL"},
+		{"REFUSED", dnstest.Rcode(dns.RcodeRefused), longTimeout, ServerFailure, "REFUSED"},
+		{"FORMERR without EDNS0 too", dnstest.Rcode(dns.RcodeFormatError), longTimeout, ServerFailure, "FORMERR"},
+		{"an rcode without a name", dnstest.Rcode(14), longTimeout, ServerFailure, "rcode 14"},
+		{"an error code with records is not an answer",
+			dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }), longTimeout, ServerFailure,
+			"SERVFAIL"},
 		{"reasons of RFC 8914", dnstest.Edit(func(m *dns.Msg) {
 			m.Rcode, m.Answer = dns.RcodeServerFailure, nil
 			m.IsEdns0().Option = []dns.EDNS0{
@@ -189,23 +192,25 @@ func TestNoAnswer(t *testing.T) {
 				&dns.EDNS0_EDE{InfoCode: 65000},
 				&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNetworkError},
 			}
-		}), patience, ServerFailure, " (DNSSEC Bogus, Network Error); 3 attempts"},
-		{"cut amid a record", cut, patience, Malformed, "unusable answer from 127.0.0.1:"},
-		{"fewer records than announced", fewer, patience, Malformed, "fewer records than announced"},
+		}), longTimeout, ServerFailure, " (DNSSEC Bogus, Network Error); 3 attempts"},
+		{"cut inside a record", cut, longTimeout, Malformed, "unusable answer from 127.0.0.1:"},
+		{"fewer records than announced", fewer, longTimeout, Malformed, "fewer records than announced"},
 		{"a record without data", dnstest.Edit(func(m *dns.Msg) {
 			m.Answer = []dns.RR{&dns.ANY{
 				Hdr: dns.RR_Header{Name: asked + ".", Rrtype: dns.TypeTXT, Class: dns.ClassINET}}}
-		}), patience, Malformed, "record without data"},
-		{"records and NXDOMAIN", dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }), patience, Malformed,
+		}), longTimeout, Malformed, "record without data"},
+		{"records and NXDOMAIN", dnstest.Edit(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }), longTimeout,
+			Malformed,
 			"NXDOMAIN with records"},
-		{"only records of another name, and no denial", dnstest.Records("other.example TXT forged"), patience,
+		{"only records of another name, and no denial", dnstest.Records("other.example TXT forged"), longTimeout,
 			Malformed, "records of other names"},
-		{"a DNAME without the CNAME made of it", dnstest.Records("example.com DNAME example.net"), patience, Malformed,
+		{"a DNAME without the CNAME made of it", dnstest.Records("example.com DNAME example.net"), longTimeout,
+			Malformed,
 			"records of other names"},
-		{"a referral", authority("example.com NS ns.example.com"), patience, Lame, "no recursive resolver"},
-		{"truncated over TCP", dnstest.Edit(func(m *dns.Msg) { m.Truncated = true }), patience, Malformed,
+		{"a referral", authority("example.com NS ns.example.com"), longTimeout, Lame, "not a recursive resolver"},
+		{"truncated over TCP", dnstest.Edit(func(m *dns.Msg) { m.Truncated = true }), longTimeout, Malformed,
 			"truncated over TCP"},
-		{"TCP closed without an answer", overTCP(dnstest.Hangup), patience, Network, "cannot talk to 127.0.0.1:"},
+		{"TCP closed without an answer", overTCP(dnstest.Hangup), longTimeout, Network, "cannot talk to 127.0.0.1:"},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			t.Parallel()
@@ -242,7 +247,7 @@ func TestNetworkError(t *testing.T) {
 	}
 }
 
-// closedPort returns an address where nobody listens.
+// closedPort returns an address at which no process listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	srv, err := dnstest.Start(dnstest.Config{})
@@ -256,7 +261,7 @@ func closedPort(t *testing.T) string {
 }
 
 func TestErrorNamesTarget(t *testing.T) {
-	c, srv := ask(t, asked+" CNAME sts.example.net")
+	c, srv := newTestClient(t, asked+" CNAME sts.example.net")
 	srv.On(asked, dns.TypeTXT, halfWay)
 	srv.On("sts.example.net", dns.TypeTXT, dnstest.ServFail)
 	_, err := c.TXT(t.Context(), asked)
@@ -306,7 +311,7 @@ func TestContextDeadline(t *testing.T) {
 	srv := dnstest.New(t, dnstest.Config{Strict: true})
 	srv.On(asked, dns.TypeTXT, dnstest.Drop)
 	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: time.Hour})
-	ctx, cancel := context.WithTimeout(t.Context(), impatience)
+	ctx, cancel := context.WithTimeout(t.Context(), shortTimeout)
 	defer cancel()
 	_, err := c.TXT(ctx, asked)
 	e := checkKind(t, err, Cancelled)
@@ -324,9 +329,9 @@ func TestContextDeadline(t *testing.T) {
 }
 
 func TestSocketsAreBounded(t *testing.T) {
-	c, srv := ask(t, zoneOne)
-	for range cap(c.asking) - 1 {
-		c.asking <- struct{}{}
+	c, srv := newTestClient(t, zoneOne)
+	for range cap(c.inFlight) - 1 {
+		c.inFlight <- struct{}{}
 	}
 	release := make(chan struct{})
 	srv.On(asked, dns.TypeTXT, dnstest.Hold(release, dnstest.Answer))
@@ -340,9 +345,9 @@ func TestSocketsAreBounded(t *testing.T) {
 	if err := srv.Wait(t.Context(), asked, dns.TypeTXT, 1); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), impatience)
+	ctx, cancel := context.WithTimeout(t.Context(), shortTimeout)
 	defer cancel()
-	_, err := c.TXT(ctx, asked) // its turn does not come
+	_, err := c.TXT(ctx, asked) // no socket becomes free
 	checkKind(t, err, Cancelled)
 	if n := srv.Total(); n != 1 {
 		t.Errorf("%d questions with one socket left", n)

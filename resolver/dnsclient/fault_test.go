@@ -13,7 +13,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// deadServer is an address at which nobody listens.
+// deadServer returns an address at which no process listens.
 func deadServer(t *testing.T) string {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -24,7 +24,8 @@ func deadServer(t *testing.T) string {
 	return c.LocalAddr().String()
 }
 
-// TestWhoseFault: what a server says of a domain is the domain's, that no server can be asked is this host's.
+// TestWhoseFault: a failure that a server reports is a fault of the domain; a server that cannot be asked is one of
+// this host.
 func TestWhoseFault(t *testing.T) {
 	broken := dnstest.New(t, dnstest.Config{Zone: zoneOne})
 	broken.On("*", dns.TypeANY, dnstest.ServFail)
@@ -44,7 +45,7 @@ func TestWhoseFault(t *testing.T) {
 		{"one answers, the last to be asked is dead", []string{broken.Addr(), dead}, fault.Domain, ""},
 		{"one answers, the first to be asked is dead", []string{dead, broken.Addr()}, fault.Domain, ""},
 	} {
-		c := newClient(t, Config{Servers: tc.servers, Timeout: impatience, Attempts: 2})
+		c := newClient(t, Config{Servers: tc.servers, Timeout: shortTimeout, Attempts: 2})
 		_, err := c.TXT(t.Context(), asked)
 		if got := fault.Judge(err); err == nil || got.Kind != tc.want || !strings.Contains(got.Cure, tc.cure) {
 			t.Errorf("%s: %v is judged %+v, want %v", tc.why, err, got, tc.want)
@@ -52,34 +53,34 @@ func TestWhoseFault(t *testing.T) {
 	}
 }
 
-// TestNoSlotIsOwnFault: a question that could not be sent for want of a slot says nothing of the domain, nor of the
-// server.
+// TestNoSlotIsOwnFault: a question that was not sent because of MaxSockets is a fault of this host, and the server is
+// not avoided.
 func TestNoSlotIsOwnFault(t *testing.T) {
 	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne})
-	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: impatience, MaxSockets: 1})
-	c.asking <- struct{}{}
+	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: shortTimeout, MaxSockets: 1})
+	c.inFlight <- struct{}{}
 	_, err := c.TXT(t.Context(), asked)
 	if fault.Of(err) != fault.Exhausted || srv.Total() != 0 {
 		t.Errorf("%v is judged %v; %d questions were sent", err, fault.Of(err), srv.Total())
 	}
-	if c.roster.order()[0].avoid.Load() != 0 {
+	if c.nameservers.order()[0].avoidedUntil.Load() != 0 {
 		t.Error("the server is avoided, though it was not asked")
 	}
-	<-c.asking
+	<-c.inFlight
 	got, err := c.TXT(t.Context(), asked)
 	check(t, got, err, answerOne)
 }
 
-// TestExhaustionIsNotHeldAgainstServer: nor is a want of descriptors.
-func TestExhaustionIsNotHeldAgainstServer(t *testing.T) {
+// TestExhaustionDoesNotAvoidServer: a server is not avoided because this host has no descriptors.
+func TestExhaustionDoesNotAvoidServer(t *testing.T) {
 	c := newClient(t, Config{Servers: []string{"192.0.2.1"}})
-	s := c.roster.order()[0]
-	c.roster.note(s, failure(t.Context(), os.NewSyscallError("socket", syscall.EMFILE)))
-	if s.avoid.Load() != 0 {
+	s := c.nameservers.order()[0]
+	c.nameservers.recordResult(s, lookupError(t.Context(), os.NewSyscallError("socket", syscall.EMFILE)))
+	if s.avoidedUntil.Load() != 0 {
 		t.Error("a server is avoided for a want of descriptors")
 	}
-	c.roster.note(s, failure(t.Context(), os.NewSyscallError("connect", syscall.ENETUNREACH)))
-	if s.avoid.Load() == 0 {
+	c.nameservers.recordResult(s, lookupError(t.Context(), os.NewSyscallError("connect", syscall.ENETUNREACH)))
+	if s.avoidedUntil.Load() == 0 {
 		t.Error("a server without a route is not avoided")
 	}
 }

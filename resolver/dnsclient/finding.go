@@ -9,17 +9,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxLinks bounds the CNAMEs followed from the name asked to its records.
+// maxLinks is the largest number of CNAMEs followed from a name to its records.
 const maxLinks = 8
 
-// finding is what has been learnt on the way from a name to its records.
+// finding is what the answers so far say about a name.
 type finding struct {
-	chain     []string // the canonical names passed, the one asked first; never empty
-	records   []dns.RR // of the type asked, all with data
+	chain     []string // canonical names: the one looked up, then the targets of its CNAMEs; never empty
+	records   []dns.RR // of the type looked up, all with data
 	ttl       time.Duration
 	denial    Denial
 	authentic bool
-	open      bool // the chain leads out of the messages seen: its last name has to be asked
+	open      bool // the last name of the chain must still be asked for
 }
 
 func newFinding(name string) finding {
@@ -28,7 +28,7 @@ func newFinding(name string) finding {
 
 func (f finding) end() string { return f.chain[len(f.chain)-1] }
 
-// target is where CNAMEs led, without the final dot; "" if there were none.
+// target returns the target of the CNAMEs, without the final dot, "" if there are none.
 func (f finding) target() string {
 	if len(f.chain) < 2 {
 		return ""
@@ -36,8 +36,8 @@ func (f finding) target() string {
 	return strings.TrimSuffix(f.end(), ".")
 }
 
-// advance returns the finding with what m, the answer to a question for its last name, adds to it. Only records of
-// class IN whose owner is that name, or what it is an alias for, count: a server may add others, and a forger would.
+// advance returns the finding after m, the answer to a question for its last name. Only records of class IN whose owner
+// is that name or the target of its CNAMEs are used: a server may add others, and a forger would.
 func (f finding) advance(m *dns.Msg, qtype uint16) (finding, *Error) {
 	start := len(f.chain)
 	f, fail := f.follow(m.Answer, qtype)
@@ -57,7 +57,7 @@ func (f finding) advance(m *dns.Msg, qtype uint16) (finding, *Error) {
 		f.denial = NXDomain
 	case denied:
 		f.denial = NoData
-	case len(f.chain) > start: // the server stopped half-way
+	case len(f.chain) > start: // the server did not follow the chain to its end
 		return f, nil
 	case slices.ContainsFunc(m.Ns, isNS):
 		return finding{}, &Error{Kind: Lame}
@@ -70,7 +70,7 @@ func (f finding) advance(m *dns.Msg, qtype uint16) (finding, *Error) {
 	return f, nil
 }
 
-// follow goes along the CNAMEs of one answer section as far as they lead, and takes the records at their end.
+// follow follows the CNAMEs of one answer section and adds the records at their end.
 func (f finding) follow(section []dns.RR, qtype uint16) (finding, *Error) {
 	for {
 		var cname *dns.CNAME
@@ -102,8 +102,8 @@ func (f finding) follow(section []dns.RR, qtype uint16) (finding, *Error) {
 	}
 }
 
-// negativeTTL is how long the absence of name's records may be remembered (RFC 2308 section 5), and whether there is a
-// SOA of a zone that name can be in at all.
+// negativeTTL returns how long the denial of name's records may be cached (RFC 2308 section 5), and whether there is a
+// SOA of a zone that can contain name.
 func negativeTTL(authority []dns.RR, name string) (time.Duration, bool) {
 	for _, rr := range authority {
 		soa, ok := rr.(*dns.SOA)
@@ -116,7 +116,7 @@ func negativeTTL(authority []dns.RR, name string) (time.Duration, bool) {
 
 func isNS(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeNS }
 
-// seconds is a TTL as a duration; one with the top bit set is none (RFC 2181 section 8).
+// seconds returns a TTL as a duration. A TTL with the top bit set counts as 0 (RFC 2181 section 8).
 func seconds(ttl uint32) time.Duration {
 	if ttl > math.MaxInt32 {
 		return 0

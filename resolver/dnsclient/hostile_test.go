@@ -16,8 +16,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// answered makes a reply of a packed one: its header and question, then these bytes, announced as so many answers.
-func answered(packed []byte, count int, records ...byte) []byte {
+// packReply returns the header and question of a packed reply, followed by the bytes of count answers.
+func packReply(packed []byte, count int, records ...byte) []byte {
 	end := headerLen
 	for packed[end] != 0 {
 		end += int(packed[end]) + 1
@@ -29,17 +29,16 @@ func answered(packed []byte, count int, records ...byte) []byte {
 	return append(m, records...)
 }
 
-// txtRecord is a record's fixed part and data, to follow an owner's name.
+// txtRecord returns a TXT record without its owner's name.
 func txtRecord(data ...byte) []byte {
 	return append([]byte{0, byte(dns.TypeTXT), 0, dns.ClassINET, 0, 0, 0, 60, byte(len(data) >> 8), byte(len(data))},
 		data...)
 }
 
-// pointer is a compressed name's pointer to an offset.
+// pointer returns the pointer of a compressed name to an offset.
 func pointer(to int) []byte { return []byte{0xc0 | byte(to>>8), byte(to)} }
 
-// TestCompressionTricks: names that point to where no name is. Reading one must end, and none may be taken for an
-// answer.
+// TestCompressionTricks: names whose pointers lead to no name. Parsing one must end, and none is an answer.
 func TestCompressionTricks(t *testing.T) {
 	good := txtRecord(append([]byte{12}, "v=STSv1; id=x"[:12]...)...)
 	for _, tc := range []struct {
@@ -81,9 +80,9 @@ func TestCompressionTricks(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			c, srv := ask(t, zoneOne)
+			c, srv := newTestClient(t, zoneOne)
 			srv.On(asked, dns.TypeTXT, dnstest.Raw(func(packed []byte) []byte {
-				return answered(packed, 1, tc.records(len(answered(packed, 0)))...)
+				return packReply(packed, 1, tc.records(len(packReply(packed, 0)))...)
 			}))
 			got, err := c.TXT(t.Context(), asked)
 			checkKind(t, err, Malformed)
@@ -94,7 +93,7 @@ func TestCompressionTricks(t *testing.T) {
 	}
 }
 
-// TestManyRecords: an answer may be as large as a message can be; what is kept of it is bounded, and so is the work.
+// TestManyRecords: for an answer of the largest size, the records kept and the work are bounded.
 func TestManyRecords(t *testing.T) {
 	record := append(pointer(headerLen), txtRecord(3, 'a', 'b', 'c')...)
 	for _, tc := range []struct {
@@ -112,7 +111,7 @@ func TestManyRecords(t *testing.T) {
 			maxRecords},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
-			c, srv := ask(t, zoneOne)
+			c, srv := newTestClient(t, zoneOne)
 			srv.On(asked, dns.TypeTXT, func(q *dnstest.Query) {
 				if q.Net == "udp" {
 					dnstest.Truncate(q)
@@ -122,7 +121,7 @@ func TestManyRecords(t *testing.T) {
 				for i := range tc.records {
 					records = append(append(records, pointer(headerLen)...), txtRecord(tc.data(i)...)...)
 				}
-				dnstest.Raw(func(packed []byte) []byte { return answered(packed, tc.records, records...) })(q)
+				dnstest.Raw(func(packed []byte) []byte { return packReply(packed, tc.records, records...) })(q)
 			})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -133,7 +132,7 @@ func TestManyRecords(t *testing.T) {
 			if err != nil || len(got.Records) != tc.want {
 				t.Errorf("got %d records, %v, want %d", len(got.Records), err, tc.want)
 			}
-			// The server's part is in it, too.
+			// The number includes the server's allocations.
 			if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 || took > watch.Limit(10*time.Second) {
 				t.Errorf("%d bytes allocated, in %v", n, took)
 			}
@@ -141,13 +140,13 @@ func TestManyRecords(t *testing.T) {
 	}
 }
 
-// TestLateAnswer: what comes after the time is up is nobody's answer, and does not disturb the next question.
+// TestLateAnswer: an answer that arrives after the timeout is ignored and does not affect the next question.
 func TestLateAnswer(t *testing.T) {
 	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
 	release := make(chan struct{})
 	late := dnstest.Hold(release, dnstest.Records(asked+" TXT late"))
 	srv.On(asked, dns.TypeTXT, late, dnstest.Answer)
-	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: slowness, Attempts: 20})
+	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: mediumTimeout, Attempts: 20})
 	for range 2 {
 		got, err := c.TXT(t.Context(), asked)
 		check(t, got, err, answerOne)
@@ -158,11 +157,11 @@ func TestLateAnswer(t *testing.T) {
 	}
 }
 
-// rawServer answers each question by UDP with a truncated nothing, and serves what then comes by TCP with f, which is
-// given the question. It ends when the client closes, or the test.
+// rawServer answers each question by UDP with an empty truncated message, and calls f with the question that then
+// arrives by TCP. It ends with the test.
 func rawServer(t *testing.T, f func(c net.Conn, question []byte, done <-chan struct{})) (addr string) {
 	t.Helper()
-	srv, err := dnstest.Start(dnstest.Config{}) // finds a port that is free for both
+	srv, err := dnstest.Start(dnstest.Config{}) // finds a port that is free for UDP and TCP
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +194,7 @@ func rawServer(t *testing.T, f func(c net.Conn, question []byte, done <-chan str
 			}
 			buf[2] |= 0x82 // a response, truncated
 			binary.BigEndian.PutUint16(buf[10:], 0)
-			_, _ = pc.WriteTo(answered(buf[:n], 0), from)
+			_, _ = pc.WriteTo(packReply(buf[:n], 0), from)
 		}
 	})
 	serving.Go(func() {
@@ -217,7 +216,7 @@ func rawServer(t *testing.T, f func(c net.Conn, question []byte, done <-chan str
 	return addr
 }
 
-// TestHalfAnswers: a server that has begun an answer by TCP has no more time than one that is silent.
+// TestHalfAnswers: a server that has sent a part of an answer by TCP has no more time than one that sends nothing.
 func TestHalfAnswers(t *testing.T) {
 	wait := func(c net.Conn, done <-chan struct{}) {
 		gone := make(chan struct{})
@@ -278,7 +277,7 @@ func TestHalfAnswers(t *testing.T) {
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			t.Parallel()
-			c := newClient(t, Config{Servers: []string{rawServer(t, tc.f)}, Timeout: slowness, Attempts: 2})
+			c := newClient(t, Config{Servers: []string{rawServer(t, tc.f)}, Timeout: mediumTimeout, Attempts: 2})
 			watch, begin := testkit.StartWatch(t), time.Now()
 			_, err := c.TXT(t.Context(), asked)
 			checkKind(t, err, tc.kind)
@@ -289,7 +288,7 @@ func TestHalfAnswers(t *testing.T) {
 	}
 }
 
-// TestForgersFlood: forged packets without end do not keep a question alive, nor the true answer from counting.
+// TestForgersFlood: endless forged packets neither extend the timeout nor keep the true answer out.
 func TestForgersFlood(t *testing.T) {
 	flood := func(n int, then dnstest.Hook) dnstest.Hook {
 		return func(q *dnstest.Query) {
@@ -307,7 +306,7 @@ func TestForgersFlood(t *testing.T) {
 		}
 	}
 	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
-	// More than the socket's buffer holds may push out the true answer: then the next attempt gets it.
+	// Packets beyond the socket's buffer may push out the true answer; the next attempt gets it.
 	srv.On(asked, dns.TypeTXT, flood(20_000, dnstest.Answer), flood(50, dnstest.Answer))
 	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: 2 * time.Second, Attempts: 20})
 	got, err := c.TXT(t.Context(), asked)

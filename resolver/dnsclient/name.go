@@ -6,11 +6,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxNameWire is how many bytes a name may have in a message (RFC 1035 section 2.3.4).
+// maxNameWire is the largest size of a name in a message in bytes (RFC 1035 section 2.3.4).
 const maxNameWire = 255
 
-// canonical returns the one spelling that we compare names in: lower case, with the final dot, escaped as the library
-// escapes the names of answers. false: no message can carry the name.
+// canonical returns the form in which names are compared: lower case, with the final dot, escaped as the library
+// escapes the names of answers. It returns false if a message cannot contain the name.
 func canonical(name string) (string, bool) {
 	if name == "" {
 		return "", false
@@ -26,10 +26,11 @@ func canonical(name string) (string, bool) {
 	return dns.CanonicalName(s), true
 }
 
-// sameName compares two names that the library unpacked, or canonical made: both are ASCII (RFC 1035 section 2.3.3).
+// sameName reports whether two names are equal without regard to case (RFC 1035 section 2.3.3). Both come from the
+// library or canonical, so they are ASCII.
 func sameName(a, b string) bool { return strings.EqualFold(a, b) }
 
-// unescape undoes what the library does to the strings of records: \DDD and \c become the bytes they stand for.
+// unescape undoes the library's escaping of the strings of records: it replaces \DDD and \c by the bytes they mean.
 func unescape(s string) string {
 	i := strings.IndexByte(s, '\\')
 	if i < 0 {

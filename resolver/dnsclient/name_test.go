@@ -27,7 +27,7 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// What the library makes of the bytes of a TXT string, unescape undoes.
+// FuzzUnescape checks that unescape undoes the library's escaping of any TXT string.
 func FuzzUnescape(f *testing.F) {
 	for _, tc := range unescapeCases {
 		f.Add(tc.text)

@@ -1,9 +1,7 @@
 package dnsclient
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -15,42 +13,42 @@ import (
 )
 
 const (
-	// lookEvery is how often at most resolv.conf is looked at.
-	lookEvery = time.Second
-	// avoidFor is how long a server that did not answer is asked after the others. Each time it ends, one lookup alone
-	// tries the server again.
-	avoidFor = 30 * time.Second
+	// checkInterval is the shortest time between two checks of resolv.conf.
+	checkInterval = time.Second
+	// avoidTime is how long a server that did not answer is asked after the others. When it ends, one lookup tries
+	// the server again.
+	avoidTime = 30 * time.Second
 	// maxResolvConf bounds what is read of resolv.conf, in bytes.
 	maxResolvConf = 64 << 10
 )
 
-// server is one address to ask, and how it did of late.
+// server is the address of a DNS server, and whether it answers.
 type server struct {
-	addr     netip.AddrPort
-	believed bool         // its AD bit
-	avoid    atomic.Int64 // time since the roster's start until which the others are asked first; 0: it answers
+	addr         netip.AddrPort
+	believed     bool         // its AD bit is believed
+	avoidedUntil atomic.Int64 // time since nameservers.start until which the others are asked first; 0: it answers
 }
 
-// lineup is the servers at one time. It is never changed, only replaced.
-type lineup struct {
+// serverList is the servers at one time. It is immutable.
+type serverList struct {
 	servers []*server // never empty, in the order of the configuration
-	problem error
+	problem error     // with resolv.conf; nil: none
 }
 
-// roster says whom to ask: servers that never change, or those of a file.
-type roster struct {
-	path  string // "": they never change
+// nameservers is the servers to ask: fixed ones, or those of a resolv.conf that is read again when it changes.
+type nameservers struct {
+	path  string // of resolv.conf; "": the servers are fixed
 	now   func() time.Time
 	start time.Time
 
-	lineup   atomic.Pointer[lineup]
-	nextLook atomic.Int64 // time since start
-	mu       sync.Mutex   // held while the file is looked at
-	seen     os.FileInfo  // of the file that lineup is from; nil: it has to be read. Guarded by mu
+	current   atomic.Pointer[serverList]
+	nextCheck atomic.Int64 // time since start
+	mu        sync.Mutex   // locked while the file is checked
+	loaded    os.FileInfo  // the file that current was read from; nil: read it again. Guarded by mu
 }
 
-func fixedRoster(texts []string, trustAD bool) (*roster, error) {
-	r := &roster{now: time.Now, start: time.Now()}
+func fixedNameservers(texts []string, trustAD bool) (*nameservers, error) {
+	n := &nameservers{now: time.Now, start: time.Now()}
 	var addrs []netip.AddrPort
 	for _, text := range texts {
 		addr, err := parseServer(text)
@@ -59,85 +57,62 @@ func fixedRoster(texts []string, trustAD bool) (*roster, error) {
 		}
 		addrs = append(addrs, addr)
 	}
-	r.replace(addrs, trustAD, nil)
-	return r, nil
+	n.replace(addrs, trustAD, nil)
+	return n, nil
 }
 
-func fileRoster(path string) *roster {
-	r := &roster{path: path, now: time.Now, start: time.Now()}
-	// What libc asks when it has nothing else to ask.
-	r.replace([]netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), dnsPort)}, false, nil)
-	r.look()
-	return r
+func nameserversFromFile(path string) *nameservers {
+	n := &nameservers{path: path, now: time.Now, start: time.Now()}
+	// The default of libc.
+	n.replace([]netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), dnsPort)}, false, nil)
+	n.reload()
+	return n
 }
 
-func (r *roster) elapsed() time.Duration { return r.now().Sub(r.start) }
+func (n *nameservers) elapsed() time.Duration { return n.now().Sub(n.start) }
 
-// current returns the servers, after a look at the file if it is time for one. It never waits for another's look.
-func (r *roster) current() *lineup {
-	if r.path != "" && int64(r.elapsed()) >= r.nextLook.Load() && r.mu.TryLock() {
-		r.look()
-		r.mu.Unlock()
+// list returns the servers. It first checks the file if checkInterval has passed, unless another goroutine is doing so.
+func (n *nameservers) list() *serverList {
+	if n.path != "" && int64(n.elapsed()) >= n.nextCheck.Load() && n.mu.TryLock() {
+		n.reload()
+		n.mu.Unlock()
 	}
-	return r.lineup.Load()
+	return n.current.Load()
 }
 
-// look takes the servers from the file if it has changed. What it cannot use leaves the servers as they are.
-func (r *roster) look() {
-	r.nextLook.Store(int64(r.elapsed() + lookEvery))
-	info, err := os.Stat(r.path)
-	if err == nil && r.seen != nil && os.SameFile(info, r.seen) && info.ModTime().Equal(r.seen.ModTime()) &&
-		info.Size() == r.seen.Size() {
+// reload reads the servers from the file if it has changed. After an error the servers remain as they are.
+func (n *nameservers) reload() {
+	n.nextCheck.Store(int64(n.elapsed() + checkInterval))
+	info, err := os.Stat(n.path)
+	if err == nil && n.loaded != nil && os.SameFile(info, n.loaded) && info.ModTime().Equal(n.loaded.ModTime()) &&
+		info.Size() == n.loaded.Size() {
 		return
 	}
 	var conf resolvConf
 	if err == nil {
-		conf, err = readResolvConf(r.path, info)
+		conf, err = readResolvConf(n.path, info)
 	}
 	if err != nil {
-		r.seen = nil
-		old := r.lineup.Load().servers
-		r.lineup.Store(&lineup{servers: old,
-			problem: fmt.Errorf("dns servers stay as they were, the first is %v: %w", old[0].addr, err)})
+		n.loaded = nil
+		old := n.current.Load().servers
+		n.current.Store(&serverList{servers: old,
+			problem: fmt.Errorf("dns servers are unchanged, the first is %v: %w", old[0].addr, err)})
 		return
 	}
-	r.seen = info
+	n.loaded = info
 	if conf.ignored != nil {
-		conf.ignored = fmt.Errorf("%s: %w", r.path, conf.ignored)
+		conf.ignored = fmt.Errorf("%s: %w", n.path, conf.ignored)
 	}
-	r.replace(conf.servers, conf.trustAD, conf.ignored)
+	n.replace(conf.servers, conf.trustAD, conf.ignored)
 }
 
-func readResolvConf(path string, info os.FileInfo) (resolvConf, error) {
-	if !info.Mode().IsRegular() {
-		return resolvConf{}, fmt.Errorf("%s is no regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return resolvConf{}, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf+1))
-	if err != nil {
-		return resolvConf{}, err
-	}
-	if len(text) > maxResolvConf {
-		return resolvConf{}, fmt.Errorf("%s is longer than %d bytes", path, maxResolvConf)
-	}
-	conf := parseResolvConf(string(text))
-	if len(conf.servers) == 0 {
-		return resolvConf{}, errors.Join(fmt.Errorf("%s names no nameserver", path), conf.ignored)
-	}
-	return conf, nil
-}
-
-// replace makes addrs the servers. One that stays keeps its record.
-func (r *roster) replace(addrs []netip.AddrPort, trusted bool, problem error) {
+// replace makes addrs the servers. A server that is kept also keeps its state.
+func (n *nameservers) replace(addrs []netip.AddrPort, trusted bool, problem error) {
 	var old []*server
-	if l := r.lineup.Load(); l != nil {
+	if l := n.current.Load(); l != nil {
 		old = l.servers
 	}
-	next := &lineup{problem: problem}
+	next := &serverList{problem: problem}
 	for _, addr := range addrs {
 		believed := trusted || onThisHost(addr.Addr())
 		i := slices.IndexFunc(old, func(s *server) bool { return s.addr == addr && s.believed == believed })
@@ -147,26 +122,26 @@ func (r *roster) replace(addrs []netip.AddrPort, trusted bool, problem error) {
 			next.servers = append(next.servers, &server{addr: addr, believed: believed})
 		}
 	}
-	r.lineup.Store(next)
+	n.current.Store(next)
 }
 
-// onThisHost reports whether a resolver at that address runs on this host. Docker's 127.0.0.11 does not: it forwards to
-// servers elsewhere, and hands on what they, or somebody between, say.
+// onThisHost reports whether the resolver at addr runs on this host. Docker's 127.0.0.11 does not: it forwards to other
+// hosts and passes on their AD bit, which could be forged on the way.
 func onThisHost(addr netip.Addr) bool {
 	return addr.IsLoopback() && addr != netip.AddrFrom4([4]byte{127, 0, 0, 11})
 }
 
-// order returns the servers in the order to ask them: as configured, but those that did not answer of late last.
-func (r *roster) order() []*server {
-	servers := r.current().servers
+// order returns the servers in the order to ask them: as configured, but servers that did not answer recently last.
+func (n *nameservers) order() []*server {
+	servers := n.list().servers
 	if len(servers) == 1 {
 		return servers
 	}
-	now := int64(r.elapsed())
+	now := int64(n.elapsed())
 	good := make([]*server, 0, len(servers))
 	var bad []*server
 	for _, s := range servers {
-		if s.worthAsking(now, len(good) == 0) {
+		if s.preferred(now, len(good) == 0) {
 			good = append(good, s)
 		} else {
 			bad = append(bad, s)
@@ -175,31 +150,31 @@ func (r *roster) order() []*server {
 	return append(good, bad...)
 }
 
-// worthAsking reports whether the server is to be asked before those that are avoided. When its time of being avoided
-// is over and it would be asked first, only the one caller that starts the next such time hears yes.
-func (s *server) worthAsking(now int64, first bool) bool {
-	until := s.avoid.Load()
+// preferred reports whether the server is asked before those that are avoided. When its avoidTime has ended and it
+// would be asked first, preferred returns true to one caller and starts the next avoidTime.
+func (s *server) preferred(now int64, first bool) bool {
+	until := s.avoidedUntil.Load()
 	switch {
 	case until == 0:
 		return true
 	case now < until:
 		return false
 	case first:
-		return s.avoid.CompareAndSwap(until, now+int64(avoidFor))
+		return s.avoidedUntil.CompareAndSwap(until, now+int64(avoidTime))
 	}
 	return true
 }
 
-// note remembers how an exchange with the server went. What a server answered at once, a refusal included, costs no
-// time and is not held against it.
-func (r *roster) note(s *server, fail *Error) {
+// recordResult records the result of an exchange with a server. Only a server that costs time or cannot be reached is
+// avoided; one that answers with a failure is not.
+func (n *nameservers) recordResult(s *server, fail *Error) {
 	switch {
 	case fail == nil || fail.Kind == Malformed:
-		if s.avoid.Load() != 0 {
-			s.avoid.Store(0)
+		if s.avoidedUntil.Load() != 0 {
+			s.avoidedUntil.Store(0)
 		}
-	case fault.Of(fail) == fault.Exhausted: // it was not asked
+	case fault.Of(fail) == fault.Exhausted: // the server was not asked
 	case fail.Kind == Timeout || fail.Kind == Network:
-		s.avoid.Store(int64(r.elapsed() + avoidFor))
+		s.avoidedUntil.Store(int64(n.elapsed() + avoidTime))
 	}
 }

@@ -3,28 +3,30 @@ package dnsclient
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 )
 
 const (
 	dnsPort = 53
-	// maxNameservers is how many nameserver lines count, as in libc.
+	// maxNameservers is the number of nameserver lines that are used, as in libc.
 	maxNameservers = 3
-	// maxIgnored bounds the complaints about one resolv.conf.
+	// maxIgnored is the number of ignored lines that an error names.
 	maxIgnored = 3
 )
 
-// resolvConf is what we use of a resolv.conf(5).
+// resolvConf is what is used of a resolv.conf(5).
 type resolvConf struct {
 	servers []netip.AddrPort // at most maxNameservers
 	trustAD bool             // "options trust-ad"
-	ignored error            // names the lines that should have said something and did not; nil if there are none
+	ignored error            // names the nameserver lines that are invalid; nil: none
 }
 
-// parseResolvConf reads a resolv.conf(5) as leniently as libc does: unknown lines and options mean nothing, and a bad
-// nameserver line is ignored. Beyond libc, an address may have a port.
+// parseResolvConf parses a resolv.conf(5) as libc does: unknown lines and options are ignored, and so is an invalid
+// nameserver line. Unlike in libc, an address may have a port.
 func parseResolvConf(text string) resolvConf {
 	var conf resolvConf
 	var ignored []error
@@ -40,7 +42,7 @@ func parseResolvConf(text string) resolvConf {
 		}
 		switch fields[0] {
 		case "nameserver":
-			addr, err := nameserver(fields[1:])
+			addr, err := parseNameserver(fields[1:])
 			switch {
 			case err != nil && len(ignored) < maxIgnored:
 				ignored = append(ignored, fmt.Errorf("line %d ignored: %w", line, err))
@@ -57,15 +59,15 @@ func parseResolvConf(text string) resolvConf {
 	return conf
 }
 
-func nameserver(args []string) (netip.AddrPort, error) {
+func parseNameserver(args []string) (netip.AddrPort, error) {
 	if len(args) == 0 {
 		return netip.AddrPort{}, errors.New("nameserver without an address")
 	}
 	return parseServer(args[0])
 }
 
-// parseServer reads a server as people write it: an address, with a port if it is not 53. IPv6 addresses may have a
-// scope id, and have brackets when a port follows. The address of the result is never an IPv4 address mapped into IPv6.
+// parseServer parses the address of a server, with a port if it is not 53. An IPv6 address may have a scope id, and has
+// brackets if a port follows. The result is never an IPv4 address mapped into IPv6.
 func parseServer(s string) (netip.AddrPort, error) {
 	host, port := s, uint16(dnsPort)
 	if inner, ok := strings.CutPrefix(s, "["); ok {
@@ -92,14 +94,14 @@ func parseServer(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Unmap(), port), nil
 }
 
-// isScopeID reports whether s may be the name or number of a network interface; "" is none at all.
+// isScopeID reports whether s is empty or may be the name or number of a network interface.
 func isScopeID(s string) bool {
 	const maxInterfaceName = 15 // of Linux
 	return len(s) <= maxInterfaceName &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("[]%:/", r) })
 }
 
-// parsePort reads what followed a colon; found says that there was one.
+// parsePort parses the port after a colon. It returns false if the colon was not found or s is not a port.
 func parsePort(s string, found bool) (uint16, bool) {
 	port, err := strconv.ParseUint(s, 10, 16)
 	return uint16(port), found && err == nil && port != 0
@@ -112,4 +114,27 @@ func badServer(s string) error {
 	}
 	return fmt.Errorf("dns server %q: must be an IP address, with a port if it is not %d (192.0.2.53, "+
 		"192.0.2.53:5353, [2001:db8::1]:5353)", s, dnsPort)
+}
+
+func readResolvConf(path string, info os.FileInfo) (resolvConf, error) {
+	if !info.Mode().IsRegular() {
+		return resolvConf{}, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return resolvConf{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf+1))
+	if err != nil {
+		return resolvConf{}, err
+	}
+	if len(text) > maxResolvConf {
+		return resolvConf{}, fmt.Errorf("%s is longer than %d bytes", path, maxResolvConf)
+	}
+	conf := parseResolvConf(string(text))
+	if len(conf.servers) == 0 {
+		return resolvConf{}, errors.Join(fmt.Errorf("%s names no nameserver", path), conf.ignored)
+	}
+	return conf, nil
 }

@@ -31,15 +31,15 @@ var resolvConfCases = []struct {
 	{"bad ones do not count among the three",
 		"nameserver a\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3",
 		"192.0.2.1:53 192.0.2.2:53 192.0.2.3:53", false, "line 1"},
-	{"what is not for us", "search example.com\ndomain example.com\nsortlist 192.0.2.0\nlookup file\nnameservers " +
+	{"other keywords", "search example.com\ndomain example.com\nsortlist 192.0.2.0\nlookup file\nnameservers " +
 		"192.0.2.9", "", false, ""},
 	{"options add up", "options ndots:2 trust-ad\noptions rotate", "", true, ""},
 	{"trust-ad in a comment", "options edns0 # trust-ad", "", false, ""},
 	{"trust-ad is one word", "options no-trust-ad trust-adx\ntrust-ad", "", false, ""},
 	{"host name", "nameserver dns.example", "", false, `line 1 ignored: dns server "dns.example"`},
 	{"no address", "\nnameserver\n", "", false, "line 2 ignored: nameserver without an address"},
-	{"complaints are few", strings.Repeat("nameserver x\n", 100), "", false, "line 3"},
-	{"and short", "nameserver " + strings.Repeat("x", 10000), "", false, "xxx…"},
+	{"few ignored lines are named", strings.Repeat("nameserver x\n", 100), "", false, "line 3"},
+	{"and they are cut", "nameserver " + strings.Repeat("x", 10000), "", false, "xxx…"},
 }
 
 func TestParseResolvConf(t *testing.T) {
@@ -98,7 +98,7 @@ var serverCases = []struct {
 	{"mapped IPv4", "[::ffff:192.0.2.1]:53", "192.0.2.1:53"},
 	{"highest port", "192.0.2.53:65535", "192.0.2.53:65535"},
 	{"empty", "", ""},
-	{"host name: who would look it up?", "dns.example", ""},
+	{"host name", "dns.example", ""},
 	{"host name with a port", "localhost:53", ""},
 	{"port 0", "192.0.2.53:0", ""},
 	{"port too high", "192.0.2.53:65536", ""},
@@ -108,7 +108,7 @@ var serverCases = []struct {
 	{"port only", ":53", ""},
 	{"IPv4 in brackets", "[192.0.2.53]:53", ""},
 	{"bracket not closed", "[2001:db8::1", ""},
-	{"rubbish after the bracket", "[2001:db8::1]53", ""},
+	{"text after the bracket", "[2001:db8::1]53", ""},
 	{"scope id on IPv4", "192.0.2.53%eth0", ""},
 	{"scope id that is no interface", "fe80::1%]:53", ""},
 	{"scope id too long", "fe80::1%abcdefghijklmnop", ""},

@@ -11,27 +11,28 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// idle returns the sockets that wait.
+// idle returns the unused sockets of the pool.
 func (c *Client) idle() []*socket {
 	c.sockets.mu.Lock()
 	defer c.sockets.mu.Unlock()
 	return slices.Clone(c.sockets.idle)
 }
 
-// TestSocketsAfterTrouble: a port is not used again where a forger may have come near it.
+// TestSocketsAfterTrouble: a port is not used again if a forger may have found it.
 func TestSocketsAfterTrouble(t *testing.T) {
 	for _, tc := range []struct {
 		why     string
 		hook    dnstest.Hook // of the first question
 		timeout time.Duration
-		uses    []int // of the sockets that wait after the lookup
+		uses    []int // of the unused sockets after the lookup
 	}{
-		{"an answer", dnstest.Answer, patience, []int{1}},
-		{"a denial", dnstest.Rcode(dns.RcodeNameError), patience, []int{1}},
-		{"a silence: the second try has a socket of its own", dnstest.Drop, slowness, []int{1}},
-		{"an answer that cannot be read: so has it", dnstest.Raw(func(b []byte) []byte { b[7]++; return b }), patience,
+		{"an answer", dnstest.Answer, longTimeout, []int{1}},
+		{"a denial", dnstest.Rcode(dns.RcodeNameError), longTimeout, []int{1}},
+		{"a timeout: the second attempt has a new socket", dnstest.Drop, mediumTimeout, []int{1}},
+		{"an answer that cannot be parsed: the same", dnstest.Raw(func(b []byte) []byte { b[7]++; return b }),
+			longTimeout,
 			[]int{1}},
-		{"a forgery before the answer", forged(dnstest.WrongID), patience, nil},
+		{"a forgery before the answer", forged(dnstest.WrongID), longTimeout, nil},
 	} {
 		t.Run(tc.why, func(t *testing.T) {
 			srv := dnstest.New(t, dnstest.Config{Zone: zoneOne, Strict: true})
@@ -45,54 +46,55 @@ func TestSocketsAfterTrouble(t *testing.T) {
 				uses = append(uses, k.uses)
 			}
 			if !slices.Equal(uses, tc.uses) {
-				t.Errorf("sockets wait that have had %v questions, want %v", uses, tc.uses)
+				t.Errorf("the unused sockets have had %v questions, want %v", uses, tc.uses)
 			}
 		})
 	}
 }
 
-// TestSocketsServeInTurn: a socket serves one question at a time, so many in all, for so long, and one server.
+// TestSocketsServeInTurn: a socket has one question at a time, at most socketUses of them, within socketLife, to one
+// server.
 func TestSocketsServeInTurn(t *testing.T) {
-	c, _ := ask(t, zoneOne)
-	s := c.roster.order()[0]
+	c, _ := newTestClient(t, zoneOne)
+	s := c.nameservers.order()[0]
 	now := time.Now()
-	take := func(now time.Time) *socket {
-		k, err := c.sockets.take(s, now)
+	get := func(now time.Time) *socket {
+		k, err := c.sockets.get(s, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return k
 	}
-	one, two := take(now), take(now)
+	one, two := get(now), get(now)
 	if one == two {
-		t.Fatal("a socket was given out twice")
+		t.Fatal("a socket was returned twice")
 	}
 	for i := range socketUses - 1 {
-		c.sockets.giveBack(one)
-		if k := take(now.Add(socketLife - 1)); k != one {
+		c.sockets.release(one)
+		if k := get(now.Add(socketLife - 1)); k != one {
 			t.Fatalf("after %d questions the socket is not used again", i+1)
 		}
 	}
-	c.sockets.giveBack(one)
-	if k := c.sockets.pick(s, now); k != nil || one.SetDeadline(now) == nil {
+	c.sockets.release(one)
+	if k := c.sockets.reuse(s, now); k != nil || one.SetDeadline(now) == nil {
 		t.Errorf("after %d questions the socket is still in use", socketUses)
 	}
-	c.sockets.giveBack(two)
-	if k := c.sockets.pick(s, now.Add(socketLife)); k != nil {
-		t.Error("a socket is used after its time")
+	c.sockets.release(two)
+	if k := c.sockets.reuse(s, now.Add(socketLife)); k != nil {
+		t.Error("a socket is used after socketLife")
 	}
-	if k := c.sockets.pick(&server{addr: s.addr}, now); k != nil {
+	if k := c.sockets.reuse(&server{addr: s.addr}, now); k != nil {
 		t.Error("a socket of another server is used")
 	}
 }
 
 // TestIdleSocketsAreClosed: though nobody asks any more.
 func TestIdleSocketsAreClosed(t *testing.T) {
-	c, _ := ask(t, zoneOne)
+	c, _ := newTestClient(t, zoneOne)
 	if _, err := c.TXT(t.Context(), asked); err != nil {
 		t.Fatal(err)
 	}
-	end := time.After(patience)
+	end := time.After(longTimeout)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for len(c.idle()) > 0 {
@@ -106,7 +108,7 @@ func TestIdleSocketsAreClosed(t *testing.T) {
 
 // TestIdleSocketsAreBounded: after a burst no more than maxIdle wait.
 func TestIdleSocketsAreBounded(t *testing.T) {
-	c, srv := ask(t, zoneOne)
+	c, srv := newTestClient(t, zoneOne)
 	const burst = 2 * maxIdle
 	release := make(chan struct{})
 	srv.On(asked, dns.TypeTXT, dnstest.Hold(release, dnstest.Answer))

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// exchange asks with the library's own client; flags may change the question.
+// exchange sends a question with the library's client; flags may change it.
 func exchange(t *testing.T, s *Server, network, name string, qtype uint16, flags ...func(*dns.Msg)) *dns.Msg {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(name, qtype)
@@ -30,7 +30,7 @@ func exchange(t *testing.T, s *Server, network, name string, qtype uint16, flags
 	return r
 }
 
-// summary is rcode, answers and authority in one line.
+// summary returns rcode, answers and authority in one line.
 func summary(m *dns.Msg) string {
 	s := dns.RcodeToString[m.Rcode]
 	for _, rr := range m.Answer {
@@ -179,7 +179,7 @@ func TestHooksInTurn(t *testing.T) {
 	}
 }
 
-// complaints is a T that takes them down.
+// complaints is a T that records errors.
 type complaints struct {
 	T
 	texts []string

@@ -7,17 +7,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Hook serves one question: it may Send answers, several even, change them before, or stay silent. It runs in its own
-// goroutine and must return soon after the Server is closed; those of this package do.
+// Hook serves one question. It may change the answer, Send it once or several times, or send nothing. It runs in its
+// own goroutine and must return soon after the Server is closed, as the hooks of this package do.
 type Hook func(*Query)
 
-// Answer answers from the zone, as without a hook.
+// Answer sends the zone's answer, as without a hook.
 func Answer(q *Query) { q.Send() }
 
-// Drop stays silent.
+// Drop sends nothing.
 func Drop(*Query) {}
 
-// Hangup closes a TCP connection without an answer; over UDP it stays silent.
+// Hangup closes a TCP connection without an answer. Over UDP it sends nothing.
 func Hangup(q *Query) { q.CloseConn() }
 
 // ServFail answers SERVFAIL.
@@ -30,7 +30,7 @@ func Rcode(rcode int) Hook {
 	})
 }
 
-// BareRcode answers with an error code in a bare header, without even the question.
+// BareRcode answers with an error code in a header alone, without the question.
 func BareRcode(rcode int) Hook {
 	return func(q *Query) {
 		m := dns.Msg{MsgHdr: q.Reply.MsgHdr}
@@ -40,7 +40,7 @@ func BareRcode(rcode int) Hook {
 	}
 }
 
-// NoEDNS is a server from before EDNS0: it answers with an error code to a question with an OPT record.
+// NoEDNS answers a question with an OPT record with an error code, as a server without EDNS0.
 func NoEDNS(rcode int) Hook {
 	return func(q *Query) {
 		if q.EDNS {
@@ -52,16 +52,14 @@ func NoEDNS(rcode int) Hook {
 	}
 }
 
-// OnlyDO is a resolver that sets the AD bit for none but those who ask with the DO bit: older systemd-resolved, the
-// cache of CoreDNS.
+// OnlyDO sets the AD bit only for questions with the DO bit, as older systemd-resolved and the cache of CoreDNS.
 func OnlyDO(q *Query) {
 	q.Reply.AuthenticatedData = q.Reply.AuthenticatedData && q.DO
 	q.Send()
 }
 
-// Signed adds to the answer for one who asks with the DO bit what comes from a signed zone (RFC 4035 section 3.1): a
-// signature of each set of records, with the size of one by RSA and 2,048 bits, and to a denial an NSEC record. They
-// prove nothing.
+// Signed answers a question with the DO bit as from a signed zone (RFC 4035 section 3.1): it adds a signature of the
+// size of RSA with 2,048 bits to each set of records, and an NSEC record to a denial. They are not valid.
 func Signed(q *Query) {
 	if q.DO {
 		if len(q.Reply.Ns) > 0 {
@@ -73,7 +71,7 @@ func Signed(q *Query) {
 	q.Send()
 }
 
-// withSignatures puts a signature behind each set of records.
+// withSignatures adds a signature after each set of records.
 func withSignatures(section []dns.RR) []dns.RR {
 	var signed []dns.RR
 	for i, rr := range section {
@@ -93,7 +91,7 @@ func withSignatures(section []dns.RR) []dns.RR {
 	return signed
 }
 
-// Truncate sends nothing but the TC bit over UDP, and answers over TCP.
+// Truncate sends an empty answer with the TC bit over UDP, and the answer over TCP.
 func Truncate(q *Query) {
 	if q.Net == "udp" {
 		q.Reply.Truncated, q.Reply.Answer, q.Reply.Ns = true, nil, nil
@@ -101,7 +99,7 @@ func Truncate(q *Query) {
 	q.Send()
 }
 
-// WrongID answers with another id, as one who guesses would.
+// WrongID answers with another id, as a forger who guesses it would.
 func WrongID(q *Query) {
 	q.Reply.Id++
 	q.Send()
@@ -138,13 +136,13 @@ func NotAResponse(q *Query) {
 	q.Reply.Response = true
 }
 
-// Records answers with the given records, whatever their names, instead of what the zone says.
+// Records answers with the given records, of any names, in place of the zone's.
 func Records(text string) Hook {
 	rrs := mustParse(text)
 	return Edit(func(m *dns.Msg) { m.Rcode, m.Answer, m.Ns = dns.RcodeSuccess, rrs, nil })
 }
 
-// Edit answers with what the zone says after a change. It must not change records in place: they are the zone's.
+// Edit sends the zone's answer after change. change must not modify records in place: they belong to the zone.
 func Edit(change func(*dns.Msg)) Hook {
 	return func(q *Query) {
 		change(q.Reply)
@@ -152,7 +150,7 @@ func Edit(change func(*dns.Msg)) Hook {
 	}
 }
 
-// Raw answers with the bytes that come of the zone's answer.
+// Raw sends the bytes that change makes of the zone's packed answer.
 func Raw(change func(packed []byte) []byte) Hook {
 	return func(q *Query) {
 		packed, err := q.Reply.Pack()
@@ -163,7 +161,7 @@ func Raw(change func(packed []byte) []byte) Hook {
 	}
 }
 
-// Each lets several hooks serve one question one after the other: a forger's answer before the true one, for example.
+// Each calls several hooks for one question, one after the other: a forged answer before the true one, for example.
 func Each(hooks ...Hook) Hook {
 	return func(q *Query) {
 		for _, h := range hooks {
@@ -172,7 +170,7 @@ func Each(hooks ...Hook) Hook {
 	}
 }
 
-// After waits before the hook serves.
+// After waits for d before it calls the hook.
 func After(d time.Duration, h Hook) Hook {
 	return func(q *Query) {
 		timer := time.NewTimer(d)
@@ -185,7 +183,7 @@ func After(d time.Duration, h Hook) Hook {
 	}
 }
 
-// Hold waits for the channel to be closed, or for a value from it, before the hook serves.
+// Hold waits until release is closed or has a value, and then calls the hook.
 func Hold(release <-chan struct{}, h Hook) Hook {
 	return func(q *Query) {
 		select {

@@ -12,19 +12,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Config is how a Server starts. All of it but Addr and Strict can change while it runs.
+// Config has the settings of a Server. All but Addr and Strict can be changed while it runs.
 type Config struct {
 	Addr        string        // to listen on; "" is 127.0.0.1 with a port that is free for UDP and TCP
 	Zone        string        // see Server.Add
-	AD          bool          // say that all answers are proven by DNSSEC
-	NegativeTTL time.Duration // TTL and MINIMUM of the SOA in denials; 0: 1 minute; less: no SOA
-	// Strict takes a question for which there is neither a record (a CNAME counts) nor a hook as a mistake: it is
-	// answered REFUSED, listed by Unexpected, and fails the test that the Server was made for. To expect a question
-	// that is to be denied, give it the hook Answer.
+	AD          bool          // all answers are validated by DNSSEC
+	NegativeTTL time.Duration // TTL and MINIMUM of the SOA in denials; 0: 1 minute; negative: no SOA
+	// Strict makes a question an error if there is neither a record (or CNAME) nor a hook for it: it is answered
+	// REFUSED, returned by Unexpected, and fails the test. For a question that is expected and denied, use the hook
+	// Answer.
 	Strict bool
 }
 
-// T is the part of testing.TB that is needed.
+// T is the part of testing.TB that New needs.
 type T interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -32,11 +32,11 @@ type T interface {
 	Cleanup(func())
 }
 
-// Server is a running resolver. All methods may be called at any time, from any goroutine.
+// Server is a running resolver. It is safe for concurrent use.
 type Server struct {
 	addr   string
 	strict bool
-	fail   func(format string, args ...any) // a strict server's complaint
+	fail   func(format string, args ...any) // reports an unexpected question to the test
 	udp    *dns.Server
 	tcp    *dns.Server
 	done   chan struct{} // closed by Close
@@ -78,8 +78,7 @@ func New(t T, cfg Config) *Server {
 	return s
 }
 
-// Start starts a Server. Its errors are an address that cannot be listened on and a Zone that cannot be read. The
-// caller must Close it.
+// Start starts a Server, which the caller must Close. It fails if it cannot listen on Addr or parse Zone.
 func Start(cfg Config) (*Server, error) { return start(cfg, func(string, ...any) {}) }
 
 func start(cfg Config, fail func(string, ...any)) (*Server, error) {
@@ -118,7 +117,7 @@ func listen(addr string) (net.PacketConn, net.Listener, string, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
-	const tries = 50 // a port that is free for TCP may be taken for UDP
+	const tries = 50 // a port that is free for TCP may be in use for UDP
 	for try := 1; ; try++ {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -126,7 +125,7 @@ func listen(addr string) (net.PacketConn, net.Listener, string, error) {
 		}
 		host, wanted, _ := net.SplitHostPort(addr)
 		_, port, _ := net.SplitHostPort(l.Addr().String())
-		both := net.JoinHostPort(host, port) // with the scope id, which l does not tell
+		both := net.JoinHostPort(host, port) // with the scope id, which l.Addr does not have
 		pc, err := net.ListenPacket("udp", both)
 		if err == nil {
 			return pc, l, both, nil
@@ -138,8 +137,8 @@ func listen(addr string) (net.PacketConn, net.Listener, string, error) {
 	}
 }
 
-// Close stops the Server: it frees hooks that wait, and returns when all its goroutines have ended. Further calls do
-// nothing and return the same.
+// Close stops the Server. It releases waiting hooks and returns when all goroutines have ended. Further calls return
+// the same result.
 func (s *Server) Close() error {
 	s.closing.Do(func() {
 		close(s.done)
@@ -150,13 +149,13 @@ func (s *Server) Close() error {
 	return s.closed
 }
 
-// Addr returns the address to ask, "127.0.0.1:5353".
+// Addr returns the server's address, such as "127.0.0.1:5353".
 func (s *Server) Addr() string { return s.addr }
 
-// Add adds records, one a line as in a zone file, each with its name; lines may be indented, and the TTL is 300 s where
-// it is left out. Records that are there already stay. A SOA makes denials below it carry it.
+// Add adds records, one for each line as in a zone file, each with its name. Lines may be indented; the default TTL is
+// 300 s. Existing records are kept. Denials below a SOA contain it.
 //
-// Add panics when the text is no zone file, for then the test is wrong.
+// Add panics if it cannot parse the text.
 func (s *Server) Add(zone string) {
 	rrs := mustParse(zone)
 	s.mu.Lock()
@@ -164,7 +163,7 @@ func (s *Server) Add(zone string) {
 	s.zone.add(rrs)
 }
 
-// SetZone replaces all records; see Add.
+// SetZone replaces all records. The text is as for Add.
 func (s *Server) SetZone(text string) {
 	var z zone
 	z.add(mustParse(text))
@@ -173,8 +172,8 @@ func (s *Server) SetZone(text string) {
 	s.zone = z
 }
 
-// Set replaces the records of one name and type by those of a zone text, all of whose records must be of that name and
-// type; an empty text removes them. No question sees a state between.
+// Set replaces, in one step, the records of one name and type by those of text, which must have that name and type. An
+// empty text removes them.
 func (s *Server) Set(name string, qtype uint16, text string) {
 	rrs := mustParse(text)
 	k := newKey(name, qtype)
@@ -206,9 +205,9 @@ func (s *Server) SetNegativeTTL(d time.Duration) {
 	s.negative = d
 }
 
-// On makes hooks serve the questions for a name and type: each question uses up one hook, but the last stays. The name
-// "*" means any name and the type dns.TypeANY any type; what names more wins, the name first. No hooks at all: the zone
-// answers again.
+// On sets the hooks for the questions of a name and type. Each question uses the next hook; the last one is used again.
+// The name "*" means any name, and the type dns.TypeANY any type; the most specific entry is used, the name before the
+// type. Without hooks, the zone answers again.
 func (s *Server) On(name string, qtype uint16, hooks ...Hook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,8 +218,9 @@ func (s *Server) On(name string, qtype uint16, hooks ...Hook) {
 	s.hooks[newKey(name, qtype)] = slices.Clone(hooks)
 }
 
-// hook takes the hook for k, nil if there is none. s.mu is held.
-func (s *Server) hook(k key) Hook {
+// nextHook removes and returns the next hook for k, nil if there is none; the last hook is not removed. s.mu must be
+// held.
+func (s *Server) nextHook(k key) Hook {
 	for _, k := range []key{k, {k.name, dns.TypeANY}, newKey("*", k.qtype), newKey("*", dns.TypeANY)} {
 		hooks := s.hooks[k]
 		if len(hooks) > 1 {
@@ -231,4 +231,94 @@ func (s *Server) hook(k key) Hook {
 		}
 	}
 	return nil
+}
+
+// serve answers one question from the sockets.
+func (s *Server) serve(w dns.ResponseWriter, m *dns.Msg) {
+	if len(m.Question) != 1 {
+		return
+	}
+	q := newQuery(w, m, s.done)
+	k := newKey(q.Name, q.Type)
+
+	s.mu.Lock()
+	s.counts[k]++
+	s.log = appendBounded(s.log, q.Question)
+	close(s.arrived)
+	s.arrived = make(chan struct{})
+	hook := s.nextHook(k)
+	unexpected := hook == nil && s.strict && !s.zone.hasAnswer(k)
+	if unexpected {
+		s.unexpected = appendBounded(s.unexpected, q.Question)
+	}
+	s.zone.answer(q.Reply, k, s.negative)
+	q.Reply.AuthenticatedData = s.ad && (m.AuthenticatedData || q.DO)
+	s.mu.Unlock()
+
+	switch {
+	case unexpected:
+		s.fail("dnstest: unexpected question: %v", q.Question)
+		Rcode(dns.RcodeRefused)(q)
+	case hook != nil:
+		hook(q)
+	default:
+		q.Send()
+	}
+}
+
+// Count returns the number of questions for a name and type, over UDP and TCP together.
+func (s *Server) Count(name string, qtype uint16) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[newKey(name, qtype)]
+}
+
+// Total returns the number of all questions.
+func (s *Server) Total() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.counts {
+		n += c
+	}
+	return n
+}
+
+// Questions returns the last questions, at least 5,000 if there were as many, in the order of arrival.
+func (s *Server) Questions() []Question {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log)
+}
+
+// Unexpected returns the questions that failed because of Config.Strict.
+func (s *Server) Unexpected() []Question {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.unexpected)
+}
+
+// Reset removes all questions from the counts and lists.
+func (s *Server) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.counts)
+	s.log, s.unexpected = nil, nil
+}
+
+// Wait waits until Count is at least n. It returns the context's error if ctx ends first.
+func (s *Server) Wait(ctx context.Context, name string, qtype uint16, n int) error {
+	for {
+		s.mu.Lock()
+		enough, arrived := s.counts[newKey(name, qtype)] >= n, s.arrived
+		s.mu.Unlock()
+		if enough {
+			return nil
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

@@ -8,19 +8,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// preamble gives records without a TTL one that does not depend on the line before.
+// preamble sets the default TTL, which otherwise would depend on the line before.
 const preamble = "$TTL 300\n"
 
-// maxChain bounds the CNAMEs that the Server follows; an asker sees the rest as a chain that ends half-way.
+// maxChain is the largest number of CNAMEs that the Server follows in one answer.
 const maxChain = 16
 
 // zone is a set of records.
 type zone struct {
 	sets  map[key][]dns.RR
-	nodes map[string]int // records at a name or below it: the name exists
+	nodes map[string]int // number of records at a name and below it; more than 0: the name exists
 }
 
-// RRs reads records, one a line as in a zone file, and panics when they cannot be read. For hooks.
+// RRs parses records, one for each line as in a zone file. It panics if it cannot parse them.
 func RRs(text string) []dns.RR { return mustParse(text) }
 
 func mustParse(text string) []dns.RR {
@@ -32,7 +32,7 @@ func mustParse(text string) []dns.RR {
 }
 
 func parse(text string) ([]dns.RR, error) {
-	// Lines may be indented as the test is; in a zone file that would mean "the name of the line before".
+	// Lines may be indented as the test is. In a zone file, white space at the start means the name of the line before.
 	var flat strings.Builder
 	flat.WriteString(preamble)
 	for l := range strings.Lines(text) {
@@ -83,9 +83,8 @@ func hasRR(rrs []dns.RR, rr dns.RR) bool {
 	return false
 }
 
-// at returns the records of one name and type, made from a wildcard if the name does not exist (RFC 1034 section
-// 4.3.3).
-func (z *zone) at(k key) []dns.RR {
+// records returns the records of a name and type, from a wildcard if the name does not exist (RFC 1034 section 4.3.3).
+func (z *zone) records(k key) []dns.RR {
 	if z.nodes[k.name] > 0 {
 		return z.sets[k]
 	}
@@ -119,20 +118,20 @@ func (z *zone) exists(name string) bool {
 	return false
 }
 
-// known reports whether the zone has something to say to the question but a denial.
-func (z *zone) known(k key) bool {
-	return len(z.at(k)) > 0 || len(z.at(key{k.name, dns.TypeCNAME})) > 0
+// hasAnswer reports whether the zone has a record or CNAME for the question.
+func (z *zone) hasAnswer(k key) bool {
+	return len(z.records(k)) > 0 || len(z.records(key{k.name, dns.TypeCNAME})) > 0
 }
 
-// answer fills in what the zone says: the sections and the Rcode.
+// answer sets the sections and the Rcode of m.
 func (z *zone) answer(m *dns.Msg, k key, negative time.Duration) {
 	for range maxChain {
-		rrs := z.at(k)
+		rrs := z.records(k)
 		m.Answer = append(m.Answer, rrs...)
 		if len(rrs) > 0 {
 			return
 		}
-		cname := z.at(key{k.name, dns.TypeCNAME})
+		cname := z.records(key{k.name, dns.TypeCNAME})
 		if len(cname) == 0 {
 			break
 		}
@@ -147,7 +146,7 @@ func (z *zone) answer(m *dns.Msg, k key, negative time.Duration) {
 	}
 }
 
-// soa is what a denial carries: the nearest SOA above name, or one of the root.
+// soa returns the SOA of a denial: that of the nearest zone above name, or one of the root.
 func (z *zone) soa(name string, negative time.Duration) dns.RR {
 	if negative < 0 {
 		return nil
