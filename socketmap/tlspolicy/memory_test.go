@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dane"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -68,4 +69,31 @@ func (m *mapMemory) held() []*resolver.Held {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Values(m.policies))
+}
+
+// mapFindings is a dane.Memory without bounds.
+type mapFindings struct {
+	mu      sync.Mutex
+	entries map[dane.Destination]dane.Entry
+}
+
+var _ dane.Memory = (*mapFindings)(nil)
+
+func newMapFindings() *mapFindings { return &mapFindings{entries: map[dane.Destination]dane.Entry{}} }
+
+func (m *mapFindings) Get(to dane.Destination) (dane.Entry, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.entries[to]
+	return e, ok
+}
+
+func (m *mapFindings) Update(to dane.Destination, f func(dane.Entry, bool) (dane.Entry, bool)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, ok := m.entries[to]
+	delete(m.entries, to)
+	if e, keep := f(old, ok); keep {
+		m.entries[to] = e
+	}
 }

@@ -109,7 +109,7 @@ func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.H
 	settings.DNS, settings.Fetcher = w, w
 	memory := newMapMemory()
 	service := resolver.NewService(
-		resolver.Options{DANEMemory: cache.NewDANEFindings(), Settings: settings, Store: w, Memory: memory,
+		resolver.Options{DANEMemory: newMapFindings(), Settings: settings, Store: w, Memory: memory,
 			Logger: slog.New(w.log)})
 	tb.Cleanup(service.Close)
 	return tlspolicy.NewHandler(service, slog.New(w.log)), service, memory
