@@ -216,19 +216,19 @@ func BenchmarkMemory(b *testing.B) {
 	}
 	m := NewMemory(MemoryOptions{MaxNegative: n})
 	for _, name := range names {
-		m.PutAbsence(now, name, until(now.Add(time.Hour)))
+		m.PutNegative(now, name, until(now.Add(time.Hour)))
 	}
 	b.Run("Absence", func(b *testing.B) {
 		b.RunParallel(func(p *testing.PB) {
 			for i := 0; p.Next(); i++ {
-				m.Absence(names[i*7919%n])
+				m.Negative(names[i*7919%n])
 			}
 		})
 	})
 	b.Run("PutKnown", func(b *testing.B) {
 		b.RunParallel(func(p *testing.PB) {
 			for i := 0; p.Next(); i++ {
-				m.PutAbsence(now, names[i*7919%n], until(now.Add(time.Hour)))
+				m.PutNegative(now, names[i*7919%n], until(now.Add(time.Hour)))
 			}
 		})
 	})
@@ -236,7 +236,7 @@ func BenchmarkMemory(b *testing.B) {
 		full := NewMemory(MemoryOptions{MaxNegative: n / 10})
 		b.RunParallel(func(p *testing.PB) {
 			for i := 0; p.Next(); i++ {
-				full.PutAbsence(now, names[i*7919%n], until(now.Add(time.Hour)))
+				full.PutNegative(now, names[i*7919%n], until(now.Add(time.Hour)))
 			}
 		})
 	})

@@ -279,12 +279,12 @@ func TestEncodeRefuses(t *testing.T) {
 			t.Errorf("%s: put", why)
 		}
 	}
-	good.Trouble.Reason = strings.Repeat("ü", 1000)
+	good.Failures.Reason = strings.Repeat("ü", 1000)
 	if err := b.Put(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	if e, err := b.Get(t.Context(), good.Domain); err != nil || e.Trouble.Reason != strings.Repeat("ü", 512) {
-		t.Errorf("a long reason becomes %d bytes, %v", len(e.Trouble.Reason), err)
+	if e, err := b.Get(t.Context(), good.Domain); err != nil || e.Failures.Reason != strings.Repeat("ü", 512) {
+		t.Errorf("a long reason becomes %d bytes, %v", len(e.Failures.Reason), err)
 	}
 }
 

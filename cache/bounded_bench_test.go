@@ -22,7 +22,7 @@ func BenchmarkBounded(b *testing.B) {
 			names, bounded, memory := sameContents(n)
 			n := len(names)
 			at := 0
-			look := func(get func(dnsname.Name) (*resolver.Held, bool)) time.Duration {
+			look := func(get func(dnsname.Name) (*resolver.CachedPolicy, bool)) time.Duration {
 				begin := threadTime(b)
 				for range 1000 {
 					if h, ok := get(names[at%n]); !ok || h == nil {
@@ -51,13 +51,13 @@ func BenchmarkBounded(b *testing.B) {
 	}
 }
 
-func sameContents(n int) ([]dnsname.Name, *Bounded[dnsname.Name, *resolver.Held], *Memory) {
+func sameContents(n int) ([]dnsname.Name, *Bounded[dnsname.Name, *resolver.CachedPolicy], *Memory) {
 	names := make([]dnsname.Name, n)
-	bounded := NewBounded[dnsname.Name](Bounds{Count: n}, Rank[*resolver.Held]{})
+	bounded := NewBounded[dnsname.Name](Bounds{Count: n}, Rank[*resolver.CachedPolicy]{})
 	memory := NewMemory(MemoryOptions{MaxPolicies: n})
 	for i := range names {
 		names[i] = million(i)
-		h := &resolver.Held{Entry: resolver.Entry{Domain: names[i]}}
+		h := &resolver.CachedPolicy{Entry: resolver.Entry{Domain: names[i]}}
 		bounded.Put(names[i], h)
 		memory.PutPolicy(h)
 	}
@@ -78,13 +78,13 @@ func threadTime(b *testing.B) time.Duration {
 // BenchmarkBoundedHeap is what a policy costs in the heap beside itself.
 func BenchmarkBoundedHeap(b *testing.B) {
 	const n = 1_000_000
-	held := make([]*resolver.Held, n)
+	held := make([]*resolver.CachedPolicy, n)
 	for i := range held {
-		held[i] = &resolver.Held{Entry: resolver.Entry{Domain: million(i)}}
+		held[i] = &resolver.CachedPolicy{Entry: resolver.Entry{Domain: million(i)}}
 	}
 	for b.Loop() {
 		before := heap()
-		bounded := NewBounded[dnsname.Name](Bounds{Count: n}, Rank[*resolver.Held]{})
+		bounded := NewBounded[dnsname.Name](Bounds{Count: n}, Rank[*resolver.CachedPolicy]{})
 		for _, h := range held {
 			bounded.Put(h.Entry.Domain, h)
 		}

@@ -312,9 +312,9 @@ func TestBoundedAllLetsGo(t *testing.T) {
 // TestBoundedGetAllocatesNothing: neither for a pointer, nor for an interface, nor for a struct of many words.
 func TestBoundedGetAllocatesNothing(t *testing.T) {
 	name := storetest.Domain(1)
-	policies := NewBounded[dnsname.Name](Bounds{Count: 10}, Rank[*resolver.Held]{})
+	policies := NewBounded[dnsname.Name](Bounds{Count: 10}, Rank[*resolver.CachedPolicy]{})
 	policies.Put(name, held(1, storetest.Clock()))
-	failures := NewBounded[dnsname.Name](Bounds{Count: 10}, Rank[resolver.Absence]{})
+	failures := NewBounded[dnsname.Name](Bounds{Count: 10}, Rank[resolver.Negative]{})
 	failures.Put(name, failed(storetest.Clock()))
 	type finding [3]time.Time
 	type port struct{ dnsname.Name }

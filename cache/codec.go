@@ -69,7 +69,7 @@ func encode(e resolver.Entry) ([]byte, error) {
 		return nil, errors.New("entry without a domain")
 	case e.Policy.Text == "" || len(e.Policy.Text) > maxText:
 		return nil, fmt.Errorf("entry of %s: a policy of %d bytes", e.Domain, len(e.Policy.Text))
-	case len(e.ID) > maxID || len(e.Trouble.ID) > maxID:
+	case len(e.ID) > maxID || len(e.Failures.ID) > maxID:
 		return nil, fmt.Errorf("entry of %s: an id of more than %d bytes", e.Domain, maxID)
 	case e.Origin != "" && !ValidHost(e.Origin):
 		return nil, fmt.Errorf("entry of %s: a host's name of %.100q", e.Domain, e.Origin)
@@ -78,7 +78,7 @@ func encode(e resolver.Entry) ([]byte, error) {
 	b[0], b[1] = recordMagic, recordPlain
 	b = appendTimes(b, e.Fetched, e.Checked, e.Used)
 	b = append(append(b, byte(len(e.ID))), e.ID...)
-	b = appendTrouble(b, e.Trouble)
+	b = appendTrouble(b, e.Failures)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(e.Policy.Text)))
 	b = append(b, e.Policy.Text...)
 	if e.Origin != "" {
@@ -107,12 +107,12 @@ func appendTimes(b []byte, times ...time.Time) []byte {
 	return b
 }
 
-func appendTrouble(b []byte, t resolver.Trouble) []byte {
-	if t == (resolver.Trouble{}) {
+func appendTrouble(b []byte, t resolver.FetchFailures) []byte {
+	if t == (resolver.FetchFailures{}) {
 		return append(b, 0)
 	}
 	b = append(b, 1)
-	b = binary.LittleEndian.AppendUint32(b, uint32(min(max(t.Failures, 0), math.MaxInt32)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(min(max(t.Count, 0), math.MaxInt32)))
 	b = appendTimes(b, t.Since, t.RetryAt, t.Alerted)
 	b = append(append(b, byte(len(t.ID))), t.ID...)
 	reason := cutText(t.Reason, maxReason)
@@ -189,7 +189,7 @@ func decode(key string, record []byte) (resolver.Entry, error) {
 		return resolver.Entry{}, &CorruptError{key, "the key is no domain"}
 	}
 	e := resolver.Entry{Domain: domain, Fetched: r.time(), Checked: r.time(), Used: r.time(), ID: r.text(r.uint(1), maxID)}
-	e.Trouble = r.trouble()
+	e.Failures = r.trouble()
 	text := r.bytes(r.uint(4), maxText)
 	if r.version == recordVersion {
 		if e.Origin = r.text(r.uint(1), maxOrigin); r.bad == "" && !ValidHost(e.Origin) {
@@ -246,16 +246,16 @@ func (r *fields) time() time.Time {
 	return time.UnixMilli(int64(binary.LittleEndian.Uint64(b))).UTC()
 }
 
-func (r *fields) trouble() resolver.Trouble {
+func (r *fields) trouble() resolver.FetchFailures {
 	switch mark := r.uint(1); {
 	case mark == 0:
-		return resolver.Trouble{}
+		return resolver.FetchFailures{}
 	case mark > 1 && r.bad == "":
 		r.bad = "neither with nor without trouble"
 	}
-	return resolver.Trouble{
-		Failures: int(min(r.uint(4), math.MaxInt32)),
-		Since:    r.time(), RetryAt: r.time(), Alerted: r.time(),
+	return resolver.FetchFailures{
+		Count: int(min(r.uint(4), math.MaxInt32)),
+		Since: r.time(), RetryAt: r.time(), Alerted: r.time(),
 		ID:     r.text(r.uint(1), maxID),
 		Reason: r.text(r.uint(2), maxReason),
 	}

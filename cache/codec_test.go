@@ -14,7 +14,7 @@ import (
 func troubled() entry {
 	at := storetest.Clock().Add(123 * time.Millisecond)
 	e := storetest.Entry(1, at)
-	e.Trouble = resolver.Trouble{Failures: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
+	e.Failures = resolver.FetchFailures{Count: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
 	return e
 }
 
@@ -29,7 +29,7 @@ func mustEncode(t testing.TB, e entry) []byte {
 
 // same reports whether two entries are equal in all but the resolution of times.
 func same(a, b entry) bool {
-	return storetest.Equal(a, b) && a.Fetched.UnixMilli() == b.Fetched.UnixMilli() && a.Trouble.Alerted == b.Trouble.Alerted
+	return storetest.Equal(a, b) && a.Fetched.UnixMilli() == b.Fetched.UnixMilli() && a.Failures.Alerted == b.Failures.Alerted
 }
 
 func TestCodecRoundTrip(t *testing.T) {
@@ -77,7 +77,7 @@ func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
 	key := e.Domain.String()
 	whole := mustEncode(t, e)
 	quiet := e
-	quiet.Trouble = resolver.Trouble{}
+	quiet.Failures = resolver.FetchFailures{}
 	calm := mustEncode(t, quiet)
 	sealed := func(key string, record []byte) string {
 		record = bytes.Clone(record)
@@ -162,7 +162,7 @@ func checkDecode(t *testing.T, key string, record []byte) {
 		}
 		return
 	}
-	if e.Domain.String() != key || e.Policy.Mode == 0 || len(e.Policy.Text) > maxText || len(e.Trouble.Reason) > maxReason {
+	if e.Domain.String() != key || e.Policy.Mode == 0 || len(e.Policy.Text) > maxText || len(e.Failures.Reason) > maxReason {
 		t.Errorf("decode(%q): %+v", key, e)
 	}
 	again, err := decode(key, mustEncode(t, e))

@@ -80,12 +80,12 @@ func (m *Memory) index(name string, shards int) uint64 {
 }
 
 // Policy implements resolver.Memory.
-func (m *Memory) Policy(domain dnsname.Name) (*resolver.Held, bool) {
+func (m *Memory) Policy(domain dnsname.Name) (*resolver.CachedPolicy, bool) {
 	return m.policyShard(domain).get(domain)
 }
 
 // PutPolicy implements resolver.Memory.
-func (m *Memory) PutPolicy(h *resolver.Held) {
+func (m *Memory) PutPolicy(h *resolver.CachedPolicy) {
 	m.policyShard(h.Entry.Domain).put(h)
 	name := h.Entry.Domain.String()
 	m.negatives.forget(name)
@@ -101,8 +101,8 @@ func (m *Memory) NoPolicy(domain dnsname.Name) (resolver.NoPolicy, bool) {
 	return resolver.NoPolicyUntil(until), ok
 }
 
-// Absence implements resolver.Memory.
-func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
+// Negative implements resolver.Memory.
+func (m *Memory) Negative(domain dnsname.Name) (resolver.Negative, bool) {
 	if none, ok := m.NoPolicy(domain); ok {
 		return none, true
 	}
@@ -110,8 +110,8 @@ func (m *Memory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
 	return m.failureTable(name).get(name)
 }
 
-// PutAbsence implements resolver.Memory.
-func (m *Memory) PutAbsence(now time.Time, domain dnsname.Name, a resolver.Absence) {
+// PutNegative implements resolver.Memory.
+func (m *Memory) PutNegative(now time.Time, domain dnsname.Name, a resolver.Negative) {
 	name := domain.String()
 	failures := m.failureTable(name)
 	if none, ok := a.(resolver.NoPolicy); ok {
@@ -132,8 +132,8 @@ func (m *Memory) Policies() int {
 	return n
 }
 
-// Absences is how many absences are held, those that have expired and were not swept yet included.
-func (m *Memory) Absences() int {
+// Negatives is how many absences are held, those that have expired and were not swept yet included.
+func (m *Memory) Negatives() int {
 	n := m.negatives.len()
 	for i := range m.failures {
 		n += m.failures[i].cache.ItemCount()

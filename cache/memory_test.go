@@ -16,44 +16,44 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-func until(t time.Time) resolver.Absence { return resolver.NoPolicyUntil(t.Unix()) }
+func until(t time.Time) resolver.Negative { return resolver.NoPolicyUntil(t.Unix()) }
 
 // failed is a failure that is worth keeping until then.
-func failed(t time.Time) resolver.Absence {
+func failed(t time.Time) resolver.Negative {
 	a := &resolver.LookupFailed{Failures: 1}
 	a.RetryAt = t.Add(-a.Expires().Sub(a.RetryAt))
 	return a
 }
 
-func held(i int, fetched time.Time) *resolver.Held {
-	return &resolver.Held{Entry: storetest.Entry(i, fetched)}
+func held(i int, fetched time.Time) *resolver.CachedPolicy {
+	return &resolver.CachedPolicy{Entry: storetest.Entry(i, fetched)}
 }
 
 func TestMemoryHolds(t *testing.T) {
 	now := storetest.Clock()
 	m := NewMemory(MemoryOptions{})
 	a, b := storetest.Domain(1), storetest.Domain(2)
-	expect := func(why string, domain dnsname.Name, policy *resolver.Held, absence resolver.Absence) {
+	expect := func(why string, domain dnsname.Name, policy *resolver.CachedPolicy, absence resolver.Negative) {
 		t.Helper()
 		if h, ok := m.Policy(domain); h != policy || ok != (policy != nil) {
 			t.Errorf("%s: Policy(%s) = %v %v", why, domain, h, ok)
 		}
-		if x, ok := m.Absence(domain); x != absence || ok != (absence != nil) {
+		if x, ok := m.Negative(domain); x != absence || ok != (absence != nil) {
 			t.Errorf("%s: Absence(%s) = %v %v", why, domain, x, ok)
 		}
 	}
 	expect("empty", a, nil, nil)
 	gone := until(now.Add(time.Minute))
-	m.PutAbsence(now, a, gone)
+	m.PutNegative(now, a, gone)
 	expect("absence put", a, nil, gone)
 	expect("another domain", b, nil, nil)
 	lost := &resolver.LookupFailed{Failures: 1, RetryAt: now}
-	m.PutAbsence(now, a, lost)
+	m.PutNegative(now, a, lost)
 	expect("another absence put", a, nil, lost)
 	h := held(1, now)
 	m.PutPolicy(h)
 	expect("a policy takes its absence away", a, h, nil)
-	m.PutAbsence(now, a, gone)
+	m.PutNegative(now, a, gone)
 	expect("an absence leaves the policy", a, h, gone)
 	h2 := held(1, now.Add(time.Hour))
 	m.PutPolicy(h2)
@@ -63,10 +63,10 @@ func TestMemoryHolds(t *testing.T) {
 	m.ForgetPolicy(a)
 	m.ForgetPolicy(b)
 	old := failed(now.Add(-time.Hour))
-	m.PutAbsence(now, b, old)
+	m.PutNegative(now, b, old)
 	expect("expired: it still tells how often something failed", b, nil, old)
-	if m.Policies() != 0 || m.Absences() != 1 {
-		t.Errorf("%d policies, %d absences", m.Policies(), m.Absences())
+	if m.Policies() != 0 || m.Negatives() != 1 {
+		t.Errorf("%d policies, %d absences", m.Policies(), m.Negatives())
 	}
 }
 
@@ -76,16 +76,16 @@ func TestMemoryIsBounded(t *testing.T) {
 	for _, bound := range []int{1, 2, 63, 848, 849, 1000, 5000} {
 		m := NewMemory(MemoryOptions{MaxNegative: bound, MaxPolicies: bound})
 		for i := range 3 * bound {
-			m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Minute)))
+			m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Minute)))
 			m.PutPolicy(held(3*bound+i, now))
-			if m.Absences() > bound || m.Policies() > bound {
-				t.Fatalf("bound %d: %d absences, %d policies", bound, m.Absences(), m.Policies())
+			if m.Negatives() > bound || m.Policies() > bound {
+				t.Fatalf("bound %d: %d absences, %d policies", bound, m.Negatives(), m.Policies())
 			}
 		}
-		if least := bound * 9 / 10; m.Absences() < least || m.Policies() < least {
-			t.Errorf("bound %d: only %d absences, %d policies", bound, m.Absences(), m.Policies())
+		if least := bound * 9 / 10; m.Negatives() < least || m.Policies() < least {
+			t.Errorf("bound %d: only %d absences, %d policies", bound, m.Negatives(), m.Policies())
 		}
-		if _, ok := m.Absence(storetest.Domain(3*bound - 1)); !ok {
+		if _, ok := m.Negative(storetest.Domain(3*bound - 1)); !ok {
 			t.Errorf("bound %d: the last one put is gone", bound)
 		}
 		checkKeys(t, m)
@@ -120,14 +120,14 @@ func TestMemoryForgetsAndTakesAgain(t *testing.T) {
 	now := storetest.Clock()
 	m := NewMemory(MemoryOptions{MaxNegative: 100, MaxPolicies: 100})
 	for i := range 5000 {
-		m.PutAbsence(now, storetest.Domain(i%7), until(now.Add(time.Hour)))
+		m.PutNegative(now, storetest.Domain(i%7), until(now.Add(time.Hour)))
 		m.PutPolicy(held(i%7, now))
 		m.ForgetPolicy(storetest.Domain(i % 7))
 	}
 	m.PutPolicy(held(1, now))
 	checkKeys(t, m)
-	if m.Policies() != 1 || m.Absences() != 0 {
-		t.Errorf("%d policies, %d absences", m.Policies(), m.Absences())
+	if m.Policies() != 1 || m.Negatives() != 0 {
+		t.Errorf("%d policies, %d absences", m.Policies(), m.Negatives())
 	}
 }
 
@@ -136,18 +136,18 @@ func TestMemoryDropsTheExpiredFirst(t *testing.T) {
 	now := storetest.Clock()
 	m := NewMemory(MemoryOptions{MaxNegative: 10_000})
 	for i := range 8000 {
-		m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Minute)))
+		m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Minute)))
 	}
 	later := now.Add(time.Hour)
 	for i := range 5000 {
-		m.PutAbsence(later, storetest.Domain(10_000+i), until(later.Add(time.Minute)))
+		m.PutNegative(later, storetest.Domain(10_000+i), until(later.Add(time.Minute)))
 	}
 	for i := range 5000 {
-		if _, ok := m.Absence(storetest.Domain(10_000 + i)); !ok {
+		if _, ok := m.Negative(storetest.Domain(10_000 + i)); !ok {
 			t.Fatalf("the %d-th live absence was dropped though thousands have expired", i)
 		}
 	}
-	if n := m.Absences(); n > 8000 {
+	if n := m.Negatives(); n > 8000 {
 		t.Errorf("%d are left of 8000 expired and 5000 live ones: the sweep does not keep up", n)
 	}
 }
@@ -159,16 +159,16 @@ func TestMemoryPrefersVictims(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxNegative: n, MaxPolicies: n})
 	for i := range n {
 		age := time.Duration(i%2) * 24 * time.Hour // every other one is old, or ends soon
-		m.PutAbsence(now, storetest.Domain(i), until(now.Add(48*time.Hour-age)))
+		m.PutNegative(now, storetest.Domain(i), until(now.Add(48*time.Hour-age)))
 		m.PutPolicy(held(n+i, now.Add(-age)))
 	}
 	for i := range n / 4 {
-		m.PutAbsence(now, storetest.Domain(2*n+i), until(now.Add(48*time.Hour)))
+		m.PutNegative(now, storetest.Domain(2*n+i), until(now.Add(48*time.Hour)))
 		m.PutPolicy(held(3*n+i, now))
 	}
 	var policies, absences [2]int
 	for i := range n {
-		if _, ok := m.Absence(storetest.Domain(i)); ok {
+		if _, ok := m.Negative(storetest.Domain(i)); ok {
 			absences[i%2]++
 		}
 		if _, ok := m.Policy(storetest.Domain(n + i)); ok {
@@ -188,7 +188,7 @@ func TestMemoryTakesItsOwnCopyOfNames(t *testing.T) {
 	large := strings.Repeat("x", 1<<20) + ".d000001.example"
 	domain := dnsname.MustParse(large[1<<20+1:])
 	for range 2 {
-		m.PutAbsence(storetest.Clock(), domain, failed(storetest.Clock()))
+		m.PutNegative(storetest.Clock(), domain, failed(storetest.Clock()))
 	}
 	for i := range m.failures {
 		for key := range m.failures[i].cache.Items() {
@@ -214,21 +214,21 @@ func TestMemoryConcurrently(t *testing.T) {
 				case 1:
 					m.ForgetPolicy(domain)
 				case 2:
-					m.PutAbsence(now, domain, failed(now.Add(time.Minute)))
+					m.PutNegative(now, domain, failed(now.Add(time.Minute)))
 				case 3:
-					m.PutAbsence(now.Add(time.Duration(i)*time.Second), domain, until(now.Add(time.Duration(i)*time.Second+time.Minute)))
+					m.PutNegative(now.Add(time.Duration(i)*time.Second), domain, until(now.Add(time.Duration(i)*time.Second+time.Minute)))
 				}
 				if h, ok := m.Policy(domain); ok && h.Entry.Domain != domain {
 					t.Errorf("the policy of %s for %s", h.Entry.Domain, domain)
 				}
-				m.Absence(domain)
+				m.Negative(domain)
 			}
 		})
 	}
 	group.Wait()
 	checkKeys(t, m)
-	if m.Absences() > 300 || m.Policies() > 300 {
-		t.Errorf("%d absences, %d policies", m.Absences(), m.Policies())
+	if m.Negatives() > 300 || m.Policies() > 300 {
+		t.Errorf("%d absences, %d policies", m.Negatives(), m.Policies())
 	}
 }
 
@@ -242,12 +242,12 @@ func TestMemoryOfAMillion(t *testing.T) {
 	empty := heap() - before
 	for round, step := range []int{1, 10} { // the second time those put are known
 		for i := 0; i < n; i += step {
-			m.PutAbsence(now, million(i), until(now.Add(time.Duration(1+round)*time.Hour)))
+			m.PutNegative(now, million(i), until(now.Add(time.Duration(1+round)*time.Hour)))
 		}
-		each := float64(heap()-before) / float64(m.Absences())
-		t.Logf("round %d: %d absences, %.0f bytes each; an empty memory takes %d bytes", round, m.Absences(), each, empty)
-		if each > most || m.Absences() < n*95/100 {
-			t.Errorf("%.0f bytes for each of %d absences, want %d at most", each, m.Absences(), most)
+		each := float64(heap()-before) / float64(m.Negatives())
+		t.Logf("round %d: %d absences, %.0f bytes each; an empty memory takes %d bytes", round, m.Negatives(), each, empty)
+		if each > most || m.Negatives() < n*95/100 {
+			t.Errorf("%.0f bytes for each of %d absences, want %d at most", each, m.Negatives(), most)
 		}
 	}
 	runtime.KeepAlive(m)
@@ -258,7 +258,7 @@ func TestMemoryOfPolicies(t *testing.T) {
 	const most = 750
 	n := testkit.Sample(t, "policies in memory", 100_000, 30_000)
 	now := storetest.Clock()
-	policy := func(i int) *resolver.Held {
+	policy := func(i int) *resolver.CachedPolicy {
 		name := million(i).String()
 		text := "version: STSv1\r\nmode: enforce\r\nmx: mx1." + name + "\r\nmx: *.mail." + name + "\r\nmax_age: 604800\r\n"
 		p, err := mtasts.ParsePolicy([]byte(text))
@@ -273,7 +273,7 @@ func TestMemoryOfPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := &resolver.Held{Entry: e}
+		h := &resolver.CachedPolicy{Entry: e}
 		h.Rendered.Text(0, func() string { return "secure match=mx1." + name + ":.mail." + name + " servername=hostname" })
 		return h
 	}
@@ -306,17 +306,17 @@ func TestFailuresHaveTheirOwnBound(t *testing.T) {
 	now := storetest.Clock()
 	m := NewMemory(MemoryOptions{MaxNegative: 300_000})
 	for i := range 1000 {
-		m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Hour)))
+		m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Hour)))
 	}
 	for i := range 250_000 {
-		m.PutAbsence(now, storetest.Domain(1000+i), &resolver.LookupFailed{Failures: 1, At: now, RetryAt: now.Add(time.Minute)})
+		m.PutNegative(now, storetest.Domain(1000+i), &resolver.LookupFailed{Failures: 1, At: now, RetryAt: now.Add(time.Minute)})
 	}
 	for i := range 1000 {
-		if _, ok := m.Absence(storetest.Domain(i)); !ok {
+		if _, ok := m.Negative(storetest.Domain(i)); !ok {
 			t.Fatalf("failures pushed out a domain without a policy, number %d", i)
 		}
 	}
-	if n := m.Absences() - 1000; n > maxFailures || n < maxFailures*9/10 {
+	if n := m.Negatives() - 1000; n > maxFailures || n < maxFailures*9/10 {
 		t.Errorf("%d failures are remembered, want at most %d and not much less", n, maxFailures)
 	}
 }

@@ -83,12 +83,12 @@ func TestMaxNegativeCanBeChanged(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxNegative: 10_000})
 	put := func(from, to int) {
 		for i := from; i < to; i++ {
-			m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Hour)))
+			m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Hour)))
 		}
 	}
 	left := func(from, to int) (n int) {
 		for i := from; i < to; i++ {
-			if a, ok := m.Absence(storetest.Domain(i)); ok && a.Fresh(now) {
+			if a, ok := m.Negative(storetest.Domain(i)); ok && a.Fresh(now) {
 				n++
 			}
 		}
@@ -107,8 +107,8 @@ func TestMaxNegativeCanBeChanged(t *testing.T) {
 		{"raised again: what is left stays", 50_000, 900, 1000},
 	} {
 		m.SetMaxNegative(now, tc.bound)
-		if n := left(0, 5000); n < tc.least || n > tc.most || n != m.Absences() {
-			t.Errorf("%s: %d are found and %d counted, want %d to %d", tc.why, n, m.Absences(), tc.least, tc.most)
+		if n := left(0, 5000); n < tc.least || n > tc.most || n != m.Negatives() {
+			t.Errorf("%s: %d are found and %d counted, want %d to %d", tc.why, n, m.Negatives(), tc.least, tc.most)
 		}
 		checkKeys(t, m)
 	}
@@ -123,7 +123,7 @@ func TestMaxNegativeBoundsFailures(t *testing.T) {
 	m := NewMemory(MemoryOptions{})
 	put := func() {
 		for i := range 5000 {
-			m.PutAbsence(now, storetest.Domain(i), failed(now.Add(time.Hour)))
+			m.PutNegative(now, storetest.Domain(i), failed(now.Add(time.Hour)))
 		}
 	}
 	put()
@@ -134,7 +134,7 @@ func TestMaxNegativeBoundsFailures(t *testing.T) {
 		}
 		put()
 	}
-	if n := m.Absences(); n > 1000 || n < 900 {
+	if n := m.Negatives(); n > 1000 || n < 900 {
 		t.Errorf("%d failures are held, want 1000", n)
 	}
 	checkKeys(t, m)
@@ -146,7 +146,7 @@ func TestMaxNegativeUnderFire(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxNegative: 100_000})
 	const stay, askers, each = 2000, 4, 5000
 	for i := range stay {
-		m.PutAbsence(now, storetest.Domain(i), until(now.Add(time.Hour)))
+		m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Hour)))
 	}
 	stop := make(chan struct{})
 	var resizer, group sync.WaitGroup
@@ -163,13 +163,13 @@ func TestMaxNegativeUnderFire(t *testing.T) {
 	for a := range askers {
 		group.Go(func() {
 			for i := range each {
-				if _, ok := m.Absence(storetest.Domain((i*askers + a) % stay)); !ok {
+				if _, ok := m.Negative(storetest.Domain((i*askers + a) % stay)); !ok {
 					t.Error("one that was there was lost")
 				}
 				own := storetest.Domain(stay + a*each + i)
-				m.PutAbsence(now, own, resolver.NoPolicyUntil(now.Add(time.Hour).Unix()))
+				m.PutNegative(now, own, resolver.NoPolicyUntil(now.Add(time.Hour).Unix()))
 				m.PutPolicy(held(stay+a*each+i, now))
-				if _, ok := m.Absence(own); ok {
+				if _, ok := m.Negative(own); ok {
 					t.Error("one that was forgotten came back")
 				}
 			}
@@ -179,7 +179,7 @@ func TestMaxNegativeUnderFire(t *testing.T) {
 	close(stop)
 	resizer.Wait()
 	for i := range askers * each {
-		if _, ok := m.Absence(storetest.Domain(stay + i)); ok {
+		if _, ok := m.Negative(storetest.Domain(stay + i)); ok {
 			t.Fatalf("the absence of a domain with a policy, number %d, came back", i)
 		}
 	}

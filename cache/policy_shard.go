@@ -12,20 +12,20 @@ import (
 // that no policy has here, a copy of the name, and the name once more in a list to draw victims from. Of 100 bytes that leaves 40.
 type policyShard struct {
 	mu    sync.RWMutex
-	held  map[dnsname.Name]*resolver.Held
+	held  map[dnsname.Name]*resolver.CachedPolicy
 	bound int
 }
 
 func newPolicyShards(bound int) []policyShard {
 	shards := make([]policyShard, (bound+share-1)/share)
 	for i := range shards {
-		shards[i].held = map[dnsname.Name]*resolver.Held{}
+		shards[i].held = map[dnsname.Name]*resolver.CachedPolicy{}
 		shards[i].bound = (bound + i) / len(shards)
 	}
 	return shards
 }
 
-func (s *policyShard) get(domain dnsname.Name) (*resolver.Held, bool) {
+func (s *policyShard) get(domain dnsname.Name) (*resolver.CachedPolicy, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	h, ok := s.held[domain]
@@ -33,7 +33,7 @@ func (s *policyShard) get(domain dnsname.Name) (*resolver.Held, bool) {
 }
 
 // put takes a policy in. For a new one, when there is no room, it drops of a few the one that was longest unused.
-func (s *policyShard) put(h *resolver.Held) {
+func (s *policyShard) put(h *resolver.CachedPolicy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.held[h.Entry.Domain]; known {
@@ -66,17 +66,17 @@ func (s *policyShard) victim() (victim dnsname.Name) {
 }
 
 // lastUse is when a policy last mattered to somebody.
-func lastUse(h *resolver.Held) time.Time {
+func lastUse(h *resolver.CachedPolicy) time.Time {
 	if used := h.Used(); used.After(h.Entry.Fetched) {
 		return used
 	}
 	return h.Entry.Fetched
 }
 
-func (s *policyShard) all() []*resolver.Held {
+func (s *policyShard) all() []*resolver.CachedPolicy {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := make([]*resolver.Held, 0, len(s.held))
+	all := make([]*resolver.CachedPolicy, 0, len(s.held))
 	for _, h := range s.held {
 		all = append(all, h)
 	}

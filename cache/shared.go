@@ -123,7 +123,7 @@ func (s *Shared) use(ctx context.Context, c *circuit, operation func(context.Con
 }
 
 // Find implements resolver.Fleet.
-func (s *Shared) Find(ctx context.Context, domain dnsname.Name) resolver.Tidings {
+func (s *Shared) Find(ctx context.Context, domain dnsname.Name) resolver.SharedState {
 	var text string
 	err := s.use(ctx, &s.health.reads, func(ctx context.Context, c valkey.Client) (err error) {
 		text, err = s.get(ctx, c, domain)
@@ -143,14 +143,14 @@ func (s *Shared) Find(ctx context.Context, domain dnsname.Name) resolver.Tidings
 }
 
 // read decodes a value. One that cannot be read is dropped, here and in the engine.
-func (s *Shared) read(ctx context.Context, domain dnsname.Name, text string) resolver.Tidings {
+func (s *Shared) read(ctx context.Context, domain dnsname.Name, text string) resolver.SharedState {
 	if text == "" {
-		return resolver.Tidings{}
+		return resolver.SharedState{}
 	}
 	t, err := decodeValue(domain.String(), text)
 	if err != nil {
 		s.poisoned(ctx, domain, text, err)
-		return resolver.Tidings{}
+		return resolver.SharedState{}
 	}
 	if t.Entry != nil && t.Entry.Origin == s.self {
 		t.Entry.Origin = ""

@@ -37,7 +37,7 @@ func (s *Shared) Claim(ctx context.Context, domain dnsname.Name, a resolver.Atte
 		}
 		return resolver.Claim{}
 	}
-	claim := resolver.Claim{Tidings: s.read(ctx, domain, found.value), Failed: failedAttempts(found.used)}
+	claim := resolver.Claim{SharedState: s.read(ctx, domain, found.value), Failed: failedAttempts(found.used)}
 	switch found.word {
 	case wordGranted:
 		s.stats.granted.Add(1)

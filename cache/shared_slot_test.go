@@ -112,12 +112,12 @@ func TestSharedOldFailure(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Redis(t))
 	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 	entry := fresh(1)
-	failed := resolver.Trouble{Failures: 2, ID: "1", RetryAt: time.Now().Add(time.Hour)}
+	failed := resolver.FetchFailures{Count: 2, ID: "1", RetryAt: time.Now().Add(time.Hour)}
 	record := appendTrouble([]byte{recordMagic, 0x81, 0, 0, 0, 0}, failed)
 	seal(entry.Domain.String(), record)
 	key := "stsmapd:{" + entry.Domain.String() + "}"
 	e.Do("SET", key, fmt.Sprintf("F %d %s", failed.RetryAt.UnixMilli(), record))
-	if got := h.Find(t.Context(), entry.Domain); got != (resolver.Tidings{}) {
+	if got := h.Find(t.Context(), entry.Domain); got != (resolver.SharedState{}) {
 		t.Errorf("it is read as %+v", got)
 	}
 	c := h.Claim(t.Context(), entry.Domain, first)

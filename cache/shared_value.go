@@ -61,15 +61,17 @@ func endedValue(domain dnsname.Name, upTo time.Time) value {
 
 // decodeValue reads a domain's value. It trusts nothing: the record must be whole and be that domain's, and a policy is parsed as
 // if it came from the network. The errors are *CorruptError and ErrVersion.
-func decodeValue(domain, text string) (resolver.Tidings, error) {
-	bad := func(msg string) (resolver.Tidings, error) { return resolver.Tidings{}, &CorruptError{domain, msg} }
+func decodeValue(domain, text string) (resolver.SharedState, error) {
+	bad := func(msg string) (resolver.SharedState, error) {
+		return resolver.SharedState{}, &CorruptError{domain, msg}
+	}
 	kind, rest, _ := strings.Cut(text, " ")
 	digits, record, found := strings.Cut(rest, " ")
 	millis, err := strconv.ParseInt(digits, 10, 64)
 	if !found || len(kind) != 1 || err != nil || strconv.FormatInt(millis, 10) != digits {
 		return bad("no letter and time before it")
 	}
-	var t resolver.Tidings
+	var t resolver.SharedState
 	var at time.Time
 	switch kind[0] {
 	case kindPolicy:
@@ -82,7 +84,7 @@ func decodeValue(domain, text string) (resolver.Tidings, error) {
 		return t, ErrVersion
 	case kindEnded:
 		if t.Ended, err = decodeEnded(domain, []byte(record)); err != nil {
-			return resolver.Tidings{}, err
+			return resolver.SharedState{}, err
 		}
 		at = t.Ended
 	default:

@@ -38,10 +38,10 @@ func newTables(count int) []table {
 }
 
 // get returns what was put last under a key.
-func (t *table) get(key string) (a resolver.Absence, ok bool) {
+func (t *table) get(key string) (a resolver.Negative, ok bool) {
 	x, ok := t.cache.Get(key)
 	if ok {
-		a = x.(resolver.Absence)
+		a = x.(resolver.Negative)
 	}
 	return a, ok
 }
@@ -55,7 +55,7 @@ func (t *table) setBound(bound int) {
 
 // put takes a value in, where the bound is not 0. For a new key it first drops what it finds dead at now, and a victim when there
 // is no room.
-func (t *table) put(now time.Time, key string, a resolver.Absence) {
+func (t *table) put(now time.Time, key string, a resolver.Negative) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.bound > 0 {

@@ -10,16 +10,16 @@ import (
 
 func TestMemoryWalk(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxPolicies: 5000})
-	for range m.Held() {
+	for range m.All() {
 		t.Fatal("an empty memory has a policy")
 	}
 	const n = 2000
 	for i := range n {
-		m.PutPolicy(&resolver.Held{Entry: storetest.Entry(i, storetest.Clock())})
+		m.PutPolicy(&resolver.CachedPolicy{Entry: storetest.Entry(i, storetest.Clock())})
 	}
 	m.ForgetPolicy(storetest.Domain(7))
 	seen := map[dnsname.Name]int{}
-	for h := range m.Held() {
+	for h := range m.All() {
 		seen[h.Entry.Domain]++
 	}
 	if len(seen) != n-1 || seen[storetest.Domain(7)] != 0 {
@@ -30,7 +30,7 @@ func TestMemoryWalk(t *testing.T) {
 			t.Errorf("%s: %d times", domain, times)
 		}
 	}
-	for range m.Held() {
+	for range m.All() {
 		break // ends the walk
 	}
 }

@@ -33,16 +33,16 @@ type Known struct {
 	// NextCheck: the first question after this has the TXT record looked at. Zero: the first question has.
 	NextCheck time.Time
 
-	Absence  Absence   // why memory has no policy; nil: nothing is remembered
+	Negative Negative  // why memory has no policy; nil: nothing is remembered
 	Override *Override // that is in force for the domain; nil: none
 
-	now   time.Time
-	held  *Held // of Entry
-	judge *dane.Judge
+	now    time.Time
+	policy *CachedPolicy // of Entry
+	judge  *dane.Judge
 }
 
 // Empty reports whether nothing is known of the domain.
-func (k Known) Empty() bool { return k.Entry == nil && k.Absence == nil && k.Override == nil }
+func (k Known) Empty() bool { return k.Entry == nil && k.Negative == nil && k.Override == nil }
 
 // Verdict is what a question about the domain is answered out of what is known; false: stsmapd would have to look
 // first. The question's destination need only say what DANE wants to know of it; its domain is k's.
@@ -52,11 +52,11 @@ func (k Known) Verdict(q Question) (Verdict, bool) {
 	switch {
 	case found != nil:
 	case k.Live && k.InMemory:
-		found = k.held
-	case k.Absence != nil && k.Absence.Fresh(k.now):
-		found = k.Absence // until then nobody looks into the store
+		found = k.policy
+	case k.Negative != nil && k.Negative.Fresh(k.now):
+		found = k.Negative // until then nobody looks into the store
 	case k.Live:
-		found = k.held
+		found = k.policy
 	default:
 		return Verdict{}, false
 	}
@@ -82,9 +82,9 @@ func (s *Service) Known(ctx context.Context, domain dnsname.Name) (Known, error)
 			err = nil
 		}
 	}
-	k := s.known(s.now(), domain, stored, s.saver.unsaved(domain))
-	if a, ok := s.memory.Absence(domain); ok && k.now.Before(a.Expires()) {
-		k.Absence = a
+	k := s.known(s.now(), domain, stored, s.pending.unsaved(domain))
+	if a, ok := s.memory.Negative(domain); ok && k.now.Before(a.Expires()) {
+		k.Negative = a
 	}
 	return k, err
 }
@@ -96,11 +96,11 @@ func (s *Service) Overrides() []*Override {
 }
 
 // Entries yields what is known of every policy in the store, and of every one that waits for the disk, once each;
-// Absence is not filled in. An entry that cannot be read yields its error, with the Domain where it is known, and the
+// Negative is not filled in. An entry that cannot be read yields its error, with the Domain where it is known, and the
 // walk goes on.
 func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 	return func(yield func(Known, error) bool) {
-		waiting := s.saver.snapshot()
+		waiting := s.pending.snapshot()
 		for e, err := range s.store.All(ctx) {
 			h := waiting[e.Domain]
 			if err != nil {
@@ -128,7 +128,7 @@ func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 
 // known puts together what the store has of a domain (nil: nothing), what waits for the disk (nil: nothing), and what
 // is in memory, which is never older than that.
-func (s *Service) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *Held) Known {
+func (s *Service) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *CachedPolicy) Known {
 	cfg := s.config.Load()
 	k := Known{Domain: domain, now: now, judge: s.dane, Override: cfg.Overrides.For(domain, now),
 		Unsaved: waiting != nil}
@@ -138,16 +138,16 @@ func (s *Service) known(now time.Time, domain dnsname.Name, stored *Entry, waiti
 		held = waiting
 	}
 	if stored != nil && (held == nil || newer(stored, &held.Entry)) {
-		held = newHeld(*stored, stored.Checked)
+		held = newCachedPolicy(*stored, stored.Checked)
 	}
 	if held == nil {
 		return k
 	}
 	e := held.Entry.at(now)
 	k.Entry, k.Live, k.Used = &e, e.Live(now), earlier(held.Used(), now)
-	k.held = held
-	if e.Fetched != held.Entry.Fetched || e.Trouble != held.Entry.Trouble {
-		k.held = newHeld(e, now)
+	k.policy = held
+	if e.Fetched != held.Entry.Fetched || e.Failures != held.Entry.Failures {
+		k.policy = newCachedPolicy(e, now)
 	}
 	if at, ok := refreshAt(cfg, e, k.Used); ok && k.Live {
 		k.NextRefresh = at
@@ -166,12 +166,12 @@ func newer(a, b *Entry) bool {
 // at is the entry as it counts at now: what a clock that ran ahead wrote counts as written now.
 func (e Entry) at(now time.Time) Entry {
 	e.Fetched, e.Checked, e.Used = earlier(e.Fetched, now), earlier(e.Checked, now), earlier(e.Used, now)
-	e.Trouble = e.Trouble.at(now)
+	e.Failures = e.Failures.at(now)
 	return e
 }
 
 // nextCheck is when the TXT record is to be looked at again, as claimCheck sees it; zero: now.
-func (h *Held) nextCheck(now time.Time) time.Time {
+func (h *CachedPolicy) nextCheck(now time.Time) time.Time {
 	at := time.Unix(h.checkAt.Load(), 0).UTC()
 	if left := at.Sub(now); left <= 0 || left > maxCheck+time.Second {
 		return time.Time{}
@@ -180,7 +180,7 @@ func (h *Held) nextCheck(now time.Time) time.Time {
 }
 
 // snapshot is what waits for the disk.
-func (s *saver) snapshot() map[dnsname.Name]*Held {
+func (s *pendingWrites) snapshot() map[dnsname.Name]*CachedPolicy {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.waiting)

@@ -14,16 +14,16 @@ import (
 // Errors of Refresh and Forget that say something of stsmapd, not of the domain.
 var (
 	// ErrNotTried: too much is under way. Try again in a minute.
-	ErrNotTried = errors.New("stsmapd has too much to do at the moment, and did not try")
+	ErrNotTried = errors.New("too many lookups in progress; not tried")
 	// ErrClosed: the service is closed, or was closed meanwhile. Ask the next stsmapd.
-	ErrClosed = errors.New("stsmapd is ending")
+	ErrClosed = errors.New("shutting down")
 )
 
 // demand is an administrator's wish that a domain's policy be fetched now. The flight that takes it says what was
 // found.
 type demand struct {
 	taken time.Time     // by the service's clock
-	found STSFinding    // nil after a fault
+	found Finding       // nil after a fault
 	done  chan struct{} // closed when taken and found are set
 }
 
@@ -71,7 +71,7 @@ func (d *demands) take(now time.Time, domain dnsname.Name) demanded {
 // demanded are the demands that a flight has taken; an empty one demands nothing.
 type demanded []*demand
 
-func (d demanded) meet(found STSFinding) {
+func (d demanded) meet(found Finding) {
 	for _, one := range d {
 		one.found = found
 		close(one.done)
@@ -83,10 +83,10 @@ func (d demanded) meet(found STSFinding) {
 const maxDemandSteps = 8
 
 // Refresh fetches a domain's policy now, whatever its id, its backoff and the time when it is due, by the same path as
-// all other fetches. It returns what is known afterwards: *Held, NoPolicy, *LookupFailed, *FetchFailed or *HostFailed.
+// all other fetches. It returns what is known afterwards: *All, NoPolicy, *LookupFailed, *FetchFailed or *HostFailed.
 // The error is nil when the fetch succeeded, and when the DNS says that there is no policy; ErrNotTried, ErrClosed or
 // ctx's; else it says what is wrong with the domain's DNS or policy host, and a live policy stays in force as ever.
-func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (STSFinding, error) {
+func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (Finding, error) {
 	d := s.demands.add(domain)
 	defer s.demands.withdraw(domain, d)
 	for range maxDemandSteps {
@@ -112,14 +112,14 @@ func (s *Service) Refresh(ctx context.Context, domain dnsname.Name) (STSFinding,
 }
 
 // outcome is what came of a demand that has been met.
-func (d *demand) outcome() (STSFinding, error) {
+func (d *demand) outcome() (Finding, error) {
 	switch f := d.found.(type) {
-	case *Held:
+	case *CachedPolicy:
 		switch e := f.Entry; {
 		case e.Checked.Before(d.taken):
 			return f, ErrNotTried
-		case e.Trouble.Failures > 0:
-			return f, errors.New(e.Trouble.Reason)
+		case e.Failures.Count > 0:
+			return f, errors.New(e.Failures.Reason)
 		}
 		return f, nil
 	case *LookupFailed:
@@ -189,16 +189,16 @@ func (s *Service) forgetAll(domain dnsname.Name) forgotten {
 		return forgotten{err: err}
 	}
 	if k.Entry != nil {
-		if err := s.saver.delete(s.ctx, domain); err != nil {
+		if err := s.pending.delete(s.ctx, domain); err != nil {
 			return forgotten{err: err}
 		}
 		s.forgetPolicy(domain)
-		s.log.Info("policy forgotten: an administrator said so", "event", "policy_forgotten", "domain", domain,
+		s.log.Info("policy forgotten by an administrator's command", "event", "policy_forgotten", "domain", domain,
 			"mode", k.Entry.Policy.Mode)
 	}
-	a, absent := s.memory.Absence(domain)
+	a, absent := s.memory.Negative(domain)
 	if absent {
-		s.memory.PutAbsence(k.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
+		s.memory.PutNegative(k.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
 	}
 	return forgotten{something: k.Entry != nil || absent && k.now.Before(a.Expires())}
 }

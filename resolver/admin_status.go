@@ -9,9 +9,10 @@ import (
 
 // Status is how the service does, for administrators.
 type Status struct {
-	Stored int      // policies in the store, expired ones included; -1: the store does not count them
-	Held   Holdings // policies in memory
-	Absent int      // domains without a policy in memory, those that are to be looked at again included; -1: unknown
+	Stored   int          // policies in the store, expired ones included; -1: the store does not count them
+	Policies PolicyCounts // policies in memory
+	// domains without a policy in memory, those that are to be looked at again included; -1: unknown
+	Negatives int
 
 	Refreshes int  // proactive refreshes that are due before the next scan of the store
 	Overdue   int  // of them, those whose time has come
@@ -27,11 +28,11 @@ type Status struct {
 	Fetches int // policies that are being fetched now
 }
 
-// Holdings counts policies.
-type Holdings struct {
+// PolicyCounts counts policies.
+type PolicyCounts struct {
 	Enforce, Testing, None int // live ones, by mode
 	Expired                int
-	Troubled               int // live ones whose last fetch failed, but for mode none
+	Failing                int // live ones whose last fetch failed, but for mode none
 }
 
 // counter is a Store that knows how many entries it has.
@@ -39,33 +40,33 @@ type counter interface{ Len() int }
 
 // census is a Memory that can be counted.
 type census interface {
-	Held() iter.Seq[*Held]
-	Absences() int
+	All() iter.Seq[*CachedPolicy]
+	Negatives() int
 }
 
 // Status counts. It takes some milliseconds for a hundred thousand policies in memory, and holds up no question.
 func (s *Service) Status() Status {
 	now := s.now()
-	st := Status{Stored: -1, Absent: -1, Lookups: int(s.lookingUp.Load()), Fetches: int(s.fetching.Load())}
+	st := Status{Stored: -1, Negatives: -1, Lookups: int(s.lookingUp.Load()), Fetches: int(s.fetching.Load())}
 	if c, ok := s.store.(counter); ok {
 		st.Stored = c.Len()
 	}
 	if c, ok := s.memory.(census); ok {
-		st.Absent = c.Absences()
-		for h := range c.Held() {
-			st.Held.add(now, &h.Entry)
+		st.Negatives = c.Negatives()
+		for h := range c.All() {
+			st.Policies.add(now, &h.Entry)
 		}
 	}
 	if f, ok := s.fleet.(interface{ Failing() bool }); ok {
 		st.FleetFailing = f.Failing()
 	}
 	st.HostFaults = s.hostFaults.list()
-	st.Refreshes, st.Overdue = s.agenda.count(now)
-	st.Unsaved, st.Unwritten, st.Failing = s.saver.state()
+	st.Refreshes, st.Overdue = s.queue.count(now)
+	st.Unsaved, st.Unwritten, st.Failing = s.pending.state()
 	return st
 }
 
-func (c *Holdings) add(now time.Time, e *Entry) {
+func (c *PolicyCounts) add(now time.Time, e *Entry) {
 	if !e.Live(now) {
 		c.Expired++
 		return
@@ -79,13 +80,13 @@ func (c *Holdings) add(now time.Time, e *Entry) {
 		c.None++
 		return
 	}
-	if e.Trouble.Failures > 0 {
-		c.Troubled++
+	if e.Failures.Count > 0 {
+		c.Failing++
 	}
 }
 
 // count returns how many refreshes are on the agenda, and how many of them are due at now.
-func (a *agenda) count(now time.Time) (all, due int) {
+func (a *refreshQueue) count(now time.Time) (all, due int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, at := range a.due {
@@ -97,7 +98,7 @@ func (a *agenda) count(now time.Time) (all, due int) {
 }
 
 // state tells how the store's writes do.
-func (s *saver) state() (waiting, unwritten int, failing bool) {
+func (s *pendingWrites) state() (waiting, unwritten int, failing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.waiting), s.missed, s.failing

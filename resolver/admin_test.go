@@ -56,7 +56,7 @@ func TestKnown(t *testing.T) {
 			w.set(func() { w.broken = errors.New("no space left on device") })
 			w.publish("example.test", "1", body("none", 7*day))
 			ask(s, "example.test")
-		}, live: true, inMemory: true, unsaved: true, outcome: resolver.Waived},
+		}, live: true, inMemory: true, unsaved: true, outcome: resolver.None},
 		{why: "no policy", prepare: func(_ *world, s *resolver.Service) { ask(s, "example.test") },
 			absence: "resolver.NoPolicy", outcome: resolver.Absent},
 		{why: "no policy, an hour ago",
@@ -101,8 +101,8 @@ func TestKnown(t *testing.T) {
 					c.live, c.inMemory, c.unsaved)
 			}
 			absence := ""
-			if k.Absence != nil {
-				absence = fmt.Sprintf("%T", k.Absence)
+			if k.Negative != nil {
+				absence = fmt.Sprintf("%T", k.Negative)
 			}
 			if absence != c.absence {
 				t.Errorf("%s: absence %v, want %q", c.why, absence, c.absence)
@@ -292,7 +292,8 @@ func TestStatus(t *testing.T) {
 		w.publish("enforce.test", "1", "")
 		_, _ = s.Refresh(t.Context(), dnsname.MustParse("enforce.test"))
 		want := resolver.Status{
-			Stored: -1, Absent: 1, Held: resolver.Holdings{Enforce: 1, Testing: 1, None: 1, Expired: 1, Troubled: 1}}
+			Stored: -1, Negatives: 1,
+			Policies: resolver.PolicyCounts{Enforce: 1, Testing: 1, None: 1, Expired: 1, Failing: 1}}
 		if got := s.Status(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
@@ -305,7 +306,7 @@ func TestStatus(t *testing.T) {
 		}
 		pass(10 * time.Second)
 		if got := s.Status(); got.Unsaved != 1 || !got.Failing || got.Lookups != 0 || got.Fetches != 0 ||
-			got.Held.Enforce != 2 {
+			got.Policies.Enforce != 2 {
 			t.Errorf("after the fetch, on a full disk: %+v", got)
 		}
 		w.set(func() { w.delay = 0 })

@@ -64,10 +64,10 @@ func TestNoneFailsSilently(t *testing.T) {
 		w.publish("example.test", "1", body("none", 14*day))
 		s, stop := w.run()
 		defer stop()
-		wantOutcome(t, "learnt", s, "example.test", resolver.Waived)
+		wantOutcome(t, "learnt", s, "example.test", resolver.None)
 		w.set(func() { clear(w.files) })
 		pass(5 * day)
-		wantOutcome(t, "while refreshes fail", s, "example.test", resolver.Waived)
+		wantOutcome(t, "while refreshes fail", s, "example.test", resolver.None)
 		if _, gets := w.counts(); gets < 50 {
 			t.Fatalf("%d GETs in five days, so the test says nothing", gets)
 		}

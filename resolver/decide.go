@@ -10,9 +10,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// STSFinding is what was found of a domain's MTA-STS policy: *Held, NoPolicy, *LookupFailed, *FetchFailed, *HostFailed,
-// Overruled, Busy or Closed.
-type STSFinding interface{ stsFinding() }
+// Finding is what was found of a domain's MTA-STS policy: *Policy, NoPolicy, *LookupFailed, *FetchFailed, *HostFailed,
+// Overridden, Busy or Closed.
+type Finding interface{ stsFinding() }
 
 // Busy: this host lacks resources (fault.Exhausted), or a lookup took too long for Postfix to wait. The mail must wait.
 type Busy struct{ Err error }
@@ -20,7 +20,7 @@ type Busy struct{ Err error }
 // Closed: the service was closed before anything was found.
 type Closed struct{}
 
-func (*Held) stsFinding()         {}
+func (*CachedPolicy) stsFinding() {}
 func (NoPolicy) stsFinding()      {}
 func (*LookupFailed) stsFinding() {}
 func (*FetchFailed) stsFinding()  {}
@@ -33,7 +33,7 @@ func (Closed) stsFinding()        {}
 // domain has it (RFC 8461 section 2), and the mail waits where DANE could not be looked up. No outcome lets a host be
 // used without authentication (RFC 8461 section 5): a host without usable TLSA records is not used beside one that has
 // them.
-func Decide(now time.Time, q Question, d dane.Finding, s STSFinding) Verdict {
+func Decide(now time.Time, q Question, d dane.Finding, s Finding) Verdict {
 	v := decideSTS(now, q, s)
 	if v.Outcome != Enforce || !q.DANE {
 		return v
@@ -50,22 +50,22 @@ func Decide(now time.Time, q Question, d dane.Finding, s STSFinding) Verdict {
 	return v
 }
 
-func decideSTS(now time.Time, q Question, s STSFinding) Verdict {
+func decideSTS(now time.Time, q Question, s Finding) Verdict {
 	switch s := s.(type) {
-	case *Held:
+	case *CachedPolicy:
 		if !s.Entry.Live(now) {
 			return Verdict{Outcome: Absent}
 		}
-		return Verdict{Outcome: binding(s.Entry.Policy.Mode, q), Held: s}
+		return Verdict{Outcome: binding(s.Entry.Policy.Mode, q), Policy: s}
 	case *LookupFailed:
 		return Verdict{Outcome: Unknown, Reason: s.Err}
 	case *FetchFailed:
 		return Verdict{Outcome: Unfetched, Reason: s.Err}
 	case *HostFailed:
 		return Verdict{Outcome: Unable, Reason: s.Err}
-	case Overruled:
+	case Overridden:
 		if s.By.Action == ActionEnforce {
-			return Verdict{Outcome: Enforce, Held: s.By.held, Override: s.By}
+			return Verdict{Outcome: Enforce, Policy: s.By.policy, Override: s.By}
 		}
 		return Verdict{Outcome: Ignored, Override: s.By}
 	case Busy:
@@ -85,6 +85,6 @@ func binding(m mtasts.Mode, q Question) Outcome {
 	case m == mtasts.ModeTesting:
 		return Testing
 	default:
-		return Waived
+		return None
 	}
 }

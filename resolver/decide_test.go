@@ -25,9 +25,9 @@ func policy(t testing.TB, mode string, maxAge time.Duration) mtasts.Policy {
 	return p
 }
 
-func heldPolicy(t testing.TB, mode string, age time.Duration) *Held {
+func heldPolicy(t testing.TB, mode string, age time.Duration) *CachedPolicy {
 	t.Helper()
-	return newHeld(Entry{
+	return newCachedPolicy(Entry{
 		Domain: dnsname.MustParse("example.test"), ID: "1", Policy: policy(t, mode, time.Hour),
 		Fetched: decideAt.Add(-age), Checked: decideAt,
 	}, decideAt)
@@ -40,7 +40,7 @@ func TestDecide(t *testing.T) {
 		heldPolicy(t, "none", time.Minute)
 	findings := []struct {
 		why    string
-		s      STSFinding
+		s      Finding
 		lax    Outcome // for a question that is not strict
 		strict Outcome
 	}{
@@ -48,7 +48,7 @@ func TestDecide(t *testing.T) {
 		{"live at the last second", heldPolicy(t, "enforce", time.Hour), Enforce, Enforce},
 		{"expired a second ago", heldPolicy(t, "enforce", time.Hour+time.Second), Absent, Absent},
 		{"testing binds only the strict", testing_, Testing, Enforce},
-		{"none binds nobody, not even the strict", none, Waived, Waived},
+		{"none binds nobody, not even the strict", none, None, None},
 		{"no policy", NoPolicy{}, Absent, Absent},
 		{"DNS failed", &LookupFailed{Err: errDNS}, Unknown, Unknown},
 		{"fetch failed", &FetchFailed{Err: errDNS}, Unfetched, Unfetched},
@@ -90,11 +90,11 @@ func TestDecide(t *testing.T) {
 
 // checkVerdict: who reads a verdict relies on a policy where one binds, and on a reason where the mail may have to
 // wait.
-func checkVerdict(t *testing.T, why string, v Verdict, s STSFinding) {
+func checkVerdict(t *testing.T, why string, v Verdict, s Finding) {
 	t.Helper()
 	switch v.Outcome {
-	case Enforce, Testing, Waived, DANEOnly, DANEUnknown:
-		if v.Held != s {
+	case Enforce, Testing, None, DANEOnly, DANEUnknown:
+		if v.Policy != s {
 			t.Errorf("%s: verdict %v without the policy", why, v.Outcome)
 		}
 	}

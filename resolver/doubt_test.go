@@ -27,7 +27,7 @@ func TestDoubtful(t *testing.T) {
 		{"it was the last", func(w *world) { w.publish("example.test", "1", file) }, resolver.Enforce,
 			"old.example.test", 1},
 		{"the domain has opted out", func(w *world) { w.publish("example.test", "2", body("none", day)) },
-			resolver.Waived, "", 1},
+			resolver.None, "", 1},
 		{"the DNS fails", func(w *world) { w.mute = true }, resolver.Enforce, "old.example.test", 1},
 		{"the policy host fails", func(w *world) { w.publish("example.test", "2", "") }, resolver.Enforce,
 			"old.example.test", 1},
@@ -48,7 +48,7 @@ func TestDoubtful(t *testing.T) {
 				defer s.Close()
 				for range 2 {
 					v := wantOutcome(t, c.why, s, "example.test", c.want)
-					if c.mx != "" && (v.Held == nil || v.Held.Entry.Policy.MX[0].Host.String() != c.mx) {
+					if c.mx != "" && (v.Policy == nil || v.Policy.Entry.Policy.MX[0].Host.String() != c.mx) {
 						t.Errorf("answered %+v, want the policy of %s", v, c.mx)
 					}
 				}

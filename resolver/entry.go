@@ -19,20 +19,20 @@ type Entry struct {
 	Fetched time.Time
 	// last time that this knowledge was written or the id was compared: never later than the writer's clock; zero:
 	// Doubtful
-	Checked time.Time
-	Used    time.Time // last question, as far as it was worth a write
-	Trouble Trouble   // zero while fetches succeed
-	Origin  string    // name of the host whose fetch this is, when another host of the fleet made it; "": this one
+	Checked  time.Time
+	Used     time.Time     // last question, as far as it was worth a write
+	Failures FetchFailures // zero while fetches succeed
+	Origin   string        // name of the host whose fetch this is, when another host of the fleet made it; "": this one
 }
 
-// Trouble describes fetches that keep failing since the last one that succeeded.
-type Trouble struct {
-	Failures int       // in a row; 0: no trouble
-	ID       string    // of the TXT record that the last failed fetch was for; "" when there was none
-	Since    time.Time // first failure
-	RetryAt  time.Time // not before this for the same id
-	Alerted  time.Time // last log line about it
-	Reason   string    // of the last failure, for people
+// Count describes fetches that keep failing since the last one that succeeded.
+type FetchFailures struct {
+	Count   int       // in a row; 0: no trouble
+	ID      string    // of the TXT record that the last failed fetch was for; "" when there was none
+	Since   time.Time // first failure
+	RetryAt time.Time // not before this for the same id
+	Alerted time.Time // last log line about it
+	Reason  string    // of the last failure, for people
 }
 
 // Expires is when the policy ends: the last successful fetch + max_age (RFC 8461 section 3.2).
@@ -55,13 +55,13 @@ const (
 )
 
 // NextCheck is when the policy should be fetched again whatever its id: when its age passes min(interval, max_age/2),
-// moved by up to 10 % either way, always the same way for one domain; later while fetches fail (Trouble.RetryAt). It
-// may lie after Expires: then the policy is too short-lived to be refreshed ahead of questions.
+// moved by up to 10 % either way, always the same way for one domain; later while fetches fail (FetchFailures.RetryAt).
+// It may lie after Expires: then the policy is too short-lived to be refreshed ahead of questions.
 func (e Entry) NextCheck(interval time.Duration) time.Time {
 	age := max(min(interval, e.Policy.MaxAge/2), minRefreshAge)
 	due := e.Fetched.Add(age + spread(e.Domain, age))
-	if e.Trouble.RetryAt.After(due) {
-		return e.Trouble.RetryAt
+	if e.Failures.RetryAt.After(due) {
+		return e.Failures.RetryAt
 	}
 	return due
 }
@@ -76,13 +76,13 @@ func spread(domain dnsname.Name, age time.Duration) time.Duration {
 }
 
 // held back at now: the id was tried, failed, and its time has not come.
-func (t Trouble) holdsBack(id string, now time.Time) bool {
-	return t.Failures > 0 && t.ID == id && now.Before(t.at(now).RetryAt)
+func (t FetchFailures) holdsBack(id string, now time.Time) bool {
+	return t.Count > 0 && t.ID == id && now.Before(t.at(now).RetryAt)
 }
 
 // at is the trouble as it counts at now. Times that lie ahead of now, and for RetryAt further than any backoff, were
 // written by a clock that ran ahead: they count as now, or no fetch would be tried until that time comes once more.
-func (t Trouble) at(now time.Time) Trouble {
+func (t FetchFailures) at(now time.Time) FetchFailures {
 	if t.RetryAt.Sub(now) > fetchBackoffMax {
 		t.RetryAt = now
 	}
@@ -100,12 +100,12 @@ const (
 )
 
 // after is the trouble that one more failed fetch at now makes of t.
-func (t Trouble) after(now time.Time, id, reason string) Trouble {
-	next := Trouble{Failures: t.Failures + 1, ID: id, Since: t.Since, Alerted: t.Alerted, Reason: reason}
-	if t.Failures == 0 {
+func (t FetchFailures) after(now time.Time, id, reason string) FetchFailures {
+	next := FetchFailures{Count: t.Count + 1, ID: id, Since: t.Since, Alerted: t.Alerted, Reason: reason}
+	if t.Count == 0 {
 		next.Since = now
 	}
-	tries := next.Failures
+	tries := next.Count
 	if id != t.ID {
 		tries = 1 // the backoff is per id
 	}

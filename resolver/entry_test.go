@@ -43,7 +43,7 @@ func TestNextCheck(t *testing.T) {
 func TestNextCheckBacksOff(t *testing.T) {
 	retry := decideAt.Add(90 * 24 * time.Hour)
 	e := Entry{Domain: dnsname.MustParse("example.test"), Policy: policy(t, "enforce", time.Hour), Fetched: decideAt,
-		Trouble: Trouble{Failures: 1, RetryAt: retry}}
+		Failures: FetchFailures{Count: 1, RetryAt: retry}}
 	if got := e.NextCheck(24 * time.Hour); !got.Equal(retry) {
 		t.Errorf("while backing off the next check is at %v, want %v", got, retry)
 	}

@@ -12,9 +12,9 @@ import (
 // use. Every method but Watch, End and Offer takes a few hundredths of a second at most, whatever state the fleet's
 // engine is in.
 type Fleet interface {
-	// Find returns what the fleet knows of a domain; the zero Tidings when that is nothing, or the fleet cannot be
+	// Find returns what the fleet knows of a domain; the zero SharedState when that is nothing, or the fleet cannot be
 	// asked.
-	Find(context.Context, dnsname.Name) Tidings
+	Find(context.Context, dnsname.Name) SharedState
 	// Claim asks for the right to fetch a domain's policy on behalf of all.
 	Claim(context.Context, dnsname.Name, Attempt) Claim
 	// Share tells the fleet of a policy fetched here. What the fleet cannot be told now it is told later. The newest
@@ -31,8 +31,8 @@ type Fleet interface {
 	Watch(ctx context.Context, heard func(dnsname.Name), renewed func())
 }
 
-// Tidings are what a fleet knows of a domain. They have been read as strictly as what comes from the network.
-type Tidings struct {
+// SharedState are what a fleet knows of a domain. They have been read as strictly as what comes from the network.
+type SharedState struct {
 	Entry *Entry    // the policy; nil: none
 	Ended time.Time // policies fetched at this time or before are to be forgotten; zero: none
 }
@@ -40,7 +40,7 @@ type Tidings struct {
 // noFleet is the fleet of a host that is alone.
 type noFleet struct{}
 
-func (noFleet) Find(context.Context, dnsname.Name) Tidings                { return Tidings{} }
+func (noFleet) Find(context.Context, dnsname.Name) SharedState            { return SharedState{} }
 func (noFleet) Claim(context.Context, dnsname.Name, Attempt) Claim        { return Claim{} }
 func (noFleet) Share(context.Context, Entry)                              {}
 func (noFleet) End(context.Context, dnsname.Name, time.Time) error        { return nil }
@@ -58,10 +58,10 @@ const (
 // worth having. The last successful fetch counts, wherever it was made; a policy never becomes older by what others
 // say. A fetch in the future counts as made now, but it cannot make the same policy live on and on. What failed on
 // another host is not adopted.
-func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
+func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 	ahead := e.Fetched.Sub(now) > fleetSkew
 	e = e.at(now)
-	e.Trouble = Trouble{}
+	e.Failures = FetchFailures{}
 	if !e.Live(now) {
 		return e, false
 	}
@@ -77,15 +77,16 @@ func adopt(now time.Time, known *Held, e Entry) (Entry, bool) {
 
 // hear takes in what the fleet knows of a domain of which known is held (nil: nothing live), and returns what is held
 // then. It runs inside the domain's flight.
-func (s *Service) hear(ctx context.Context, domain dnsname.Name, known *Held, t Tidings) *Held {
+func (s *Service) mergeShared(ctx context.Context, domain dnsname.Name, known *CachedPolicy,
+	t SharedState) *CachedPolicy {
 	now := s.now()
 	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() &&
 		!known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
-		if err := s.saver.delete(ctx, domain); err != nil {
+		if err := s.pending.delete(ctx, domain); err != nil {
 			return known // it binds until it expires, or is forgotten here
 		}
 		s.forgetPolicy(domain)
-		s.log.Info("policy forgotten: another host of the fleet said so", "event", "policy_forgotten", "domain", domain,
+		s.log.Info("policy forgotten by another host of the fleet", "event", "policy_forgotten", "domain", domain,
 			"mode", known.Entry.Policy.Mode)
 		known = nil
 	}
@@ -106,6 +107,6 @@ func (s *Service) hear(ctx context.Context, domain dnsname.Name, known *Held, t 
 }
 
 // ask looks for a domain of which nothing live is known here in the memory of the fleet. nil: nothing there.
-func (s *Service) ask(ctx context.Context, domain dnsname.Name) *Held {
-	return s.hear(ctx, domain, nil, s.fleet.Find(ctx, domain))
+func (s *Service) lookupShared(ctx context.Context, domain dnsname.Name) *CachedPolicy {
+	return s.mergeShared(ctx, domain, nil, s.fleet.Find(ctx, domain))
 }

@@ -23,7 +23,7 @@ func TestAdopt(t *testing.T) {
 			Used: at}
 	}
 	failing := func(e Entry, checked time.Duration) Entry {
-		e.Trouble = Trouble{Failures: 1, Since: now, RetryAt: now.Add(time.Minute), Reason: "x"}
+		e.Failures = FetchFailures{Count: 1, Since: now, RetryAt: now.Add(time.Minute), Reason: "x"}
 		e.Checked = now.Add(-checked)
 		return e
 	}
@@ -57,17 +57,17 @@ func TestAdopt(t *testing.T) {
 		{"a policy of the future replaces another", ptr(entry("enforce", day)), entry("testing", -100*day), true, 0},
 		{"but the same one does not live on by it", ptr(entry("enforce", day)), entry("enforce", -100*day), false, 0},
 	} {
-		var known *Held
+		var known *CachedPolicy
 		if c.known != nil {
-			known = newHeld(*c.known, now)
+			known = newCachedPolicy(*c.known, now)
 			known.used.Store(now.Unix())
 		}
 		got, ok := adopt(now, known, c.told)
 		if ok != c.want || ok && (now.Sub(got.Fetched) != c.wantAt || got.Checked.After(now)) {
 			t.Errorf("%s: %+v, %v", c.why, got, ok)
 		}
-		if ok && got.Trouble != (Trouble{}) {
-			t.Errorf("%s: another host's failures are adopted: %+v", c.why, got.Trouble)
+		if ok && got.Failures != (FetchFailures{}) {
+			t.Errorf("%s: another host's failures are adopted: %+v", c.why, got.Failures)
 		}
 		if ok && known != nil && got.Used.Before(known.Used()) {
 			t.Errorf("%s: last used %v, but here it was %v", c.why, got.Used, known.Used())

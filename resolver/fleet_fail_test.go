@@ -101,16 +101,16 @@ func TestFleetChangeBesideABrokenHost(t *testing.T) {
 		w.publish(shared, "2", body("testing", 30*day, "mx.example.test"))
 		hosts[0].ask(shared) // sets the look off
 		pass(time.Second)
-		if e := hosts[0].policy(shared); e.Trouble.Failures != 1 {
+		if e := hosts[0].policy(shared); e.Failures.Count != 1 {
 			t.Fatalf("the broken host holds %+v", e)
 		}
-		if e := hosts[1].policy(shared); e.Trouble != (resolver.Trouble{}) {
-			t.Errorf("its failure is adopted: %+v", e.Trouble)
+		if e := hosts[1].policy(shared); e.Failures != (resolver.FetchFailures{}) {
+			t.Errorf("its failure is adopted: %+v", e.Failures)
 		}
 		hosts[1].ask(shared)
 		pass(time.Second)
 		askAll(t, hosts, shared, resolver.Testing)
-		if e := hosts[0].policy(shared); e.Trouble != (resolver.Trouble{}) || e.Origin != "b" {
+		if e := hosts[0].policy(shared); e.Failures != (resolver.FetchFailures{}) || e.Origin != "b" {
 			t.Errorf("the broken host holds %+v, want what b has fetched", e)
 		}
 	})
@@ -264,17 +264,17 @@ func TestFleetRefusal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, ok := k.Absence.(*resolver.FetchFailed)
-		if !ok || f.Trouble.Failures != 0 || !strings.Contains(f.Err.Error(), "a, b, c") {
-			t.Fatalf("the fourth host says %+v", k.Absence)
+		f, ok := k.Negative.(*resolver.FetchFailed)
+		if !ok || f.Failures.Count != 0 || !strings.Contains(f.Err.Error(), "a, b, c") {
+			t.Fatalf("the fourth host says %+v", k.Negative)
 		}
-		if until := f.Trouble.RetryAt.Sub(begin); until < 5*minute || until > 5*minute+2*time.Second {
+		if until := f.Failures.RetryAt.Sub(begin); until < 5*minute || until > 5*minute+2*time.Second {
 			t.Errorf("it may try after %v, want when the first failure is 5 minutes old", until)
 		}
 		if lines := strings.Count(last.own.log.String(), "event=fetch_failed"); lines != 1 {
 			t.Errorf("%d lines tell of it, want 1", lines)
 		}
-		pass(time.Until(f.Trouble.RetryAt) + time.Second)
+		pass(time.Until(f.Failures.RetryAt) + time.Second)
 		w.publish(shared, "1", body("enforce", 30*day, "mx.example.test"))
 		askAll(t, []*host{last}, shared, resolver.Enforce)
 	})

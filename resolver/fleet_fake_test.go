@@ -20,7 +20,7 @@ import (
 // hub is the memory of a fleet, without an engine: what it knows, who fetches or has failed, and who listens.
 type hub struct {
 	mu     sync.Mutex
-	known  map[dnsname.Name]resolver.Tidings
+	known  map[dnsname.Name]resolver.SharedState
 	slots  map[fetching][]*slot
 	heard  map[*member]func(dnsname.Name)
 	offers int
@@ -43,7 +43,7 @@ type slot struct {
 }
 
 func newHub() *hub {
-	return &hub{known: map[dnsname.Name]resolver.Tidings{}, slots: map[fetching][]*slot{},
+	return &hub{known: map[dnsname.Name]resolver.SharedState{}, slots: map[fetching][]*slot{},
 		heard: map[*member]func(dnsname.Name){}}
 }
 
@@ -61,11 +61,11 @@ type member struct {
 
 var errAway = errors.New("the engine is away")
 
-func (m *member) Find(_ context.Context, domain dnsname.Name) resolver.Tidings {
+func (m *member) Find(_ context.Context, domain dnsname.Name) resolver.SharedState {
 	m.hub.mu.Lock()
 	defer m.hub.mu.Unlock()
 	if m.hub.away {
-		return resolver.Tidings{}
+		return resolver.SharedState{}
 	}
 	return m.hub.known[domain]
 }
@@ -79,7 +79,7 @@ func (m *member) Claim(_ context.Context, domain dnsname.Name, a resolver.Attemp
 	f := fetching{domain, a.ID}
 	used := slices.DeleteFunc(m.hub.slots[f], func(s *slot) bool { return !time.Now().Before(s.ends) })
 	m.hub.slots[f] = used
-	c, taken := resolver.Claim{Tidings: m.hub.known[domain]}, false
+	c, taken := resolver.Claim{SharedState: m.hub.known[domain]}, false
 	for _, s := range used {
 		if s.failed == nil {
 			taken = true
@@ -108,7 +108,7 @@ func (m *member) Claim(_ context.Context, domain dnsname.Name, a resolver.Attemp
 }
 
 // tell changes what is known of a domain and returns those who are to hear of it.
-func (m *member) tell(domain dnsname.Name, change func(t *resolver.Tidings) bool) {
+func (m *member) tell(domain dnsname.Name, change func(t *resolver.SharedState) bool) {
 	m.hub.mu.Lock()
 	t := m.hub.known[domain]
 	var listeners []func(dnsname.Name)
@@ -130,21 +130,21 @@ func (m *member) Share(_ context.Context, e resolver.Entry) {
 	if e.Origin == "" {
 		e.Origin = m.name
 	}
-	m.tell(e.Domain, func(t *resolver.Tidings) bool {
+	m.tell(e.Domain, func(t *resolver.SharedState) bool {
 		if t.Entry != nil && t.Entry.Fetched.After(e.Fetched) || t.Ended.After(e.Fetched) {
 			return false
 		}
-		*t = resolver.Tidings{Entry: &e}
+		*t = resolver.SharedState{Entry: &e}
 		return true
 	})
 }
 
 func (m *member) End(_ context.Context, domain dnsname.Name, upTo time.Time) error {
-	m.tell(domain, func(t *resolver.Tidings) bool {
+	m.tell(domain, func(t *resolver.SharedState) bool {
 		if t.Entry != nil && t.Entry.Fetched.After(upTo) {
 			return false
 		}
-		*t = resolver.Tidings{Ended: upTo}
+		*t = resolver.SharedState{Ended: upTo}
 		return true
 	})
 	m.hub.mu.Lock()
@@ -163,7 +163,7 @@ func (m *member) Offer(_ context.Context, e resolver.Entry) error {
 	}
 	m.hub.offers++
 	if m.hub.known[e.Domain].Entry == nil {
-		m.hub.known[e.Domain] = resolver.Tidings{Entry: &e}
+		m.hub.known[e.Domain] = resolver.SharedState{Entry: &e}
 	}
 	return nil
 }

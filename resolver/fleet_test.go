@@ -204,7 +204,7 @@ func TestFleetForgets(t *testing.T) {
 func TestFleetForgetsModeNone(t *testing.T) {
 	fleetOf(t, func(t *testing.T, w *world, _ *hub, hosts []*host) {
 		w.publish(shared, "1", body("none", 30*day))
-		askAll(t, hosts, shared, resolver.Waived)
+		askAll(t, hosts, shared, resolver.None)
 		pass(6 * minute)
 		w.publish(shared, "", "")
 		hosts[2].ask(shared)
@@ -224,7 +224,7 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 		before := startFleet(t, w, h, "before")[0]
 		before.ask(shared)
 		synctest.Wait()
-		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.Tidings{} }) // it has lost all
+		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.SharedState{} }) // it has lost all
 		after := resolver.NewService(
 			resolver.Options{DANEMemory: cache.NewDANEFindings(), Settings: resolver.Settings{DNS: w, Fetcher: w},
 				Store:  before.own,

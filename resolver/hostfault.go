@@ -17,15 +17,15 @@ const hostRetry = 10 * time.Second
 type HostFailed struct {
 	At, RetryAt time.Time
 	Err         error
-	Before      Absence // what was remembered before; never a *HostFailed; nil: nothing
+	Before      Negative // what was remembered before; never a *HostFailed; nil: nothing
 }
 
 func (*HostFailed) stsFinding() {}
 
-// Fresh implements Absence.
+// Fresh implements Negative.
 func (a *HostFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.RetryAt) }
 
-// Expires implements Absence.
+// Expires implements Negative.
 func (a *HostFailed) Expires() time.Time {
 	if a.Before != nil && a.Before.Expires().After(a.RetryAt) {
 		return a.Before.Expires()
@@ -34,21 +34,22 @@ func (a *HostFailed) Expires() time.Time {
 }
 
 // withoutHostFailure is what is remembered of the domain itself: nil for nothing.
-func withoutHostFailure(a Absence) Absence {
+func withoutHostFailure(a Negative) Negative {
 	if h, ok := a.(*HostFailed); ok {
 		return h.Before
 	}
 	return a
 }
 
-func hostFailed(now time.Time, before Absence, err error) *HostFailed {
+func hostFailed(now time.Time, before Negative, err error) *HostFailed {
 	return &HostFailed{At: now, RetryAt: now.Add(hostRetry), Err: fault.WithCure(err),
 		Before: withoutHostFailure(before)}
 }
 
 // ownFault is what remains to be said of a domain when work for it failed by a fault of this host: what is held
 // still binds, and otherwise the mail waits or passes. nil: err is the domain's word.
-func (s *Service) ownFault(domain dnsname.Name, known *Held, before Absence, work hostWork, err error) STSFinding {
+func (s *Service) ownFault(domain dnsname.Name, known *CachedPolicy, before Negative, work hostWork,
+	err error) Finding {
 	kind := fault.Of(err)
 	if kind == fault.Domain {
 		return nil
@@ -63,14 +64,14 @@ func (s *Service) ownFault(domain dnsname.Name, known *Held, before Absence, wor
 		return Busy{fault.WithCure(err)}
 	}
 	a := hostFailed(now, before, err)
-	s.memory.PutAbsence(now, domain, a)
+	s.memory.PutNegative(now, domain, a)
 	return a
 }
 
 // discovered notes how a look at the TXT record went for this host. Its finding is that of a look which failed by a
 // fault of this host, with nothing held; a held policy is planned for as after any failed lookup. nil: plan has to
 // say what is next.
-func (s *Service) discovered(domain dnsname.Name, known *Held, before Absence, d discovery) STSFinding {
+func (s *Service) discovered(domain dnsname.Name, known *CachedPolicy, before Negative, d discovery) Finding {
 	failed, ok := d.(undiscovered)
 	switch {
 	case !ok:

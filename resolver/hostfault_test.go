@@ -63,8 +63,10 @@ type tattle struct {
 	a *ailing
 }
 
-func (f tattle) Share(context.Context, resolver.Entry)               { f.told() }
-func (f tattle) Find(context.Context, dnsname.Name) resolver.Tidings { return resolver.Tidings{} }
+func (f tattle) Share(context.Context, resolver.Entry) { f.told() }
+func (f tattle) Find(context.Context, dnsname.Name) resolver.SharedState {
+	return resolver.SharedState{}
+}
 func (f tattle) Claim(context.Context, dnsname.Name, resolver.Attempt) resolver.Claim {
 	return resolver.Claim{State: resolver.ClaimGranted, Release: func() {}, Fail: f.told}
 }
@@ -177,15 +179,15 @@ func TestHostFaultKeepsLivePolicy(t *testing.T) {
 				t.Errorf("%s: %d fetches in 10 minutes for one domain that this host cannot fetch", c.why, gets)
 			}
 			v := wantOutcome(t, c.why, s, "example.test", resolver.Enforce)
-			if v.Held.Entry.Trouble.Failures > 0 || c.fetch != nil && a.shared > shared ||
+			if v.Policy.Entry.Failures.Count > 0 || c.fetch != nil && a.shared > shared ||
 				a.events("refresh_failing") > 0 {
-				t.Errorf("%s: held against the domain: %+v, shared %d", c.why, v.Held.Entry.Trouble, a.shared-shared)
+				t.Errorf("%s: held against the domain: %+v, shared %d", c.why, v.Policy.Entry.Failures, a.shared-shared)
 			}
 			a.set(nil, nil)
 			pass(10 * time.Second)
 			ask(s, "example.test")
 			pass(time.Second)
-			if v := ask(s, "example.test"); v.Held == nil || v.Held.Entry.ID != "2" {
+			if v := ask(s, "example.test"); v.Policy == nil || v.Policy.Entry.ID != "2" {
 				t.Errorf("%s: mended, but the new policy is not there", c.why)
 			}
 		})

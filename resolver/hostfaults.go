@@ -87,7 +87,7 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 	if kind == fault.Exhausted {
 		event = "host_exhausted"
 	}
-	f.log.Error("this host cannot "+was.Work+": "+was.consequence()+"; mend this host", "event", event,
+	f.log.Error("this host cannot "+was.Work+": "+was.consequence()+"; repair this host", "event", event,
 		"failing_since", was.Since, "failures", was.Count, "error", was.Err)
 }
 

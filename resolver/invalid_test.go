@@ -26,8 +26,8 @@ func TestInvalidNames(t *testing.T) {
 		if found, err := s.Refresh(t.Context(), name); err != nil || found == nil {
 			t.Errorf("an administrator's refresh: %v, %v", found, err)
 		}
-		if k, err := s.Known(t.Context(), name); err != nil || k.Absence != nil {
-			t.Errorf("it is remembered: %v, %v", k.Absence, err)
+		if k, err := s.Known(t.Context(), name); err != nil || k.Negative != nil {
+			t.Errorf("it is remembered: %v, %v", k.Negative, err)
 		}
 		wantOutcome(t, "a name that only looks like it", s, "notinvalid.test", resolver.Unknown)
 		w.want("a question about another name", 1, 0)

@@ -83,7 +83,7 @@ func TestYear(t *testing.T) {
 
 		w.publish("example.test", "4", body("none", day))
 		check()
-		live("mode none", 5, resolver.Waived)
+		live("mode none", 5, resolver.None)
 		w.publish("example.test", "", "")
 		check()
 		w.counts()

@@ -14,7 +14,7 @@ func (s *Service) lint(e Entry) {
 	if e.Policy.Mode != mtasts.ModeEnforce {
 		return
 	}
-	s.aside(func(ctx context.Context) {
+	s.inBackground(func(ctx context.Context) {
 		answer, err := s.config.Load().DNS.MX(ctx, e.Domain.String())
 		if err != nil || len(answer.Records) == 0 {
 			return // nothing to compare with; deliveries will tell
@@ -25,8 +25,8 @@ func (s *Service) lint(e Entry) {
 		}
 		if !anyMatches(e.Policy, hosts) {
 			s.log.Warn("no MX host of the domain matches its policy: Postfix will defer its mail until the publisher "+
-				"mends "+
-				"the policy or the MX records; an override can let it pass", "event", "mx_mismatch", "domain", e.Domain,
+				"repairs the policy or the MX records; an override can let it pass", "event", "mx_mismatch", "domain",
+				e.Domain,
 				"mx_hosts", strings.Join(hosts, ","), "policy_mx", e.Policy.MX)
 		}
 	})

@@ -11,15 +11,15 @@ import (
 // policy can push out a policy.
 type Memory interface {
 	// Policy returns what was last put for the domain, and whether there is any.
-	Policy(dnsname.Name) (*Held, bool)
+	Policy(dnsname.Name) (*CachedPolicy, bool)
 	// PutPolicy remembers a policy and forgets the domain's absence.
-	PutPolicy(*Held)
+	PutPolicy(*CachedPolicy)
 	// ForgetPolicy removes a domain's policy.
 	ForgetPolicy(dnsname.Name)
-	// NoPolicy is Absence for the commonest one alone; it takes no memory.
+	// NoPolicy is Negative for the commonest one alone; it takes no memory.
 	NoPolicy(dnsname.Name) (NoPolicy, bool)
-	// Absence returns why a domain has no policy, as last put, expired or not, and whether there is any.
-	Absence(dnsname.Name) (Absence, bool)
-	// PutAbsence remembers an absence. now lets the memory drop expired ones first.
-	PutAbsence(now time.Time, domain dnsname.Name, a Absence)
+	// Negative returns why a domain has no policy, as last put, expired or not, and whether there is any.
+	Negative(dnsname.Name) (Negative, bool)
+	// PutNegative remembers an absence. now lets the memory drop expired ones first.
+	PutNegative(now time.Time, domain dnsname.Name, a Negative)
 }

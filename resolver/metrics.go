@@ -202,10 +202,10 @@ func (s *Service) Metrics() Metrics {
 	for i := dane.None; i <= dane.Failed; i++ {
 		m.DANE = append(m.DANE, Count{i.String(), s.metrics.dane[i].Load()})
 	}
-	if c, ok := s.memory.(interface{ Absences() int }); ok {
-		m.Absences = c.Absences()
+	if c, ok := s.memory.(interface{ Negatives() int }); ok {
+		m.Absences = c.Negatives()
 	}
-	m.Unsaved, _, m.Failing = s.saver.state()
+	m.Unsaved, _, m.Failing = s.pending.state()
 	if f, ok := cfg.Fetcher.(interface{ HasRoots() bool }); ok {
 		m.NoRoots = !f.HasRoots()
 	}

@@ -147,12 +147,12 @@ func (h hasty) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, e
 // oddMemory is a memory with other ways to put and get.
 type oddMemory struct {
 	resolver.Memory
-	put     func(*resolver.Held)
-	get     func(dnsname.Name) (*resolver.Held, bool)
-	absence func(dnsname.Name) (resolver.Absence, bool)
+	put     func(*resolver.CachedPolicy)
+	get     func(dnsname.Name) (*resolver.CachedPolicy, bool)
+	absence func(dnsname.Name) (resolver.Negative, bool)
 }
 
-func (m oddMemory) PutPolicy(h *resolver.Held) {
+func (m oddMemory) PutPolicy(h *resolver.CachedPolicy) {
 	if m.put == nil {
 		m.Memory.PutPolicy(h)
 		return
@@ -160,7 +160,7 @@ func (m oddMemory) PutPolicy(h *resolver.Held) {
 	m.put(h)
 }
 
-func (m oddMemory) Policy(n dnsname.Name) (*resolver.Held, bool) {
+func (m oddMemory) Policy(n dnsname.Name) (*resolver.CachedPolicy, bool) {
 	if m.get == nil {
 		return m.Memory.Policy(n)
 	}
@@ -168,14 +168,14 @@ func (m oddMemory) Policy(n dnsname.Name) (*resolver.Held, bool) {
 }
 
 func (m oddMemory) NoPolicy(n dnsname.Name) (resolver.NoPolicy, bool) {
-	a, ok := m.Absence(n)
+	a, ok := m.Negative(n)
 	none, is := a.(resolver.NoPolicy)
 	return none, ok && is
 }
 
-func (m oddMemory) Absence(n dnsname.Name) (resolver.Absence, bool) {
+func (m oddMemory) Negative(n dnsname.Name) (resolver.Negative, bool) {
 	if m.absence == nil {
-		return m.Memory.Absence(n)
+		return m.Memory.Negative(n)
 	}
 	return m.absence(n)
 }
@@ -230,7 +230,7 @@ func storeFaults() []fault {
 			func(p model.Parts) model.Parts { p.Store = newWorld(nil); return p }, []string{"answer", "at once"}},
 		{"memory keeps the first policy of a domain", func(p model.Parts) model.Parts {
 			m := p.Memory
-			p.Memory = oddMemory{Memory: m, put: func(h *resolver.Held) {
+			p.Memory = oddMemory{Memory: m, put: func(h *resolver.CachedPolicy) {
 				if _, ok := m.Policy(h.Entry.Domain); !ok {
 					m.PutPolicy(h)
 				}
@@ -239,7 +239,7 @@ func storeFaults() []fault {
 		}, []string{"answer", "fetch", "idle fetch", "refresh", "lookups"}},
 		{"memory mixes up two domains", func(p model.Parts) model.Parts {
 			m := p.Memory
-			p.Memory = oddMemory{Memory: m, get: func(n dnsname.Name) (*resolver.Held, bool) {
+			p.Memory = oddMemory{Memory: m, get: func(n dnsname.Name) (*resolver.CachedPolicy, bool) {
 				if n.String() == model.Domain(0) {
 					n = dnsname.MustParse(model.Domain(1))
 				}
@@ -249,7 +249,7 @@ func storeFaults() []fault {
 		}, []string{"answer", "at once", "fetch", "idle fetch"}},
 		{"memory forgets why there is no policy", func(p model.Parts) model.Parts {
 			p.Memory = oddMemory{Memory: p.Memory,
-				absence: func(dnsname.Name) (resolver.Absence, bool) { return nil, false }}
+				absence: func(dnsname.Name) (resolver.Negative, bool) { return nil, false }}
 			return p
 		}, []string{"at once", "backoff"}},
 	}

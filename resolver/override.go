@@ -43,7 +43,7 @@ type Override struct {
 	Until  time.Time        // from then on the override is inert; zero: it never ends
 	Reason string           // for people
 
-	held *Held // the policy of ActionEnforce
+	policy *CachedPolicy // the policy of ActionEnforce
 }
 
 // String names the override as the configuration does.
@@ -71,14 +71,15 @@ func NewOverrides(list []Override) (*Overrides, error) {
 			return nil, fmt.Errorf("override of %s: mx belongs to action enforce, and only to it", &o)
 		}
 		if o.Action == ActionEnforce {
-			o.held = &Held{Entry: Entry{Domain: o.Domain, Policy: mtasts.Policy{Mode: mtasts.ModeEnforce, MX: o.MX}}}
+			o.policy = &CachedPolicy{
+				Entry: Entry{Domain: o.Domain, Policy: mtasts.Policy{Mode: mtasts.ModeEnforce, MX: o.MX}}}
 		}
 		where := set.exact
 		if o.Below {
 			where = set.below
 		}
 		if where[o.Domain] != nil {
-			return nil, fmt.Errorf("override of %s stands twice", &o)
+			return nil, fmt.Errorf("two overrides of %s", &o)
 		}
 		where[o.Domain] = &o
 	}
@@ -106,7 +107,7 @@ func (s *Overrides) For(domain dnsname.Name, now time.Time) *Override {
 
 // on is what the override, nil for none, makes of a question: a stricter one, or the finding that takes the place of
 // the domain's policy, nil for none.
-func (o *Override) on(q Question) (Question, STSFinding) {
+func (o *Override) on(q Question) (Question, Finding) {
 	switch {
 	case o == nil:
 		return q, nil
@@ -114,7 +115,7 @@ func (o *Override) on(q Question) (Question, STSFinding) {
 		q.Strict = true
 		return q, nil
 	default:
-		return q, Overruled{o}
+		return q, Overridden{o}
 	}
 }
 
@@ -133,7 +134,7 @@ func (s *Overrides) All() []*Override {
 	return all
 }
 
-// Overruled is the finding where an override takes the place of the domain's policy: ActionIgnore or ActionEnforce.
-type Overruled struct{ By *Override }
+// Overridden is the finding where an override takes the place of the domain's policy: ActionIgnore or ActionEnforce.
+type Overridden struct{ By *Override }
 
-func (Overruled) stsFinding() {}
+func (Overridden) stsFinding() {}

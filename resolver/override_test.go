@@ -90,8 +90,8 @@ func TestOverrides(t *testing.T) {
 	}{
 		{"ignore an enforced policy", resolver.ActionIgnore, "enforce", resolver.Ignored, resolver.Enforce},
 		{"be strict about a testing one", resolver.ActionStrict, "testing", resolver.Enforce, resolver.Testing},
-		{"strict leaves mode none alone", resolver.ActionStrict, "none", resolver.Waived, resolver.Waived},
-		{"enforce over none", resolver.ActionEnforce, "none", resolver.Enforce, resolver.Waived},
+		{"strict leaves mode none alone", resolver.ActionStrict, "none", resolver.None, resolver.None},
+		{"enforce over none", resolver.ActionEnforce, "none", resolver.Enforce, resolver.None},
 		{"enforce over an enforced one", resolver.ActionEnforce, "enforce", resolver.Enforce, resolver.Enforce},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestOverrides(t *testing.T) {
 			s.Reconfigure(settings)
 			v := wantOutcome(t, c.why, s, "partner.test", c.during)
 			if c.action == resolver.ActionEnforce &&
-				(v.Held == nil || v.Held.Entry.Policy.MX[0].String() != "mail.partner.test") {
+				(v.Policy == nil || v.Policy.Entry.Policy.MX[0].String() != "mail.partner.test") {
 				t.Errorf("%s: the override's own MX patterns must count", c.why)
 			}
 			pass(3 * time.Second)

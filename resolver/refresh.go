@@ -23,7 +23,7 @@ func (s *Service) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.scanLoop(ctx) })
-	running.Go(func() { every(ctx, saveRetry, func() { s.saver.retry(ctx, s.alone) }) })
+	running.Go(func() { every(ctx, saveRetry, func() { s.pending.retry(ctx, s.alone) }) })
 	running.Go(func() { s.renewLoop(ctx) })
 	running.Go(func() { s.watchLoop(ctx) })
 	s.refreshLoop(ctx)
@@ -49,7 +49,7 @@ func (s *Service) refreshLoop(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for ctx.Err() == nil {
-		domain, wait := s.agenda.take(s.now(), clockPatience)
+		domain, wait := s.queue.next(s.now(), clockPatience)
 		if domain.IsZero() {
 			s.sleep(ctx, wait)
 			continue
@@ -72,7 +72,7 @@ func (s *Service) sleep(ctx context.Context, wait time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-s.agenda.wake:
+	case <-s.queue.wake:
 	case <-ctx.Done():
 	}
 }
@@ -89,10 +89,10 @@ func pause(ctx context.Context, d time.Duration) {
 // refresh advances a domain by the same path as a question. The first step may only take the policy from the store into
 // memory; then the second one looks at the network.
 func (s *Service) refresh(domain dnsname.Name) {
-	defer s.agenda.done(domain)
+	defer s.queue.done(domain)
 	again := time.Time{}
 	for range 2 {
-		h, ok := s.advanced(domain).(*Held)
+		h, ok := s.advanced(domain).(*CachedPolicy)
 		if !ok || h.Entry.NextCheck(s.config.Load().RefreshInterval).After(s.now()) {
 			return
 		}
@@ -107,14 +107,14 @@ func (s *Service) refresh(domain dnsname.Name) {
 	if soon := now.Add(recheckFailed); again.Before(soon) {
 		again = soon
 	}
-	s.agenda.put(domain, earlier(again, now.Add(maxCheck))) // a clock that ran ahead may have set it
+	s.queue.add(domain, earlier(again, now.Add(maxCheck))) // a clock that ran ahead may have set it
 }
 
 // schedule puts a policy's refresh on the agenda, unless nobody has asked for it for long or it expires before.
-func (s *Service) schedule(h *Held) {
+func (s *Service) schedule(h *CachedPolicy) {
 	cfg := s.config.Load()
 	if at, ok := refreshAt(cfg, h.Entry, h.Used()); ok {
-		s.agenda.put(h.Entry.Domain, s.stagger(h.Entry.Domain, at))
+		s.queue.add(h.Entry.Domain, s.stagger(h.Entry.Domain, at))
 	}
 }
 

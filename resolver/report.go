@@ -21,12 +21,12 @@ type Reporter interface{ Send(tlsrpt.Report) }
 // report tells the TLSRPT collector of a failed fetch (RFC 8460 section 4.3.2.2), in the background, if there is one
 // and the domain publishes a TLSRPT record. known is the live policy, nil for none; of mode none nothing is reported
 // (RFC 8460 section 6).
-func (s *Service) report(domain dnsname.Name, known *Held, err error) {
+func (s *Service) report(domain dnsname.Name, known *CachedPolicy, err error) {
 	to := s.config.Load().Reporter
 	if to == nil || (known != nil && known.Entry.Policy.Mode == mtasts.ModeNone) {
 		return
 	}
-	s.aside(func(ctx context.Context) {
+	s.inBackground(func(ctx context.Context) {
 		answer, lookupErr := s.config.Load().DNS.TXT(ctx, "_smtp._tls."+domain.String())
 		if lookupErr != nil {
 			return // no record, no report

@@ -136,7 +136,7 @@ func TestDANEIsAskedOnlyWhereAPolicyBinds(t *testing.T) {
 		want    resolver.Outcome
 	}{
 		{"testing", false, 0, resolver.Testing},
-		{"none", true, 0, resolver.Waived},
+		{"none", true, 0, resolver.None},
 		{"testing", true, 1, resolver.Enforce},
 		{"enforce", false, 2, resolver.Enforce}, // one is the lint's
 	} {

@@ -55,12 +55,13 @@ type Options struct {
 
 // Limits that keep an answer within the 100 s that Postfix waits, however much is going on.
 const (
-	maxLookups    = 1024             // domains that are looked up at once, for questions and in the background
-	maxChecks     = 256              // of them, background checks of an id
-	maxFast       = 52               // of them, for each processor, those that began less than slowLookup ago: see fast
-	queueLimit    = 20 * time.Second // for one of the lookups, and again for one of the fetches
-	updateLimit   = 80 * time.Second // one domain's lookup and fetch, waiting included
-	questionLimit = 85 * time.Second // a question, before DANE has its 10 s
+	maxLookups = 1024 // domains that are looked up at once, for questions and in the background
+	maxChecks  = 256  // of them, background checks of an id
+	// of them, for each processor, those that began less than slowLookup ago: see fast
+	maxBusyLookups = 52
+	queueLimit     = 20 * time.Second // for one of the lookups, and again for one of the fetches
+	updateLimit    = 80 * time.Second // one domain's lookup and fetch, waiting included
+	questionLimit  = 85 * time.Second // a question, before DANE has its 10 s
 )
 
 // Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for
@@ -76,12 +77,12 @@ type Service struct {
 
 	flight      singleflight.Group  // one lookup for a domain at a time: it alone writes
 	lookups     *semaphore.Weighted // maxLookups
-	fast        *fast
+	fast        *lookupLimiter
 	checks      *semaphore.Weighted // maxChecks
 	dane        *dane.Judge
-	agenda      *agenda
+	queue       *refreshQueue
 	demands     demands // of administrators
-	saver       *saver
+	pending     *pendingWrites
 	clock       *clockWatch // of the scans alone
 	metrics     metrics
 	hostFaults  hostFaults
@@ -94,7 +95,7 @@ type Service struct {
 
 	ctx     context.Context // of all lookups; ends with Close
 	cancel  context.CancelFunc
-	running underway // of all lookups
+	running tracker // of all lookups
 }
 
 // config is Settings with defaults, and what hangs on them.
@@ -109,9 +110,9 @@ func NewService(o Options) *Service {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		store: o.Store, memory: o.Memory, fleet: o.Fleet, seed: maphash.MakeSeed(), log: o.Logger, now: wallClock,
-		lookups: semaphore.NewWeighted(maxLookups), fast: newFast(maxFast * runtime.GOMAXPROCS(0)),
+		lookups: semaphore.NewWeighted(maxLookups), fast: newLookupLimiter(maxBusyLookups * runtime.GOMAXPROCS(0)),
 		checks: semaphore.NewWeighted(maxChecks),
-		agenda: newAgenda(), saver: newSaver(o.Store, o.Logger), crowded: make(chan struct{}, 1),
+		queue:  newRefreshQueue(), pending: newPendingWrites(o.Store, o.Logger), crowded: make(chan struct{}, 1),
 		clock: newClockWatch(wallClock()), renewed: o.Renewed,
 		ctx: ctx, cancel: cancel,
 	}
@@ -166,7 +167,7 @@ func (s *Service) Close() {
 	s.dane.Close()
 	s.running.wait()
 	if first {
-		s.saver.last(s.alone)
+		s.pending.last(s.alone)
 	}
 }
 
@@ -178,7 +179,7 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	if found == nil {
 		found = s.find(ctx, now, q.Domain)
 	} else {
-		s.glance(now, q.Domain)
+		s.prefetch(now, q.Domain)
 	}
 	v := Decide(now, q, dane.Finding{}, found)
 	if v.Outcome != Enforce || !q.DANE {
@@ -189,13 +190,13 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 
 // glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes
 // effect at once. Nobody waits for it.
-func (s *Service) glance(now time.Time, domain dnsname.Name) {
+func (s *Service) prefetch(now time.Time, domain dnsname.Name) {
 	if s.remembered(now, domain) == nil {
 		s.background(domain)
 	}
 }
 
-func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) STSFinding {
+func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) Finding {
 	if f := s.remembered(now, domain); f != nil {
 		return f
 	}
@@ -203,31 +204,31 @@ func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) 
 }
 
 // remembered is what memory knows; nil: nothing that may be answered.
-func (s *Service) remembered(now time.Time, domain dnsname.Name) STSFinding {
+func (s *Service) remembered(now time.Time, domain dnsname.Name) Finding {
 	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
 		return s.serve(now, h)
 	}
 	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now) {
 		return NoPolicy{} // a finding without its end, which nobody asks for, takes no memory
 	}
-	if a, ok := s.memory.Absence(domain); ok && a.Fresh(now) {
+	if a, ok := s.memory.Negative(domain); ok && a.Fresh(now) {
 		return a
 	}
 	return nil
 }
 
-func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) STSFinding {
+func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding {
 	begin := time.Now()
 	f := s.wait(ctx, domain)
 	s.metrics.waited.observe(time.Since(begin))
-	if h, ok := f.(*Held); ok {
+	if h, ok := f.(*CachedPolicy); ok {
 		return s.serve(s.now(), h)
 	}
 	return f
 }
 
 // serve marks the use of a live policy and sees to its id in the background.
-func (s *Service) serve(now time.Time, h *Held) *Held {
+func (s *Service) serve(now time.Time, h *CachedPolicy) *CachedPolicy {
 	h.use(now)
 	if h.claimCheck(now) && !s.background(h.Entry.Domain) {
 		h.checkAt.Store(now.Unix()) // too much is under way: a later question will see to it
@@ -248,14 +249,14 @@ func (s *Service) background(domain dnsname.Name) bool {
 }
 
 // wait advances the domain together with all who ask for it, as long as Postfix would wait.
-func (s *Service) wait(ctx context.Context, domain dnsname.Name) STSFinding {
+func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
 	asked, late := s.now(), false
 	limit := time.NewTimer(questionLimit)
 	defer limit.Stop()
 	for {
 		select {
 		case r := <-s.advance(domain):
-			found, ok := r.Val.(STSFinding)
+			found, ok := r.Val.(Finding)
 			if ok && (late || !s.outlived(found, asked)) {
 				return found
 			}
@@ -270,8 +271,8 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) STSFinding {
 
 // outlived reports whether a policy was over before somebody asked: the flight that brought it began while it lived,
 // and only compared its id. Then there is nothing live, and who asked must look anew.
-func (s *Service) outlived(f STSFinding, asked time.Time) bool {
-	h, ok := f.(*Held)
+func (s *Service) outlived(f Finding, asked time.Time) bool {
+	h, ok := f.(*CachedPolicy)
 	return ok && !h.Entry.Live(asked) && !h.Entry.Live(s.now())
 }
 
@@ -291,7 +292,7 @@ func (s *Service) alone(domain dnsname.Name, f func()) {
 func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
 	return s.flight.DoChan(domain.String(), func() (val any, _ error) {
 		if !s.running.begin() {
-			return STSFinding(Closed{}), nil
+			return Finding(Closed{}), nil
 		}
 		defer s.running.done()
 		defer func() {
@@ -299,7 +300,7 @@ func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
 				s.log.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event",
 					"panic",
 					"domain", domain, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-				val = STSFinding(Busy{errors.New("internal fault, see stsmapd's log")})
+				val = Finding(Busy{errors.New("internal fault, see stsmapd's log")})
 			}
 		}()
 		return s.step(domain), nil
@@ -307,10 +308,10 @@ func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
 }
 
 // advanced advances a domain and waits for it. A flight that did not look, but wrote to the store, does not count.
-func (s *Service) advanced(domain dnsname.Name) STSFinding {
+func (s *Service) advanced(domain dnsname.Name) Finding {
 	for {
 		r := <-s.advance(domain)
-		if found, ok := r.Val.(STSFinding); ok {
+		if found, ok := r.Val.(Finding); ok {
 			return found
 		}
 	}
@@ -320,7 +321,7 @@ func (s *Service) advanced(domain dnsname.Name) STSFinding {
 const asideLimit = 30 * time.Second
 
 // aside does what no answer waits for, unless too much is being done so already: it is not missed.
-func (s *Service) aside(work func(context.Context)) {
+func (s *Service) inBackground(work func(context.Context)) {
 	if !s.checks.TryAcquire(1) {
 		return
 	}

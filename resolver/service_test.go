@@ -205,7 +205,7 @@ func TestModeNoneIsForgotten(t *testing.T) {
 		pass(6 * minute)
 		ask(s, "example.test")
 		synctest.Wait()
-		wantOutcome(t, "mode none replaces", s, "example.test", resolver.Waived)
+		wantOutcome(t, "mode none replaces", s, "example.test", resolver.None)
 		pass(time.Hour)
 		if w.size() != 1 {
 			t.Error("mode none must be remembered while its TXT record stands")

@@ -19,7 +19,7 @@ var errTooSlow error = &fault.Error{Kind: fault.Exhausted, Cure: "too many looku
 	Err: fmt.Errorf("not finished within %v", updateLimit)}
 
 // step runs inside the domain's flight, and only there: nothing else writes what is known of a domain.
-func (s *Service) step(domain dnsname.Name) STSFinding {
+func (s *Service) step(domain dnsname.Name) Finding {
 	if isInvalid(domain) {
 		none := noPolicy(s.now(), minNegative)
 		s.demands.take(s.now(), domain).meet(none)
@@ -33,20 +33,20 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 		known, unread = s.recall(ctx, domain)
 	}
 	if known != nil {
-		known = s.settle(ctx, known, inMemory)
+		known = s.normalizeClock(ctx, known, inMemory)
 	}
 	if known != nil && !inMemory && !known.Entry.Doubtful() {
 		return known // who asked need not wait for the network; a check follows in the background
 	}
 	if known == nil {
-		if known = s.ask(ctx, domain); known != nil {
+		if known = s.lookupShared(ctx, domain); known != nil {
 			return known
 		}
 	}
 	found := s.update(ctx, domain, known)
-	if a, ok := found.(Absence); ok && unread != nil {
+	if a, ok := found.(Negative); ok && unread != nil {
 		now := s.now()
-		s.memory.PutAbsence(now, domain, brief(now, a)) // there may be a policy after all
+		s.memory.PutNegative(now, domain, brief(now, a)) // there may be a policy after all
 	}
 	return found
 }
@@ -56,14 +56,14 @@ func (s *Service) step(domain dnsname.Name) STSFinding {
 func isInvalid(domain dnsname.Name) bool { return strings.HasSuffix(domain.String(), ".invalid") }
 
 // recall looks for the domain in the store; nil: there is nothing, or, with an error, the store could not be read.
-func (s *Service) recall(ctx context.Context, domain dnsname.Name) (*Held, error) {
-	if h := s.saver.unsaved(domain); h != nil {
+func (s *Service) recall(ctx context.Context, domain dnsname.Name) (*CachedPolicy, error) {
+	if h := s.pending.unsaved(domain); h != nil {
 		return h, nil
 	}
 	e, err := s.store.Get(ctx, domain)
 	switch {
 	case err == nil:
-		return newHeld(e, e.Checked), nil
+		return newCachedPolicy(e, e.Checked), nil
 	case errors.Is(err, ErrNotCached):
 		return nil, nil
 	case ctx.Err() == nil:
@@ -77,9 +77,8 @@ func (s *Service) alertUnread(domain dnsname.Name, err error) {
 	last, now := s.unreadAlert.Load(), s.now().Unix()
 	const interval = int64(time.Hour / time.Second)
 	if (now < last || now-last >= interval) && s.unreadAlert.CompareAndSwap(last, now) {
-		s.log.Error("cannot read the policy store: domains whose policies are not in memory are looked up anew, as "+
-			"if stsmapd "+
-			"had never known them; check the disk and the state directory", "event", "store_read_failed", "domain",
+		s.log.Error("cannot read the policy store; domains whose policies are not in memory are looked up as if they "+
+			"were new; check the disk and the state directory", "event", "store_read_failed", "domain",
 			domain, "error", err)
 	}
 }
@@ -87,25 +86,25 @@ func (s *Service) alertUnread(domain dnsname.Name, err error) {
 // settle makes what was known fit to be used now: nil when it has expired; its fetch time no later than now. A later
 // one was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here, nor
 // must a backoff of that clock hold.
-func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
+func (s *Service) normalizeClock(ctx context.Context, h *CachedPolicy, inMemory bool) *CachedPolicy {
 	now := s.now()
 	switch {
 	case h.Entry.Fetched.After(now):
 		e := h.Entry
 		e.Fetched, e.Checked, e.Used = now, now, now
-		e.Trouble = e.Trouble.at(now)
+		e.Failures = e.Failures.at(now)
 		return s.keep(ctx, e, now)
 	case !h.Entry.Live(now):
 		if inMemory {
-			s.log.Info("policy expired: the domain is looked up anew", "event", "policy_expired", "domain",
+			s.log.Info("policy expired; the domain is looked up again", "event", "policy_expired", "domain",
 				h.Entry.Domain,
 				"mode", h.Entry.Policy.Mode, "fetched", h.Entry.Fetched, "expired", h.Entry.Expires())
 			s.memory.ForgetPolicy(h.Entry.Domain)
 		}
 		return nil
-	case h.Entry.Trouble != h.Entry.Trouble.at(now):
+	case h.Entry.Failures != h.Entry.Failures.at(now):
 		e := h.Entry
-		e.Trouble, e.Checked, e.Used = e.Trouble.at(now), now, h.Used()
+		e.Failures, e.Checked, e.Used = e.Failures.at(now), now, h.Used()
 		return s.keep(ctx, e, now)
 	case !inMemory && !h.Entry.Doubtful():
 		s.memory.PutPolicy(h)
@@ -114,7 +113,7 @@ func (s *Service) settle(ctx context.Context, h *Held, inMemory bool) *Held {
 }
 
 // update looks at the network for a domain of which known is held (nil: nothing live) and does what plan says.
-func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) (found STSFinding) {
+func (s *Service) update(ctx context.Context, domain dnsname.Name, known *CachedPolicy) (found Finding) {
 	demanded := s.demands.take(s.now(), domain)
 	defer func() { demanded.meet(found) }()
 	s.lookingUp.Add(1)
@@ -129,7 +128,7 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	}
 	defer done()
 	cfg := s.config.Load()
-	before, _ := s.memory.Absence(domain)
+	before, _ := s.memory.Negative(domain)
 	before = withoutHostFailure(before)
 	d := discover(ctx, cfg.DNS, domain)
 	if s.ctx.Err() != nil {
@@ -157,9 +156,9 @@ func (s *Service) update(ctx context.Context, domain dnsname.Name, known *Held) 
 	case forget:
 		return s.forget(ctx, now, known, p)
 	default:
-		a := p.(accept).absence
-		s.logAbsence(domain, d, before, a)
-		s.memory.PutAbsence(now, domain, a)
+		a := p.(accept).negative
+		s.logNegative(domain, d, before, a)
+		s.memory.PutNegative(now, domain, a)
 		return a
 	}
 }
@@ -179,7 +178,7 @@ func acquire(ctx context.Context, slots *semaphore.Weighted, what string) error 
 }
 
 // busy is the finding when nothing could be learnt for a reason of our own: what is held still binds.
-func (s *Service) busy(domain dnsname.Name, known *Held, work hostWork, err error) STSFinding {
+func (s *Service) busy(domain dnsname.Name, known *CachedPolicy, work hostWork, err error) Finding {
 	if s.ctx.Err() == nil {
 		return s.ownFault(domain, known, nil, work, err)
 	}
@@ -191,7 +190,7 @@ func (s *Service) busy(domain dnsname.Name, known *Held, work hostWork, err erro
 }
 
 // noted keeps a live policy as it is. It is written only where the time of last use has grown too old.
-func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note) STSFinding {
+func (s *Service) noted(ctx context.Context, now time.Time, known *CachedPolicy, p note) Finding {
 	known.checkFrom(p.checkAt)
 	if used := known.Used(); used.Sub(known.Entry.Used) > useWrite {
 		e := known.Entry
@@ -202,8 +201,8 @@ func (s *Service) noted(ctx context.Context, now time.Time, known *Held, p note)
 	return known
 }
 
-func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *Held, before Absence,
-	p fetchNow) STSFinding {
+func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *CachedPolicy, before Negative,
+	p fetchNow) Finding {
 	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
 		return s.busy(domain, known, fetchWork, err)
 	}
@@ -229,8 +228,9 @@ func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, k
 	return s.fetched(ctx, now, domain, known, policy, p)
 }
 
-func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, policy mtasts.Policy,
-	p fetchNow) STSFinding {
+func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *CachedPolicy,
+	policy mtasts.Policy,
+	p fetchNow) Finding {
 	s.hostFaults.worked(fetchWork)
 	e := Entry{Domain: domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
 	if known != nil {
@@ -249,28 +249,29 @@ func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Nam
 }
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that there is none to be had.
-func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *Held, before Absence,
-	p fetchNow, err error) STSFinding {
+func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *CachedPolicy,
+	before Negative,
+	p fetchNow, err error) Finding {
 	if known == nil {
-		var t Trouble
+		var t FetchFailures
 		if b, ok := before.(*FetchFailed); ok && now.Before(b.Expires()) {
-			t = b.Trouble.at(now)
+			t = b.Failures.at(now)
 		}
-		a := &FetchFailed{Trouble: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
-		s.logUnfetched(domain, a)
-		s.memory.PutAbsence(now, domain, a)
+		a := &FetchFailed{Failures: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
+		s.logFetchFailed(domain, a)
+		s.memory.PutNegative(now, domain, a)
 		return a
 	}
 	e := known.Entry
-	e.Trouble = e.Trouble.after(now, p.id, err.Error())
+	e.Failures = e.Failures.after(now, p.id, err.Error())
 	e.Checked, e.Used = now, known.Used()
 	s.logRefreshFailed(now, &e)
 	return s.keep(ctx, e, p.checkAt)
 }
 
-func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forget) STSFinding {
+func (s *Service) forget(ctx context.Context, now time.Time, known *CachedPolicy, p forget) Finding {
 	domain := known.Entry.Domain
-	if err := s.saver.delete(ctx, domain); err != nil {
+	if err := s.pending.delete(ctx, domain); err != nil {
 		// It stays until its max_age ends, which is safe: mode none asks for nothing.
 		known.checkFrom(now.Add(maxCheck))
 		return known
@@ -278,16 +279,16 @@ func (s *Service) forget(ctx context.Context, now time.Time, known *Held, p forg
 	s.forgetPolicy(domain)
 	// the others find the record gone by themselves, if they are not told
 	_ = s.fleet.End(ctx, domain, known.Entry.Fetched)
-	s.memory.PutAbsence(now, domain, p.absence)
+	s.memory.PutNegative(now, domain, p.negative)
 	s.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten", "domain", domain)
-	return p.absence
+	return p.negative
 }
 
 // keep writes an entry to the store, then to memory, then sees to its next refresh. When it returns, Postfix may be
 // told.
-func (s *Service) keep(ctx context.Context, e Entry, checkAt time.Time) *Held {
-	h := newHeld(e, checkAt)
-	s.saver.save(ctx, h)
+func (s *Service) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPolicy {
+	h := newCachedPolicy(e, checkAt)
+	s.pending.save(ctx, h)
 	s.memory.PutPolicy(h)
 	s.schedule(h)
 	return h

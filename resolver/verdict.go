@@ -16,9 +16,9 @@ type Outcome uint8
 
 // The outcomes. Whether a delivery may go on as usual, must be secured, or must wait is the reader's to say.
 const (
-	Enforce Outcome = iota + 1 // a live policy binds: Verdict.Held
+	Enforce Outcome = iota + 1 // a live policy binds: Verdict.CachedPolicy
 	Testing                    // a live policy in mode testing: deliver as usual (RFC 8461 section 5)
-	Waived                     // a live policy in mode none: deliver as usual (RFC 8461 section 5)
+	None                       // a live policy in mode none: deliver as usual (RFC 8461 section 5)
 	Absent                     // the domain has no policy
 	Unknown                    // the DNS did not say whether there is a policy, and none is remembered
 	// a policy is announced but was not to be had, and none is remembered: deliver as usual (RFC 8461 section 3.3)
@@ -46,7 +46,7 @@ func (o Outcome) String() string {
 // Verdict is the one answer to a Question.
 type Verdict struct {
 	Outcome  Outcome
-	Held     *Held     // the policy, live or an override's; nil when there is none
-	Override *Override // that took the place of what the domain publishes; nil when none did
-	Reason   error     // why nothing better is known; nil for outcomes that need none
+	Policy   *CachedPolicy // the policy, live or an override's; nil when there is none
+	Override *Override     // that took the place of what the domain publishes; nil when none did
+	Reason   error         // why nothing better is known; nil for outcomes that need none
 }

@@ -41,13 +41,13 @@ func entries() []sample {
 	return []sample{
 		{"every field", resolver.Entry{
 			Domain: Domain(1), ID: "20260314T150926", Policy: Policy(0), Fetched: at, Checked: at.Add(time.Hour), Used: at.Add(2 * time.Hour),
-			Trouble: resolver.Trouble{Failures: 7, ID: "Z", Since: at.Add(time.Minute), RetryAt: at.Add(9 * time.Hour), Alerted: at.Add(3 * time.Minute),
+			Failures: resolver.FetchFailures{Count: 7, ID: "Z", Since: at.Add(time.Minute), RetryAt: at.Add(9 * time.Hour), Alerted: at.Add(3 * time.Minute),
 				Reason: "HTTPS: x509: “zertifikat” abgelaufen\nline 2 \x00\xff"},
 		}},
 		{"fetched by another host", resolver.Entry{Domain: Domain(10), ID: "1", Policy: Policy(0), Fetched: at, Checked: at, Origin: "mail-2.example.net"}},
 		{"never asked for, without an id: the zero time stays zero", resolver.Entry{Domain: Domain(2), Policy: Policy(0), Fetched: at, Checked: at}},
 		{"trouble that was not reported yet", resolver.Entry{Domain: Domain(3), Policy: Policy(0), Fetched: at, Checked: at,
-			Trouble: resolver.Trouble{Failures: 1, Since: at, RetryAt: at.Add(5 * time.Minute)}}},
+			Failures: resolver.FetchFailures{Count: 1, Since: at, RetryAt: at.Add(5 * time.Minute)}}},
 		{"mode none has no mx", resolver.Entry{Domain: Domain(4), ID: "1", Policy: mustPolicy("version: STSv1\nmode: none\nmax_age: 86400\n"), Fetched: at, Checked: at}},
 		{"the policy's text is kept to the byte", resolver.Entry{Domain: Domain(5), ID: "1", Fetched: at, Checked: at,
 			Policy: mustPolicy("mx: *.Example.COM  \n\nmax_age: 1\r\nversion: STSv1\nmode: testing")}},

@@ -79,10 +79,10 @@ func Equal(put, got resolver.Entry) bool {
 	same := func(a, b time.Time) bool {
 		return a.IsZero() == b.IsZero() && a.Unix() == b.Unix() && b.Location() == time.UTC
 	}
-	p, g := put.Trouble, got.Trouble
+	p, g := put.Failures, got.Failures
 	return put.Domain == got.Domain && put.Origin == got.Origin && put.ID == got.ID && samePolicy(put.Policy, got.Policy) &&
 		same(put.Fetched, got.Fetched) && same(put.Checked, got.Checked) && same(put.Used, got.Used) &&
-		p.Failures == g.Failures && p.ID == g.ID && p.Reason == g.Reason &&
+		p.Count == g.Count && p.ID == g.ID && p.Reason == g.Reason &&
 		same(p.Since, g.Since) && same(p.RetryAt, g.RetryAt) && same(p.Alerted, g.Alerted)
 }
 

@@ -73,7 +73,7 @@ func TestCounts(t *testing.T) {
 }
 
 func TestCountingDoesNotAllocate(t *testing.T) {
-	h := NewHandler(fixedAnswer{resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, plainPolicy)}},
+	h := NewHandler(fixedAnswer{resolver.Verdict{Outcome: resolver.Enforce, Policy: held(t, plainPolicy)}},
 		slog.New(slog.DiscardHandler))
 	f := Features{DANE: true, Shadow: true}
 	if n := testing.AllocsPerRun(1000, func() { h.counts.add(f, resolver.Enforce) }); n != 0 {

@@ -31,13 +31,13 @@ func question(domain string, f Features) resolver.Question {
 }
 
 func TestHandler(t *testing.T) {
-	enforce := resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, plainPolicy)}
+	enforce := resolver.Verdict{Outcome: resolver.Enforce, Policy: held(t, plainPolicy)}
 	const secure = "secure match=mx1.example.com:.example.net servername=hostname"
 	var log bytes.Buffer
 	h := NewHandler(answers{t, map[resolver.Question]resolver.Verdict{
 		question("example.com", Features{}):              enforce,
 		question("[mail.example.com]", Features{}):       {Outcome: resolver.Absent},
-		question("testing.test", Features{}):             {Outcome: resolver.Testing, Held: held(t, plainPolicy)},
+		question("testing.test", Features{}):             {Outcome: resolver.Testing, Policy: held(t, plainPolicy)},
 		question("testing.test", Features{Strict: true}): enforce,
 		question("closing.test", Features{}):             {Outcome: resolver.Closing},
 	}}, slog.New(slog.NewTextHandler(&log, nil)))

@@ -99,7 +99,7 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 						t.Errorf("memory holds %q", held.Entry.Domain)
 					}
 				}
-				if _, absent := memory.Absence(dnsname.MustParse(c.domain)); absent != strings.Contains(c.why,
+				if _, absent := memory.Negative(dnsname.MustParse(c.domain)); absent != strings.Contains(c.why,
 					"no policy") && !strings.HasSuffix(c.domain, ".test") {
 					t.Errorf("an absence of the domain is remembered: %v", absent)
 				}

@@ -15,28 +15,28 @@ import (
 // is found under a wrong key.
 type mapMemory struct {
 	mu       sync.Mutex
-	policies map[dnsname.Name]*resolver.Held
-	absences map[dnsname.Name]resolver.Absence
+	policies map[dnsname.Name]*resolver.CachedPolicy
+	negatives map[dnsname.Name]resolver.Negative
 }
 
 var _ resolver.Memory = (*mapMemory)(nil)
 
 func newMapMemory() *mapMemory {
-	return &mapMemory{policies: map[dnsname.Name]*resolver.Held{}, absences: map[dnsname.Name]resolver.Absence{}}
+	return &mapMemory{policies: map[dnsname.Name]*resolver.CachedPolicy{}, negatives: map[dnsname.Name]resolver.Negative{}}
 }
 
-func (m *mapMemory) Policy(domain dnsname.Name) (*resolver.Held, bool) {
+func (m *mapMemory) Policy(domain dnsname.Name) (*resolver.CachedPolicy, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, ok := m.policies[domain]
 	return h, ok
 }
 
-func (m *mapMemory) PutPolicy(h *resolver.Held) {
+func (m *mapMemory) PutPolicy(h *resolver.CachedPolicy) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.policies[h.Entry.Domain] = h
-	delete(m.absences, h.Entry.Domain)
+	delete(m.negatives, h.Entry.Domain)
 }
 
 func (m *mapMemory) ForgetPolicy(domain dnsname.Name) {
@@ -46,26 +46,26 @@ func (m *mapMemory) ForgetPolicy(domain dnsname.Name) {
 }
 
 func (m *mapMemory) NoPolicy(domain dnsname.Name) (resolver.NoPolicy, bool) {
-	a, _ := m.Absence(domain)
+	a, _ := m.Negative(domain)
 	none, ok := a.(resolver.NoPolicy)
 	return none, ok
 }
 
-func (m *mapMemory) Absence(domain dnsname.Name) (resolver.Absence, bool) {
+func (m *mapMemory) Negative(domain dnsname.Name) (resolver.Negative, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a, ok := m.absences[domain]
+	a, ok := m.negatives[domain]
 	return a, ok
 }
 
-func (m *mapMemory) PutAbsence(_ time.Time, domain dnsname.Name, a resolver.Absence) {
+func (m *mapMemory) PutNegative(_ time.Time, domain dnsname.Name, a resolver.Negative) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.absences[domain] = a
+	m.negatives[domain] = a
 }
 
 // held returns all policies.
-func (m *mapMemory) held() []*resolver.Held {
+func (m *mapMemory) held() []*resolver.CachedPolicy {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Values(m.policies))

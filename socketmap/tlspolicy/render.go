@@ -17,8 +17,8 @@ func Render(f Features, v resolver.Verdict) socketmap.Reply {
 		if v.Override != nil {
 			f.TLSRPT = false // the domain did not publish this policy, so no report may say that it did
 		}
-		return secure(f, v.Held)
-	case resolver.Testing, resolver.Waived, resolver.Absent, resolver.Unfetched, resolver.Ignored:
+		return secure(f, v.Policy)
+	case resolver.Testing, resolver.None, resolver.Absent, resolver.Unfetched, resolver.Ignored:
 		return socketmap.NotFound()
 	case resolver.Unknown, resolver.Unable:
 		if !f.Defer {
@@ -47,7 +47,7 @@ func reason(what string, v resolver.Verdict) string {
 }
 
 // secure returns the reply for an enforced policy. Its text is made once for each policy and set of attributes.
-func secure(f Features, h *resolver.Held) socketmap.Reply {
+func secure(f Features, h *resolver.CachedPolicy) socketmap.Reply {
 	return socketmap.OK(h.Rendered.Text(renderedSlot(f), func() string { return secureText(f, h.Entry) }))
 }
 

@@ -18,13 +18,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func held(t testing.TB, body string) *resolver.Held {
+func held(t testing.TB, body string) *resolver.CachedPolicy {
 	t.Helper()
 	p, err := mtasts.ParsePolicy([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &resolver.Held{Entry: resolver.Entry{
+	return &resolver.CachedPolicy{Entry: resolver.Entry{
 		Domain: dnsname.MustParse("example.com"), ID: "1", Policy: p, Fetched: time.Now()}}
 }
 
@@ -39,7 +39,7 @@ const (
 func TestGolden(t *testing.T) {
 	why := errors.New("look up the MTA-STS record of example.com: SERVFAIL")
 	enforce := func(body string) resolver.Verdict {
-		return resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, body)}
+		return resolver.Verdict{Outcome: resolver.Enforce, Policy: held(t, body)}
 	}
 	for _, c := range []struct {
 		file string
@@ -52,8 +52,8 @@ func TestGolden(t *testing.T) {
 		{"enforce-tlsrpt-nosni", "sts+tlsrpt+nosni", enforce(plainPolicy)},
 		{"odd-sts", "sts", enforce(oddPolicy)},
 		{"odd-tlsrpt", "sts+tlsrpt", enforce(oddPolicy)},
-		{"testing", "sts", resolver.Verdict{Outcome: resolver.Testing, Held: held(t, plainPolicy)}},
-		{"none", "sts+tlsrpt", resolver.Verdict{Outcome: resolver.Waived, Held: held(t, plainPolicy)}},
+		{"testing", "sts", resolver.Verdict{Outcome: resolver.Testing, Policy: held(t, plainPolicy)}},
+		{"none", "sts+tlsrpt", resolver.Verdict{Outcome: resolver.None, Policy: held(t, plainPolicy)}},
 		{"absent", "sts+defer", resolver.Verdict{Outcome: resolver.Absent}},
 		{"unfetched", "sts+defer", resolver.Verdict{Outcome: resolver.Unfetched, Reason: why}},
 		{"unknown", "sts", resolver.Verdict{Outcome: resolver.Unknown, Reason: why}},
@@ -62,9 +62,9 @@ func TestGolden(t *testing.T) {
 		{"host-fault-defer", "sts+defer", resolver.Verdict{Outcome: resolver.Unable, Reason: why}},
 		{"overloaded", "sts", resolver.Verdict{
 			Outcome: resolver.Overloaded, Reason: errors.New("at its limit of lookups under way")}},
-		{"dane-only", "sts+dane", resolver.Verdict{Outcome: resolver.DANEOnly, Held: held(t, plainPolicy)}},
+		{"dane-only", "sts+dane", resolver.Verdict{Outcome: resolver.DANEOnly, Policy: held(t, plainPolicy)}},
 		{"dane-unknown", "sts+dane",
-			resolver.Verdict{Outcome: resolver.DANEUnknown, Held: held(t, plainPolicy),
+			resolver.Verdict{Outcome: resolver.DANEUnknown, Policy: held(t, plainPolicy),
 				Reason: errors.New("TLSA _25._tcp.mx1.example.com: SERVFAIL")}},
 		{"no-outcome", "sts", resolver.Verdict{}},
 	} {
@@ -122,7 +122,7 @@ func TestLongPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := Render(f, resolver.Verdict{Outcome: resolver.Enforce, Held: held(t, many(c.patterns))})
+		got := Render(f, resolver.Verdict{Outcome: resolver.Enforce, Policy: held(t, many(c.patterns))})
 		frame := got.AppendTo(nil)
 		if got.Status() != c.status || strings.Contains(got.Data(), "policy_string") != c.lines ||
 			len(frame) > 100_000 || len(got.Data()) == 0 {

@@ -211,8 +211,8 @@ func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolve
 // troubled is the entry with a failed refresh.
 func troubled(e resolver.Entry) resolver.Entry {
 	now := e.Fetched
-	e.Trouble = resolver.Trouble{
-		Failures: 3, ID: "1", Since: now, RetryAt: now.Add(time.Hour), Reason: "connection refused"}
+	e.Failures = resolver.FetchFailures{
+		Count: 3, ID: "1", Since: now, RetryAt: now.Add(time.Hour), Reason: "connection refused"}
 	return e
 }
 

@@ -214,7 +214,7 @@ func TestStatus(t *testing.T) {
 		s.Overrides != 2 || s.Version != "test" || s.PID != 1 || len(s.Problems) != 0 || s.Unsaved != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	view := viewStatus(Info{}, resolver.Status{Stored: -1, Absent: -1, Failing: true, Unwritten: 1}, 0)
+	view := viewStatus(Info{}, resolver.Status{Stored: -1, Negatives: -1, Failing: true, Unwritten: 1}, 0)
 	if view.Stored != nil || view.NoPolicy != nil || len(view.Problems) != 2 {
 		t.Errorf("%+v", view)
 	}
@@ -272,7 +272,7 @@ func TestShutdown(t *testing.T) {
 		t.Error("the shutdown waits for the policy hosts")
 	}
 	for range 2 {
-		wantCode(t, "in flight", <-errs, 503, "stsmapd is ending")
+		wantCode(t, "in flight", <-errs, 503, "shutting down")
 	}
 	_, err := d.client.Status(t.Context())
 	var unreachable *UnreachableError

@@ -64,7 +64,7 @@ func (s *WebServer) domain(r *http.Request) (view, error) {
 		return nil, &pageError{http.StatusNotFound, name.String(),
 			"Nothing is known of this domain. It is looked up when there is mail for it."}
 	}
-	v := domainView{Name: name.String(), Policy: pagePolicy(k), Absence: pageAbsence(k.Absence)}
+	v := domainView{Name: name.String(), Policy: pagePolicy(k), Absence: pageAbsence(k.Negative)}
 	if err != nil {
 		v.StoreError = err.Error()
 	}
@@ -85,14 +85,14 @@ func pagePolicy(k resolver.Known) *policyView {
 	e := k.Entry
 	p := &policyView{policyRow: policyRowOf(k), ID: e.ID, MaxAge: e.Policy.MaxAge, Used: k.Used,
 		NextRefresh: k.NextRefresh, NextCheck: k.NextCheck,
-		RetryAt: e.Trouble.RetryAt, InMemory: k.InMemory, Unsaved: k.Unsaved, Text: e.Policy.Text}
+		RetryAt: e.Failures.RetryAt, InMemory: k.InMemory, Unsaved: k.Unsaved, Text: e.Policy.Text}
 	for _, mx := range e.Policy.MX {
 		p.MX = append(p.MX, mx.String())
 	}
 	return p
 }
 
-func pageAbsence(a resolver.Absence) *absenceView {
+func pageAbsence(a resolver.Negative) *absenceView {
 	switch a := a.(type) {
 	case resolver.NoPolicy:
 		return &absenceView{What: "The DNS says that the domain has no MTA-STS policy.", NextLook: a.Expires()}
@@ -102,7 +102,7 @@ func pageAbsence(a resolver.Absence) *absenceView {
 	case *resolver.FetchFailed:
 		return &absenceView{What: "A policy is announced, but cannot be fetched or is invalid: mail goes as if there " +
 			"were none.",
-			Reason: a.Err.Error(), Failures: a.Trouble.Failures, NextLook: a.CheckAt}
+			Reason: a.Err.Error(), Failures: a.Failures.Count, NextLook: a.CheckAt}
 	case *resolver.HostFailed:
 		return &absenceView{What: "This host lacks what it needs to look for a policy: mail goes as if there were " +
 			"none until this host is mended.",

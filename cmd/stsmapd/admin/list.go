@@ -114,7 +114,7 @@ func (l List) wants(now time.Time, k resolver.Known) bool {
 		return false
 	case len(l.Modes) > 0 && !slices.Contains(l.Modes, e.Policy.Mode):
 		return false
-	case l.Failing && e.Trouble.Failures == 0:
+	case l.Failing && e.Failures.Count == 0:
 		return false
 	case l.Expiring != 0 && (!k.Live || e.Expires().Sub(now) > l.Expiring):
 		return false

@@ -43,7 +43,7 @@ func (s *WebServer) policies(r *http.Request) (view, error) {
 	}
 	v.Rows = s.search(r.Context(), after, func(k resolver.Known) bool {
 		return strings.Contains(k.Domain.String(), part) && (v.Mode == "" || k.Entry.Policy.Mode.String() == v.Mode) &&
-			(!v.Failing || k.Entry.Trouble.Failures > 0)
+			(!v.Failing || k.Entry.Failures.Count > 0)
 	})
 	v.Incomplete = r.Context().Err() != nil
 	if after != "" {

@@ -36,8 +36,8 @@ type policyRow struct {
 
 func policyRowOf(k resolver.Known) policyRow {
 	e := k.Entry
-	return policyRow{k.Domain.String(), e.Policy.Mode.String(), k.Live, e.Expires(), e.Fetched, e.Trouble.Failures,
-		e.Trouble.Since, e.Trouble.Reason}
+	return policyRow{k.Domain.String(), e.Policy.Mode.String(), k.Live, e.Expires(), e.Fetched, e.Failures.Count,
+		e.Failures.Since, e.Failures.Reason}
 }
 
 // survey is what a walk over all policies brought.
@@ -98,7 +98,7 @@ func (s *survey) count(now time.Time, k resolver.Known) (trouble bool) {
 	if e.Policy.Mode == mtasts.ModeNone {
 		return false
 	}
-	trouble = e.Trouble.Failures > 0
+	trouble = e.Failures.Count > 0
 	expiring := e.Expires().Sub(now) < soon
 	if trouble {
 		s.failing++

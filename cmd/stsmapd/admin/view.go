@@ -26,15 +26,15 @@ func viewPolicy(k resolver.Known) Policy {
 		Override: viewOverride(k.Override), Answer: new(Answer), Text: e.Policy.Text, Origin: e.Origin,
 	}
 	*p.Answer = answer(k, "sts")
-	if t := e.Trouble; t.Failures > 0 {
-		p.Trouble = &Trouble{Failures: t.Failures, Since: second(t.Since), RetryAt: second(t.RetryAt), Reason: t.Reason}
+	if t := e.Failures; t.Count > 0 {
+		p.Trouble = &Trouble{Failures: t.Count, Since: second(t.Since), RetryAt: second(t.RetryAt), Reason: t.Reason}
 	}
 	return p
 }
 
 // viewDomain shows all that k knows; storeErr says why that may not be all.
 func viewDomain(k resolver.Known, storeErr error) Domain {
-	d := Domain{Domain: k.Domain.String(), Absence: viewAbsence(k.Absence), Override: viewOverride(k.Override)}
+	d := Domain{Domain: k.Domain.String(), Absence: viewAbsence(k.Negative), Override: viewOverride(k.Override)}
 	if k.Entry != nil {
 		p := viewPolicy(k)
 		p.Override, p.Answer = nil, nil // they stand beside it
@@ -64,7 +64,7 @@ func rendered(mapName string, f tlspolicy.Features, v resolver.Verdict) Answer {
 	return Answer{Map: mapName, Outcome: v.Outcome.String(), Status: reply.Status().String(), Data: reply.Data()}
 }
 
-func viewAbsence(a resolver.Absence) *Absence {
+func viewAbsence(a resolver.Negative) *Absence {
 	switch a := a.(type) {
 	case resolver.NoPolicy:
 		return &Absence{Outcome: resolver.Absent.String(), NextLook: second(a.Expires())}
@@ -72,8 +72,8 @@ func viewAbsence(a resolver.Absence) *Absence {
 		return &Absence{Outcome: resolver.Unknown.String(), Failures: a.Failures, NextLook: second(a.RetryAt),
 			Reason: a.Err.Error()}
 	case *resolver.FetchFailed:
-		return &Absence{Outcome: resolver.Unfetched.String(), Failures: a.Trouble.Failures, NextLook: second(a.CheckAt),
-			RetryAt: second(a.Trouble.RetryAt), FailedID: a.Trouble.ID, Reason: a.Err.Error()}
+		return &Absence{Outcome: resolver.Unfetched.String(), Failures: a.Failures.Count, NextLook: second(a.CheckAt),
+			RetryAt: second(a.Failures.RetryAt), FailedID: a.Failures.ID, Reason: a.Err.Error()}
 	case *resolver.HostFailed:
 		return &Absence{Outcome: resolver.Unable.String(), NextLook: second(a.RetryAt), Reason: a.Err.Error()}
 	default:
@@ -88,7 +88,7 @@ func viewOverride(o *resolver.Override) *Override {
 	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: spell(o.MX), Until: second(o.Until),
 		Reason: o.Reason}
 	if o.Action == resolver.ActionEnforce {
-		v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, resolver.Overruled{By: o})
+		v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, resolver.Overridden{By: o})
 		a := rendered("sts", tlspolicy.Features{}, v)
 		view.Answer = &a
 	}
@@ -96,7 +96,7 @@ func viewOverride(o *resolver.Override) *Override {
 }
 
 // viewRefreshed shows what a refresh found; err as Service.Refresh returned it.
-func viewRefreshed(domain string, found resolver.STSFinding, k resolver.Known, err error) Refreshed {
+func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err error) Refreshed {
 	v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, found)
 	r := Refreshed{Domain: domain, Outcome: v.Outcome.String()}
 	if err != nil {
@@ -111,9 +111,9 @@ func viewRefreshed(domain string, found resolver.STSFinding, k resolver.Known, e
 
 func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	view := Status{
-		Info: info, Stored: counted(s.Stored), NoPolicy: counted(s.Absent),
-		InMemory: InMemory{Enforce: s.Held.Enforce, Testing: s.Held.Testing, None: s.Held.None,
-			Expired: s.Held.Expired, Failing: s.Held.Troubled},
+		Info: info, Stored: counted(s.Stored), NoPolicy: counted(s.Negatives),
+		InMemory: InMemory{Enforce: s.Policies.Enforce, Testing: s.Policies.Testing, None: s.Policies.None,
+			Expired: s.Policies.Expired, Failing: s.Policies.Failing},
 		Refreshes: s.Refreshes, Overdue: s.Overdue, Lookups: s.Lookups, Fetches: s.Fetches, Unsaved: s.Unsaved,
 		Overrides: overrides,
 		Problems:  []string{},

@@ -192,8 +192,8 @@ func dailyEntry(t *testing.T, domain, mode string, age, maxAge time.Duration) re
 
 // failing is the entry with fetches that fail.
 func failing(e resolver.Entry, reason string) resolver.Entry {
-	e.Trouble = resolver.Trouble{
-		Failures: 4, ID: "2", Since: e.Fetched.Add(time.Hour),
+	e.Failures = resolver.FetchFailures{
+		Count: 4, ID: "2", Since: e.Fetched.Add(time.Hour),
 		RetryAt: time.Now().UTC().Add(time.Hour).Truncate(time.Second), Reason: reason}
 	return e
 }

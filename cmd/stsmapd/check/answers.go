@@ -20,7 +20,7 @@ func maps() []string { return []string{"sts", "sts+dane", "sts+dane+tlsrpt"} }
 type decision struct {
 	at       time.Time
 	to       dane.Destination
-	finding  resolver.STSFinding
+	finding  resolver.Finding
 	override *resolver.Override // nil: none counts
 	policy   *mtasts.Policy     // by which MX hosts are judged, whether it binds or not; nil: none
 }
@@ -46,22 +46,22 @@ func decide(l *looking, overrides *resolver.Overrides, record looked[string], fi
 	case file.inspection.Err != nil:
 		d.finding = &resolver.FetchFailed{At: l.at, Err: file.inspection.Err}
 	default:
-		held := &resolver.Held{Entry: resolver.Entry{
+		held := &resolver.CachedPolicy{Entry: resolver.Entry{
 			Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
 		d.finding = held
 		d.policy = bindable(held)
 	}
 	if d.override != nil && d.override.Action != resolver.ActionStrict {
-		d.finding = resolver.Overruled{By: d.override}
-		if v := d.verdict(tlspolicy.Features{}, dane.Finding{}); v.Held != nil {
-			d.policy = bindable(v.Held)
+		d.finding = resolver.Overridden{By: d.override}
+		if v := d.verdict(tlspolicy.Features{}, dane.Finding{}); v.Policy != nil {
+			d.policy = bindable(v.Policy)
 		}
 	}
 	return d
 }
 
 // bindable is the policy if hosts can be judged by it: mode none names none that count.
-func bindable(h *resolver.Held) *mtasts.Policy {
+func bindable(h *resolver.CachedPolicy) *mtasts.Policy {
 	if h.Entry.Policy.Mode == mtasts.ModeNone {
 		return nil
 	}

@@ -52,7 +52,7 @@ func unbound(r *Report, d decision, v resolver.Verdict) fate {
 	switch v.Outcome {
 	case resolver.Testing:
 		return fate{Unverified, as + "the policy is in mode testing"}
-	case resolver.Waived:
+	case resolver.None:
 		return fate{Unverified, as + "the policy is in mode none"}
 	case resolver.Unknown:
 		return fate{Unverified, as + "the DNS " + plainDNS(v.Reason) + " when asked for " + r.Record.Name}

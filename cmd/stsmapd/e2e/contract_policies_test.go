@@ -36,7 +36,7 @@ const (
 )
 
 // generatedAnswers is a resolver that has come to know a generated policy for each domain, or that it is invalid.
-type generatedAnswers map[dnsname.Name]resolver.STSFinding
+type generatedAnswers map[dnsname.Name]resolver.Finding
 
 // Answer implements tlspolicy.Answerer.
 func (g generatedAnswers) Answer(_ context.Context, q resolver.Question) resolver.Verdict {
@@ -64,7 +64,7 @@ func generate(t *testing.T) (generatedAnswers, []string) {
 			answers[name] = &resolver.FetchFailed{Err: err}
 			continue
 		}
-		answers[name] = &resolver.Held{
+		answers[name] = &resolver.CachedPolicy{
 			Entry: resolver.Entry{Domain: name, ID: "1", Policy: policy, Fetched: time.Now()}}
 	}
 	return answers, domains
@@ -107,8 +107,8 @@ func TestContractTenThousandPolicies(t *testing.T) {
 			largest = max(largest, len(reply.Data()))
 		}
 		reasons[name.String()] = "Connection refused"
-		if host, _ := dnsname.Parse(closedHost); verdict.Held != nil && verdict.Outcome == resolver.Enforce &&
-			!verdict.Held.Entry.Policy.Matches(host) {
+		if host, _ := dnsname.Parse(closedHost); verdict.Policy != nil && verdict.Outcome == resolver.Enforce &&
+			!verdict.Policy.Entry.Policy.Matches(host) {
 			// a byte of its pattern was spoilt: Postfix 3.10.5 does not even try
 			reasons[name.String()] = "server unavailable"
 		}

@@ -96,8 +96,8 @@ func fetchedPolicy(t *testing.T, domain, mode string, age, maxAge time.Duration,
 	e := resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260110T120000", Policy: p, Fetched: at, Checked: at,
 		Used: at.Add(age / 2)}
 	if reason != "" {
-		e.Trouble = resolver.Trouble{
-			Failures: 9, ID: "20260201", Since: at.Add(time.Hour),
+		e.Failures = resolver.FetchFailures{
+			Count: 9, ID: "20260201", Since: at.Add(time.Hour),
 			RetryAt: time.Now().UTC().Add(50 * time.Minute).Truncate(time.Second), Reason: reason}
 	}
 	return e

@@ -44,7 +44,7 @@ const (
 
 // Claim is an answer to Fleet.Claim, with what the fleet knows at that moment.
 type Claim struct {
-	Tidings
+	SharedState
 	State  ClaimState
 	Failed []FailedAttempt // those that count
 
@@ -71,35 +71,35 @@ func (c *Claim) fail() {
 // attemptFor is what this host asks of the fleet for a fetch, after it has waited for other hosts for so long. A host
 // that has failed with this id leaves one attempt to the hosts that have not: where the fetch works on only one of
 // them, that one is kept out by the first attempts of the others, for AttemptWindow, and never by their later ones.
-func attemptFor(id string, failed Trouble, waited time.Duration) Attempt {
+func attemptFor(id string, failed FetchFailures, waited time.Duration) Attempt {
 	a := Attempt{ID: id, Limit: MaxAttempts, Beside: waited >= turnLimit}
-	if failed.Failures > 0 && failed.ID == id {
+	if failed.Count > 0 && failed.ID == id {
 		a.Limit--
 	}
 	return a
 }
 
-// lastTrouble is what has failed on this host since the last success.
-func lastTrouble(known *Held, before Absence) Trouble {
+// lastFailures is what has failed on this host since the last success.
+func lastFailures(known *CachedPolicy, before Negative) FetchFailures {
 	if known != nil {
-		return known.Entry.Trouble
+		return known.Entry.Failures
 	}
 	if b, ok := before.(*FetchFailed); ok {
-		return b.Trouble
+		return b.Failures
 	}
-	return Trouble{}
+	return FetchFailures{}
 }
 
 // refused is the step of a host to which the fleet has refused the fetch p. A live policy stays as it is. Where there
 // is none, the failures of the other hosts are the finding until this host may try.
-func refused(now time.Time, p fetchNow, known *Held, before Absence, failed []FailedAttempt) step {
-	t := lastTrouble(known, before)
+func refused(now time.Time, p fetchNow, known *CachedPolicy, before Negative, failed []FailedAttempt) step {
+	t := lastFailures(known, before)
 	until := freeAt(now, failed, attemptFor(p.id, t, 0).Limit)
 	if known != nil {
 		return note{until}
 	}
-	if t.Failures == 0 || t.ID != p.id {
-		t = Trouble{ID: p.id, Since: now, Alerted: t.Alerted}
+	if t.Count == 0 || t.ID != p.id {
+		t = FetchFailures{ID: p.id, Since: now, Alerted: t.Alerted}
 	}
 	hosts := make([]string, len(failed))
 	for i, f := range failed {
@@ -108,7 +108,7 @@ func refused(now time.Time, p fetchNow, known *Held, before Absence, failed []Fa
 	err := fmt.Errorf("not tried here: %d hosts of the fleet have failed within %d minutes, their logs say why: %s",
 		len(hosts), AttemptWindow/time.Minute, strings.Join(hosts, ", "))
 	t.RetryAt, t.Reason = until, err.Error()
-	return accept{&FetchFailed{Trouble: t, At: now, CheckAt: earlier(p.checkAt, until), Err: err}}
+	return accept{&FetchFailed{Failures: t, At: now, CheckAt: earlier(p.checkAt, until), Err: err}}
 }
 
 // freeAt is when fewer than limit attempts will count: within AttemptWindow, whatever the clocks of the other hosts

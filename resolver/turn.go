@@ -23,15 +23,15 @@ const (
 // look is what a look at a domain's TXT record found, and the fetch that plan found necessary after it.
 type look struct {
 	domain dnsname.Name
-	before Absence
+	before Negative
 	found  discovery
 	fetch  fetchNow
 }
 
 // turn is what a domain needs after this host's turn to fetch has come, another host has fetched, or enough hosts have
 // failed.
-type turn struct {
-	known *Held
+type claimedTurn struct {
+	known *CachedPolicy
 	step  step
 	claim Claim
 }
@@ -40,14 +40,14 @@ type turn struct {
 // is asked again with what came of that, has something else to say. When the other host fails, the next one that waits
 // fetches. A live policy needs no waiting: the other host will tell what it fetched, and if that gets lost, the next
 // look at the TXT record finds it.
-func (s *Service) await(ctx context.Context, cfg *config, known *Held, l look) turn {
-	t := turn{known: known}
+func (s *Service) await(ctx context.Context, cfg *config, known *CachedPolicy, l look) claimedTurn {
+	t := claimedTurn{known: known}
 	begin := time.Now()
 	for wait := turnPoll; ; wait = min(2*wait, turnPollMax) {
-		a := attemptFor(l.fetch.id, lastTrouble(t.known, l.before), time.Since(begin))
+		a := attemptFor(l.fetch.id, lastFailures(t.known, l.before), time.Since(begin))
 		t.claim = s.fleet.Claim(ctx, l.domain, a)
 		now := s.now()
-		t.known = s.hear(ctx, l.domain, t.known, t.claim.Tidings)
+		t.known = s.mergeShared(ctx, l.domain, t.known, t.claim.SharedState)
 		t.step = plan(now, s.due(cfg, l.domain, t.known, now), t.known, l.before, l.found)
 		p, fetches := t.step.(fetchNow)
 		switch {
@@ -69,9 +69,9 @@ func (s *Service) await(ctx context.Context, cfg *config, known *Held, l look) t
 
 // due reports whether a live policy is to be fetched whatever its id: it is in doubt, or its refresh has been granted
 // and its time has come.
-func (s *Service) due(cfg *config, domain dnsname.Name, known *Held, now time.Time) bool {
+func (s *Service) due(cfg *config, domain dnsname.Name, known *CachedPolicy, now time.Time) bool {
 	return known != nil && (known.Entry.Doubtful() ||
-		s.agenda.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval)))
+		s.queue.grants(domain) && !now.Before(known.Entry.NextCheck(cfg.RefreshInterval)))
 }
 
 // stagger moves a refresh by this host's own part of staggerMax, which is always the same for one domain.

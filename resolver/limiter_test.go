@@ -11,7 +11,7 @@ import (
 // order.
 func TestFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFast(2)
+		f := newLookupLimiter(2)
 		start := time.Now()
 		order := make(chan int, 10)
 		begin := func(i int) (done func()) {
@@ -60,7 +60,7 @@ func TestFast(t *testing.T) {
 		expect("no second room for one lookup", slowLookup)
 		expect("the third is slow", slowLookup+time.Millisecond, 5)
 
-		full := newFast(0)
+		full := newLookupLimiter(0)
 		if _, err := full.begin(t.Context()); err == nil || time.Since(start) < queueLimit {
 			t.Errorf("without room: %v after %v, want an error after %v", err, time.Since(start), queueLimit)
 		}

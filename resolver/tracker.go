@@ -3,14 +3,14 @@ package resolver
 import "sync"
 
 // underway counts what is under way, and lets nothing begin once it is closed.
-type underway struct {
+type tracker struct {
 	mu      sync.RWMutex // guards closed against running
 	closed  bool
 	running sync.WaitGroup
 }
 
 // begin counts one more in, until its done; false: it is closed.
-func (u *underway) begin() bool {
+func (u *tracker) begin() bool {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	if u.closed {
@@ -20,10 +20,10 @@ func (u *underway) begin() bool {
 	return true
 }
 
-func (u *underway) done() { u.running.Done() }
+func (u *tracker) done() { u.running.Done() }
 
 // close lets nothing more begin, and reports whether it was this call that did. What is under way goes on: see wait.
-func (u *underway) close() bool {
+func (u *tracker) close() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	first := !u.closed
@@ -32,4 +32,4 @@ func (u *underway) close() bool {
 }
 
 // wait returns when nothing is under way any more. It must be closed.
-func (u *underway) wait() { u.running.Wait() }
+func (u *tracker) wait() { u.running.Wait() }

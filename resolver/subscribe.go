@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxNews bounds what was heard and not taken in yet. More is not missed: the next look at the domain's TXT record,
-	// or the next refresh, finds it.
-	maxNews = 10_000
-	// newsAtOnce is how many are taken in at once: they share the store's commits.
-	newsAtOnce = 32
+	// maxHeard bounds what was heard and not taken in yet. More is not missed: the next look at the domain's TXT
+	// record, or the next refresh, finds it.
+	maxHeard = 10_000
+	// applyWorkers is how many are taken in at once: they share the store's commits.
+	applyWorkers = 32
 	// offerPace is the least time between two policies that are offered to a fleet that may have forgotten them.
 	offerPace = 5 * time.Millisecond
 	// offerRetry is the time until the next try when the fleet cannot be reached.
@@ -24,10 +24,10 @@ const (
 
 // watchLoop takes in what other hosts tell, until ctx ends.
 func (s *Service) watchLoop(ctx context.Context) {
-	news, renewals := make(chan dnsname.Name, maxNews), make(chan struct{}, 1)
+	news, renewals := make(chan dnsname.Name, maxHeard), make(chan struct{}, 1)
 	var running sync.WaitGroup
-	for range newsAtOnce {
-		running.Go(func() { s.newsLoop(ctx, news) })
+	for range applyWorkers {
+		running.Go(func() { s.applyLoop(ctx, news) })
 	}
 	running.Go(func() { s.offerLoop(ctx, renewals) })
 	s.fleet.Watch(ctx, func(domain dnsname.Name) {
@@ -44,11 +44,11 @@ func (s *Service) watchLoop(ctx context.Context) {
 	running.Wait()
 }
 
-func (s *Service) newsLoop(ctx context.Context, news <-chan dnsname.Name) {
+func (s *Service) applyLoop(ctx context.Context, news <-chan dnsname.Name) {
 	for {
 		select {
 		case domain := <-news:
-			s.heed(ctx, domain)
+			s.applyShared(ctx, domain)
 		case <-ctx.Done():
 			return
 		}
@@ -60,7 +60,7 @@ type heard struct{ panicked any }
 
 // heed takes in what the fleet knows of a domain, in a flight of its own: one that had begun before may have looked too
 // early.
-func (s *Service) heed(ctx context.Context, domain dnsname.Name) {
+func (s *Service) applyShared(ctx context.Context, domain dnsname.Name) {
 	mine := &heard{}
 	for ctx.Err() == nil {
 		select {
@@ -81,7 +81,7 @@ func (s *Service) takeIn(domain dnsname.Name, mine *heard) {
 	defer s.running.done()
 	defer func() {
 		if mine.panicked = recover(); mine.panicked != nil {
-			s.log.Error("what the fleet told of a domain was not taken in, by a fault in stsmapd; please report it",
+			s.log.Error("shared state of a domain was not applied, by a fault in stsmapd; please report it",
 				"event", "panic",
 				"domain", domain, "panic", fmt.Sprint(mine.panicked), "stack", string(debug.Stack()))
 		}
@@ -96,7 +96,7 @@ func (s *Service) takeIn(domain dnsname.Name, mine *heard) {
 	if known != nil && !known.Entry.Live(s.now()) {
 		known = nil
 	}
-	s.hear(s.ctx, domain, known, s.fleet.Find(s.ctx, domain))
+	s.mergeShared(s.ctx, domain, known, s.fleet.Find(s.ctx, domain))
 }
 
 // offerLoop offers the fleet what the store has, each time that the fleet may have forgotten what it knew.
@@ -117,7 +117,7 @@ func (s *Service) offerAll(ctx context.Context) {
 		if err != nil || !e.Live(s.now()) || e.Fetched.After(s.now()) || e.Doubtful() {
 			continue
 		}
-		e.Trouble = Trouble{} // what failed here says nothing of other hosts
+		e.Failures = FetchFailures{} // what failed here says nothing of other hosts
 		for s.fleet.Offer(ctx, e) != nil {
 			if pause(ctx, offerRetry); ctx.Err() != nil {
 				return
@@ -128,6 +128,6 @@ func (s *Service) offerAll(ctx context.Context) {
 			return
 		}
 	}
-	s.log.Info("the fleet has been offered all policies that this host knows", "event", "shared_offered", "policies",
+	s.log.Info("all policies of this host were offered to the fleet", "event", "shared_offered", "policies",
 		offered)
 }

@@ -38,18 +38,18 @@ func (s *Service) scanLoop(ctx context.Context) {
 func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 	cfg := s.config.Load()
 	s.learnt.Store(0)
-	s.agenda.extend(now.Add(scanInterval + scanInterval/4))
+	s.queue.extend(now.Add(scanInterval + scanInterval/4))
 	expired := func(e Entry) bool { return !e.Live(now) }
 	removals, rctx := errgroup.WithContext(ctx)
 	removals.SetLimit(removalsAtOnce)
 	count := 0
-	waiting := s.saver.snapshot() // for the disk: the store's entries of these are out of date
+	waiting := s.pending.snapshot() // for the disk: the store's entries of these are out of date
 	for e, err := range s.store.All(ctx) {
 		if ctx.Err() != nil {
 			break
 		}
 		if err != nil {
-			s.log.Warn("cannot read an entry of the policy store; its domain is looked up anew when asked for",
+			s.log.Warn("cannot read an entry of the policy store; its domain is looked up again when it is asked for",
 				"event", "store_read_failed", "domain", e.Domain, "error", err)
 			continue
 		}
@@ -62,9 +62,9 @@ func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 			continue
 		}
 		count++
-		e.Trouble = e.Trouble.at(now)
+		e.Failures = e.Failures.at(now)
 		if at, ok := refreshAt(cfg, e, s.lastUsed(e)); ok {
-			s.agenda.put(e.Domain, s.stagger(e.Domain, at))
+			s.queue.add(e.Domain, s.stagger(e.Domain, at))
 		}
 	}
 	for _, h := range waiting {
@@ -72,7 +72,7 @@ func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
 	}
 	_ = removals.Wait() // what fails is tried again by the next scan
 	if surplus := count - cfg.MaxPolicies; surplus > 0 && steady && ctx.Err() == nil {
-		s.thin(ctx, min(surplus, maxSurplus), cfg.MaxPolicies)
+		s.evict(ctx, min(surplus, maxSurplus), cfg.MaxPolicies)
 	}
 }
 
@@ -92,14 +92,14 @@ func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(En
 		if inMemory && !which(held.Entry) {
 			return
 		}
-		if h := s.saver.unsaved(domain); h != nil && !which(h.Entry) {
+		if h := s.pending.unsaved(domain); h != nil && !which(h.Entry) {
 			return
 		}
 		e, getErr := s.store.Get(ctx, domain)
 		if getErr != nil || !which(e) {
 			return
 		}
-		if err = s.saver.delete(ctx, domain); err == nil {
+		if err = s.pending.delete(ctx, domain); err == nil {
 			s.forgetPolicy(domain)
 		}
 	})
@@ -109,17 +109,17 @@ func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(En
 // forgetPolicy ends what is known of a policy outside the store.
 func (s *Service) forgetPolicy(domain dnsname.Name) {
 	s.memory.ForgetPolicy(domain)
-	s.agenda.drop(domain)
+	s.queue.drop(domain)
 }
 
 // thin removes the n policies that were asked for the longest time ago.
-func (s *Service) thin(ctx context.Context, n, limit int) {
+func (s *Service) evict(ctx context.Context, n, limit int) {
 	idlest := &idleQueue{}
 	for e, err := range s.store.All(ctx) {
 		if err != nil {
 			continue
 		}
-		heap.Push(idlest, idleItem{e.Domain, s.lastUsed(e)})
+		heap.Push(idlest, idlePolicy{e.Domain, s.lastUsed(e)})
 		if idlest.Len() > n {
 			heap.Pop(idlest)
 		}
@@ -148,20 +148,20 @@ func (s *Service) noteLearnt() {
 	}
 }
 
-type idleItem struct {
+type idlePolicy struct {
 	domain dnsname.Name
 	used   time.Time
 }
 
-// idleQueue is a heap of idleItem, the last used first: so that this one goes when there are enough.
-type idleQueue []idleItem
+// idleQueue is a heap of idlePolicy, the last used first: so that this one goes when there are enough.
+type idleQueue []idlePolicy
 
 func (q idleQueue) Len() int           { return len(q) }
 func (q idleQueue) Less(i, j int) bool { return q[i].used.After(q[j].used) }
 func (q idleQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
 
 // Push implements heap.Interface.
-func (q *idleQueue) Push(x any) { *q = append(*q, x.(idleItem)) }
+func (q *idleQueue) Push(x any) { *q = append(*q, x.(idlePolicy)) }
 
 // Pop implements heap.Interface.
 func (q *idleQueue) Pop() any {

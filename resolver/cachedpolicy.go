@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Held is a policy in memory: the entry, which never changes, and the marks that questions and looks at the TXT record
-// leave beside it. It is an STSFinding.
-type Held struct {
+// Policy is a policy in memory: the entry, which never changes, and the marks that questions and looks at the TXT
+// record leave beside it. It is an Finding.
+type CachedPolicy struct {
 	Entry Entry
 
 	// Rendered keeps what a caller made of Entry, so that it is made once. Its content belongs to that caller.
@@ -24,29 +24,29 @@ const (
 	useWrite = 24 * time.Hour
 )
 
-// newHeld takes an entry into memory; its TXT record should be looked at after checkAt.
-func newHeld(e Entry, checkAt time.Time) *Held {
-	h := &Held{Entry: e}
+// newCachedPolicy takes an entry into memory; its TXT record should be looked at after checkAt.
+func newCachedPolicy(e Entry, checkAt time.Time) *CachedPolicy {
+	h := &CachedPolicy{Entry: e}
 	h.used.Store(unix(e.Used))
 	h.checkFrom(checkAt)
 	return h
 }
 
 // checkFrom sets when the TXT record should be looked at again: no sooner, so the second is rounded up.
-func (h *Held) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Second - 1).Unix()) }
+func (h *CachedPolicy) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Second - 1).Unix()) }
 
 // nextLook is what checkFrom was told last, to the second.
-func (h *Held) nextLook() time.Time { return time.Unix(h.checkAt.Load(), 0).UTC() }
+func (h *CachedPolicy) nextLook() time.Time { return time.Unix(h.checkAt.Load(), 0).UTC() }
 
 // use marks a question at now.
-func (h *Held) use(now time.Time) {
+func (h *CachedPolicy) use(now time.Time) {
 	if n := now.Unix(); n-h.used.Load() >= useGrain || n < h.used.Load() {
 		h.used.Store(n)
 	}
 }
 
 // Used is when the policy was last asked for, within a minute; zero when never.
-func (h *Held) Used() time.Time {
+func (h *CachedPolicy) Used() time.Time {
 	if s := h.used.Load(); s != 0 {
 		return time.Unix(s, 0).UTC()
 	}
@@ -55,7 +55,7 @@ func (h *Held) Used() time.Time {
 
 // claimCheck reports to one caller that the TXT record should be looked at again; the look itself sets the next time. A
 // time of checkAt that lies too far ahead was set by a clock that ran ahead, and does not count.
-func (h *Held) claimCheck(now time.Time) bool {
+func (h *CachedPolicy) claimCheck(now time.Time) bool {
 	at, n := h.checkAt.Load(), now.Unix()
 	const longest = int64(maxCheck/time.Second) + 1 // checkFrom rounds up
 	if n < at && at-n <= longest {

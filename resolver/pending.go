@@ -21,30 +21,30 @@ const (
 	saveRetry = 30 * time.Second
 	// maxUnsaved bounds what waits for a disk.
 	maxUnsaved = 100_000
-	// retriesAtOnce is how many of them are written at once.
-	retriesAtOnce = 256
+	// writesAtOnce is how many of them are written at once.
+	writesAtOnce = 256
 	// lastSaveLimit is how long the daemon's end waits for the disk to take what still waits for it.
 	lastSaveLimit = 2 * time.Second
 )
 
 // saver writes entries to the store, and holds on to those that a failing disk did not take. Mail goes on meanwhile.
-type saver struct {
+type pendingWrites struct {
 	store Store
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	waiting map[dnsname.Name]*Held
+	waiting map[dnsname.Name]*CachedPolicy
 	missed  int // writes that failed and found no room in waiting
 	failing bool
 }
 
-func newSaver(store Store, log *slog.Logger) *saver {
-	return &saver{store: store, log: log, waiting: map[dnsname.Name]*Held{}}
+func newPendingWrites(store Store, log *slog.Logger) *pendingWrites {
+	return &pendingWrites{store: store, log: log, waiting: map[dnsname.Name]*CachedPolicy{}}
 }
 
 // save writes an entry; when it returns, the entry is durable or waits for the disk. Like delete it belongs inside the
 // domain's flight, so that what is written last is what is known last.
-func (s *saver) save(ctx context.Context, h *Held) {
+func (s *pendingWrites) save(ctx context.Context, h *CachedPolicy) {
 	err := s.write(ctx, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *saver) save(ctx context.Context, h *Held) {
 	}
 }
 
-func (s *saver) write(ctx context.Context, h *Held) error {
+func (s *pendingWrites) write(ctx context.Context, h *CachedPolicy) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
 	return s.put(ctx, h.Entry)
@@ -76,7 +76,7 @@ func (s *saver) write(ctx context.Context, h *Held) error {
 // put writes an entry. Where one of the domain has waited for the disk, what the store has was known before it,
 // whatever its time says: a clock that has been set back since may have fetched it, and the store would keep it as the
 // newer one. An entry that was not looked at since its fetch replaces it.
-func (s *saver) put(ctx context.Context, e Entry) error {
+func (s *pendingWrites) put(ctx context.Context, e Entry) error {
 	if s.unsaved(e.Domain) != nil {
 		if old, err := s.store.Get(ctx, e.Domain); err == nil && old.Fetched.After(e.Fetched) {
 			e.Checked = e.Fetched
@@ -86,7 +86,7 @@ func (s *saver) put(ctx context.Context, e Entry) error {
 }
 
 // written notes that nothing of a domain waits any more, and logs a line when that was the last. Call it with mu held.
-func (s *saver) written(domain dnsname.Name) {
+func (s *pendingWrites) written(domain dnsname.Name) {
 	delete(s.waiting, domain)
 	if !s.failing || len(s.waiting) > 0 {
 		return
@@ -96,22 +96,22 @@ func (s *saver) written(domain dnsname.Name) {
 		s.log.Info("the policy store can be written again, nothing was lost", "event", "store_recovered")
 		return
 	}
-	s.log.Warn("the policy store can be written again, but more failed to be written than could wait for it: that is "+
-		"in "+
-		"memory until it is refreshed, and a restart before would forget it", "event", "store_recovered", "unwritten",
+	s.log.Warn("the policy store can be written again, but more writes had failed than could be kept waiting; those "+
+		"policies are in memory alone until they are refreshed, and a restart before that loses them", "event",
+		"store_recovered", "unwritten",
 		s.missed)
 	s.missed = 0
 }
 
 // unsaved returns what waits for the disk of a domain, nil where nothing does.
-func (s *saver) unsaved(domain dnsname.Name) *Held {
+func (s *pendingWrites) unsaved(domain dnsname.Name) *CachedPolicy {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.waiting[domain]
 }
 
 // delete removes a domain's entry from the store and from what waits for it.
-func (s *saver) delete(ctx context.Context, domain dnsname.Name) error {
+func (s *pendingWrites) delete(ctx context.Context, domain dnsname.Name) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
 	if err := s.store.Delete(ctx, domain); err != nil {
@@ -125,12 +125,12 @@ func (s *saver) delete(ctx context.Context, domain dnsname.Name) error {
 
 // retry tries once more to write all that waits, each inside its domain's flight, many at once so that they share the
 // store's commits, and stops at the first failure.
-func (s *saver) retry(ctx context.Context, alone func(dnsname.Name, func())) {
+func (s *pendingWrites) retry(ctx context.Context, alone func(dnsname.Name, func())) {
 	s.mu.Lock()
 	domains := slices.Collect(maps.Keys(s.waiting))
 	s.mu.Unlock()
 	writes, ctx := errgroup.WithContext(ctx)
-	writes.SetLimit(retriesAtOnce)
+	writes.SetLimit(writesAtOnce)
 	for _, domain := range domains {
 		if ctx.Err() != nil {
 			break
@@ -144,7 +144,7 @@ func (s *saver) retry(ctx context.Context, alone func(dnsname.Name, func())) {
 }
 
 // again tries once more to write what waits of a domain.
-func (s *saver) again(ctx context.Context, domain dnsname.Name) error {
+func (s *pendingWrites) again(ctx context.Context, domain dnsname.Name) error {
 	h := s.unsaved(domain)
 	if h == nil {
 		return nil
@@ -163,16 +163,16 @@ func (s *saver) again(ctx context.Context, domain dnsname.Name) error {
 }
 
 // last is the retry at the end. What the disk does not take now is lost.
-func (s *saver) last(alone func(dnsname.Name, func())) {
+func (s *pendingWrites) last(alone func(dnsname.Name, func())) {
 	ctx, cancel := context.WithTimeout(context.Background(), lastSaveLimit)
 	defer cancel()
 	s.retry(ctx, alone)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.waiting); n > 0 {
-		s.log.Error("what was learnt of these policies could not be written to the store and is forgotten now: it is "+
-			"looked up anew "+
-			"when mail for their domains comes; check the disk space and the state directory", "event", "store_lost",
+		s.log.Error("policies could not be written to the store before the end and are lost; they are looked up "+
+			"again when "+
+			"mail for their domains comes; check the disk space and the state directory", "event", "store_lost",
 			"policies", n)
 	}
 }

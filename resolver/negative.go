@@ -6,10 +6,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// Absence is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an
-// STSFinding.
-type Absence interface {
-	STSFinding
+// Negative is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an
+// Finding.
+type Negative interface {
+	Finding
 	// Fresh reports whether the absence may be answered at now without looking again.
 	Fresh(now time.Time) bool
 	// Expires is when the absence stops being worth keeping; until then it also remembers how often something failed.
@@ -34,13 +34,13 @@ func noPolicy(now time.Time, ttl time.Duration) NoPolicy {
 // NoPolicyUntil is the NoPolicy that Expires then, in Unix seconds: for a Memory that keeps no more of it than this.
 func NoPolicyUntil(unix int64) NoPolicy { return NoPolicy{until: unix} }
 
-// Fresh implements Absence. An end that lies too far ahead was set by a clock that ran ahead, and does not count.
+// Fresh implements Negative. An end that lies too far ahead was set by a clock that ran ahead, and does not count.
 func (a NoPolicy) Fresh(now time.Time) bool {
 	left := a.until - now.Unix()
 	return left > 0 && left <= int64(maxNegative/time.Second)
 }
 
-// Expires implements Absence.
+// Expires implements Negative.
 func (a NoPolicy) Expires() time.Time { return time.Unix(a.until, 0).UTC() }
 
 // LookupFailed: the DNS gave no answer and no policy is remembered. Whether there is one is unknown.
@@ -51,7 +51,7 @@ type LookupFailed struct {
 	Err      error
 }
 
-func lookupFailed(now time.Time, before Absence, err error) *LookupFailed {
+func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
 	failures := 1
 	if b, ok := before.(*LookupFailed); ok && now.Before(b.Expires()) && !now.Before(b.At) {
 		failures += b.Failures
@@ -60,33 +60,33 @@ func lookupFailed(now time.Time, before Absence, err error) *LookupFailed {
 	return &LookupFailed{Failures: failures, At: now, RetryAt: now.Add(wait), Err: err}
 }
 
-// Fresh implements Absence.
+// Fresh implements Negative.
 func (a *LookupFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.RetryAt) }
 
-// Expires implements Absence.
+// Expires implements Negative.
 func (a *LookupFailed) Expires() time.Time { return a.RetryAt.Add(lookupBackoffMax) }
 
 // FetchFailed: the TXT record announces a policy, but it could not be fetched or is invalid, and none is remembered.
 // Deliver as usual (RFC 8461 section 3.3).
 type FetchFailed struct {
-	Trouble Trouble
-	At      time.Time // of the last look at the TXT record
-	CheckAt time.Time // next look at the TXT record: a new id is tried at once
-	Err     error
+	Failures FetchFailures
+	At       time.Time // of the last look at the TXT record
+	CheckAt  time.Time // next look at the TXT record: a new id is tried at once
+	Err      error
 }
 
-// Fresh implements Absence. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back while
-// the fetch was under way; it does not count.
+// Fresh implements Negative. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back
+// while the fetch was under way; it does not count.
 func (a *FetchFailed) Fresh(now time.Time) bool {
 	left := a.CheckAt.Sub(now)
 	return !now.Before(a.At) && left > 0 && left <= maxCheck
 }
 
-// Expires implements Absence.
-func (a *FetchFailed) Expires() time.Time { return a.Trouble.RetryAt.Add(fetchBackoffMax) }
+// Expires implements Negative.
+func (a *FetchFailed) Expires() time.Time { return a.Failures.RetryAt.Add(fetchBackoffMax) }
 
 // brief is an absence that is held to for a minute only: the store, which may know better, could not be read.
-func brief(now time.Time, a Absence) Absence {
+func brief(now time.Time, a Negative) Negative {
 	soon := now.Add(minNegative)
 	switch a := a.(type) {
 	case *LookupFailed:

@@ -14,12 +14,14 @@ const slowLookup = 100 * time.Millisecond
 // does: as many of them as are asked for would queue there, and questions that memory can answer would queue behind
 // them. A lookup that is slow takes no processor, but waits; it no longer counts, so that some slow nameservers do not
 // hold up the lookups of all others.
-type fast struct{ slots *semaphore.Weighted }
+type lookupLimiter struct{ slots *semaphore.Weighted }
 
-func newFast(most int) *fast { return &fast{semaphore.NewWeighted(int64(most))} }
+func newLookupLimiter(most int) *lookupLimiter {
+	return &lookupLimiter{semaphore.NewWeighted(int64(most))}
+}
 
 // begin waits in order for a slot. Call done when the lookup is over.
-func (f *fast) begin(ctx context.Context) (done func(), err error) {
+func (f *lookupLimiter) begin(ctx context.Context) (done func(), err error) {
 	if err := acquire(ctx, f.slots, "lookups"); err != nil {
 		return nil, err
 	}

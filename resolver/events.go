@@ -9,7 +9,7 @@ import (
 )
 
 // logFetched tells of a policy learnt, changed, or refreshed at last; an unchanged one makes no line.
-func (s *Service) logFetched(before, now *Held) {
+func (s *Service) logFetched(before, now *CachedPolicy) {
 	e := now.Entry
 	line := []any{"domain", e.Domain, "mode", e.Policy.Mode, "id", e.ID, "max_age", e.Policy.MaxAge, "mx", e.Policy.MX}
 	if e.Origin != "" {
@@ -22,9 +22,9 @@ func (s *Service) logFetched(before, now *Held) {
 	case before.Entry.Policy.Text != e.Policy.Text || before.Entry.ID != e.ID:
 		s.log.Info("policy changed", append([]any{"event", "policy_changed"}, line...)...)
 	}
-	if t := before.Entry.Trouble; !t.Alerted.IsZero() {
+	if t := before.Entry.Failures; !t.Alerted.IsZero() {
 		s.log.Info("policy refreshed again after failures", "event", "refresh_recovered", "domain", e.Domain,
-			"failures", t.Failures, "failing_since", t.Since)
+			"failures", t.Count, "failing_since", t.Since)
 	}
 }
 
@@ -42,38 +42,40 @@ const alertInterval = 24 * time.Hour
 // logRefreshFailed tells when a live policy's fetches begin to fail, and again each day; never for mode none (RFC 8461
 // section 10.2).
 func (s *Service) logRefreshFailed(now time.Time, e *Entry) {
-	t := &e.Trouble
+	t := &e.Failures
 	if e.Policy.Mode == mtasts.ModeNone || (!t.Alerted.IsZero() && now.Sub(t.Alerted) < alertInterval) {
 		return
 	}
 	t.Alerted = now
 	s.log.Warn(fmt.Sprintf("policy for %s expires in %s and cannot be refreshed: it stays in force until then; "+
 		"check whether its policy host can be reached from here", e.Domain, days(e.Expires().Sub(now))),
-		"event", "refresh_failing", "domain", e.Domain, "mode", e.Policy.Mode, "failures", t.Failures,
+		"event", "refresh_failing", "domain", e.Domain, "mode", e.Policy.Mode, "failures", t.Count,
 		"failing_since", t.Since, "expires", e.Expires(), "retry_at", t.RetryAt, "error", t.Reason)
 }
 
-// logUnfetched tells of an announced policy that could not be had, for the first failure and when the id is new.
-func (s *Service) logUnfetched(domain dnsname.Name, a *FetchFailed) {
-	if a.Trouble.Failures != 1 && !a.Trouble.Alerted.IsZero() && a.At.Sub(a.Trouble.Alerted) < alertInterval {
+// logFetchFailed logs an announced policy that could not be fetched: the first failure, and then one a day.
+func (s *Service) logFetchFailed(domain dnsname.Name, a *FetchFailed) {
+	if a.Failures.Count != 1 && !a.Failures.Alerted.IsZero() && a.At.Sub(a.Failures.Alerted) < alertInterval {
 		return
 	}
-	a.Trouble.Alerted = a.At
-	s.log.Warn("announced policy not to be had: mail goes as if there were none, and the fetch is tried again; "+
-		"the domain's publisher must mend it", "event", "fetch_failed", "domain", domain, "id", a.Trouble.ID,
-		"retry_at", a.Trouble.RetryAt, "error", a.Err)
+	a.Failures.Alerted = a.At
+	s.log.Warn("cannot fetch the announced policy; mail is delivered as if there were none, and the fetch is tried "+
+		"again; "+
+		"the domain's publisher must repair it", "event", "fetch_failed", "domain", domain, "id", a.Failures.ID,
+		"retry_at", a.Failures.RetryAt, "error", a.Err)
 }
 
-// logAbsence tells of a record that is there but broken, when that is new, and at debug level of lookups that failed.
-func (s *Service) logAbsence(domain dnsname.Name, d discovery, before, a Absence) {
+// logNegative tells of a record that is there but broken, when that is new, and at debug level of lookups that failed.
+func (s *Service) logNegative(domain dnsname.Name, d discovery, before, a Negative) {
 	switch d := d.(type) {
 	case announced:
-		if f, ok := a.(*FetchFailed); ok && f.Trouble.Failures == 0 {
-			s.logUnfetched(domain, f) // what other hosts found is the finding here
+		if f, ok := a.(*FetchFailed); ok && f.Failures.Count == 0 {
+			s.logFetchFailed(domain, f) // what other hosts found is the finding here
 		}
 	case unannounced:
 		if _, was := before.(NoPolicy); d.broken() && !was {
-			s.log.Warn("broken MTA-STS record: mail goes as if there were none; the domain's publisher must mend it",
+			s.log.Warn("broken MTA-STS record; mail is delivered as if there were none; the domain's publisher must "+
+				"repair it",
 				"event", "record_broken", "domain", domain, "error", d.why)
 		}
 	case undiscovered:

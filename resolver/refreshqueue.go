@@ -10,7 +10,7 @@ import (
 
 // agenda holds the refreshes that are due before the next scan of the store, soonest first. Later ones are left to that
 // scan, so that a million policies cost no memory here.
-type agenda struct {
+type refreshQueue struct {
 	mu      sync.Mutex
 	horizon time.Time // what is due after this is not held
 	queue   dueQueue
@@ -24,19 +24,20 @@ type dueItem struct {
 	at     time.Time
 }
 
-func newAgenda() *agenda {
-	return &agenda{due: map[dnsname.Name]time.Time{}, granted: map[dnsname.Name]bool{}, wake: make(chan struct{}, 1)}
+func newRefreshQueue() *refreshQueue {
+	return &refreshQueue{due: map[dnsname.Name]time.Time{}, granted: map[dnsname.Name]bool{},
+		wake: make(chan struct{}, 1)}
 }
 
 // extend moves the horizon.
-func (a *agenda) extend(horizon time.Time) {
+func (a *refreshQueue) extend(horizon time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.horizon = horizon
 }
 
 // put sets a domain's time, over any that it had.
-func (a *agenda) put(domain dnsname.Name, at time.Time) {
+func (a *refreshQueue) add(domain dnsname.Name, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at.After(a.horizon) {
@@ -55,7 +56,7 @@ func (a *agenda) put(domain dnsname.Name, at time.Time) {
 }
 
 // drop takes a domain off the agenda.
-func (a *agenda) drop(domain dnsname.Name) {
+func (a *refreshQueue) drop(domain dnsname.Name) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.due, domain)
@@ -63,21 +64,21 @@ func (a *agenda) drop(domain dnsname.Name) {
 
 // grants reports whether the domain's refresh has been taken and is not done. Only then may a policy be fetched because
 // it is due: so the rate of refreshes is one bound, whoever notices that they are due.
-func (a *agenda) grants(domain dnsname.Name) bool {
+func (a *refreshQueue) grants(domain dnsname.Name) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.granted[domain]
 }
 
 // done ends what take began.
-func (a *agenda) done(domain dnsname.Name) {
+func (a *refreshQueue) done(domain dnsname.Name) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.granted, domain)
 }
 
 // take grants and returns a domain whose time has come; else it returns how long to wait for the first, at most idle.
-func (a *agenda) take(now time.Time, idle time.Duration) (domain dnsname.Name, wait time.Duration) {
+func (a *refreshQueue) next(now time.Time, idle time.Duration) (domain dnsname.Name, wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for len(a.queue) > 0 {

@@ -59,10 +59,10 @@ func TestRetryIsNoStepBack(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			g := gate{puts: make(chan gatePut)}
-			s := newSaver(g, slog.New(slog.DiscardHandler))
+			s := newPendingWrites(g, slog.New(slog.DiscardHandler))
 			older := heldPolicy(t, "enforce", time.Hour)
 			newer := heldPolicy(t, "enforce", time.Hour)
-			newer.Entry.Trouble.Failures = 1 // written at the same Fetched, as after a failed refresh
+			newer.Entry.Failures.Count = 1 // written at the same Fetched, as after a failed refresh
 
 			saved := meanwhile(func() { s.save(t.Context(), older) })
 			(<-g.puts).end <- errDisk
@@ -106,10 +106,10 @@ func TestSaverTellsTheTruth(t *testing.T) {
 	}{{"all could wait", maxUnsaved, false}, {"one too many", maxUnsaved + 1, true}} {
 		var log bytes.Buffer
 		store := &fails{err: errDisk}
-		s := newSaver(store, slog.New(slog.NewTextHandler(&log, nil)))
+		s := newPendingWrites(store, slog.New(slog.NewTextHandler(&log, nil)))
 		p := policy(t, "enforce", time.Hour)
 		for i := range c.saved {
-			s.save(t.Context(), newHeld(
+			s.save(t.Context(), newCachedPolicy(
 				Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.test", i)), Policy: p, Fetched: decideAt}, decideAt))
 		}
 		store.err = nil

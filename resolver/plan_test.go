@@ -12,58 +12,66 @@ import (
 func TestPlan(t *testing.T) {
 	now := decideAt
 	day := 24 * time.Hour
-	live := func(mode string, age time.Duration, trouble Trouble) *Held {
+	live := func(mode string, age time.Duration, trouble FetchFailures) *CachedPolicy {
 		h := heldPolicy(t, mode, age)
 		h.Entry.Policy = policy(t, mode, 30*day)
-		h.Entry.Trouble = trouble
+		h.Entry.Failures = trouble
 		return h
 	}
-	failing := func(id string, retry time.Duration) Trouble {
-		return Trouble{Failures: 1, ID: id, Since: now, RetryAt: now.Add(retry)}
+	failing := func(id string, retry time.Duration) FetchFailures {
+		return FetchFailures{Count: 1, ID: id, Since: now, RetryAt: now.Add(retry)}
 	}
 	errDNS := errors.New("SERVFAIL")
 	same, other := announced{"1", time.Minute}, announced{"2", time.Minute}
 	gone, mute := unannounced{ttl: 10 * time.Minute}, undiscovered{errDNS}
-	waiting := &FetchFailed{Trouble: failing("2", time.Minute), Err: errDNS}
-	over := &FetchFailed{Trouble: failing("2", -time.Second), Err: errDNS}
+	waiting := &FetchFailed{Failures: failing("2", time.Minute), Err: errDNS}
+	over := &FetchFailed{Failures: failing("2", -time.Second), Err: errDNS}
 	in := func(d time.Duration) time.Time { return now.Add(d) }
 	for _, c := range []struct {
 		why    string
-		known  *Held
-		before Absence
+		known  *CachedPolicy
+		before Negative
 		d      discovery
 		want   step
 	}{
-		{"the same id: nothing to do until the TXT record's TTL is over", live("enforce", time.Hour, Trouble{}), nil,
+		{"the same id: nothing to do until the TXT record's TTL is over", live("enforce", time.Hour, FetchFailures{}),
+			nil,
 			same, note{in(time.Minute)}},
-		{"a TTL of 1 s is looked at every 5 s", live("enforce", time.Hour, Trouble{}), nil, announced{"1", time.Second},
+		{"a TTL of 1 s is looked at every 5 s", live("enforce", time.Hour, FetchFailures{}), nil,
+			announced{"1", time.Second},
 			note{in(minCheck)}},
-		{"a TTL of a day is looked at every 5 min", live("enforce", time.Hour, Trouble{}), nil, announced{"1", day},
+		{"a TTL of a day is looked at every 5 min", live("enforce", time.Hour, FetchFailures{}), nil,
+			announced{"1", day},
 			note{in(maxCheck)}},
-		{"a new id", live("enforce", time.Hour, Trouble{}), nil, other, fetchNow{id: "2", checkAt: in(time.Minute)}},
+		{"a new id", live("enforce", time.Hour, FetchFailures{}), nil, other,
+			fetchNow{id: "2", checkAt: in(time.Minute)}},
 		{"a new id that failed, in its backoff", live("enforce", time.Hour, failing("2", time.Minute)), nil, other,
 			note{in(time.Minute)}},
 		{"a new id that failed, backoff over", live("enforce", time.Hour, failing("2", -time.Second)), nil, other,
 			fetchNow{id: "2", checkAt: in(time.Minute)}},
 		{"another new id is tried at once", live("enforce", time.Hour, failing("3", time.Minute)), nil, other,
 			fetchNow{id: "2", checkAt: in(time.Minute)}},
-		{"refresh due whatever the id", live("enforce", 27*time.Hour, Trouble{}), nil, same,
+		{"refresh due whatever the id", live("enforce", 27*time.Hour, FetchFailures{}), nil, same,
 			fetchNow{id: "1", checkAt: in(time.Minute)}},
 		{"refresh due but backing off", live("enforce", 27*time.Hour, failing("1", time.Minute)), nil, same,
 			note{in(time.Minute)}},
-		{"TXT gone: the live policy stands (RFC 8461 3.1)", live("enforce", time.Hour, Trouble{}), nil, gone,
+		{"TXT gone: the live policy stands (RFC 8461 3.1)", live("enforce", time.Hour, FetchFailures{}), nil, gone,
 			note{in(maxCheck)}},
-		{"TXT gone: refreshed all the same, under the old id", live("enforce", 27*time.Hour, Trouble{}), nil, gone,
+		{"TXT gone: refreshed all the same, under the old id", live("enforce", 27*time.Hour, FetchFailures{}), nil,
+			gone,
 			fetchNow{id: "1", checkAt: in(maxCheck)}},
-		{"TXT gone: a testing policy stands too", live("testing", time.Hour, Trouble{}), nil, gone, note{in(maxCheck)}},
-		{"TXT gone and mode none: forgotten", live("none", time.Hour, Trouble{}), nil, gone,
+		{"TXT gone: a testing policy stands too", live("testing", time.Hour, FetchFailures{}), nil, gone,
+			note{in(maxCheck)}},
+		{"TXT gone and mode none: forgotten", live("none", time.Hour, FetchFailures{}), nil, gone,
 			forget{noPolicy(now, 10*time.Minute)}},
-		{"mode none with its TXT record stays", live("none", time.Hour, Trouble{}), nil, same, note{in(time.Minute)}},
-		{"DNS mute: the live policy stands (RFC 8461 3.3)", live("enforce", time.Hour, Trouble{}), nil, mute,
+		{"mode none with its TXT record stays", live("none", time.Hour, FetchFailures{}), nil, same,
+			note{in(time.Minute)}},
+		{"DNS mute: the live policy stands (RFC 8461 3.3)", live("enforce", time.Hour, FetchFailures{}), nil, mute,
 			note{in(recheckFailed)}},
-		{"DNS mute: mode none is not forgotten, for nothing was said", live("none", time.Hour, Trouble{}), nil, mute,
+		{"DNS mute: mode none is not forgotten, for nothing was said", live("none", time.Hour, FetchFailures{}), nil,
+			mute,
 			note{in(recheckFailed)}},
-		{"DNS mute: refreshed all the same", live("enforce", 27*time.Hour, Trouble{}), nil, mute,
+		{"DNS mute: refreshed all the same", live("enforce", 27*time.Hour, FetchFailures{}), nil, mute,
 			fetchNow{id: "1", checkAt: in(recheckFailed)}},
 
 		{"first contact", nil, nil, same, fetchNow{id: "1", checkAt: in(time.Minute)}},
@@ -73,7 +81,7 @@ func TestPlan(t *testing.T) {
 		{"DNS mute again", nil, &LookupFailed{Failures: 1, At: in(-time.Minute), RetryAt: now}, mute,
 			accept{&LookupFailed{Failures: 2, At: now, RetryAt: in(2 * time.Minute), Err: errDNS}}},
 		{"the same id in its backoff: no second GET", nil, waiting, other,
-			accept{&FetchFailed{Trouble: waiting.Trouble, At: now, CheckAt: in(time.Minute), Err: errDNS}}},
+			accept{&FetchFailed{Failures: waiting.Failures, At: now, CheckAt: in(time.Minute), Err: errDNS}}},
 		{"a new id in another's backoff", nil, waiting, same, fetchNow{id: "1", checkAt: in(time.Minute)}},
 		{"backoff over", nil, over, other, fetchNow{id: "2", checkAt: in(time.Minute)}},
 		{"a policy appears where there was none", nil, noPolicy(now, 0), same,
@@ -94,12 +102,12 @@ func sameStep(a, b step) bool {
 	if !ok || !ok2 {
 		return a == b
 	}
-	switch p := x.absence.(type) {
+	switch p := x.negative.(type) {
 	case *LookupFailed:
-		q, ok := y.absence.(*LookupFailed)
+		q, ok := y.negative.(*LookupFailed)
 		return ok && *p == *q
 	case *FetchFailed:
-		q, ok := y.absence.(*FetchFailed)
+		q, ok := y.negative.(*FetchFailed)
 		return ok && *p == *q
 	default:
 		return x == y
@@ -138,13 +146,13 @@ func TestBackoff(t *testing.T) {
 	if got := fault.Backoff(1_000_000, lookupBackoffMin, lookupBackoffMax); got != lookupBackoffMax {
 		t.Errorf("after a million failed lookups: %v", got)
 	}
-	first := Trouble{}.after(decideAt, "1", "x")
+	first := FetchFailures{}.after(decideAt, "1", "x")
 	again := first.after(decideAt.Add(time.Hour), "1", "y")
-	if again.Failures != 2 || !again.Since.Equal(decideAt) || again.RetryAt.Sub(decideAt) != time.Hour+10*time.Minute {
+	if again.Count != 2 || !again.Since.Equal(decideAt) || again.RetryAt.Sub(decideAt) != time.Hour+10*time.Minute {
 		t.Errorf("a second failure under the same id: %+v", again)
 	}
 	fresh := again.after(decideAt.Add(2*time.Hour), "2", "z")
-	if fresh.Failures != 3 || fresh.RetryAt.Sub(decideAt) != 2*time.Hour+5*time.Minute {
+	if fresh.Count != 3 || fresh.RetryAt.Sub(decideAt) != 2*time.Hour+5*time.Minute {
 		t.Errorf("a first failure under a new id: %+v", fresh)
 	}
 }

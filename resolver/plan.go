@@ -68,10 +68,10 @@ type fetchNow struct {
 }
 
 // forget: the policy of mode none that is held has served its purpose (RFC 8461 section 8.3); what is left is absence.
-type forget struct{ absence Absence }
+type forget struct{ negative Negative }
 
 // accept: nothing live is held, and nothing is to be had.
-type accept struct{ absence Absence }
+type accept struct{ negative Negative }
 
 func (note) step()     {}
 func (fetchNow) step() {}
@@ -81,16 +81,16 @@ func (accept) step()   {}
 // plan says what to do about a domain of which known is held (nil: nothing live) or before is remembered (nil:
 // nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is
 // all of a policy's life that needs no I/O.
-func plan(now time.Time, due bool, known *Held, before Absence, d discovery) step {
+func plan(now time.Time, due bool, known *CachedPolicy, before Negative, d discovery) step {
 	if known != nil {
 		return planLive(now, due, known.Entry, d)
 	}
 	switch d := d.(type) {
 	case announced:
 		checkAt := now.Add(checkAfter(d.ttl))
-		if b, ok := before.(*FetchFailed); ok && !due && b.Trouble.holdsBack(d.id, now) {
+		if b, ok := before.(*FetchFailed); ok && !due && b.Failures.holdsBack(d.id, now) {
 			return accept{&FetchFailed{
-				Trouble: b.Trouble, At: now, CheckAt: earlier(checkAt, b.Trouble.RetryAt), Err: b.Err}}
+				Failures: b.Failures, At: now, CheckAt: earlier(checkAt, b.Failures.RetryAt), Err: b.Err}}
 		}
 		return fetchNow{id: d.id, checkAt: checkAt}
 	case unannounced:
@@ -105,7 +105,7 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 	switch d := d.(type) {
 	case announced:
 		checkAt := now.Add(checkAfter(d.ttl))
-		changed := d.id != e.ID && !e.Trouble.holdsBack(d.id, now)
+		changed := d.id != e.ID && !e.Failures.holdsBack(d.id, now)
 		if changed || due {
 			return fetchNow{id: d.id, checkAt: checkAt}
 		}
