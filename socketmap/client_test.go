@@ -65,7 +65,7 @@ func TestClientRefusesBadRequestsItself(t *testing.T) {
 	} {
 		var bad *requestError
 		if _, err := c.Ask(t.Context(), q.name, q.key); !errors.As(err, &bad) {
-			t.Errorf("%s: %v, want a *RequestError", q.why, err)
+			t.Errorf("%s: %v, want a *requestError", q.why, err)
 		}
 	}
 	if _, err := c.Ask(t.Context(), "sts", "a"); err != nil {
@@ -105,7 +105,7 @@ func TestClientAndBadServers(t *testing.T) {
 		reply, err := client.Ask(t.Context(), "sts", "a")
 		var bad *replyError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: Ask = %v, %v; want a *ReplyError with %q", c.why, reply, err, c.want)
+			t.Errorf("%s: Ask = %v, %v; want a *replyError with %q", c.why, reply, err, c.want)
 		}
 		if _, again := client.Ask(t.Context(), "sts", "a"); !errors.Is(again, err) {
 			t.Errorf("%s: asked again, it says %v", c.why, again)

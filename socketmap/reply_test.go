@@ -130,7 +130,7 @@ func TestParseReply(t *testing.T) {
 		var bad *replyError
 		switch {
 		case c.want == nil && !errors.As(err, &bad):
-			t.Errorf("%s: parseReply(%.40q) = %v, %v; want a *ReplyError", c.why, c.in, got, err)
+			t.Errorf("%s: parseReply(%.40q) = %v, %v; want a *replyError", c.why, c.in, got, err)
 		case c.want != nil && (err != nil || got != *c.want):
 			t.Errorf("%s: parseReply(%.40q) = %v, %v; want %v", c.why, c.in, got, err, *c.want)
 		}

@@ -122,8 +122,9 @@ func questions() []known {
 	const secure = "OK secure match=mx1.example.com:.example.net servername=hostname"
 	const tlsrpt = " policy_type=sts policy_domain=mail.example.com mx_host_pattern=mx1.example.com " +
 		"mx_host_pattern=*.example.net" +
-		" { policy_string = version: STSv1 } { policy_string = mode: enforce } { policy_string = mx: mx1.example.com }" +
-		" { policy_string = mx: *.example.net } { policy_string = max_age: 604800 }"
+		" { policy_string = version: STSv1 } { policy_string = mode: enforce }" +
+		" { policy_string = mx: mx1.example.com } { policy_string = mx: *.example.net }" +
+		" { policy_string = max_age: 604800 }"
 	return []known{
 		{"a live policy", "sts", "mail.example.com", secure},
 		{"a live policy with its attributes", "sts+tlsrpt", "mail.example.com", secure + tlsrpt},
