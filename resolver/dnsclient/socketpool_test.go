@@ -88,7 +88,7 @@ func TestSocketsServeInTurn(t *testing.T) {
 	}
 }
 
-// TestIdleSocketsAreClosed: though nobody asks any more.
+// TestIdleSocketsAreClosed: unused sockets are closed without another lookup.
 func TestIdleSocketsAreClosed(t *testing.T) {
 	c, _ := newTestClient(t, zoneOne)
 	if _, err := c.TXT(t.Context(), asked); err != nil {

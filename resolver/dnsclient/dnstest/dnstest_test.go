@@ -134,11 +134,11 @@ func TestAD(t *testing.T) {
 	ad := func(m *dns.Msg) { m.AuthenticatedData = true }
 	do := func(m *dns.Msg) { m.SetEdns0(1232, true) }
 	if exchange(t, s, "udp", "a.example.", dns.TypeTXT).AuthenticatedData {
-		t.Error("AD for one who did not ask for it")
+		t.Error("AD in an answer to a question without AD and DO")
 	}
 	if !exchange(t, s, "udp", "a.example.", dns.TypeTXT, ad).AuthenticatedData ||
 		!exchange(t, s, "udp", "a.example.", dns.TypeTXT, do).AuthenticatedData {
-		t.Error("no AD for one who asked for it")
+		t.Error("no AD in an answer to a question with AD or DO")
 	}
 	s.SetAD(false)
 	if exchange(t, s, "udp", "a.example.", dns.TypeTXT, ad).AuthenticatedData {
