@@ -1,14 +1,13 @@
-// Package dnsname holds the one form in which stsmapd keeps host names.
+// Package dnsname defines Name, the canonical form of host names.
 //
-// A mail domain can be written in many ways that the DNS treats as one: in upper or lower case, with or without the
-// final dot that marks the root, and, since internationalized names came, as U-labels (people's script:
-// `bücher.example`) or as A-labels (`xn--bcher-kva.example`, the ASCII that the DNS really stores, RFC 5890 section
-// 2.3.2.1). A policy that is remembered under one spelling and asked for under another would not be found, and mail
-// would go out unprotected. So every name from outside passes through Parse once, and from there on only a Name is
-// used: as key of memory and stores, in DNS questions, in MX patterns and in what Postfix is told.
+// A mail domain can be written in several ways that the DNS treats as equal: in upper or lower case, with or without
+// the final dot of the root, and with U-labels (`bücher.example`) or A-labels (`xn--bcher-kva.example`, the ASCII that
+// the DNS stores, RFC 5890 section 2.3.2.1). If a policy were cached under one form and looked up under another, it
+// would not be found, and mail would be sent unprotected. So every name from outside is parsed once, and a Name is used
+// everywhere: as key of memory and stores, in DNS questions, in MX patterns and in replies to Postfix.
 //
 // A Name is a host name in the sense of RFC 1123 section 2.1 (letters, digits and inner hyphens), not any name that the
-// DNS could hold: no underscores, no spaces, no addresses. That is also what makes it safe to write into a reply.
+// DNS can represent: no underscores, no spaces, no addresses. So it is also safe in a reply to Postfix.
 package dnsname
 
 import (
@@ -21,28 +20,26 @@ import (
 const (
 	maxName  = 253  // octets of a name in text form, without the final dot (RFC 1035 section 2.3.4)
 	maxLabel = 63   // octets of a label (RFC 1035 section 2.3.4)
-	maxInput = 1024 // bytes that Parse looks at: more than any spelling of a name that fits needs
+	maxInput = 1024 // bytes that Parse reads; every form of a valid name is shorter
 	maxQuote = 64   // bytes of the input, or of the converter's error, that an Error keeps
 )
 
-// Name is a host name in the one form that stsmapd uses as a key: lower-case A-labels, two or more, without the final
-// dot, at most 253 octets. Names are comparable; the zero Name is no name. Only Parse, UnmarshalText and Parent make
-// others.
+// Name is a host name in canonical form: two or more lower-case A-labels without the final dot, at most 253 octets.
+// Names can be compared with ==. The zero Name is not a name; Parse, UnmarshalText and Parent make all others.
 type Name struct{ s string }
 
-// Error says why a text is no Name. No retry helps: for the DNS there is no such host, so there is no policy either.
+// Error says why a text is not a Name. The DNS cannot have such a host, so it has no policy, and a retry does not help.
 type Error struct {
-	Input string // as given, cut to 64 bytes; may hold any bytes: quote it
+	Input string // cut to 64 bytes; it may contain any bytes: quote it
 	Msg   string // what is wrong, printable, at most 256 bytes
 }
 
-// Error implements error. The text is printable and bounded whatever the input was.
+// Error implements error. The text is printable and bounded for any input.
 func (e *Error) Error() string { return fmt.Sprintf("%q is no host name: %s", e.Input, e.Msg) }
 
-// Parse turns a host name as people and Postfix write it (any case, U-labels, one final dot) into a Name. A name that
-// is in that form already costs no allocation. U-labels are converted by UTS 46, non-transitional, and `。` and its kin
-// count as dots. An IPv4 address, or anything else with a number as its last label, is no name. Every error is a
-// *Error.
+// Parse parses a host name as people and Postfix write it: in any case, with U-labels, with or without a final dot. A
+// canonical name does not allocate. U-labels and other dots such as `。` are converted by UTS 46, non-transitional. An
+// IPv4 address, like anything whose last label is a number, is not a name. Every error is an *Error.
 func Parse(s string) (Name, error) {
 	if isCanonical(s) {
 		return Name{s}, nil
@@ -54,7 +51,7 @@ func Parse(s string) (Name, error) {
 	return n, nil
 }
 
-// MustParse is Parse for tests and constants: it panics where Parse returns an error.
+// MustParse is Parse for tests and constants. It panics if Parse returns an error.
 func MustParse(s string) Name {
 	n, err := Parse(s)
 	if err != nil {
@@ -69,7 +66,7 @@ func (n Name) String() string { return n.s }
 // IsZero reports whether n is the zero Name.
 func (n Name) IsZero() bool { return n.s == "" }
 
-// Parent returns the name without its left-most label, and false when fewer than two labels would be left.
+// Parent returns the name without its left-most label. It returns false if fewer than two labels would be left.
 func (n Name) Parent() (Name, bool) {
 	_, rest, _ := strings.Cut(n.s, ".")
 	if !strings.Contains(rest, ".") {
@@ -78,11 +75,11 @@ func (n Name) Parent() (Name, bool) {
 	return Name{rest}, true
 }
 
-// MarshalText implements encoding.TextMarshaler: the A-label form, empty for the zero Name. It never fails.
+// MarshalText implements encoding.TextMarshaler. It returns the A-label form, empty for the zero Name, and never fails.
 func (n Name) MarshalText() ([]byte, error) { return []byte(n.s), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler as the inverse of MarshalText: it reads what Parse reads, and empty
-// text is the zero Name. Every error is a *Error; n is unchanged then.
+// UnmarshalText implements encoding.TextUnmarshaler. It parses text as Parse does; empty text is the zero Name. Every
+// error is an *Error, and leaves n unchanged.
 func (n *Name) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*n = Name{}
@@ -96,11 +93,10 @@ func (n *Name) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// isCanonical reports whether s is the text of a Name, and has no A-labels to check.
-func isCanonical(s string) bool { return !strings.Contains(s, acePrefix) && fault(s) == "" }
+// isCanonical reports whether s is the text of a Name without A-labels.
+func isCanonical(s string) bool { return !strings.Contains(s, acePrefix) && nameFault(s) == "" }
 
-// parseSlow parses what is not in canonical form already, or has A-labels to check. The second result says what is
-// wrong.
+// parseSlow parses a name that is not canonical. The second result says what is wrong, "" if nothing is.
 func parseSlow(s string) (Name, string) {
 	if len(s) > maxInput {
 		return Name{}, fmt.Sprintf("it is %d bytes long", len(s))
@@ -110,7 +106,7 @@ func parseSlow(s string) (Name, string) {
 	}
 	if isASCII(s) {
 		s = strings.TrimSuffix(strings.ToLower(s), ".")
-		if msg := fault(s); msg != "" {
+		if msg := nameFault(s); msg != "" {
 			return Name{}, msg
 		}
 		if !strings.Contains(s, acePrefix) {
@@ -122,14 +118,14 @@ func parseSlow(s string) (Name, string) {
 		return Name{}, "not allowed by UTS 46: " + cut(strings.TrimPrefix(err.Error(), "idna: "))
 	}
 	ascii = strings.TrimSuffix(ascii, ".")
-	if msg := fault(ascii); msg != "" {
+	if msg := nameFault(ascii); msg != "" {
 		return Name{}, msg
 	}
 	return Name{ascii}, ""
 }
 
-// fault says what keeps s from being the text of a Name, "" if nothing does. It does not look into A-labels.
-func fault(s string) string {
+// nameFault says why s is not the text of a Name, "" if it is. It does not decode A-labels.
+func nameFault(s string) string {
 	if s == "" {
 		return "it is empty"
 	}
@@ -152,7 +148,7 @@ func fault(s string) string {
 	return ""
 }
 
-// labelFault says what keeps a label from being lower-case letters, digits and inner hyphens, 63 at most.
+// labelFault says why a label is not 1 to 63 lower-case letters, digits and inner hyphens, "" if it is.
 func labelFault(label string) string {
 	if label == "" {
 		return "it has an empty label"
@@ -172,8 +168,8 @@ func labelFault(label string) string {
 	return ""
 }
 
-// isNumber reports whether a label can be the end of an IPv4 address in one of the forms that inet_aton takes: a
-// decimal, octal or hexadecimal number. No top-level domain looks like that (RFC 3696 section 2).
+// isNumber reports whether a label can be the last part of an IPv4 address as inet_aton parses it: a decimal, octal or
+// hexadecimal number. No top-level domain is a number (RFC 3696 section 2).
 func isNumber(label string) bool {
 	digits, isHex := strings.CutPrefix(label, "0x")
 	for i := range len(digits) {
@@ -194,7 +190,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// cut returns a copy of the beginning of s, at most 64 bytes, without half a rune at its end.
+// cut returns a copy of s, cut to at most 64 bytes, not inside a rune.
 func cut(s string) string {
 	if len(s) > maxQuote {
 		end := maxQuote

@@ -25,7 +25,7 @@ var goodNames = []struct{ in, want, why string }{
 	{"1.2.3.example.com", "1.2.3.example.com", "numbers before the last label"},
 	{"4.in-addr.arpa", "4.in-addr.arpa", "a number first is no address"},
 	{"example.0xample", "example.0xample", "0x, but no hexadecimal number after it"},
-	{"EXAMPLE.Com", "example.com", "RFC 4343: case does not count"},
+	{"EXAMPLE.Com", "example.com", "RFC 4343: case does not matter"},
 	{"example.com.", "example.com", "RFC 1034 3.1: the final dot is the root"},
 	{"Example.COM.", "example.com", "both at once"},
 	{"r3---sn-4g5e.example.com", "r3---sn-4g5e.example.com", "hyphens in the third and fourth place, no A-label"},
@@ -72,7 +72,7 @@ var badNames = []struct{ in, msg, why string }{
 	{"example.com\n", `'\n'`, "line end"},
 	{"exam\x00ple.com", `'\x00'`, "NUL"},
 	{"exam\x7fple.com", `'\x7f'`, "DEL"},
-	{"*.example.com", `'*'`, "a pattern is no name"},
+	{"*.example.com", `'*'`, "a pattern is not a name"},
 	{"mail.example.com:587", `':'`, "port"},
 	{"[mail.example.com]", `'['`, "Postfix's brackets"},
 	{"mail.example.com,mx.example.com", `','`, "list"},
@@ -135,7 +135,7 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
-// A Name is parsed for every question that Postfix asks.
+// TestParseCanonicalDoesNotAllocate: each question of Postfix parses a name.
 func TestParseCanonicalDoesNotAllocate(t *testing.T) {
 	for _, in := range []string{"example.com", "mx1.mail.example.co.uk", name253} {
 		allocs := testing.AllocsPerRun(100, func() {
@@ -149,15 +149,15 @@ func TestParseCanonicalDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestErrorKeepsLittleOfTheInput(t *testing.T) {
+func TestErrorCutsTheInput(t *testing.T) {
 	tests := []struct{ in, kept, text, why string }{
 		{"\r\n" + strings.Repeat("é", 5000), "\r\n" + strings.Repeat("é", 31),
 			`"\r\n` + strings.Repeat("é", 31) + `" is no host name: it is 10002 bytes long`, "64 bytes"},
 		{"\n" + strings.Repeat("é", 5000), "\n" + strings.Repeat("é", 31),
 			`"\n` + strings.Repeat("é", 31) + `" is no host name: it is 10001 bytes long`,
-			"63 bytes, for a rune is not cut in two"},
+			"63 bytes: not cut inside a rune"},
 		{strings.Repeat("\x80", 100), strings.Repeat("\x80", 60),
-			`"` + strings.Repeat(`\x80`, 60) + `" is no host name: it is not valid UTF-8`, "no runes to go by"},
+			`"` + strings.Repeat(`\x80`, 60) + `" is no host name: it is not valid UTF-8`, "not UTF-8"},
 	}
 	for _, tt := range tests {
 		_, err := Parse(tt.in)
@@ -190,7 +190,7 @@ func TestParent(t *testing.T) {
 	tests := []struct{ name, parent, why string }{
 		{"a.b.example.com", "b.example.com", "one label less"},
 		{"mx.example.com", "example.com", "two labels left"},
-		{"example.com", "", "one label would be left, and that is no Name"},
+		{"example.com", "", "one label would be left, which is not a Name"},
 	}
 	for _, tt := range tests {
 		parent, ok := MustParse(tt.name).Parent()

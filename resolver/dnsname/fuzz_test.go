@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// checkError checks what every error of Parse keeps, whatever the input.
+// checkError checks what holds for every error of Parse.
 func checkError(t *testing.T, in string, n Name, err error) {
 	t.Helper()
 	var bad *Error
@@ -30,11 +30,11 @@ func checkError(t *testing.T, in string, n Name, err error) {
 	}
 }
 
-// checkName checks the grammar anew, by other means than the parser's.
+// checkName checks the grammar of a name in another way than the parser.
 func checkName(t *testing.T, s string) {
 	t.Helper()
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || s != strings.ToLower(s) || len(s) > 253 {
-		t.Errorf("%q is no lower-case name of LDH labels", s)
+		t.Errorf("%q is not a lower-case name of LDH labels", s)
 	}
 	labels := strings.Split(s, ".")
 	if len(labels) < 2 {

@@ -5,12 +5,11 @@ import "golang.org/x/net/idna"
 // acePrefix begins every A-label (RFC 5890 section 2.3.2.1).
 const acePrefix = "xn--"
 
-// profile is UTS 46, non-transitional, without the Bidi rule, because Postfix leaves that out too: it delivers to names
-// that fail it, so refusing such a name would only take its protection away. Where hyphens may stand is checked on the
-// A-label, which is what the DNS holds; that leaves names like `r3---sn.example` alone. Nothing writes to it.
+// profile is UTS 46, non-transitional, without the Bidi rule. Postfix does not check that rule either: it delivers to
+// names that break it, which would lose their protection if they were refused. The position of hyphens is checked on
+// the A-label, which is what the DNS has; so names like `r3---sn.example` are accepted. profile is never changed.
 var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.CheckHyphens(false))
 
-// toASCII lower-cases a valid UTF-8 name, turns what UTS 46 takes for a dot into one, U-labels into A-labels, and
-// checks the A-labels: each must be the only spelling of an allowed U-label. The lengths of name and labels are the
-// caller's to check.
+// toASCII converts a valid UTF-8 name to lower case, other dots of UTS 46 to ".", and U-labels to A-labels. It checks
+// that each A-label is the canonical encoding of an allowed U-label. The caller must check the lengths.
 func toASCII(s string) (string, error) { return profile.ToASCII(s) }

@@ -5,13 +5,11 @@ import (
 	"unsafe"
 )
 
-// View is a Name whose text may stand in bytes that belong to somebody else, a read buffer say. It costs no memory, and
-// is good only until those bytes change. Nothing that keeps names takes a View: Name makes a Name of it, by copying.
-// The zero View is no name.
+// View is a Name whose text may be in bytes of another owner, such as a read buffer. It does not allocate, and is valid
+// only until those bytes change. To keep the name, call Name. The zero View is not a name.
 type View struct{ lent Name }
 
-// ParseView is Parse for bytes, without a reason where they are no name. The View is good as long as they stay as they
-// are.
+// ParseView is Parse for bytes. It returns false if they are not a name. The View is valid until the bytes change.
 func ParseView(b []byte) (View, bool) {
 	s := unsafe.String(unsafe.SliceData(b), len(b))
 	if isCanonical(s) {
@@ -21,9 +19,9 @@ func ParseView(b []byte) (View, bool) {
 	return View{n}, msg == ""
 }
 
-// Name returns the name with a text of its own.
+// Name returns a copy of the name.
 func (v View) Name() Name { return Name{strings.Clone(v.lent.s)} }
 
-// Lend returns the name without copying its text, for a look-up that is over before the bytes change, and that keeps
-// nothing of the name: not as a key, not in a result, not in a goroutine. Where that is not plain to see, use Name.
+// Lend returns the name without a copy of its text. Use it only for a lookup that ends before the bytes change and that
+// does not keep the name, as a key, in a result or in a goroutine. Otherwise use Name.
 func (v View) Lend() Name { return v.lent }

@@ -26,7 +26,7 @@ func badInputs() (in []string) {
 	return in
 }
 
-func TestNameOfAViewStaysAsItIs(t *testing.T) {
+func TestNameOfAViewDoesNotChange(t *testing.T) {
 	for _, in := range []string{"mx1.example.com", "example.com.", "xn--bcher-kva.example", "MX1.Example.com"} {
 		want := MustParse(in)
 		b := []byte(in)
@@ -34,7 +34,7 @@ func TestNameOfAViewStaysAsItIs(t *testing.T) {
 		name := v.Name()
 		clear(b)
 		if !ok || name != want {
-			t.Errorf("%q: the name is %q once the bytes are overwritten, want %q", in, name, want)
+			t.Errorf("%q: the name is %q after the bytes are overwritten, want %q", in, name, want)
 		}
 	}
 	if (View{}).Name() != (Name{}) {
@@ -42,7 +42,7 @@ func TestNameOfAViewStaysAsItIs(t *testing.T) {
 	}
 }
 
-// TestParseViewDoesNotAllocate: Postfix asks for names in their one form, and for addresses.
+// TestParseViewDoesNotAllocate: most of Postfix's keys are canonical names or addresses.
 func TestParseViewDoesNotAllocate(t *testing.T) {
 	for _, in := range [][]byte{
 		[]byte("mx1.mail.example.com"), []byte("192.0.2.1"), []byte("localhost"), []byte(name253)} {

@@ -1,5 +1,6 @@
-// Package fault says whose fault an error of the network is. An error of this host is never the domain's word: a
-// caller that takes it for one gives up a domain's protection because this host lacks descriptors, roots or a route.
+// Package fault says whether a network error is a fault of the domain or of this host. A caller that treats a fault of
+// this host as the domain's answer removes the domain's protection because this host lacks descriptors, roots or a
+// route.
 package fault
 
 import (
@@ -9,19 +10,19 @@ import (
 	"syscall"
 )
 
-// Kind is whose fault an error is. The zero Kind is Domain.
+// Kind says whose fault an error is. The zero Kind is Domain.
 type Kind uint8
 
 // The kinds of faults.
 const (
-	// Domain: the error says something about the domain, its DNS or its hosts. It may be remembered and reported.
+	// Domain: the domain, its DNS or its hosts failed. The caller may cache and report the error.
 	Domain Kind = iota
-	// Host: this host lacks what no waiting brings: trusted roots, a proxy, a route. Nothing was learnt of the
-	// domain. RFC 8461 section 3.3 lets its mail pass; the administrator of this host must be told.
+	// Host: this host lacks something that waiting does not bring: trusted roots, a proxy, a route. Nothing is known
+	// about the domain. RFC 8461 section 3.3 allows its mail to be delivered; the caller must tell the administrator.
 	Host
-	// Exhausted: this host lacks descriptors, memory or ports for now, or a limit of stsmapd was reached. Nothing
-	// was learnt of the domain. Its mail must wait, or anyone who can use up this host's resources can take its
-	// protection away.
+	// Exhausted: this host lacks descriptors, memory or ports now, or a limit of stsmapd is reached. Nothing is known
+	// about the domain. Its mail must wait; otherwise anyone who can use up this host's resources could remove the
+	// domain's protection.
 	Exhausted
 )
 
@@ -38,11 +39,11 @@ func (k Kind) String() string {
 	return "invalid"
 }
 
-// Error is an error of this host that only its maker can tell from one of the domain: no roots, a dead proxy, an own
-// limit.
+// Error marks an error as one of this host, for errors that Judge cannot recognize: no roots, a failed proxy, a limit
+// of stsmapd.
 type Error struct {
 	Kind Kind
-	Cure string // what to mend on this host, a clause without a full stop; "" where Err says it
+	Cure string // what to correct on this host, a clause without a full stop; "" if Err says it
 	Err  error
 }
 
@@ -54,24 +55,24 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Of returns whose fault err is; Domain for nil.
 //
-// An error of several parts is Exhausted if one of them is: what was not tried for lack of a descriptor might have
-// worked. Else it is the domain's if one of them is: it is no fault of this host that IPv6 has no route where IPv4
-// was refused.
+// A joined error is Exhausted if one of its parts is: an address that was not tried for lack of a descriptor might have
+// worked. Otherwise it is the domain's if one of its parts is: if IPv6 has no route and IPv4 is refused, the domain has
+// refused the connection.
 func Of(err error) Kind { return Judge(err).Kind }
 
-// Judgement is whose fault an error is, and what to do about it.
+// Judgement says whose fault an error is, and what to do about it.
 type Judgement struct {
 	Kind Kind
-	Cure string // what to mend on this host; "" where Kind is Domain, or the error says it
+	Cure string // what to correct on this host; "" if Kind is Domain or the error says it
 }
 
-// Judge returns whose fault err is, by the rule of Of, with the cure.
+// Judge returns whose fault err is, as Of does, with the cure.
 func Judge(err error) Judgement {
 	switch e := err.(type) {
 	case nil:
 		return Judgement{}
 	case syscall.Errno:
-		return ofErrno(e)
+		return judgeErrno(e)
 	case *net.OpError:
 		if lacksIPv6(e) {
 			return Judgement{Host, cureRoute}
@@ -85,7 +86,7 @@ func Judge(err error) Judgement {
 	case interface{ Unwrap() error }:
 		return Judge(e.Unwrap())
 	case interface{ Unwrap() []error }:
-		return together(e.Unwrap())
+		return judgeParts(e.Unwrap())
 	}
 	return Judgement{}
 }
@@ -99,8 +100,8 @@ func WithCure(err error) error {
 	return err
 }
 
-// together judges an error of several parts.
-func together(parts []error) Judgement {
+// judgeParts judges a joined error.
+func judgeParts(parts []error) Judgement {
 	var all [Exhausted + 1]*Judgement
 	for _, part := range parts {
 		if j := Judge(part); all[j.Kind] == nil {
@@ -120,9 +121,9 @@ const (
 	cureFirewall = "check this host's firewall, and the sandbox of the service"
 )
 
-// ofErrno judges an error of the kernel. ENETUNREACH and EHOSTUNREACH are the domain's here: a router far away may
-// have said so. Who knows that this host has no route wraps them in an Error.
-func ofErrno(e syscall.Errno) Judgement {
+// judgeErrno judges an error of the kernel. It counts ENETUNREACH and EHOSTUNREACH as the domain's, because a router
+// near the domain may have sent them. A caller that knows that this host has no route wraps them in an Error.
+func judgeErrno(e syscall.Errno) Judgement {
 	switch e {
 	case syscall.EMFILE:
 		return Judgement{Exhausted, "stsmapd is out of file descriptors: raise LimitNOFILE= of the service"}
@@ -143,8 +144,8 @@ func ofErrno(e syscall.Errno) Judgement {
 	return Judgement{}
 }
 
-// lacksIPv6 reports whether a dial failed because this host has no address to connect to IPv6 from: the kernel says
-// that with the error for a want of ports.
+// lacksIPv6 reports whether a dial failed because this host has no IPv6 address. The kernel then returns EADDRNOTAVAIL,
+// as it does if no port is free.
 func lacksIPv6(e *net.OpError) bool {
 	var ip net.IP
 	switch a := e.Addr.(type) {

@@ -64,10 +64,10 @@ func TestJudge(t *testing.T) {
 		{"IPv6 has no route, IPv4 was refused: the domain's", errs{noRoute, refused}, Domain, ""},
 		{"the other way round", errs{refused, noRoute}, Domain, ""},
 		{"no route for either", errs{noRoute, noRoute}, Host, "routes"},
-		{"one refused, the other not tried for want of a descriptor: it might have worked", errs{refused, noFiles},
+		{"one refused, the other not tried for lack of a descriptor: it might have worked", errs{refused, noFiles},
 			Exhausted, "LimitNOFILE"},
 		{"no route, and no descriptor", errs{noRoute, noFiles}, Exhausted, "LimitNOFILE"},
-		{"a proxy could not be reached for want of a descriptor", &Error{Host, "proxy", noFiles}, Exhausted,
+		{"a proxy could not be reached for lack of a descriptor", &Error{Host, "proxy", noFiles}, Exhausted,
 			"LimitNOFILE"},
 		{"a proxy refused the connection", &Error{Host, "proxy", refused}, Host, "proxy"},
 		{"no parts", errs{}, Domain, ""},
@@ -82,7 +82,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestKindWords: the words are labels of metrics.
+// TestKindWords: the words are metric labels.
 func TestKindWords(t *testing.T) {
 	for k, want := range map[Kind]string{Domain: "domain", Host: "host", Exhausted: "exhausted", 3: "invalid"} {
 		if k.String() != want {

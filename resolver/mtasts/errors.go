@@ -7,17 +7,18 @@ import (
 	"unicode/utf8"
 )
 
-// ErrNoRecord and ErrMultipleRecords: no policy is available; a live policy that is remembered still counts.
+// The errors of ParseRecord other than *SyntaxError. The domain has no policy available; the caller should still use a
+// live policy that it has cached.
 var (
 	ErrNoRecord        = errors.New("no MTA-STS TXT record")
 	ErrMultipleRecords = errors.New("more than one MTA-STS TXT record")
 )
 
-// SyntaxError says where a policy or a record breaks the grammar. The domain has no policy that could be used now; a
-// live policy that is remembered still counts (RFC 8461 sections 3.1 and 3.3). Only the domain's owner can mend it.
+// SyntaxError says where a policy or a record breaks the grammar. The domain has no valid policy now; the caller should
+// still use a live policy that it has cached (RFC 8461 sections 3.1 and 3.3). Only the domain's owner can correct it.
 type SyntaxError struct {
-	Line int    // of a policy, from 1; 0 when no single line is at fault, and for records
-	Msg  string // what is wrong, printable, with the text at fault quoted and cut
+	Line int    // of the policy, from 1; 0 for a missing field, and for records
+	Msg  string // what is wrong, printable, with the wrong text quoted and cut
 }
 
 // Error implements error.
@@ -28,8 +29,7 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
 }
 
-// quote returns the beginning of a text from the network in a form that is safe to log: quoted, escaped, short, without
-// half a rune at its end.
+// quote returns an untrusted text in a form that is safe in a log: quoted, escaped, and cut, not inside a rune.
 func quote(s string) string {
 	const limit = 48 // bytes of s that are shown
 	if len(s) <= limit {

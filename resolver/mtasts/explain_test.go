@@ -27,7 +27,7 @@ func TestExplain(t *testing.T) {
 				"6 ok mx|mx.example.com", "7 ok max_age|1", "8 repeated max_age|2"}, "",
 		},
 		{
-			"it goes on after what is wrong",
+			"lines after a wrong one",
 			"version: STSv1\nmode: Enforce\nmx: 192.0.2.1\nno colon\nmax_age: -1\nmx: mx.example.com\n",
 			[]string{"1 ok version|STSv1", `2 wrong mode|Enforce mode is "Enforce"`,
 				`3 wrong mx|192.0.2.1 mx "192.0.2.1" is neither`,
@@ -36,7 +36,7 @@ func TestExplain(t *testing.T) {
 		},
 		{"nothing", "", nil, "the policy has no version field"},
 		{
-			"a repeated field is looked at too: it must keep the grammar", "version: STSv1\nversion: \x01\n",
+			"a repeated field must keep the grammar too", "version: STSv1\nversion: \x01\n",
 			[]string{"1 ok version|STSv1",
 				`2 wrong version|` + "\x01" + ` the value of "version" has a control character`},
 			"the policy has no mode field",
@@ -59,7 +59,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// FuzzExplain holds Explain to what it promises about ParsePolicy.
+// FuzzExplain checks that Explain agrees with ParsePolicy.
 func FuzzExplain(f *testing.F) {
 	f.Add([]byte("version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmax_age: 86400\r\n"))
 	f.Add([]byte("version: STSv1\nmode: none\nmode: Enforce\n\n\tmx: a\nmax_age: 1"))

@@ -12,7 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// checkText checks that an error's text can be logged, whatever the input was.
+// checkText checks that an error's text is short and printable.
 func checkText(t *testing.T, err error) {
 	t.Helper()
 	if len(err.Error()) > 512 {
@@ -52,7 +52,7 @@ func checkPolicyError(t *testing.T, p Policy, err error) {
 	}
 }
 
-// checkPolicy checks what holds of every valid policy.
+// checkPolicy checks what holds for every valid policy.
 func checkPolicy(t *testing.T, p Policy) {
 	t.Helper()
 	if p.MaxAge < 0 || p.MaxAge > 31557600*time.Second || p.MaxAge%time.Second != 0 {
@@ -133,12 +133,12 @@ func FuzzParseRecord(f *testing.F) {
 
 func FuzzParsePolicy(f *testing.F) {
 	for _, tt := range goodPolicies {
-		if len(tt.body) < 4096 { // the longest only slow the mutations down
+		if len(tt.body) < 4096 { // longer ones only slow the fuzzer down
 			f.Add([]byte(tt.body))
 		}
 	}
 	for _, tt := range badPolicies {
-		if len(tt.body) < 4096 { // the longest only slow the mutations down
+		if len(tt.body) < 4096 { // longer ones only slow the fuzzer down
 			f.Add([]byte(tt.body))
 		}
 	}

@@ -2,17 +2,17 @@ package mtasts
 
 import "fmt"
 
-// Mode is what a policy asks of a sender (RFC 8461 section 5).
+// Mode says what a policy requires of a sender (RFC 8461 section 5).
 type Mode uint8
 
-// The modes of RFC 8461 section 5. The zero Mode is none of them.
+// The modes of RFC 8461 section 5. The zero Mode is invalid.
 const (
 	ModeEnforce Mode = iota + 1 // never deliver to a host that fails the policy
-	ModeTesting                 // deliver all the same, and report
-	ModeNone                    // as if there were no policy
+	ModeTesting                 // deliver to it, and report the failure
+	ModeNone                    // deliver as if there were no policy
 )
 
-// String returns the mode as policies spell it, "invalid" for what is no mode.
+// String returns the mode as in policies, "invalid" for an invalid one.
 func (m Mode) String() string {
 	switch m {
 	case ModeEnforce:
@@ -25,17 +25,17 @@ func (m Mode) String() string {
 	return "invalid"
 }
 
-// MarshalText implements encoding.TextMarshaler. It fails for what is no mode, the zero Mode included.
+// MarshalText implements encoding.TextMarshaler. It fails for an invalid mode, such as the zero Mode.
 func (m Mode) MarshalText() ([]byte, error) {
 	switch m {
 	case ModeEnforce, ModeTesting, ModeNone:
 		return []byte(m.String()), nil
 	}
-	return nil, fmt.Errorf("mtasts: %d is no policy mode", uint8(m))
+	return nil, fmt.Errorf("mtasts: %d is not a policy mode", uint8(m))
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler: the spelling of policies, lower case only (RFC 8461 section 3.2).
-// Every error is a *SyntaxError; m is unchanged then.
+// UnmarshalText implements encoding.TextUnmarshaler. It accepts the modes in lower case only (RFC 8461 section 3.2).
+// Every error is a *SyntaxError, and leaves m unchanged.
 func (m *Mode) UnmarshalText(text []byte) error {
 	parsed, ok := parseMode(string(text))
 	if !ok {

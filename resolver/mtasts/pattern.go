@@ -9,11 +9,11 @@ import (
 
 // Pattern is one mx field of a policy: a host name, or `*.` and a host name (RFC 8461 section 3.2).
 type Pattern struct {
-	Wildcard bool         // any one label may stand before Host
+	Wildcard bool         // matches Host with any one label before it
 	Host     dnsname.Name // never zero
 }
 
-// String returns the pattern as policies spell it, asterisk included. It has no characters but [a-z0-9.*-].
+// String returns the pattern as in policies, with the asterisk. It has only characters of [a-z0-9.*-].
 func (p Pattern) String() string {
 	if p.Wildcard {
 		return "*." + p.Host.String()
@@ -21,8 +21,8 @@ func (p Pattern) String() string {
 	return p.Host.String()
 }
 
-// Matches reports whether the pattern names the host. `*.example.com` names `mx.example.com`, but neither `example.com`
-// nor `a.mx.example.com`: the asterisk stands for exactly one left-most label (RFC 8461 section 4.1).
+// Matches reports whether the pattern matches the host. `*.example.com` matches `mx.example.com`, but neither
+// `example.com` nor `a.mx.example.com`: the asterisk matches exactly one left-most label (RFC 8461 section 4.1).
 func (p Pattern) Matches(host dnsname.Name) bool {
 	if host.IsZero() {
 		return false
@@ -34,18 +34,7 @@ func (p Pattern) Matches(host dnsname.Name) bool {
 	return ok && p.Host == parent
 }
 
-// Matches reports whether the policy names the MX host (RFC 8461 section 4.1). The mode does not matter here.
-func (p Policy) Matches(host dnsname.Name) bool {
-	for _, pattern := range p.MX {
-		if pattern.Matches(host) {
-			return true
-		}
-	}
-	return false
-}
-
-// ParsePattern parses an MX pattern that does not come from a policy file, by the rules for those. Every error is a
-// *SyntaxError.
+// ParsePattern parses an MX pattern that is not part of a policy, by the same rules. Every error is a *SyntaxError.
 func ParsePattern(s string) (Pattern, error) {
 	p, msg := parsePattern(s)
 	if msg != "" {
@@ -54,8 +43,8 @@ func ParsePattern(s string) (Pattern, error) {
 	return p, nil
 }
 
-// parsePattern parses the value of an mx field. Whatever it accepts is safe in a reply to Postfix; the string says what
-// is wrong with the rest.
+// parsePattern parses the value of an mx field. Every pattern that it accepts is safe in a reply to Postfix. The string
+// says what is wrong, "" if nothing is.
 func parsePattern(s string) (Pattern, string) {
 	host, wildcard := strings.CutPrefix(s, "*.")
 	name, err := dnsname.Parse(host)

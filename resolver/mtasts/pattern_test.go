@@ -16,7 +16,7 @@ func TestMatches(t *testing.T) {
 		why  string
 	}{
 		{"mx: mail.example.com\n", "mail.example.com", true, "RFC 8461 4.1: the same name"},
-		{"mx: MAIL.example.com.\n", "Mail.Example.COM", true, "RFC 4343: case does not count"},
+		{"mx: MAIL.example.com.\n", "Mail.Example.COM", true, "RFC 4343: case does not matter"},
 		{"mx: mail.bücher.example\n", "mail.xn--bcher-kva.example", true, "U-label and A-label are one name"},
 		{"mx: mail.example.com\n", "mail2.example.com", false, "another name"},
 		{"mx: mail.example.com\n", "a.mail.example.com", false, "a name below it"},

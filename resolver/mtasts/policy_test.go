@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// head is what most cases have in common; they add mx fields and their point.
+// head is the beginning of most policies below.
 const head = "version: STSv1\nmode: enforce\nmax_age: 604800\n"
 
 var goodPolicies = []struct {
@@ -35,8 +35,8 @@ var goodPolicies = []struct {
 		"blank lines and spaces at line ends"},
 	{"version:STSv1\nmode:\tenforce\nmax_age: \t 5\nmx:mx.example.com", ModeEnforce, "mx.example.com", 5,
 		"3.2: any white space after the colon, or none"},
-	{head + "mx: mx.example.com\nx-note_1.a: any {text}: with, signs; and ünïcode\n0: y", ModeEnforce, "mx.example.com",
-		604800, "3.2: unknown fields"},
+	{head + "mx: mx.example.com\nx-note_1.a: any {text}: with, signs; and ünïcode\n0: y", ModeEnforce,
+		"mx.example.com", 604800, "3.2: unknown fields"},
 	{head + "mx: mx.example.com\n" + strings.Repeat("n", 32) + ": v\n", ModeEnforce, "mx.example.com", 604800,
 		"3.2: a name of 32 characters"},
 	{head + "mx: mx.example.com\nMX: not a host\nMode: x\n", ModeEnforce, "mx.example.com", 604800,
@@ -178,7 +178,7 @@ func TestSyntaxErrorText(t *testing.T) {
 			"cut between two runes"},
 		{"\n" + strings.Repeat("\x80", 1000),
 			`line 2: "` + strings.Repeat(`\x80`, 44) + `"… has no colon between a name and a value`,
-			"no runes to go by"},
+			"not UTF-8"},
 		{"", "the policy has no version field", "no line to name"},
 	}
 	for _, tt := range tests {

@@ -4,13 +4,13 @@ import "strings"
 
 // Record is a valid `_mta-sts` TXT record (RFC 8461 section 3.1).
 type Record struct {
-	ID string // 1 to 32 letters and digits; only good to be compared with another: a change means a changed policy
+	ID string // 1 to 32 letters and digits; another id means a changed policy
 }
 
 const recordVersion = "v=STSv1"
 
-// ParseRecord finds the one MTA-STS record among a name's TXT records, each with its strings joined, and parses it.
-// Records of other kinds are passed over (RFC 8461 section 3.1). The errors are ErrNoRecord, ErrMultipleRecords and
+// ParseRecord finds and parses the one MTA-STS record among the TXT records of a name, each with its strings joined. It
+// ignores records of other kinds (RFC 8461 section 3.1). The error is ErrNoRecord, ErrMultipleRecords or a
 // *SyntaxError.
 func ParseRecord(txts []string) (Record, error) {
 	var fields string
@@ -36,15 +36,15 @@ func ParseRecord(txts []string) (Record, error) {
 	case found == 1:
 		return parseRecordFields(fields)
 	case bare:
-		// By the letter of the RFC it is no MTA-STS record, for lack of the semicolon. Its owner is better served by
-		// hearing what it lacks; beside a whole record it is not counted.
+		// Without the semicolon the RFC does not count it as an MTA-STS record. This error tells the owner what is
+		// missing; beside a complete record it is ignored.
 		return Record{}, &SyntaxError{Msg: "the MTA-STS record has no id field, only its version"}
 	}
 	return Record{}, ErrNoRecord
 }
 
-// parseRecordFields parses what follows the version and its semicolon. White space may stand around each semicolon and
-// at the end, and the last semicolon may be left out.
+// parseRecordFields parses the fields after the version and its semicolon. White space is allowed around each semicolon
+// and at the end, and the last semicolon is optional.
 func parseRecordFields(s string) (Record, error) {
 	var rec Record
 	for more := true; more; {
@@ -62,7 +62,7 @@ func parseRecordFields(s string) (Record, error) {
 			return Record{}, &SyntaxError{Msg: "the MTA-STS record has " + quote(field) + " where name=value belongs"}
 		}
 		if name != "id" || rec.ID != "" {
-			continue // unknown, or repeated: the first counts
+			continue // unknown, or repeated: the first is used
 		}
 		if !isID(value) {
 			return Record{}, &SyntaxError{
@@ -85,7 +85,8 @@ func isID(s string) bool {
 	return 1 <= len(s) && len(s) <= 32
 }
 
-// isRecordValue implements sts-ext-value: printable ASCII without space, `=` and `;`. Every id is one too.
+// isRecordValue reports whether s is a value. It implements sts-ext-value, which includes every id: printable ASCII
+// without space, `=` and `;`.
 func isRecordValue(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' || c == '=' || c == ';' {

@@ -14,7 +14,7 @@ var goodRecords = []struct {
 	{[]string{"v=STSv1; id=20160831085700Z;"}, "20160831085700Z", "the form of RFC 8461 3.1"},
 	{[]string{"v=STSv1;id=1"}, "1", "no white space, no last semicolon"},
 	{[]string{"v=STSv1 \t; \tid=a1B2 \t;\t "}, "a1B2", "3.1: white space around each semicolon"},
-	{[]string{"v=STSv1; id=a1 "}, "a1", "white space at the end harms nobody"},
+	{[]string{"v=STSv1; id=a1 "}, "a1", "white space at the end"},
 	{[]string{"v=STSv1; id=" + strings.Repeat("z", 32)}, strings.Repeat("z", 32), "3.1: 32 characters"},
 	{[]string{"v=STSv1; a.b_c-1=!#$%~; id=x; 2=y"}, "x", "3.1: unknown fields, before and after"},
 	{[]string{"v=STSv1; " + strings.Repeat("n", 32) + "=v; id=x"}, "x", "3.1: a name of 32 characters"},
@@ -106,7 +106,7 @@ func TestParseRecordRejects(t *testing.T) {
 	}
 }
 
-// Order in the DNS means nothing.
+// TestParseRecordInAnyOrder: the order of records in the DNS does not matter.
 func TestParseRecordInAnyOrder(t *testing.T) {
 	txts := []string{"v=STSv1", "v=STSv1; id=x", "v=spf1 -all"}
 	for range txts {

@@ -1,7 +1,7 @@
-// Package testkit is what tests everywhere use. It imports nothing of ours.
+// Package testkit has what tests of all packages use. It imports no other package of this module.
 //
-// It says what a run of the tests covers, and tells the run what was left out, so that its last lines say so: a test
-// that is skipped in silence looks like one that has passed (leftout.go). It waits for what comes by itself, without a
-// sleep whose length would be a guess (wait.go). It judges times by what the machine does at the same moment: other
-// programs may keep it busy, and a bound of so many seconds would be one on them (pace.go).
+// leftout.go decides what a run of the tests covers, and records what is left out: a test that is skipped silently
+// looks like one that has passed. wait.go waits for conditions, without a sleep whose length would be a guess. watch.go
+// bounds times by a reference that runs at the same moment: other programs may keep the machine busy, and a bound in
+// absolute seconds would depend on them.
 package testkit

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// fileEnv names the file whose lines the run prints at its end; with CI=true a line about a missing part is a
-	// failure.
+	// fileEnv is the variable with the name of the file that the run prints at its end. With CI=true a line that starts
+	// with notTested is a failure.
 	fileEnv = "STSMAPD_TEST_LEFT_OUT"
-	// allEnv is 1 in `make test-all`.
+	// allEnv is the variable that is 1 in `make test-all`.
 	allEnv = "STSMAPD_TEST_ALL"
 )
 
@@ -24,21 +24,21 @@ const (
 	onlyInAll = "ONLY IN make test-all: "
 )
 
-// All reports whether this run covers everything. What it leaves out otherwise, a test tells by AllOnly or Sample.
+// All reports whether this run is `make test-all`, which covers everything. A test that leaves something out otherwise
+// records it with AllOnly, Sample or Shorter.
 func All() bool { return os.Getenv(allEnv) == "1" }
 
-// AllOnly skips a test that only `make test-all` runs, and notes it. That is no failure, with CI=true neither.
+// AllOnly skips and records a test that only `make test-all` runs. That is not a failure, even with CI=true.
 func AllOnly(t testing.TB, what string) {
 	t.Helper()
 	if All() {
 		return
 	}
-	note(onlyInAll + t.Name() + ": " + what)
+	appendLine(onlyInAll + t.Name() + ": " + what)
 	t.Skip("only in make test-all: " + what)
 }
 
-// Sample returns how much of something large a test is to do: all of it in `make test-all`, otherwise a part, which it
-// notes.
+// Sample returns how much of a large test is run: all in `make test-all`, otherwise part, which it records.
 func Sample(t testing.TB, what string, all, part int) int {
 	t.Helper()
 	if All() || part >= all {
@@ -48,17 +48,17 @@ func Sample(t testing.TB, what string, all, part int) int {
 	return part
 }
 
-// Shorter notes what `make test-all` does and this run does not, for a test that does a part of it.
-func Shorter(t testing.TB, what string) { note(onlyInAll + t.Name() + ": " + what) }
+// Shorter records what only `make test-all` runs, for a test that runs a part of it.
+func Shorter(t testing.TB, what string) { appendLine(onlyInAll + t.Name() + ": " + what) }
 
-// Note tells what is not tested, and why.
+// Note records what is not tested, and why. With CI=true the run fails.
 func Note(what string) {
 	fmt.Fprintln(os.Stderr, "left out:", what)
-	note(notTested + what)
+	appendLine(notTested + what)
 }
 
-// note writes a line into the run's file, if there is one.
-func note(line string) {
+// note appends a line to the run's file, if there is one.
+func appendLine(line string) {
 	name := os.Getenv(fileEnv)
 	if name == "" {
 		return
@@ -69,11 +69,12 @@ func note(line string) {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "noting what was left out:", err)
+		fmt.Fprintln(os.Stderr, "cannot record what was left out:", err)
 	}
 }
 
-// Skip skips a test for something that this machine does not have or allow, and notes it. With CI=true the test fails.
+// Skip skips and records a test that needs something which this machine does not have or allow. With CI=true the test
+// fails.
 func Skip(t testing.TB, why string) {
 	t.Helper()
 	what := t.Name() + ": " + why
@@ -84,7 +85,7 @@ func Skip(t testing.TB, why string) {
 	t.Skip(what)
 }
 
-// Missing is Skip for what `make deps` installs as root on Debian: there the test fails.
+// Missing is Skip for something that `make deps` installs. If Installable, the test fails.
 func Missing(t testing.TB, what string) {
 	t.Helper()
 	why := what + ", which `make deps` makes or installs as root on Debian"
@@ -94,21 +95,20 @@ func Missing(t testing.TB, what string) {
 	Skip(t, why)
 }
 
-// Installable reports whether `make deps` could install things here: it needs root's rights and Debian's packages.
+// Installable reports whether `make deps` can install packages here, which it can as root on Debian.
 func Installable() bool {
 	text, err := os.ReadFile("/etc/os-release")
 	return err == nil && os.Geteuid() == 0 && slices.Contains(strings.Fields(string(text)), "ID=debian")
 }
 
-// InFolder is the Debian of which packaging/tools/chroot.sh makes a folder for every run; the others are for `make
-// test-all`.
-const InFolder = "debian-12-base"
+// baseFolder is the folder that packaging/tools/chroot.sh makes for every run. The others are for `make test-all`.
+const baseFolder = "debian-12-base"
 
-// Folder returns the path of a folder with another Debian in it, such as "debian-sid". A test of one that this run does
-// not cover is skipped as by AllOnly, and where a folder is missing as by Missing.
+// Folder returns the path of a folder that contains a Debian, such as "debian-sid". It calls AllOnly if this run does
+// not cover the folder, and Missing if the folder does not exist.
 func Folder(t testing.TB, name string) string {
 	t.Helper()
-	if name != InFolder {
+	if name != baseFolder {
 		AllOnly(t, "what needs the folder "+name)
 	}
 	cache := os.Getenv("XDG_CACHE_HOME")

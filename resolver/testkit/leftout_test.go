@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestCoverage: `make test` skips or shortens and notes it, `make test-all` does all. CI makes no difference to that.
+// TestCoverage: `make test` skips or shortens tests and records it, `make test-all` runs all. CI does not change that.
 func TestCoverage(t *testing.T) {
 	for _, c := range []struct {
 		why, all string
@@ -37,18 +37,18 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
-// TestFolder: a folder that this run does not cover is not looked for, and what is there is found where chroot.sh makes
-// it.
+// TestFolder: a folder that this run does not cover is not looked for, and the base folder is found where chroot.sh
+// makes it.
 func TestFolder(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
 	t.Setenv(fileEnv, "")
 	t.Setenv(allEnv, "")
-	want := filepath.Join(cache, "stsmapd-test", InFolder)
+	want := filepath.Join(cache, "stsmapd-test", baseFolder)
 	if err := os.MkdirAll(filepath.Join(want, "usr"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if got := Folder(t, InFolder); got != want {
+	if got := Folder(t, baseFolder); got != want {
 		t.Errorf("the folder is %s, want %s", got, want)
 	}
 	t.Run("another", func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestFolder(t *testing.T) {
 	})
 }
 
-// TestNote: what is missing has another line, on which packaging/tools/test.sh fails with CI=true.
+// TestNote: a missing part has a line of its own, on which packaging/tools/test.sh fails with CI=true.
 func TestNote(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "noted")
 	t.Setenv(fileEnv, file)

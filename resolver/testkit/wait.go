@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// interval is the time between two questions.
-const interval = 5 * time.Millisecond
+// interval is the time between two calls of done.
+const pollInterval = 5 * time.Millisecond
 
-// Hang is the limit of a wait for what comes by itself. It only ends a test that hangs: no test may be right or wrong
-// by how much less the machine takes. A bound on time that decides something is judged by a Watch.
+// Hang is the limit of every wait for a condition. It only ends a test that hangs: the result of a test must not depend
+// on how long the machine takes. Use a Watch for a bound on time that a test checks.
 const Hang = 5 * time.Minute
 
-// Until asks done every few milliseconds and reports whether it said yes within the limit.
+// Until calls done every few milliseconds and reports whether it returned true within the limit.
 func Until(limit time.Duration, done func() bool) bool {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	again := time.NewTicker(interval)
+	again := time.NewTicker(pollInterval)
 	defer again.Stop()
 	for !done() {
 		select {
@@ -28,7 +28,7 @@ func Until(limit time.Duration, done func() bool) bool {
 	return true
 }
 
-// Eventually is Until that fails the test; the message says what was waited for.
+// Eventually fails the test if done does not return true within the limit. what names the condition in the message.
 func Eventually(t testing.TB, limit time.Duration, what string, done func() bool) {
 	t.Helper()
 	if !Until(limit, done) {

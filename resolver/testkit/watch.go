@@ -11,25 +11,24 @@ import (
 
 const (
 	// every is the time between two rounds of the reference.
-	every = 5 * time.Millisecond
-	// calibration is how many rounds are made one after the other before anything is measured.
-	calibration = 50
-	// effort is how many times a round computes; see work.
-	effort = 20_000
+	roundInterval = 5 * time.Millisecond
+	// calibration is the number of rounds, without a pause, before StartWatch returns.
+	calibrationRounds = 50
+	// effort is the number of steps of work in a round.
+	workSteps = 20_000
 )
 
-// Watch is a reference that runs beside a test: a plain echo server in this process, which is asked every few
-// milliseconds and works a little for each answer. How long its rounds take tells what the machine does to a program at
-// that moment.
+// Watch is a reference that runs beside a test: an echo server in this process, which answers every few milliseconds
+// and computes a little for each answer. The times of its rounds show how busy the machine is at that moment.
 type Watch struct {
-	quiet time.Duration // of a round that nothing disturbs: the fastest
+	quiet time.Duration // of the fastest round in the calibration
 
 	mu     sync.Mutex
 	rounds []time.Duration
 	sum    time.Duration
 }
 
-// StartWatch starts a reference. It ends with the test.
+// StartWatch starts a reference that runs until the test ends.
 func StartWatch(t testing.TB) *Watch {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,12 +43,12 @@ func StartWatch(t testing.TB) *Watch {
 	running.Go(func() { echo(listener) })
 	end := make(chan struct{})
 	w := &Watch{}
-	for range calibration {
+	for range calibrationRounds {
 		w.round(conn)
 	}
 	w.quiet = slices.Min(w.rounds)
 	running.Go(func() {
-		tick := time.NewTicker(every)
+		tick := time.NewTicker(roundInterval)
 		defer tick.Stop()
 		for {
 			select {
@@ -69,11 +68,11 @@ func StartWatch(t testing.TB) *Watch {
 	return w
 }
 
-// echo answers each byte of one connection by the same, until it ends.
+// echo sends back each byte of one connection until it ends.
 func echo(listener net.Listener) {
 	conn, err := listener.Accept()
 	if err != nil {
-		return // the test ends already
+		return // the test has ended
 	}
 	defer conn.Close()
 	b := make([]byte, 1)
@@ -88,10 +87,10 @@ func echo(listener net.Listener) {
 	}
 }
 
-// work takes some tens of microseconds of a processor.
+// work uses a processor for some tens of microseconds.
 func work(b []byte) {
 	x := uint32(b[0]) | 1
-	for range effort {
+	for range workSteps {
 		x ^= x << 13
 		x ^= x >> 17
 		x ^= x << 5
@@ -99,12 +98,12 @@ func work(b []byte) {
 	b[0] = byte(x)
 }
 
-// round asks once, and notes how long the answer took.
+// round sends a byte, waits for the answer and records the time.
 func (w *Watch) round(conn net.Conn) {
 	begin := time.Now()
 	b := make([]byte, 1)
 	if _, err := conn.Write(b); err != nil {
-		return // the test ends
+		return // the test has ended
 	}
 	if _, err := io.ReadFull(conn, b); err != nil {
 		return
@@ -116,7 +115,7 @@ func (w *Watch) round(conn net.Conn) {
 	w.sum += took
 }
 
-// Part returns the time within which this part of the rounds since Start ended; 1 is all of them.
+// Part returns the time within which a part of the rounds since StartWatch ended, from 0 to 1 for all of them.
 func (w *Watch) Part(of float64) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -124,8 +123,8 @@ func (w *Watch) Part(of float64) time.Duration {
 	return sorted[int(of*float64(len(sorted)-1))]
 }
 
-// Limit returns what may take this long on a machine that does nothing else may take on this one as it was since Start:
-// so many times longer as the reference's rounds took on average, and twice the longest of them.
+// Limit returns how long something may take on this machine since StartWatch, if it may take quiet on an idle one:
+// quiet times the average slowdown of the rounds, plus twice the longest round.
 func (w *Watch) Limit(quiet time.Duration) time.Duration {
 	w.mu.Lock()
 	slowdown := float64(w.sum) / float64(time.Duration(len(w.rounds))*w.quiet)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestLimit: a bound grows with what the machine does to the reference, and is never below what a quiet machine takes.
+// TestLimit: a limit grows with the times of the reference, and is never less than on an idle machine.
 func TestLimit(t *testing.T) {
 	for _, c := range []struct {
 		why         string
@@ -29,7 +29,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestWatch: the reference goes on by itself, and more work than the machine has processors for slows it down.
+// TestWatch: the reference runs by itself, and more work than the machine has processors for slows it down.
 func TestWatch(t *testing.T) {
 	w := StartWatch(t)
 	rounds := func() int {
@@ -46,7 +46,7 @@ func TestWatch(t *testing.T) {
 		})
 	}
 	defer func() { end.Store(true); busy.Wait() }()
-	Eventually(t, Hang, "rounds of the reference", func() bool { return rounds() > calibration+20 })
+	Eventually(t, Hang, "rounds of the reference", func() bool { return rounds() > calibrationRounds+20 })
 	const quiet = time.Second
 	Eventually(t, Hang, "a slower reference", func() bool { return w.Limit(quiet) > 2*quiet })
 	if w.Part(0) < w.quiet || w.Part(0.5) > w.Part(1) {

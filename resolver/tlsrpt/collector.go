@@ -12,39 +12,40 @@ import (
 )
 
 const (
-	// datagrams that wait for the collector, at most 16 MiB; an outage of ours fails that many fetches at once
-	queueLength = 256
-	patience    = time.Second // how long the collector may take to make room for the next datagram, and Close may last
+	// queueLength is the number of datagrams that wait for the collector, at most 16 MiB. An outage of this host's
+	// network can fail as many fetches at once.
+	queueLength      = 256
+	collectorTimeout = time.Second // limit for one datagram, and for Close
 )
 
-// errSlow is what is logged when reports come faster than the collector takes them. Nobody else sees it.
-var errSlow = errors.New("it takes datagrams more slowly than they come")
+// errTooSlow is logged when reports are made faster than the collector accepts them.
+var errTooSlow = errors.New("it accepts datagrams more slowly than they are sent")
 
-// Collector sends reports to the collector's socket, from one goroutine, so that nobody else ever waits for it. It is
-// safe for concurrent use. Make it with New; Close it.
+// Collector sends reports to the collector's socket. One goroutine writes them, so that Send never waits. It is safe
+// for concurrent use. It is made by New and must be closed.
 type Collector struct {
-	path     string
-	log      *slog.Logger
-	patience time.Duration
-	queue    chan []byte
-	done     chan struct{} // closed when the goroutine has ended
+	path    string
+	log     *slog.Logger
+	timeout time.Duration
+	queue   chan []byte
+	done    chan struct{} // closed when run has returned
 
 	sent, dropped atomic.Uint64
-	overflowed    atomic.Bool // the queue was full since the goroutine last looked
+	overflowed    atomic.Bool // the queue was full since the last successful write
 
-	mu     sync.Mutex // nothing below waits while it is held
-	closed bool
-	until  time.Time // once closed: when to give up what is still in the queue
+	mu            sync.Mutex // of the fields below; never locked while waiting
+	closed        bool
+	closeDeadline time.Time // once closed: when the rest of the queue is dropped
 }
 
-// New returns a Collector for the UNIX datagram socket at path. The socket need not exist, now or ever.
+// New returns a Collector for the UNIX datagram socket at path, which need not exist.
 func New(path string, log *slog.Logger) *Collector {
-	return start(path, log, patience)
+	return start(path, log, collectorTimeout)
 }
 
 func start(path string, log *slog.Logger, patience time.Duration) *Collector {
 	c := &Collector{
-		path: path, log: log, patience: patience,
+		path: path, log: log, timeout: patience,
 		queue: make(chan []byte, queueLength),
 		done:  make(chan struct{}),
 	}
@@ -52,8 +53,8 @@ func start(path string, log *slog.Logger, patience time.Duration) *Collector {
 	return c
 }
 
-// Send hands the report over and returns at once. It is dropped, and counted, when the collector is away, or takes so
-// long that 256 others wait already, or after Close, or when r has no Datagram.
+// Send queues the report and returns at once. A report is dropped and counted if the collector cannot be reached, if
+// 256 others are waiting, after Close, and if r has no Datagram.
 func (c *Collector) Send(r Report) {
 	if b := r.Datagram(); b == nil || !c.enqueue(b) {
 		c.dropped.Add(1)
@@ -75,19 +76,19 @@ func (c *Collector) enqueue(b []byte) bool {
 	}
 }
 
-// Stats returns how many reports the collector's socket took and how many were dropped, since New. Every report that
-// Send was given is in one of the two, once it has left the queue.
+// Stats returns the numbers of reports since New that the collector's socket has accepted and that were dropped. A
+// report is counted in one of them when it leaves the queue.
 func (c *Collector) Stats() (sent, dropped uint64) {
 	return c.sent.Load(), c.dropped.Load()
 }
 
-// Close sends what is in the queue, as far as the collector takes it within a second, drops the rest and ends the
-// goroutine. It always returns nil, and may be called again.
+// Close sends the queued reports for at most a second, drops the rest and ends the goroutine. It always returns nil,
+// and may be called again.
 func (c *Collector) Close() error {
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
-		c.until = time.Now().Add(c.patience)
+		c.closeDeadline = time.Now().Add(c.timeout)
 		close(c.queue)
 	}
 	c.mu.Unlock()
@@ -95,43 +96,42 @@ func (c *Collector) Close() error {
 	return nil
 }
 
-// run is the goroutine: it takes datagrams from the queue until Close, and notes when the collector goes away and comes
-// back. It is back when it has taken all that waited, so that one that is merely slow makes two log lines, not two for
-// each datagram.
+// run writes the queued datagrams until Close, and logs when the collector fails and recovers. It has recovered when
+// the queue is empty, so that a slow collector causes two log lines, not two for each datagram.
 func (c *Collector) run() {
 	defer close(c.done)
-	var away bool
-	var before uint64 // dropped when it was last well
+	var failing bool
+	var before uint64 // dropped at the last recovery
 	for b := range c.queue {
-		trouble := c.write(b)
-		if trouble == nil {
+		failure := c.write(b)
+		if failure == nil {
 			c.sent.Add(1)
 			if c.overflowed.Swap(false) {
-				trouble = errSlow
+				failure = errTooSlow
 			}
 		} else {
 			c.dropped.Add(1)
 		}
 		switch {
-		case trouble != nil && !away:
-			away = true
-			c.log.Warn("the TLSRPT collector takes no reports: failed policy fetches are not reported until it does, "+
-				"only counted; "+
-				"check that it runs, and that stsmapd may write to its socket (tlsrpt_socket)",
-				"event", "tlsrpt_collector_away", "socket", c.path, "error", trouble)
-		case trouble == nil && away && len(c.queue) == 0:
-			away = false
+		case failure != nil && !failing:
+			failing = true
+			c.log.Warn("cannot send reports to the TLSRPT collector; failed policy fetches are counted but not "+
+				"reported, "+
+				"and mail is not affected; check that the collector runs, and that stsmapd may write to its socket "+
+				"(tlsrpt_socket)",
+				"event", "tlsrpt_collector_away", "socket", c.path, "error", failure)
+		case failure == nil && failing && len(c.queue) == 0:
+			failing = false
 			dropped := c.dropped.Load()
-			c.log.Info("the TLSRPT collector takes reports again",
+			c.log.Info("reports reach the TLSRPT collector again",
 				"event", "tlsrpt_collector_back", "socket", c.path, "dropped", dropped-before)
 			before = dropped
 		}
 	}
 }
 
-// write sends one datagram to whoever listens at the path now. A connection is made for each, as libtlsrpt does: it
-// costs next to nothing, finds a collector that was started anew, and can wait for room where an unconnected socket
-// could not.
+// write sends one datagram to the socket at the path. Like libtlsrpt it connects for each datagram: that is cheap,
+// finds a restarted collector, and lets the write wait for room, which an unconnected socket could not.
 func (c *Collector) write(b []byte) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: c.path, Net: "unixgram"})
 	if err != nil {
@@ -143,17 +143,17 @@ func (c *Collector) write(b []byte) error {
 	}
 	_, err = conn.Write(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("its socket is full and it does not read: %w", err)
+		return fmt.Errorf("the collector's socket is full and is not read: %w", err)
 	}
 	return err
 }
 
-// deadline says until when a write that begins now may wait.
+// deadline returns the deadline of a write that starts at now.
 func (c *Collector) deadline(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return c.until
+		return c.closeDeadline
 	}
-	return now.Add(c.patience)
+	return now.Add(c.timeout)
 }

@@ -46,7 +46,7 @@ func TestSend(t *testing.T) {
 	log.none(t)
 }
 
-// TestLargest: the largest datagram passes through a real socket.
+// TestLargest: a real socket accepts the largest datagram.
 func TestLargest(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
@@ -59,7 +59,7 @@ func TestLargest(t *testing.T) {
 	}
 }
 
-// TestAway: whatever is at the path, reports are dropped and counted, and it is logged once.
+// TestAway: without a collector at the path, reports are dropped and counted, and it is logged once.
 func TestAway(t *testing.T) {
 	for _, c := range []struct {
 		why  string
@@ -67,7 +67,7 @@ func TestAway(t *testing.T) {
 		err  error
 	}{
 		{"nothing", func(*testing.T, string) {}, os.ErrNotExist},
-		{"a socket that nobody listens at", func(t *testing.T, path string) {
+		{"a socket that no process reads", func(t *testing.T, path string) {
 			listen(t, path).Close()
 		}, syscall.ECONNREFUSED},
 		{"a stream socket", func(t *testing.T, path string) {
@@ -104,7 +104,7 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestAwayPath: a path that no socket can have is no reason to fail either.
+// TestAwayPath: a path that is too long for a socket is the same.
 func TestAwayPath(t *testing.T) {
 	c, log := collector(t, "/"+strings.Repeat("long", 50), time.Hour)
 	c.Send(sample())
@@ -113,8 +113,8 @@ func TestAwayPath(t *testing.T) {
 	log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
 }
 
-// TestRestart: the collector stops, once with its socket removed and once killed, so that the socket's file stays, and
-// comes back with a new one.
+// TestRestart: the collector restarts twice, first after it has removed its socket's file, then after it was killed and
+// has not.
 func TestRestart(t *testing.T) {
 	path := socketPath(t)
 	first := listen(t, path)
@@ -150,8 +150,7 @@ func TestRestart(t *testing.T) {
 	log.none(t)
 }
 
-// TestReplaced: a new collector has taken the path while the old one still has its socket open. The one at the path
-// counts.
+// TestReplaced: reports go to the collector whose socket is at the path now, even if an older one is still open.
 func TestReplaced(t *testing.T) {
 	path := socketPath(t)
 	first := listen(t, path)
@@ -169,7 +168,7 @@ func TestReplaced(t *testing.T) {
 	log.none(t)
 }
 
-// TestBurst: more reports than a socket's queue holds, while the collector does something else, are not lost.
+// TestBurst: more reports than the socket's queue can hold are not lost while the collector does not read.
 func TestBurst(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
@@ -187,8 +186,8 @@ func TestBurst(t *testing.T) {
 	log.none(t)
 }
 
-// overflow sends until one more report is dropped, and returns how many it sent. Nobody reads meanwhile, so both
-// queues, ours and the socket's, fill up.
+// overflow sends reports until one is dropped, and returns their number. The socket is not read meanwhile, so both
+// queues, the Collector's and the socket's, become full.
 func overflow(t *testing.T, c *Collector) uint64 {
 	t.Helper()
 	_, before := c.Stats()
@@ -202,17 +201,17 @@ func overflow(t *testing.T, c *Collector) uint64 {
 	return 0
 }
 
-// TestFull: the collector reads, but not fast enough. The goroutine waits for room, an hour if need be; that Send
-// returns all the same is the test. The collector gets all reports that were not dropped, each is counted once, and
-// however often the queue overflows until it has been emptied, that is one absence.
+// TestFull: the collector reads too slowly. The goroutine waits for room, for up to an hour, but Send returns at once.
+// The collector gets all reports that were not dropped, each is counted once, and until the queue is empty again only
+// one failure is logged.
 func TestFull(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
 	c, log := collector(t, path, time.Hour)
 	total := overflow(t, c)
 	var received uint64
-	for taken, _ := c.Stats(); ; received++ {
-		if now, _ := c.Stats(); now >= taken+10 {
+	for before, _ := c.Stats(); ; received++ {
+		if now, _ := c.Stats(); now >= before+10 {
 			break
 		}
 		receive(t, conn)
@@ -223,8 +222,8 @@ func TestFull(t *testing.T) {
 		receive(t, conn)
 	}
 	attrs := log.next(t, slog.LevelWarn, "tlsrpt_collector_away")
-	if err, _ := attrs["error"].Any().(error); !errors.Is(err, errSlow) {
-		t.Errorf("logged %v, want %v", err, errSlow)
+	if err, _ := attrs["error"].Any().(error); !errors.Is(err, errTooSlow) {
+		t.Errorf("logged %v, want %v", err, errTooSlow)
 	}
 	if got := log.next(t, slog.LevelInfo, "tlsrpt_collector_back")["dropped"].Uint64(); got != dropped {
 		t.Errorf("logged %d dropped, want %d", got, dropped)
@@ -234,7 +233,7 @@ func TestFull(t *testing.T) {
 	log.none(t)
 }
 
-// TestStuck: nobody reads, and nobody will. Close does not wait for each report that is in the queue.
+// TestStuck: the socket is never read. Close does not wait for each report in the queue.
 func TestStuck(t *testing.T) {
 	path := socketPath(t)
 	listen(t, path)
@@ -256,7 +255,7 @@ func TestStuck(t *testing.T) {
 	}
 	watch, begun := testkit.StartWatch(t), time.Now()
 	c.Close()
-	// one wait for each would take 20 s
+	// waiting for each would take 20 s
 	if took, limit := time.Since(begun), watch.Limit(10*time.Second); took > limit {
 		t.Errorf("Close took %v, may take %v", took, limit)
 	}
@@ -264,7 +263,7 @@ func TestStuck(t *testing.T) {
 	log.none(t)
 }
 
-// TestClose: what was handed over before is sent, what comes later is dropped, and closing twice is no error.
+// TestClose: earlier reports are sent, later ones are dropped, and closing twice is not an error.
 func TestClose(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)
@@ -295,7 +294,8 @@ func TestNotSent(t *testing.T) {
 	log.none(t)
 }
 
-// TestConcurrent: many send while one closes; each report is counted once, and what is counted as sent has arrived.
+// TestConcurrent: reports are sent while the Collector is closed. Each is counted once, and those counted as sent have
+// arrived.
 func TestConcurrent(t *testing.T) {
 	path := socketPath(t)
 	conn := listen(t, path)

@@ -30,7 +30,7 @@ func socketPath(t *testing.T) string {
 	return filepath.Join(dir, "collector.sock")
 }
 
-// listen is the collector's side.
+// listen opens the collector's socket.
 func listen(t *testing.T, path string) *net.UnixConn {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -62,7 +62,7 @@ func receive(t *testing.T, conn *net.UnixConn) []byte {
 	return b[:n]
 }
 
-// events hands over the log lines that the goroutine writes; a test that does not expect one finds it at its end.
+// events is a log handler that sends each log line on a channel.
 type events chan slog.Record
 
 func (e events) Enabled(context.Context, slog.Level) bool { return true }
@@ -100,10 +100,10 @@ func (e events) none(t *testing.T) {
 	}
 }
 
-func collector(t *testing.T, path string, patience time.Duration) (*Collector, events) {
+func collector(t *testing.T, path string, timeout time.Duration) (*Collector, events) {
 	t.Helper()
 	log := make(events, 100)
-	c := start(path, slog.New(log), patience)
+	c := start(path, slog.New(log), timeout)
 	t.Cleanup(func() { c.Close() })
 	return c, log
 }
@@ -115,7 +115,7 @@ func checkStats(t *testing.T, c *Collector, sent, dropped uint64) {
 	}
 }
 
-// numbered returns a report that can be told from others.
+// numbered returns a report with a domain of its own.
 func numbered(n int) Report {
 	r := sample()
 	r.Domain = dnsname.MustParse(fmt.Sprintf("d%d.example.com", n))

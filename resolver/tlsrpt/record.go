@@ -6,29 +6,28 @@ import (
 	"strings"
 )
 
-// The errors of ParseRecord, wrapped with what is wrong. All of them mean that the domain gets no reports (RFC 8460
-// section 3); what is wrong matters to the domain's owner only, so a report is just not made, while a check of the
-// domain shows it.
+// The errors of ParseRecord, wrapped with what is wrong. The domain gets no reports (RFC 8460 section 3). Only its
+// owner can correct that, so the daemon makes no report and does not log it; a check of the domain shows it.
 var (
-	// ErrNoRecord: the domain does not ask for reports. Nothing is wrong.
+	// ErrNoRecord: the domain does not ask for reports, which is not a fault.
 	ErrNoRecord = errors.New("no TLSRPT record")
-	// ErrMultipleRecords: there must be exactly one.
+	// ErrMultipleRecords: the domain has more than one record.
 	ErrMultipleRecords = errors.New("more than one TLSRPT record")
-	// ErrMalformed: the one record says nowhere that reports could be sent to.
-	ErrMalformed = errors.New("malformed TLSRPT record")
+	// errMalformed: the record names no address for reports.
+	errMalformed = errors.New("malformed TLSRPT record")
 )
 
 const (
 	recordVersion = "v=TLSRPTv1"
 	wsp           = " \t" // WSP of RFC 5234
-	maxRecord     = 4096  // bytes of a record; real ones have some 50 to 500, and a datagram must have room for it
+	maxRecord     = 4096  // bytes of a record; real ones have 50 to 500, and a record must fit into a datagram
 )
 
 // ParseRecord finds the one TLSRPT record among the TXT records of `_smtp._tls.<domain>`, each with its strings joined,
-// and returns it as it stands there (RFC 8460 section 3). Records of other kinds are passed over. The record is
-// printable ASCII (and tabs), at most 4096 bytes, and has a rua field that names a URI. What else it has is left to the
-// collector, as Postfix leaves it: the two must agree on which domains get reports. Every error wraps ErrNoRecord,
-// ErrMultipleRecords or ErrMalformed.
+// and returns it unchanged (RFC 8460 section 3). It ignores records of other kinds. The record must be printable ASCII
+// (and tabs), have at most 4096 bytes, and have a rua field with a URI. The rest is not checked, as in Postfix: the two
+// must agree on which domains get reports. The error wraps ErrNoRecord or ErrMultipleRecords, or says what is
+// malformed.
 func ParseRecord(txts []string) (string, error) {
 	var record, fields string
 	var found int
@@ -52,19 +51,18 @@ func ParseRecord(txts []string) (string, error) {
 		return "", fmt.Errorf("%w: %d of them", ErrMultipleRecords, found)
 	case found == 1:
 		if fault := recordFault(record, fields); fault != "" {
-			return "", fmt.Errorf("%w: %s", ErrMalformed, fault)
+			return "", fmt.Errorf("%w: %s", errMalformed, fault)
 		}
 		return record, nil
 	case bare:
-		// By the letter of the RFC it is no TLSRPT record, for lack of the semicolon. Its owner is better served by
-		// hearing what it lacks; beside a whole record it is not counted.
-		return "", fmt.Errorf("%w: it has no rua field, only its version", ErrMalformed)
+		// Without the semicolon the RFC does not count it as a TLSRPT record. This error tells the owner what is
+		// missing; beside a complete record it is ignored.
+		return "", fmt.Errorf("%w: it has no rua field, only its version", errMalformed)
 	}
 	return "", ErrNoRecord
 }
 
-// recordFault says what keeps a record from being used, "" if nothing does. The fields are what follows the first
-// semicolon.
+// recordFault says why a record cannot be used, "" if it can. fields is the part after the first semicolon.
 func recordFault(record, fields string) string {
 	if len(record) > maxRecord {
 		return fmt.Sprintf("it is %d bytes long, more than %d", len(record), maxRecord)
@@ -93,8 +91,8 @@ func recordFault(record, fields string) string {
 	return "it has no rua field"
 }
 
-// isURI reports whether s begins with a scheme (RFC 3986 section 3.1) and goes on after it. Which schemes are of use is
-// the collector's business.
+// isURI reports whether s is a scheme (RFC 3986 section 3.1), a colon and at least one byte more. The collector decides
+// which schemes it supports.
 func isURI(s string) bool {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok || scheme == "" || rest == "" {

@@ -1,15 +1,14 @@
-// Package tlsrpt tells a TLSRPT collector which MTA-STS policies could not be had.
+// Package tlsrpt reports failed fetches of MTA-STS policies to a TLSRPT collector.
 //
-// With TLSRPT (RFC 8460) a domain asks, by a TXT record at `_smtp._tls.<domain>`, for a daily report of how TLS went
-// for the mail sent to it. On the sending host a collector adds up the events of the day: Postfix, built with
-// libtlsrpt, sends it one for each session. But Postfix never sees that a policy file could not be fetched, was
-// invalid, or stood on a host with a bad certificate; these failures (RFC 8460 section 4.3.2.2) only the daemon that
-// fetches policies can report. It does so as libtlsrpt does: one JSON object in one datagram to the collector's UNIX
-// socket.
+// With TLSRPT (RFC 8460) a domain asks, by a TXT record at `_smtp._tls.<domain>`, for a daily report about TLS in the
+// mail sent to it. On the sending host a collector sums up the events of a day: Postfix, built with libtlsrpt, sends
+// one for each session. Postfix does not know that a policy could not be fetched, was invalid, or that its host has an
+// invalid certificate. Only the daemon that fetches policies can report these failures (RFC 8460 section 4.3.2.2). Like
+// libtlsrpt it sends one JSON object in one datagram to the collector's UNIX socket.
 //
-// A Report becomes a Datagram; a Collector sends it. Reports are statistics, and nothing here is worth making mail
-// wait: while the collector is away they are dropped and counted. The collector adds up what is equal, by its text, so
-// everything in a Report should be worded the same each time the same thing happens.
+// A Collector sends the Datagram of a Report. Reports are statistics and must not delay mail: while the collector
+// cannot be reached they are dropped and counted. The collector sums up equal texts, so the same failure should always
+// have the same text.
 package tlsrpt
 
 import (
@@ -22,18 +21,17 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Failure is a result type of RFC 8460 section 4.3.2.2 that concerns an MTA-STS policy, as the collector's number for
-// it.
+// Failure is the collector's number for a result type of RFC 8460 section 4.3.2.2 that is about an MTA-STS policy.
 type Failure int
 
-// The failures of fetching a policy.
+// The failures of a policy fetch.
 const (
-	FetchError    Failure = 301 // sts-policy-fetch-error: DNS said that there is a policy, but it could not be fetched
-	PolicyInvalid Failure = 302 // sts-policy-invalid: it was fetched, but is no valid policy
-	WebPKIInvalid Failure = 303 // sts-webpki-invalid: the policy host's certificate is not to be trusted
+	FetchError    Failure = 301 // sts-policy-fetch-error: the DNS announces a policy that could not be fetched
+	PolicyInvalid Failure = 302 // sts-policy-invalid: the fetched policy is invalid
+	WebPKIInvalid Failure = 303 // sts-webpki-invalid: the policy host's certificate is not trusted
 )
 
-// String returns the name that RFC 8460 gives to the failure.
+// String returns the failure's name in RFC 8460.
 func (f Failure) String() string {
 	switch f {
 	case FetchError:
@@ -46,27 +44,27 @@ func (f Failure) String() string {
 	return "failure " + strconv.Itoa(int(f))
 }
 
-// Report is one failed attempt to fetch a domain's policy.
+// Report is the report of one failed policy fetch.
 type Report struct {
 	Domain  dnsname.Name // the policy domain
 	Record  string       // its TLSRPT record, from ParseRecord
-	Policy  []string     // the lines of the live policy, as Postfix is told them; none if none is live
-	MX      []string     // its MX patterns, wildcards with their asterisk; none if none is live
+	Policy  []string     // the lines of the live policy, as sent to Postfix; empty if there is none
+	MX      []string     // its MX patterns, wildcards with the asterisk; empty if there is none
 	Failure Failure
-	// what happened, for the domain's owner; worded without ports, times and the like. "" = nothing to add
+	// Info says what happened, for the domain's owner, without ports, times and other changing parts; may be "".
 	Info string
 }
 
 const (
-	policyTypeSTS = 2 // the collector's number for a policy by MTA-STS
-	finalFailure  = 1 // the collector's number for a session, here an attempt, that failed
+	policyTypeSTS = 2 // the collector's number for an MTA-STS policy
+	finalFailure  = 1 // the collector's number for a failed session, here a failed fetch
 
-	maxDatagram = 64 << 10 // bytes; the largest policy has as many. Linux carries three times that by default
+	maxDatagram = 64 << 10 // bytes, as many as the largest policy; Linux accepts three times that by default
 	maxInfo     = 256      // bytes of Info that are sent
 )
 
-// datagram is the form of libtlsrpt's datagrams, protocol version 1, in its order. The collector tells policies apart
-// by their text, order of keys included; a list that is empty is left out, as libtlsrpt does.
+// datagram is a datagram of libtlsrpt's protocol, version 1. The collector compares policies as text, so the order of
+// keys is libtlsrpt's; like libtlsrpt it leaves out empty lists.
 type datagram struct {
 	Version  string   `json:"dpv"`
 	Domain   string   `json:"d"`
@@ -80,7 +78,7 @@ type policy struct {
 	Lines        []string `json:"policy-string,omitempty"`
 	MX           []string `json:"mx-host,omitempty"`
 	Details      []detail `json:"failure-details"`
-	FailureCount int      `json:"t"` // how many details there are
+	FailureCount int      `json:"t"` // number of Details
 	Result       int      `json:"f"`
 }
 
@@ -89,10 +87,10 @@ type detail struct {
 	Info string  `json:"a,omitempty"`
 }
 
-// Datagram returns the report as the collector reads it: one JSON object of at most 64 KiB, in valid UTF-8, its ASCII
-// control characters escaped. To keep that bound the last lines of Policy are left out, then the last of MX; Info is
-// cut to 256 bytes and what is not printable in it is replaced. It returns nil if r is no report: without Domain, with
-// a Record that ParseRecord does not return, or with an unknown Failure.
+// Datagram returns the report as one JSON object of at most 64 KiB, in valid UTF-8 with ASCII control characters
+// escaped. If it would be longer, the last lines of Policy are left out, then the last of MX. Info is cut to 256 bytes,
+// and characters that cannot be printed are replaced. It returns nil if r is invalid: without Domain, with an invalid
+// Record, or with an unknown Failure.
 func (r Report) Datagram() []byte {
 	if _, err := ParseRecord([]string{r.Record}); err != nil || r.Domain.IsZero() {
 		return nil
@@ -108,15 +106,15 @@ func (r Report) Datagram() []byte {
 	lines, patterns := r.Policy, r.MX
 	r.Policy = nil
 	if bare := len(r.encode()); bare <= maxDatagram {
-		r.Policy = fitting(lines, maxDatagram-bare)
+		r.Policy = prefixThatFits(lines, maxDatagram-bare)
 		return r.encode()
 	}
 	r.MX = nil
-	r.MX = fitting(patterns, maxDatagram-len(r.encode()))
+	r.MX = prefixThatFits(patterns, maxDatagram-len(r.encode()))
 	return r.encode()
 }
 
-// encode returns the report as JSON, however long.
+// encode returns the report as JSON of any length.
 func (r Report) encode() []byte {
 	return marshal(datagram{
 		Version: "1",
@@ -134,8 +132,8 @@ func (r Report) encode() []byte {
 	})
 }
 
-// fitting returns as many of the first texts as fit, as a list in JSON with its key, in so many bytes.
-func fitting(texts []string, room int) []string {
+// fitting returns the first texts that fit into room bytes as a JSON list with its key.
+func prefixThatFits(texts []string, room int) []string {
 	room -= len(`"policy-string":[],`)
 	for i, text := range texts {
 		room -= len(marshal(text)) + len(",")
@@ -146,20 +144,19 @@ func fitting(texts []string, room int) []string {
 	return texts
 }
 
-// marshal encodes a value of types that always can be. Invalid UTF-8 becomes U+FFFD; `<`, `>` and `&` stay as they are;
-// DEL, which JSON allows in strings, is escaped like the other control characters.
+// marshal returns v as JSON. v has only strings, numbers and lists, so it cannot fail. Invalid UTF-8 becomes U+FFFD;
+// `<`, `>` and `&` are not escaped; DEL, which JSON allows in strings, is escaped like the other control characters.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		// strings, numbers and lists of them: only a change of the types above could do it
 		panic("tlsrpt: " + err.Error())
 	}
 	return bytes.ReplaceAll(bytes.TrimSuffix(b.Bytes(), []byte("\n")), []byte("\x7f"), []byte(`\u007f`))
 }
 
-// printable returns the beginning of s, at most maxInfo bytes, with U+FFFD for what is not printable.
+// printable returns s, cut to at most maxInfo bytes, with U+FFFD in place of characters that cannot be printed.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -18,7 +18,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func isPrintable(r rune) bool { return unicode.IsPrint(r) }
 
@@ -63,7 +63,7 @@ func reportCases() []reportCase {
 	}
 }
 
-// TestGolden pins the datagrams byte for byte.
+// TestGolden compares the datagrams, byte for byte, with files.
 func TestGolden(t *testing.T) {
 	for _, c := range reportCases() {
 		got := c.report.Datagram()
@@ -83,8 +83,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestForm: the datagrams have libtlsrpt's keys, in its order, with its types. The wanted ones are spelled and spaced
-// as it writes them.
+// TestForm: the datagrams have libtlsrpt's keys and types, in its order. The wanted ones are as libtlsrpt writes them.
 func TestForm(t *testing.T) {
 	for _, c := range []struct {
 		why    string
@@ -95,15 +94,16 @@ func TestForm(t *testing.T) {
 			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com",
 				Failure: FetchError,
 				Policy:  []string{"version: STSv1", "mode: enforce"}, MX: []string{"mail.example.com"}},
-			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com","policies":[{"policy-type":2,` +
-				`"policy-domain": "example.com","policy-string":["version: STSv1","mode: enforce"],"mx-host":["mail.example.com"],` +
+			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com",` +
+				`"policies":[{"policy-type":2,"policy-domain": "example.com",` +
+				`"policy-string":["version: STSv1","mode: enforce"],"mx-host":["mail.example.com"],` +
 				`"failure-details":[{"c":301}],"t":1,"f":1}]}`},
 		{"no live policy: no empty lists",
 			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com",
 				Failure: PolicyInvalid, Info: "no mode\t"},
-			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com","policies":[{"policy-type":2,` +
-				`"policy-domain": "example.com","failure-details":[{"c":302,"a": "no mode` + "\ufffd" +
-				`"}],"t":1,"f":1}]}`},
+			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com",` +
+				`"policies":[{"policy-type":2,"policy-domain": "example.com",` +
+				`"failure-details":[{"c":302,"a": "no mode` + "\ufffd" + `"}],"t":1,"f":1}]}`},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			got, want := tokens(t, c.report.Datagram()), tokens(t, []byte(c.want))
@@ -149,7 +149,7 @@ func TestNoReport(t *testing.T) {
 	}
 }
 
-// lines returns n different texts, each a JSON string of size bytes, quotes included.
+// lines returns n different texts, each of size bytes as a JSON string with quotes.
 func lines(n, size int) (all []string) {
 	for i := range n {
 		all = append(all, fmt.Sprintf("%0*d", size-2, i))
@@ -218,8 +218,8 @@ func TestFailureString(t *testing.T) {
 	}
 }
 
-// FuzzDatagram: whatever the texts, a datagram is one JSON object in valid UTF-8, without control characters, in
-// bounds, and says what was to be said.
+// FuzzDatagram: for any texts, a datagram is one JSON object in valid UTF-8, without control characters, within its
+// bound, and has the texts of the report.
 func FuzzDatagram(f *testing.F) {
 	for _, c := range reportCases() {
 		f.Add(c.report.Record, strings.Join(c.report.Policy, "\n"), strings.Join(c.report.MX, "\n"), c.report.Info)
@@ -261,7 +261,7 @@ func FuzzDatagram(f *testing.F) {
 	})
 }
 
-// encodable returns the texts with U+FFFD for each byte that is no UTF-8.
+// encodable returns the texts with U+FFFD for each byte that is not UTF-8.
 func encodable(texts []string) (all []string) {
 	for _, text := range texts {
 		all = append(all, string([]rune(text)))
