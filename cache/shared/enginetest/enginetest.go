@@ -1,6 +1,6 @@
-// Package enginetest runs real engines for the tests of a fleet: Debian's redis-server, alone, with a replica and sentinels, or
-// as a cluster, and valkey-server out of the folder with Debian 13 that packaging/tools/chroot.sh makes. Each has a loopback
-// address of its own, so that tests can run at the same time, and ends with its test.
+// Package enginetest runs real engines for tests: Debian's redis-server, alone, with a replica and sentinels, or as a
+// cluster, and valkey-server from the folder with Debian 13 that packaging/tools/chroot.sh makes. Each engine has a
+// loopback address of its own, so that tests can run at the same time, and ends with its test.
 package enginetest
 
 import (
@@ -23,16 +23,16 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// Port is the port of every engine.
-const Port = "6379"
+// port is the port of every engine.
+const port = "6379"
 
-// Program is an engine's program.
+// Program is the program of an engine.
 type Program struct {
 	path string
-	root string // that it is run in; "": the machine's own
+	root string // directory that it is run in; "": the machine's root
 }
 
-// Redis is the machine's redis-server.
+// Redis returns the machine's redis-server.
 func Redis(t testing.TB) Program {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
@@ -42,7 +42,7 @@ func Redis(t testing.TB) Program {
 	return Program{path: path}
 }
 
-// Valkey is the valkey-server of Debian 13.
+// Valkey returns the valkey-server of the folder with Debian 13.
 func Valkey(t testing.TB) Program {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -62,7 +62,7 @@ type Engine struct {
 	t       testing.TB
 	program Program
 	args    []string
-	config  string // a sentinel's; "": it is none
+	config  string // of a sentinel; "": the engine is not a sentinel
 	dir     string
 
 	cmd    *exec.Cmd
@@ -70,19 +70,20 @@ type Engine struct {
 	output *bytes.Buffer
 }
 
-// Start starts an engine with these arguments, such as "--maxmemory", "2mb", and waits until it answers.
+// Start starts an engine with arguments such as "--maxmemory", "2mb", and waits until it accepts connections.
 func Start(t testing.TB, p Program, args ...string) *Engine {
 	t.Helper()
-	return start(t, &Engine{program: p, args: args})
+	return startLike(t, &Engine{program: p, args: args})
 }
 
-// StartTLS starts an engine that speaks TLS alone, with a certificate for its address.
+// StartTLS starts an engine that accepts only TLS, with a certificate for its address.
 func StartTLS(t testing.TB, p Program) (e *Engine, caFile string) {
 	t.Helper()
 	host := loopback()
 	caFile, certFile, keyFile := certificate(t, host)
-	e = &Engine{Host: host, t: t, program: p, dir: t.TempDir(), args: []string{"--port", "0", "--tls-port", Port, "--tls-cert-file", certFile,
-		"--tls-key-file", keyFile, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no"}}
+	e = &Engine{Host: host, t: t, program: p, dir: t.TempDir(),
+		args: []string{"--port", "0", "--tls-port", port, "--tls-cert-file", certFile,
+			"--tls-key-file", keyFile, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no"}}
 	if !e.start() {
 		t.Fatalf("%s does not start:\n%s", p.path, e.output)
 	}
@@ -90,8 +91,8 @@ func StartTLS(t testing.TB, p Program) (e *Engine, caFile string) {
 	return e, caFile
 }
 
-// start starts an engine like this one.
-func start(t testing.TB, like *Engine) *Engine {
+// startLike starts an engine with the program, arguments and configuration of like.
+func startLike(t testing.TB, like *Engine) *Engine {
 	t.Helper()
 	p := like.program
 	for range 5 {
@@ -104,26 +105,26 @@ func start(t testing.TB, like *Engine) *Engine {
 			t.Fatalf("%s does not start:\n%s", p.path, e.output)
 		}
 	}
-	t.Fatalf("%s finds no free address", p.path)
+	t.Fatalf("%s found no free address", p.path)
 	return nil
 }
 
-// loopback is an address that hardly anything else has.
+// loopback returns a random loopback address, which is hardly ever in use.
 func loopback() string {
 	return fmt.Sprintf("127.%d.%d.%d", 64+rand.IntN(128), 1+rand.IntN(254), 1+rand.IntN(254))
 }
 
-// Addr is HOST:PORT.
-func (e *Engine) Addr() string { return net.JoinHostPort(e.Host, Port) }
+// Addr returns the engine's address, host:port.
+func (e *Engine) Addr() string { return net.JoinHostPort(e.Host, port) }
 
-// start reports whether the engine has come up; where it has not, output says why.
+// start starts the engine and reports whether it accepts connections. If not, output says why.
 func (e *Engine) start() bool {
 	dir := e.dir
 	if e.program.root != "" {
 		dir = "/" // it writes no file
 	}
-	args := []string{"--bind", e.Host, "--port", Port, "--dir", dir, "--protected-mode", "no",
-		"--bind-source-addr", e.Host} // or the others would know it by the address 127.0.0.1
+	args := []string{"--bind", e.Host, "--port", port, "--dir", dir, "--protected-mode", "no",
+		"--bind-source-addr", e.Host} // otherwise the other engines would know it as 127.0.0.1
 	if e.config != "" {
 		args = append([]string{e.config, "--sentinel"}, args...)
 	} else {
@@ -140,11 +141,11 @@ func (e *Engine) start() bool {
 	started := make(chan error)
 	go func() {
 		defer close(ended)
-		runtime.LockOSThread() // Pdeathsig is the death of the thread that started it
+		runtime.LockOSThread() // Pdeathsig is sent when the thread that started it ends
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		if started <- err; err == nil {
-			_ = cmd.Wait() // how it ended is of no interest
+			_ = cmd.Wait() // the exit status does not matter
 		}
 	}()
 	if err := <-started; err != nil {
@@ -174,13 +175,13 @@ func (e *Engine) running() bool {
 	}
 }
 
-// Kill ends the engine at once; what it knew is lost.
+// Kill ends the engine at once. Its data is lost.
 func (e *Engine) Kill() {
 	_ = e.cmd.Process.Signal(syscall.SIGKILL)
 	<-e.ended
 }
 
-// Restart starts an engine that was killed, empty, at the same address.
+// Restart starts a killed engine at the same address, without data.
 func (e *Engine) Restart() {
 	e.t.Helper()
 	if !e.start() {
@@ -188,10 +189,10 @@ func (e *Engine) Restart() {
 	}
 }
 
-// Freeze makes the engine hang: connections stay, and nothing is answered. Thaw ends that.
+// Freeze stops the engine's process: connections stay open, and commands are not answered. Thaw ends that.
 func (e *Engine) Freeze() { e.signal(syscall.SIGSTOP) }
 
-// Thaw lets the engine go on.
+// Thaw continues the engine's process.
 func (e *Engine) Thaw() { e.signal(syscall.SIGCONT) }
 
 func (e *Engine) signal(sig syscall.Signal) {
@@ -201,7 +202,8 @@ func (e *Engine) signal(sig syscall.Signal) {
 	}
 }
 
-// Do runs a command as the user default without a password, and returns its reply as text, each element of an array on a line.
+// Do runs a command as the user default without a password, and returns its reply as text, each element of an array on
+// a line.
 func (e *Engine) Do(words ...string) string {
 	e.t.Helper()
 	text, err := e.Try(words...)
@@ -211,13 +213,15 @@ func (e *Engine) Do(words ...string) string {
 	return text
 }
 
-// Try is Do where it is no failure that the engine refuses.
+// Try is Do, but returns the engine's error instead of failing the test.
 func (e *Engine) Try(words ...string) (string, error) { return e.TryAs("", words...) }
 
-// TryAs is Try for an engine with a password.
+// TryAs is Try with a password.
 func (e *Engine) TryAs(password string, words ...string) (string, error) {
-	client, err := valkey.NewClient(valkey.ClientOption{InitAddress: []string{e.Addr()}, ForceSingleClient: true, DisableCache: true, Password: password,
-		Dialer: net.Dialer{Timeout: testkit.Hang}})
+	client, err := valkey.NewClient(
+		valkey.ClientOption{InitAddress: []string{e.Addr()}, ForceSingleClient: true, DisableCache: true,
+			Password: password,
+			Dialer:   net.Dialer{Timeout: testkit.Hang}})
 	if err != nil {
 		return "", err
 	}
@@ -231,14 +235,15 @@ func (e *Engine) TryAs(password string, words ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return render(m), nil
+	return replyText(m), nil
 }
 
-func render(m valkey.ValkeyMessage) string {
+// replyText returns a reply as text.
+func replyText(m valkey.ValkeyMessage) string {
 	if all, err := m.ToArray(); err == nil {
 		lines := make([]string, len(all))
 		for i, one := range all {
-			lines[i] = render(one)
+			lines[i] = replyText(one)
 		}
 		return strings.Join(lines, "\n")
 	}
@@ -252,6 +257,6 @@ func render(m valkey.ValkeyMessage) string {
 	if n, err := m.AsInt64(); err == nil {
 		return fmt.Sprint(n)
 	}
-	text, _ := m.ToString() // nil is no text
+	text, _ := m.ToString() // "" for nil
 	return text
 }

@@ -16,25 +16,24 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// Hostile is an engine that answers as a real one of any mode does, until a command comes at which it sends noise
-// instead.
+// Hostile is an engine that answers like a real one in any mode, except that it sends Noise in place of some replies.
 type Hostile struct {
-	// At reports whether noise answers a command; i counts those of the connection from 0. nil: noise comes before any
-	// command.
+	// At reports whether a command is answered with Noise. i is the number of the connection's commands before it. If
+	// At is nil, Noise is sent once, before the first command.
 	At    func(i int, words []string) bool
 	Noise string
-	RESP2 bool // it knows no HELLO
+	RESP2 bool // it does not support HELLO
 
 	sent, connections atomic.Int64
 }
 
-// Sent is how often noise was sent.
+// Sent returns how often Noise was sent.
 func (h *Hostile) Sent() int64 { return h.sent.Load() }
 
-// Connections is how many connections were made.
+// Connections returns the number of connections made.
 func (h *Hostile) Connections() int64 { return h.connections.Load() }
 
-// Listen serves at an address until stop is called or the test ends.
+// Listen serves connections to an address until stop is called or the test ends.
 func (h *Hostile) Listen(t testing.TB, address string) (stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
@@ -69,7 +68,7 @@ func (h *Hostile) Listen(t testing.TB, address string) (stop func()) {
 		}
 		mu.Unlock()
 		running.Wait()
-		// A process that is being started may hold the socket until its exec.
+		// A process that is just being started may have the socket open until its exec.
 		testkit.Eventually(t, testkit.Hang, "nothing listens any more", func() bool {
 			c, err := net.DialTimeout("tcp", address, time.Second)
 			if err == nil {
@@ -82,7 +81,7 @@ func (h *Hostile) Listen(t testing.TB, address string) (stop func()) {
 	return stop
 }
 
-// Serve answers on a connection until it ends.
+// Serve answers commands on a connection until it ends.
 func (h *Hostile) Serve(c net.Conn) {
 	defer c.Close()
 	h.connections.Add(1)
@@ -136,7 +135,7 @@ func (h *Hostile) answer(words []string) string {
 	return "$-1\r\n"
 }
 
-// subscriptions are the pushes that answer SUBSCRIBE and UNSUBSCRIBE.
+// subscriptions returns the pushes that answer SUBSCRIBE and UNSUBSCRIBE.
 func (h *Hostile) subscriptions(words []string) string {
 	kind := ">"
 	if h.RESP2 {
@@ -149,7 +148,7 @@ func (h *Hostile) subscriptions(words []string) string {
 	return b.String()
 }
 
-// readCommand reads what a client sends: an array of strings.
+// readCommand reads a command of a client: an array of strings.
 func readCommand(r *bufio.Reader) ([]string, error) {
 	n, err := readNumber(r, '*')
 	if err != nil {

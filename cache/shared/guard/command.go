@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// expectation is what a command is answered by.
+// expectation is the reply that a command must have.
 type expectation uint8
 
 const (
@@ -15,41 +15,41 @@ const (
 	helloReply
 	pong                // of PING
 	subscribed          // a push for each channel, or one error
-	unsubscribed        // pushes, which are not counted, or one error
-	role                // a list that is not empty
+	unsubscribed        // any number of pushes, or one error
+	role                // a list with items
 	primaryAddress      // a list of two, or null
 	listOfSentinelHosts // a list of maps
 )
 
-// command is what the guard must know of a command that is written.
+// command is what a dialogue must know of a command.
 type command struct {
 	expects  expectation
 	channels int  // of SUBSCRIBE
 	resp3    bool // HELLO 3
 }
 
-// keepWords is how many words of a command name it, and keepBytes how long they may be.
+// nameWords is the number of words that name a command, and nameBytes how many bytes of each are kept.
 const (
-	keepWords = 2
-	keepBytes = 32
+	nameWords = 2
+	nameBytes = 32
 )
 
-// commandReader finds the commands in what the library writes, in any pieces.
+// commandReader parses the commands that the library writes, in any pieces.
 type commandReader struct {
-	line  []byte // of a header that is incomplete
-	left  int    // words of the command still to come
-	count int    // words of the command in all
-	body  int    // bytes of the word still to come, with CR LF
-	words [keepWords][]byte
+	line      []byte // an incomplete header
+	wordsLeft int    // missing words of the command
+	wordCount int    // all words of the command
+	bytesLeft int    // missing bytes of the word, with CR LF
+	words     [nameWords][]byte
 }
 
-var errNoCommand = errors.New("what was written is no command")
+var errNoCommand = errors.New("the bytes written are not a command")
 
-// read takes in bytes, and calls each for each command that they complete.
-func (r *commandReader) read(b []byte, each func(command)) error {
+// feed parses bytes and calls each for every command that they complete.
+func (r *commandReader) feed(b []byte, each func(command)) error {
 	for len(b) > 0 {
-		if r.body > 0 {
-			b = r.word(b, each)
+		if r.bytesLeft > 0 {
+			b = r.addBytes(b, each)
 			continue
 		}
 		end := bytes.IndexByte(b, '\n')
@@ -62,17 +62,17 @@ func (r *commandReader) read(b []byte, each func(command)) error {
 		}
 		r.line = append(r.line, b[:end+1]...)
 		b = b[end+1:]
-		if err := r.header(); err != nil {
+		if err := r.parseHeader(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// header takes in a complete line: the number of words, or the length of one.
-func (r *commandReader) header() error {
+// parseHeader parses the complete line: the number of words, or the length of one.
+func (r *commandReader) parseHeader() error {
 	want := byte('*')
-	if r.left > 0 {
+	if r.wordsLeft > 0 {
 		want = '$'
 	}
 	line := r.line
@@ -85,33 +85,34 @@ func (r *commandReader) header() error {
 		return errNoCommand
 	}
 	if want == '*' {
-		r.left, r.count = n, n
+		r.wordsLeft, r.wordCount = n, n
 		for i := range r.words {
 			r.words[i] = r.words[i][:0]
 		}
 		return nil
 	}
-	r.body = n + 2
+	r.bytesLeft = n + 2
 	return nil
 }
 
-// word takes in bytes of a word, and returns those behind it.
-func (r *commandReader) word(b []byte, each func(command)) (rest []byte) {
-	n := min(r.body, len(b))
-	if i := r.count - r.left; i < keepWords {
-		r.words[i] = append(r.words[i], b[:min(n, keepBytes-min(keepBytes, len(r.words[i])))]...)
+// addBytes adds bytes to a word and returns those after the word.
+func (r *commandReader) addBytes(b []byte, each func(command)) (rest []byte) {
+	n := min(r.bytesLeft, len(b))
+	if i := r.wordCount - r.wordsLeft; i < nameWords {
+		r.words[i] = append(r.words[i], b[:min(n, nameBytes-min(nameBytes, len(r.words[i])))]...)
 	}
-	if r.body -= n; r.body == 0 {
-		if r.left--; r.left == 0 {
-			each(r.command())
+	if r.bytesLeft -= n; r.bytesLeft == 0 {
+		if r.wordsLeft--; r.wordsLeft == 0 {
+			each(r.result())
 		}
 	}
 	return b[n:]
 }
 
-func (r *commandReader) command() command {
+// result returns the command that is complete.
+func (r *commandReader) result() command {
 	name, second := upper(r.words[0]), ""
-	if r.count > 1 {
+	if r.wordCount > 1 {
 		second = upper(r.words[1])
 	}
 	switch name {
@@ -120,7 +121,7 @@ func (r *commandReader) command() command {
 	case "PING":
 		return command{expects: pong}
 	case "SUBSCRIBE":
-		return command{expects: subscribed, channels: r.count - 1}
+		return command{expects: subscribed, channels: r.wordCount - 1}
 	case "UNSUBSCRIBE":
 		return command{expects: unsubscribed}
 	case "ROLE":

@@ -6,31 +6,31 @@ import (
 	"sync"
 )
 
-// readSize is how much is read at once, and what a connection keeps between two frames.
+// readSize is the size in bytes of a read, and of the buffer that a connection keeps between frames.
 const readSize = 32 << 10
 
-// conn is a guarded connection. Its reader gets whole frames alone, and only those that the dialogue accepts.
+// conn is a guarded connection. Its reader gets only complete frames that the dialogue accepts.
 type conn struct {
 	net.Conn
-	violated func(reason error) error // makes the error that the reader gets
+	recordViolation func(reason error) error // returns the error for the reader
 
-	mu       sync.Mutex // of the dialogue, and of commands
+	mu       sync.Mutex // of dialogue and commands
 	dialogue dialogue
 	commands commandReader
 
-	// What follows belongs to the reader.
+	// The fields below are used only by the reader.
 	scan  scanner
-	space []byte // that buf is a part of
-	buf   []byte // what was read: frames for the reader, perhaps one to skip, and what is not checked or incomplete
-	ready int    // bytes of buf for the reader
-	skip  int    // bytes behind them that are not for it
-	err   error  // what ended the connection; the reader gets it after the frames before it
+	space []byte // the array of buf
+	buf   []byte // bytes read: frames for the reader, then perhaps one to skip, then bytes not yet checked
+	ready int    // bytes of buf that are for the reader
+	skip  int    // bytes after those that are dropped
+	err   error  // the end of the connection; returned after the frames before it
 }
 
-// Write implements net.Conn. A command counts before its bytes leave, so that no reply can overtake it.
+// Write implements net.Conn. A command is recorded before its bytes are sent, so that its reply always finds it.
 func (c *conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
-	err := c.commands.read(b, c.dialogue.wrote)
+	err := c.commands.feed(b, c.dialogue.sent)
 	c.mu.Unlock()
 	if err != nil {
 		return 0, fmt.Errorf("shared engine: %w", err)
@@ -53,8 +53,8 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads, unless there is something unchecked, and checks. An error of the connection is returned as it is: after a
-// timeout the library may read on.
+// fill checks the next frames; it first reads, unless unchecked bytes are left. An error of the connection is returned
+// unchanged: after a timeout the library may read again.
 func (c *conn) fill() (err error) {
 	if c.skip > 0 {
 		c.buf, c.skip = c.buf[c.skip:], 0
@@ -64,19 +64,19 @@ func (c *conn) fill() (err error) {
 		n, err = c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
 		c.buf = c.buf[:len(c.buf)+n]
 	}
-	if reason := c.check(); reason != nil {
-		c.err = c.violated(reason) // known before a writer can fail
+	if reason := c.checkFrames(); reason != nil {
+		c.err = c.recordViolation(reason) // recorded before Close makes a writer fail
 		_ = c.Close()
 		return nil
 	}
 	if c.ready > 0 || c.skip > 0 {
-		return nil // an error comes again with the next read
+		return nil // the next read returns the error again
 	}
 	return err
 }
 
-// makeRoom moves what is left to the front of the space. That grows with what has arrived, not with what was announced,
-// and shrinks after a large frame.
+// makeRoom moves the bytes of buf to the front of the space. The space grows with the bytes that have arrived, not with
+// announced lengths, and shrinks after a large frame.
 func (c *conn) makeRoom() {
 	want := max(readSize, 2*len(c.buf))
 	wasteful := want < cap(c.space)/4
@@ -89,8 +89,8 @@ func (c *conn) makeRoom() {
 	c.buf = c.space[:copy(c.space, c.buf)]
 }
 
-// check moves ready behind each frame that is whole and accepted, up to one to skip.
-func (c *conn) check() error {
+// checkFrames advances ready over the complete frames that are accepted, up to the first one to skip.
+func (c *conn) checkFrames() error {
 	for {
 		rest := c.buf[c.ready:]
 		n, err := c.scan.next(rest)
@@ -98,7 +98,7 @@ func (c *conn) check() error {
 			return err
 		}
 		c.mu.Lock()
-		keep, err := c.dialogue.read(rest[:n])
+		keep, err := c.dialogue.received(rest[:n])
 		c.mu.Unlock()
 		switch {
 		case err != nil:

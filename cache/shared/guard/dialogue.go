@@ -7,36 +7,35 @@ import (
 	"strings"
 )
 
-// maxEvents is how many events a sentinel may tell on one connection. The library holds 16 that it has not handled, and
-// while it asks the sentinels it handles none: one more, and it would wait for itself. A new connection begins with
-// fresh answers.
+// maxEvents is the largest number of events of a sentinel on one connection. The library queues 16 and handles none of
+// them while it queries the sentinels; with one more it would wait for itself. On a new connection it queries again.
 const maxEvents = 16
 
-// dialogue compares what an engine sends on a connection with what was asked. It mirrors how the library counts
-// replies, and is stricter where the library would panic. It is not safe for concurrent use.
+// dialogue compares the frames from an engine with the commands sent on the connection. It counts replies as the
+// library does, and is stricter where the library would panic. It is not safe for concurrent use.
 type dialogue struct {
-	named func(sentinel string) error // takes in a sentinel that the library will remember
+	addSentinel func(sentinel string) error // records a sentinel that the library will remember
 
-	pending []command
-	begun   bool // a command was written
-	pubsub2 bool // the connection began without HELLO 3: the library uses it for subscriptions by RESP2
-	listens bool // SUBSCRIBE or UNSUBSCRIBE was written
-	confirm int  // pushes that confirm the other channels of a SUBSCRIBE that is answered
-	pongDue bool // UNSUBSCRIBE was answered by an error: the PING behind it is the library's own
-	events  int
+	pending     []command
+	started     bool // a command was written
+	pubsub2     bool // the first command was not HELLO 3: the library uses the connection for subscriptions by RESP2
+	subscribes  bool // SUBSCRIBE or UNSUBSCRIBE was written
+	unconfirmed int  // channels of an answered SUBSCRIBE that are not yet confirmed
+	pongDue     bool // UNSUBSCRIBE was answered by an error: the library has sent the PING after it
+	events      int
 }
 
-// wrote takes in a command.
-func (d *dialogue) wrote(c command) {
-	if !d.begun {
-		d.begun, d.pubsub2 = true, !c.resp3
+// sent records a command.
+func (d *dialogue) sent(c command) {
+	if !d.started {
+		d.started, d.pubsub2 = true, !c.resp3
 	}
-	d.listens = d.listens || c.expects == subscribed || c.expects == unsubscribed
+	d.subscribes = d.subscribes || c.expects == subscribed || c.expects == unsubscribed
 	d.pending = append(d.pending, c)
 }
 
-// read takes in a whole frame. keep is false for one that the library does nothing with.
-func (d *dialogue) read(frame []byte) (keep bool, err error) {
+// received checks a complete frame. keep is false for a frame that the library ignores.
+func (d *dialogue) received(frame []byte) (keep bool, err error) {
 	if frame[0] == '>' {
 		return d.push(decode(frame))
 	}
@@ -47,14 +46,14 @@ func (d *dialogue) read(frame []byte) (keep bool, err error) {
 	switch {
 	case len(m.items) == 0, m.first() == "pong", len(d.pending) > 0 && d.pending[0].expects == helloReply:
 		return true, d.reply(frame)
-	case d.listens && pushes(m.first()):
+	case d.subscribes && isPush(m.first()):
 		return d.push(m)
 	}
 	return false, errors.New("an array on a connection for subscriptions that is no message")
 }
 
-// pushes reports whether a word names a push.
-func pushes(word string) bool {
+// isPush reports whether a word is the name of a push.
+func isPush(word string) bool {
 	switch word {
 	case "message", "subscribe", "unsubscribe":
 		return true
@@ -62,18 +61,18 @@ func pushes(word string) bool {
 	return false
 }
 
-// push takes in what the engine sends unasked, and what confirms subscriptions.
+// push checks a frame that is not a reply: a message, or the confirmation of a subscription.
 func (d *dialogue) push(m message) (keep bool, err error) {
 	if len(m.items) < 2 {
 		return false, nil
 	}
 	switch m.first() {
 	case "message":
-		return d.message(m.items[1:])
+		return d.publishedMessage(m.items[1:])
 	case "subscribe":
 		return true, d.confirmed()
 	case "unsubscribe":
-		if d.confirm > 0 {
+		if d.unconfirmed > 0 {
 			return false, errors.New("a subscription that ends while it is confirmed")
 		}
 		return true, nil
@@ -83,21 +82,21 @@ func (d *dialogue) push(m message) (keep bool, err error) {
 	return false, nil
 }
 
-// confirmed takes in that a channel is subscribed to. The first confirmation of a SUBSCRIBE is its reply.
+// confirmed checks the confirmation of a subscription. The first one of a SUBSCRIBE is its reply.
 func (d *dialogue) confirmed() error {
-	if d.confirm > 0 {
-		d.confirm--
+	if d.unconfirmed > 0 {
+		d.unconfirmed--
 		return nil
 	}
 	if len(d.pending) == 0 || d.pending[0].expects != subscribed {
 		return errors.New("a subscription is confirmed that no command asked for")
 	}
-	d.confirm = d.pop().channels - 1
+	d.unconfirmed = d.pop().channels - 1
 	return nil
 }
 
-// message takes in a published message: the library cuts those of a sentinel into words without counting them.
-func (d *dialogue) message(items []message) (keep bool, err error) {
+// publishedMessage checks a published message. The library splits those of a sentinel into words without counting them.
+func (d *dialogue) publishedMessage(items []message) (keep bool, err error) {
 	if len(items) < 2 || !items[0].isText() || !items[1].isText() {
 		return false, errors.New("a published message without channel or text")
 	}
@@ -120,18 +119,19 @@ func (d *dialogue) message(items []message) (keep bool, err error) {
 		return false, fmt.Errorf("more than %d events of a sentinel", maxEvents)
 	}
 	if items[0].text == "+sentinel" {
-		return true, d.named(net.JoinHostPort(words[2], words[3]))
+		return true, d.addSentinel(net.JoinHostPort(words[2], words[3]))
 	}
 	return true, nil
 }
 
+// pop removes and returns the first command without a reply.
 func (d *dialogue) pop() command {
 	c := d.pending[0]
 	d.pending = d.pending[1:]
 	return c
 }
 
-// reply takes in the reply to a command.
+// reply checks the reply to a command.
 func (d *dialogue) reply(frame []byte) error {
 	if len(d.pending) == 0 {
 		return errors.New("a reply that no command asked for")
@@ -143,7 +143,7 @@ func (d *dialogue) reply(frame []byte) error {
 	}
 	m := decode(frame)
 	if isError {
-		if err := redirect(m.text); err != nil {
+		if err := checkRedirect(m.text); err != nil {
 			return err
 		}
 	}
@@ -154,11 +154,11 @@ func (d *dialogue) reply(frame []byte) error {
 		}
 		return nil
 	}
-	return d.fits(c, m)
+	return d.checkReply(c, m)
 }
 
-// redirect checks that an error which sends the library to another node says where that is.
-func redirect(text string) error {
+// checkRedirect checks that an error which names another node has its address.
+func checkRedirect(text string) error {
 	for prefix, least := range map[string]int{"MOVED": 3, "ASK": 3, "REDIRECT": 2} {
 		if strings.HasPrefix(text, prefix) && strings.Count(text, " ")+1 < least {
 			return fmt.Errorf("an error %s that does not say where to", prefix)
@@ -167,15 +167,15 @@ func redirect(text string) error {
 	return nil
 }
 
-// fits checks the replies that the library trusts to be of a certain form.
-func (d *dialogue) fits(c command, m message) error {
+// checkReply checks the replies whose form the library does not check.
+func (d *dialogue) checkReply(c command, m message) error {
 	switch c.expects {
 	case subscribed:
 		if !m.isError() || m.text == "QUEUED" {
 			return errors.New("SUBSCRIBE is answered by what confirms no subscription")
 		}
 	case unsubscribed:
-		return d.ended(m)
+		return d.unsubscribeReply(m)
 	case role:
 		if m.isList() && len(m.items) == 0 {
 			return errors.New("the reply to ROLE is empty")
@@ -187,7 +187,7 @@ func (d *dialogue) fits(c command, m message) error {
 	case listOfSentinelHosts:
 		for _, item := range m.items {
 			if f := item.fields(); f != nil {
-				if err := d.named(net.JoinHostPort(f["ip"], f["port"])); err != nil {
+				if err := d.addSentinel(net.JoinHostPort(f["ip"], f["port"])); err != nil {
 					return err
 				}
 			}
@@ -196,10 +196,10 @@ func (d *dialogue) fits(c command, m message) error {
 	return nil
 }
 
-// ended checks the reply to UNSUBSCRIBE. The library sends a PING behind it and takes the PONG for the end of both.
-// After an error it drops the PONG, unless it takes the error itself for one: then the PONG would be one reply too
-// many.
-func (d *dialogue) ended(m message) error {
+// unsubscribeReply checks the reply to UNSUBSCRIBE. The library sends a PING after it and treats the PONG as the end of
+// both. After an error it drops the PONG, unless it treats the error itself as one: then the PONG would be one reply
+// too many.
+func (d *dialogue) unsubscribeReply(m message) error {
 	switch {
 	case m.isPong() && !m.isError():
 		if len(d.pending) == 0 || d.pending[0].expects != pong {

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// TestFrames: each type of RESP passes in its right form alone.
+// TestFrames: each type of RESP passes only in its correct form.
 func TestFrames(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", maxBulk)
 	for _, c := range []struct {
 		why, frame string
-		refused    string // a part of the reason; "": it passes
+		refused    string // a part of the reason; "": the frame passes
 	}{
 		{"a simple string", "+OK\r\n", ""},
 		{"an empty simple string", "+\r\n", ""},
 		{"an error", "-NOSCRIPT No matching script.\r\n", ""},
 		{"a line that ends in LF alone: the library would cut off a byte", "+OK\n", "CR LF"},
 		{"nothing but LF: the library would cut before the line", "\n", "no type"},
-		{"CR inside of a line", "+a\rb\r\n", "no value"},
+		{"CR inside a line", "+a\rb\r\n", "no value"},
 		{"the longest line", "+" + strings.Repeat("x", maxLine-2) + "\r\n", ""},
 		{"a line without end: the library would buffer it", "+" + strings.Repeat("x", maxLine), "line of more than"},
 
@@ -88,9 +88,10 @@ func TestFrames(t *testing.T) {
 		{"an attribute: no command of ours asks for one, and the library reads on for as many as come",
 			"|1\r\n+a\r\n:1\r\n:1\r\n", "attribute"},
 		{"an attribute of negative size", "|-1\r\n", "attribute"},
-		{"a push inside of an array", "*1\r\n>2\r\n+message\r\n+a\r\n", "push inside"},
+		{"a push inside an array", "*1\r\n>2\r\n+message\r\n+a\r\n", "push inside"},
 		{"arrays in each other, as deep as any", strings.Repeat("*1\r\n", maxDepth) + ":1\r\n", ""},
-		{"deeper: the library would use up the stack", strings.Repeat("*1\r\n", maxDepth+1) + ":1\r\n", "in each other"},
+		{"deeper: the library would use up the stack", strings.Repeat("*1\r\n", maxDepth+1) + ":1\r\n",
+			"in each other"},
 		{"many arrays that are small, each in the last", strings.Repeat("*16384\r\n", 5), "more than 65536 values"},
 		{"strings that are large together",
 			"*3\r\n" + strings.Repeat(fmt.Sprintf("$%d\r\n%s\r\n", maxBulk-20, long[20:]), 3), "frame of more than"},
@@ -114,21 +115,20 @@ func TestFrames(t *testing.T) {
 }
 
 const (
-	hello     = "%2\r\n+proto\r\n:3\r\n+version\r\n+8.1\r\n"
-	hello2    = "*4\r\n+proto\r\n:2\r\n+version\r\n+8.1\r\n"
-	watching  = ">3\r\n+subscribe\r\n+news\r\n:1\r\n"
-	watching2 = "*3\r\n+subscribe\r\n+news\r\n:1\r\n"
-	told      = ">3\r\n+message\r\n+news\r\n+text\r\n"
-	told2     = "*3\r\n+message\r\n+news\r\n+text\r\n"
+	hello      = "%2\r\n+proto\r\n:3\r\n+version\r\n+8.1\r\n"
+	hello2     = "*4\r\n+proto\r\n:2\r\n+version\r\n+8.1\r\n"
+	watching   = ">3\r\n+subscribe\r\n+news\r\n:1\r\n"
+	watching2  = "*3\r\n+subscribe\r\n+news\r\n:1\r\n"
+	published  = ">3\r\n+message\r\n+news\r\n+text\r\n"
+	published2 = "*3\r\n+message\r\n+news\r\n+text\r\n"
 )
 
-// event is a sentinel's event.
+// event returns an event of a sentinel.
 func event(channel, text string) string {
 	return fmt.Sprintf(">3\r\n+message\r\n+%s\r\n$%d\r\n%s\r\n", channel, len(text), text)
 }
 
-// TestDialogue: replies are counted against commands as the library does, and have the form that it trusts them to
-// have.
+// TestDialogue: replies are counted as the library does, and have the form that it expects.
 func TestDialogue(t *testing.T) {
 	t.Parallel()
 	const sentinels = "SUBSCRIBE +sentinel +slave -sdown +sdown +switch-master +reboot"
@@ -145,7 +145,7 @@ func TestDialogue(t *testing.T) {
 		{"one reply too many: the library would panic",
 			[]string{"HELLO 3", "GET a"}, hello + "+a\r\n+b\r\n", "no command asked for"},
 		{"messages do not count",
-			[]string{"HELLO 3", "SUBSCRIBE news", "GET a"}, hello + watching + told + "_\r\n" + told, ""},
+			[]string{"HELLO 3", "SUBSCRIBE news", "GET a"}, hello + watching + published + "_\r\n" + published, ""},
 		{"a confirmation that is the reply, and a second",
 			[]string{"HELLO 3", "SUBSCRIBE news"}, hello + watching + watching, "confirmed"},
 		{"a confirmation without a subscription: the library would panic",
@@ -175,7 +175,8 @@ func TestDialogue(t *testing.T) {
 		{"an end among confirmations, which the library would count as one",
 			[]string{"HELLO 3", sentinels}, hello + watching + unsubscribed, "while it is confirmed"},
 		{"UNSUBSCRIBE with the library's PING",
-			[]string{"HELLO 3", "UNSUBSCRIBE a", "PING", sentinels}, hello + unsubscribed + "+PONG\r\n" + subscribed, ""},
+			[]string{"HELLO 3", "UNSUBSCRIBE a", "PING", sentinels}, hello + unsubscribed + "+PONG\r\n" + subscribed,
+			""},
 		{"UNSUBSCRIBE refused",
 			[]string{"HELLO 3", "UNSUBSCRIBE a", "PING", "GET a"}, hello + "-NOPERM\r\n+PONG\r\n_\r\n", ""},
 		{"and then no PONG: the library would panic",
@@ -192,14 +193,15 @@ func TestDialogue(t *testing.T) {
 			"-ERR unknown command 'HELLO'\r\n" + hello2 + "*2\r\n:1\r\n$-1\r\n", ""},
 		{"RESP2: arrays are messages where the connection is for subscriptions",
 			[]string{"HELLO 2", "SUBSCRIBE news", "PING"},
-			hello2 + watching2 + told2 + "*2\r\n+pong\r\n+\r\n" + told2, ""},
+			hello2 + watching2 + published2 + "*2\r\n+pong\r\n+\r\n" + published2, ""},
 		{"RESP2: after AUTH too",
-			[]string{"AUTH a", "HELLO 2", "SUBSCRIBE news"}, "+OK\r\n" + hello2 + watching2 + told2, ""},
+			[]string{"AUTH a", "HELLO 2", "SUBSCRIBE news"}, "+OK\r\n" + hello2 + watching2 + published2, ""},
 		{"RESP2: one reply too many",
 			[]string{"HELLO 2", "SUBSCRIBE news"}, hello2 + watching2 + "+OK\r\n", "no command asked for"},
 		{"RESP2: one confirmation too many: the library would panic",
 			[]string{"HELLO 2", "SUBSCRIBE news"}, hello2 + watching2 + watching2, "confirmed"},
-		{"RESP2: a message before there is a subscription", []string{"HELLO 2", "SELECT 1"}, hello2 + told2, "no message"},
+		{"RESP2: a message before there is a subscription", []string{"HELLO 2", "SELECT 1"}, hello2 + published2,
+			"no message"},
 		{"RESP2: an array that is nothing: the library would drop it",
 			[]string{"HELLO 2", "SUBSCRIBE news"}, hello2 + "*2\r\n:1\r\n:2\r\n", "no message"},
 
@@ -213,7 +215,8 @@ func TestDialogue(t *testing.T) {
 		{"a primary", []string{"HELLO 3", "SENTINEL GET-MASTER-ADDR-BY-NAME a"}, hello + "*2\r\n+::1\r\n+1\r\n", ""},
 		{"none", []string{"HELLO 3", "SENTINEL GET-MASTER-ADDR-BY-NAME a"}, hello + "_\r\n", ""},
 		{"a primary without a port: the library would panic",
-			[]string{"HELLO 3", "SENTINEL GET-MASTER-ADDR-BY-NAME a"}, hello + "*1\r\n+::1\r\n", "without host or port"},
+			[]string{"HELLO 3", "SENTINEL GET-MASTER-ADDR-BY-NAME a"}, hello + "*1\r\n+::1\r\n",
+			"without host or port"},
 		{"sentinels", []string{"HELLO 3", "SENTINEL SENTINELS a"},
 			hello + "*2\r\n%1\r\n+ip\r\n+::1\r\n*4\r\n+ip\r\n+::2\r\n+port\r\n+1\r\n", ""},
 		{"a new sentinel",
@@ -243,7 +246,7 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// TestNoise: pushes that the library does nothing with do not reach it.
+// TestNoise: pushes that the library ignores are dropped.
 func TestNoise(t *testing.T) {
 	t.Parallel()
 	noise := ">2\r\n+invalidate\r\n_\r\n" + event("+sdown", "slave") + ">1\r\n+tracking-redir-broken\r\n" + ">0\r\n"
@@ -253,7 +256,7 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// TestSentinelsAreBounded: the library remembers each sentinel that it hears of.
+// TestSentinelsAreBounded: the library remembers each sentinel that the engine names.
 func TestSentinelsAreBounded(t *testing.T) {
 	t.Parallel()
 	var list strings.Builder
@@ -267,12 +270,13 @@ func TestSentinelsAreBounded(t *testing.T) {
 	}
 }
 
-// TestAnnouncementsTakeNoMemory: what is announced but does not come is not allocated, and a large frame is given back.
+// TestAnnouncementsTakeNoMemory: announced bytes that do not arrive are not allocated, and the space of a large frame
+// is freed.
 func TestAnnouncementsTakeNoMemory(t *testing.T) {
 	t.Parallel()
 	large := fmt.Sprintf("$%d\r\n%s\r\n", maxBulk, strings.Repeat("x", maxBulk))
 	p := &pieces{rest: [][]byte{fmt.Appendf(nil, "$%d\r\n", maxBulk)}}
-	c := guarded(t, p, commands("GET a"))
+	c := newGuarded(t, p, commands("GET a"))
 	if _, err := c.Read(make([]byte, 100)); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
@@ -280,7 +284,7 @@ func TestAnnouncementsTakeNoMemory(t *testing.T) {
 		t.Errorf("%d bytes for a frame that was only announced", cap(c.space))
 	}
 	p = &pieces{rest: [][]byte{[]byte(large), []byte(":1\r\n"), []byte(":1\r\n")}}
-	c = guarded(t, p, commands("GET a", "GET b", "GET c"))
+	c = newGuarded(t, p, commands("GET a", "GET b", "GET c"))
 	if _, err := io.Copy(io.Discard, onlyReader{c}); err != nil {
 		t.Fatal(err)
 	}
@@ -291,10 +295,11 @@ func TestAnnouncementsTakeNoMemory(t *testing.T) {
 
 type onlyReader struct{ io.Reader }
 
-// TestWriteRefusesNoise: what is no command cannot be counted.
-func TestWriteRefusesNoise(t *testing.T) {
+// TestWriteRefusesNonCommands: Write fails for bytes that are not a command.
+func TestWriteRefusesNonCommands(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"GET a\r\n", "*0\r\n", "*1\r\n+GET\r\n", "*1\n", "*x\r\n", strings.Repeat("*", maxNumber+1)} {
+	for _, text := range []string{
+		"GET a\r\n", "*0\r\n", "*1\r\n+GET\r\n", "*1\n", "*x\r\n", strings.Repeat("*", maxNumber+1)} {
 		c := &conn{Conn: &pieces{}}
 		if _, err := c.Write([]byte(text)); !errors.Is(err, errNoCommand) {
 			t.Errorf("%q: %v", text, err)
@@ -302,8 +307,7 @@ func TestWriteRefusesNoise(t *testing.T) {
 	}
 }
 
-// TestDialIsBounded: a host that broke the protocol is left alone, for longer each time; no host is connected to in a
-// storm.
+// TestDialIsBounded: after a violation a host has a pause, longer each time; connections to a host are limited in rate.
 func TestDialIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -313,7 +317,7 @@ func TestDialIsBounded(t *testing.T) {
 			if err := g.admit("a:1"); err != nil {
 				t.Fatalf("%d: %v", i, err)
 			}
-			_ = g.violated("a:1", reason)
+			_ = g.recordViolation("a:1", reason)
 			time.Sleep(want*time.Second - time.Millisecond)
 			if err := g.admit("a:1"); !errors.Is(err, reason) {
 				t.Errorf("%d: after almost %d s: %v", i, want, err)
@@ -324,7 +328,7 @@ func TestDialIsBounded(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(2*maxPause + time.Second)
-		_ = g.violated("a:1", reason)
+		_ = g.recordViolation("a:1", reason)
 		time.Sleep(minPause)
 		if err := g.admit("a:1"); err != nil {
 			t.Errorf("the first violation for some time: %v", err)
@@ -354,17 +358,19 @@ func TestDialIsBounded(t *testing.T) {
 	})
 }
 
-// FuzzPieces: however the stream is cut into pieces, the verdict is the same.
+// FuzzPieces: the verdict does not depend on how the stream is cut into pieces.
 func FuzzPieces(f *testing.F) {
 	written := commands("HELLO 3", "SUBSCRIBE news other", "GET a", "UNSUBSCRIBE news", "PING", "ROLE",
 		"SENTINEL GET-MASTER-ADDR-BY-NAME a", "SENTINEL SENTINELS a", "GET b")
-	for _, s := range []string{hello, watching, told, told2, "$5\r\nabcde\r\n", "*-5\r\n", "$10000000000\r\n", "+PONG\r\n",
-		"*2\r\n%1\r\n+ip\r\n+a\r\n~1\r\n(12\r\n", event("+sentinel", "a b c d"), "-MOVED\r\n", "|1\r\n", "_\r\n#t\r\n,1.5\r\n!1\r\na\r\n=4\r\ntxt:\r\n"} {
+	for _, s := range []string{
+		hello, watching, published, published2, "$5\r\nabcde\r\n", "*-5\r\n", "$10000000000\r\n", "+PONG\r\n",
+		"*2\r\n%1\r\n+ip\r\n+a\r\n~1\r\n(12\r\n", event("+sentinel", "a b c d"), "-MOVED\r\n", "|1\r\n",
+		"_\r\n#t\r\n,1.5\r\n!1\r\na\r\n=4\r\ntxt:\r\n"} {
 		f.Add([]byte(hello+s), []byte{1})
 		f.Add([]byte(s), []byte{2, 3, 1})
 	}
 	resp2 := commands("HELLO 2", "SUBSCRIBE news", "PING")
-	f.Add([]byte(hello2+watching2+told2), []byte{3})
+	f.Add([]byte(hello2+watching2+published2), []byte{3})
 	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
 		for _, text := range []string{written, resp2} {
 			whole := judge(t, text, slices.Clone(stream))
@@ -378,7 +384,7 @@ func FuzzPieces(f *testing.F) {
 	})
 }
 
-// cut cuts a stream into pieces of the lengths that cuts say, again and again.
+// cut cuts a stream into pieces with the lengths of cuts, repeatedly.
 func cut(stream, cuts []byte) [][]byte {
 	if len(cuts) == 0 {
 		cuts = []byte{1}

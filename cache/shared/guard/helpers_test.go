@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// pieces is a connection on which an engine's bytes arrive in pieces. What is written goes nowhere.
+// pieces is a connection on which an engine's bytes arrive in pieces. Writes are discarded.
 type pieces struct {
 	net.Conn
 	rest   [][]byte
@@ -31,7 +31,7 @@ func (p *pieces) Write(b []byte) (int, error) { return len(b), nil }
 
 func (p *pieces) Close() error { p.closed = true; return nil }
 
-// written is a command as the library writes it.
+// written returns a command as the library writes it.
 func written(words ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -41,7 +41,7 @@ func written(words ...string) string {
 	return b.String()
 }
 
-// commands are commands of words that spaces part.
+// commands returns commands as the library writes them, from lines of words.
 func commands(lines ...string) string {
 	var b strings.Builder
 	for _, line := range lines {
@@ -50,27 +50,27 @@ func commands(lines ...string) string {
 	return b.String()
 }
 
-// guarded is a connection on which commands were written.
-func guarded(t testing.TB, p *pieces, text string) *conn {
+// guarded returns a guarded connection on which commands were written.
+func newGuarded(t testing.TB, p *pieces, text string) *conn {
 	t.Helper()
-	c := New(func(*Violation) {}).guarded(p, "engine")
+	c := New(func(*Violation) {}).wrap(p, "engine")
 	if _, err := c.Write([]byte(text)); err != nil {
 		t.Fatalf("write %q: %v", text, err)
 	}
 	return c
 }
 
-// verdict is what became of a stream: what the library gets of it, and the violation that ended it; "": none.
+// verdict is the result of a stream: the bytes that the library gets, and the violation that ended it, "" if none.
 type verdict struct {
 	delivered string
 	violation string
 }
 
-// judge reads all that a connection gives.
+// judge returns the verdict on a stream after the commands in text.
 func judge(t testing.TB, text string, stream ...[]byte) verdict {
 	t.Helper()
 	p := &pieces{rest: stream}
-	c := guarded(t, p, text)
+	c := newGuarded(t, p, text)
 	delivered, err := io.ReadAll(c)
 	v := (*Violation)(nil)
 	if err == nil {

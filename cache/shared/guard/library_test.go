@@ -15,12 +15,14 @@ import (
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 )
 
-// libraryOptions are a client's of each mode, with limits that a fuzzer has the patience for.
+// libraryOptions returns the options of a client in each mode, with limits short enough for a fuzzer.
 func libraryOptions(mode byte) valkey.ClientOption {
 	opt := valkey.ClientOption{
-		InitAddress: []string{"127.0.0.1:6379"}, DisableCache: true, DisableRetry: true, AlwaysPipelining: true, PipelineMultiplex: -1,
-		ClientSetInfo: valkey.DisableClientSetInfo, ConnWriteTimeout: 20 * time.Millisecond, RingScaleEachConn: 4,
-		Dialer: net.Dialer{Timeout: 20 * time.Millisecond, KeepAlive: 5 * time.Millisecond}, ForceSingleClient: mode%3 == 0,
+		InitAddress: []string{"127.0.0.1:6379"}, DisableCache: true, DisableRetry: true, AlwaysPipelining: true,
+		PipelineMultiplex: -1,
+		ClientSetInfo:     valkey.DisableClientSetInfo, ConnWriteTimeout: 20 * time.Millisecond, RingScaleEachConn: 4,
+		Dialer:            net.Dialer{Timeout: 20 * time.Millisecond, KeepAlive: 5 * time.Millisecond},
+		ForceSingleClient: mode%3 == 0,
 	}
 	switch mode % 3 {
 	case 1:
@@ -32,7 +34,7 @@ func libraryOptions(mode byte) valkey.ClientOption {
 	return opt
 }
 
-// exercise has a client do what ours do, against a hostile engine behind the guard.
+// exercise uses a client as stsmapd does, with a hostile engine behind the guard.
 func exercise(t testing.TB, mode byte, at int, noise string) {
 	engine := &enginetest.Hostile{At: func(i int, _ []string) bool { return i >= at }, Noise: noise}
 	g := New(func(*Violation) {})
@@ -44,7 +46,7 @@ func exercise(t testing.TB, mode byte, at int, noise string) {
 		}
 		here, there := net.Pipe()
 		engines.Go(func() { engine.Serve(there) })
-		return g.guarded(here, address), nil
+		return g.wrap(here, address), nil
 	}
 	defer engines.Wait()
 	client, err := valkey.NewClient(opt)
@@ -67,19 +69,22 @@ func exercise(t testing.TB, mode byte, at int, noise string) {
 	uses.Wait()
 }
 
-// hostile are bytes that end a process with the library alone: by a panic, or by memory.
+// hostile has bytes that end a process with the library alone, by a panic or by the use of memory.
 var hostile = []string{
-	"+a\r\n+b\r\n", "$-5\r\n", "*-5\r\n", "*2000000000\r\n", "$10000000000\r\n", "%-1\r\n", "~-7\r\n", "|-1\r\n", "!-5\r\n", "=-5\r\n", ">-2\r\n",
-	"%4611686018427387905\r\n", "$9223372036854775809\r\n", "$?\r\n;-4\r\n", "|2000000000\r\n", ">3\r\n+subscribe\r\n+news\r\n:1\r\n",
-	"+QUEUED\r\n", "-QUEUED\r\n", "-MOVED\r\n", "-MOVED 1\r\n", "-ASK\r\n", "*0\r\n", "~0\r\n", "*1\r\n+master\r\n", "-BUSY\r\n", "-BUSY\r\n-BUSY\r\n",
+	"+a\r\n+b\r\n", "$-5\r\n", "*-5\r\n", "*2000000000\r\n", "$10000000000\r\n", "%-1\r\n", "~-7\r\n", "|-1\r\n",
+	"!-5\r\n", "=-5\r\n", ">-2\r\n",
+	"%4611686018427387905\r\n", "$9223372036854775809\r\n", "$?\r\n;-4\r\n", "|2000000000\r\n",
+	">3\r\n+subscribe\r\n+news\r\n:1\r\n",
+	"+QUEUED\r\n", "-QUEUED\r\n", "-MOVED\r\n", "-MOVED 1\r\n", "-ASK\r\n", "*0\r\n", "~0\r\n", "*1\r\n+master\r\n",
+	"-BUSY\r\n", "-BUSY\r\n-BUSY\r\n",
 	"-NOPERM\r\n+OK\r\n", "+PONG\r\n", "+PONG\r\n+PONG\r\n", ">3\r\n+message\r\n+\r\n+\r\n",
 	strings.Repeat(">3\r\n+subscribe\r\n+sentinel\r\n:1\r\n", 6) +
 		event("+sentinel", "x") + event("+switch-master", "a") + event("+reboot", "master"),
 	strings.Repeat("*1\r\n", 1000), "-ERR unknown command 'HELLO'\r\n", "*2\r\n+proto\r\n:2\r\n",
 }
 
-// TestLibrary: what would end the process behind the library alone does not behind the guard, in each mode and wherever
-// it comes. A panic is in a goroutine of the library, and would end the test.
+// TestLibrary: behind the guard, the hostile bytes do not end the process, in each mode and after each command. A panic
+// would be in a goroutine of the library and end the test.
 func TestLibrary(t *testing.T) {
 	t.Parallel()
 	for mode := range byte(3) {
@@ -94,7 +99,7 @@ func TestLibrary(t *testing.T) {
 	}
 }
 
-// FuzzLibrary: nothing that an engine sends ends the process.
+// FuzzLibrary: no bytes of an engine end the process.
 func FuzzLibrary(f *testing.F) {
 	for i, noise := range hostile {
 		f.Add(byte(i), byte(i), noise)

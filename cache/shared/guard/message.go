@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// message is a frame as a tree.
+// message is a decoded frame.
 type message struct {
 	kind  byte
 	null  bool // RESP2's or RESP3's null
@@ -13,7 +13,7 @@ type message struct {
 	items []message
 }
 
-// decode reads a frame that the scanner has found whole.
+// decode decodes a frame that a scanner has checked.
 func decode(frame []byte) message {
 	m, _ := decodeValue(frame)
 	return m
@@ -54,7 +54,7 @@ func (m message) isList() bool      { return (m.kind == '*' || m.kind == '~') &&
 func (m message) isText() bool      { return (m.kind == '$' || m.kind == '+' || m.kind == '=') && !m.null }
 func (m message) isAggregate() bool { return m.isList() || m.kind == '%' || m.kind == '>' }
 
-// first is the text of the first item, which names a push.
+// first returns the text of the first item, which is the name of a push.
 func (m message) first() string {
 	if len(m.items) == 0 {
 		return ""
@@ -62,7 +62,7 @@ func (m message) first() string {
 	return m.items[0].text
 }
 
-// isPong reports whether the library takes this for the answer to the PING that it sends behind an UNSUBSCRIBE.
+// isPong reports whether the library treats m as the reply to the PING that it sends after UNSUBSCRIBE.
 func (m message) isPong() bool {
 	if m.kind == '-' && (strings.HasPrefix(m.text, "LOADING") || strings.HasPrefix(m.text, "BUSY") ||
 		strings.Contains(m.text, "'ping'")) {

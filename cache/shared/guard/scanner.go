@@ -6,30 +6,31 @@ import (
 	"strconv"
 )
 
-// Bounds of one frame. A value of ours is a policy of 64 KiB at most; the largest replies are lists of the nodes of a
+// Bounds of one frame. stsmapd stores policies of at most 64 KiB; the largest replies are lists of the nodes of a
 // cluster.
 const (
 	maxBulk   = 1 << 20  // bytes of one string
 	maxFrame  = 2 << 20  // bytes of one frame
 	maxLine   = 16 << 10 // bytes of a simple string or error
-	maxNumber = 32       // bytes of a line that holds a number
-	maxValues = 1 << 16  // values in one frame, nested ones included
-	maxDepth  = 8        // aggregates in each other
+	maxNumber = 32       // bytes of a line with a number
+	maxValues = 1 << 16  // values in one frame, with nested ones
+	maxDepth  = 8        // nested aggregates
 )
 
-// scanner finds the end of a RESP2 or RESP3 frame in bytes that arrive in pieces. Its verdict depends on the bytes
-// alone, not on where the pieces end. The zero scanner is at the start of a frame.
+// scanner finds the end of a RESP2 or RESP3 frame in bytes that arrive in pieces. The result does not depend on where
+// the pieces end. The zero scanner is at the start of a frame.
 type scanner struct {
-	at     int   // bytes of the frame that are checked
-	values int   // values that the frame's headers have announced
-	open   []int // values still to come, of each open aggregate
+	at     int   // bytes of the frame already checked
+	values int   // values announced by the frame's headers
+	open   []int // missing values of each open aggregate
 }
 
-// next returns the length of the frame that b begins with, or 0 while the frame is incomplete. Call it again with the
-// same bytes and more behind them. After a length or an error, the scanner is at the start of the next frame.
+// next returns the length of the frame at the start of b, or 0 if it is incomplete. In that case call next again with
+// the same bytes and more after them. After a length the scanner is at the start of the next frame; after an error it
+// must not be used.
 func (s *scanner) next(b []byte) (length int, err error) {
 	for s.at < len(b) {
-		n, items, err := s.value(b[s.at:])
+		n, items, err := s.scanValue(b[s.at:])
 		if err != nil || n == 0 {
 			return 0, err
 		}
@@ -37,7 +38,7 @@ func (s *scanner) next(b []byte) (length int, err error) {
 		if s.at > maxFrame {
 			return 0, fmt.Errorf("a frame of more than %d bytes", maxFrame)
 		}
-		if s.count(items) {
+		if s.addValue(items) {
 			length = s.at
 			*s = scanner{open: s.open[:0]}
 			return length, nil
@@ -46,8 +47,8 @@ func (s *scanner) next(b []byte) (length int, err error) {
 	return 0, nil
 }
 
-// count takes in a value with so many items, and reports whether it ends the frame.
-func (s *scanner) count(items int) (done bool) {
+// addValue counts a value with this number of items, and reports whether it is the last of the frame.
+func (s *scanner) addValue(items int) (done bool) {
 	if items > 0 {
 		s.open = append(s.open, items)
 		return false
@@ -62,8 +63,8 @@ func (s *scanner) count(items int) (done bool) {
 	return true
 }
 
-// value checks one value without its items. n is its length, 0 while it is incomplete.
-func (s *scanner) value(b []byte) (n, items int, err error) {
+// scanValue checks one value without its items. n is its length, 0 if it is incomplete.
+func (s *scanner) scanValue(b []byte) (n, items int, err error) {
 	kind := b[0]
 	limit, err := s.lineLimit(kind)
 	if err != nil {
@@ -82,17 +83,17 @@ func (s *scanner) value(b []byte) (n, items int, err error) {
 	line := b[1 : end-1]
 	switch kind {
 	case '$', '!', '=':
-		n, err = s.bulk(b, line, end+1)
+		n, err = s.scanString(b, line, end+1)
 		return n, 0, err
 	case '*', '~', '>', '%':
-		items, err = s.aggregate(kind, line)
+		items, err = s.scanAggregate(kind, line)
 		return end + 1, items, err
 	}
 	return end + 1, 0, checkLine(kind, line)
 }
 
-// lineLimit is how long the first line of a value may be. Streamed strings and aggregates, and attributes, are in the
-// RESP3 specification, but no command of ours is answered by them.
+// lineLimit returns the largest length of a value's first line in bytes. It refuses attributes and streamed values:
+// RESP3 has them, but no command of stsmapd is answered with them.
 func (s *scanner) lineLimit(kind byte) (int, error) {
 	switch kind {
 	case '+', '-':
@@ -101,7 +102,7 @@ func (s *scanner) lineLimit(kind byte) (int, error) {
 		return maxNumber, nil
 	case '>':
 		if len(s.open) > 0 {
-			return 0, fmt.Errorf("a push inside of another value")
+			return 0, fmt.Errorf("a push inside another value")
 		}
 		return maxNumber, nil
 	case '|':
@@ -110,8 +111,8 @@ func (s *scanner) lineLimit(kind byte) (int, error) {
 	return 0, fmt.Errorf("%q is no type of RESP", kind)
 }
 
-// bulk checks a string with its length before it: header is where the string begins in b.
-func (s *scanner) bulk(b, line []byte, header int) (n int, err error) {
+// scanString checks a string after its length. header is the offset of the string in b.
+func (s *scanner) scanString(b, line []byte, header int) (n int, err error) {
 	length, err := parseLength(b[0], line)
 	if err != nil {
 		return 0, err
@@ -134,8 +135,8 @@ func (s *scanner) bulk(b, line []byte, header int) (n int, err error) {
 	return n, nil
 }
 
-// aggregate returns how many items follow.
-func (s *scanner) aggregate(kind byte, line []byte) (items int, err error) {
+// scanAggregate returns the number of items that follow.
+func (s *scanner) scanAggregate(kind byte, line []byte) (items int, err error) {
 	items, err = parseLength(kind, line)
 	if err != nil || items <= 0 {
 		return 0, err
@@ -155,7 +156,7 @@ func (s *scanner) aggregate(kind byte, line []byte) (items int, err error) {
 	return items, nil
 }
 
-// parseLength reads the length of a string or aggregate. -1, RESP2's null, is for $ and * alone.
+// parseLength parses the length of a string or aggregate. Only $ and * may have -1, RESP2's null.
 func parseLength(kind byte, line []byte) (int, error) {
 	if string(line) == "-1" && (kind == '$' || kind == '*') {
 		return -1, nil
@@ -170,7 +171,7 @@ func parseLength(kind byte, line []byte) (int, error) {
 	return n, nil
 }
 
-// checkLine checks a value that is one line.
+// checkLine checks a value of one line.
 func checkLine(kind byte, line []byte) error {
 	valid := true
 	switch kind {
