@@ -2,12 +2,10 @@ package e2e
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,18 +27,11 @@ type checkCase struct {
 
 const asWithout = "delivered as without MTA-STS: "
 
-// goodDomain is a domain with which all is well, so that a case has one thing wrong.
-func goodDomain(t *testing.T, d *world.Domain) *world.MXHost {
-	mx := d.AddMX(t)
-	d.Publish(t, "1", world.Text("enforce", mx.Name))
-	return mx
-}
-
 // spoiled is a good domain after a change.
 func spoiled(change func(*testing.T, *world.World, *world.Domain, *world.MXHost)) func(*testing.T, *world.World,
 	*world.Domain) *world.MXHost {
 	return func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-		mx := goodDomain(t, d)
+		mx := d.AddEnforcedMX(t)
 		change(t, w, d, mx)
 		return mx
 	}
@@ -71,11 +62,11 @@ var checkCases = []checkCase{
 		func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.Policy.Mute() }), 1,
 		asWithout + "its policy cannot be fetched: not finished within 2s"},
 	{"policy host untrusted", spoiled(func(t *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
-		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
+		d.Policy.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(d.PolicyName())))
 	}), 1, asWithout + "its policy cannot be fetched: mta-sts.%d has a certificate of no trusted authority: it is " +
 		"from CN=Untrusted Test CA"},
 	{"policy host misnamed", spoiled(func(t *testing.T, w *world.World, d *world.Domain, _ *world.MXHost) {
-		d.Policy.SetCertificate(certificate(t)(w.CA.Issue(d.Name)))
+		d.Policy.SetCertificate(world.Certificate(t)(w.CA.Issue(d.Name)))
 	}), 1, asWithout + "its policy cannot be fetched: mta-sts.%d has a certificate for %d, not its own name"},
 	{"no file", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) {
 		d.Policy.Handle(http.NotFound)
@@ -110,10 +101,10 @@ var checkCases = []checkCase{
 		d.Policy.Serve(world.Text("enforce", "mail.elsewhere.test"))
 	}), 1, "deferred: %m is not in the policy"},
 	{"MX untrusted", spoiled(func(t *testing.T, w *world.World, _ *world.Domain, mx *world.MXHost) {
-		mx.SetCertificate(certificate(t)(w.Untrusted.Issue(mx.Name)))
+		mx.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(mx.Name)))
 	}), 1, "deferred: %m has a certificate of no trusted authority: it is from CN=Untrusted Test CA"},
 	{"MX misnamed", spoiled(func(t *testing.T, w *world.World, _ *world.Domain, mx *world.MXHost) {
-		mx.SetCertificate(certificate(t)(w.CA.Issue("mail.attacker.test")))
+		mx.SetCertificate(world.Certificate(t)(w.CA.Issue("mail.attacker.test")))
 	}), 1, "deferred: %m has a certificate for mail.attacker.test, not its own name"},
 	{"first MX without STARTTLS", func(t *testing.T, _ *world.World, d *world.Domain) *world.MXHost {
 		bad, good := d.AddPlainMX(t), d.AddMX(t)
@@ -138,25 +129,10 @@ var checkCases = []checkCase{
 		"returned: the domain does not exist"},
 }
 
-// checkConfig is a configuration for stsmapd check; resolver is as in [world.DaemonConfig].
-func checkConfig(t *testing.T, w *world.World, resolver netip.Addr) string {
-	t.Helper()
-	text := fmt.Sprintf("control = \"\"\n[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"2s\"\n",
-		w.CAFile)
-	if resolver.IsValid() {
-		text += fmt.Sprintf("[dns]\nservers = [%q]\n", resolver)
-	}
-	file := filepath.Join(t.TempDir(), "stsmapd.toml")
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 func TestCheckLastLine(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	config := checkConfig(t, w, netip.Addr{})
+	config := w.CheckConfig(t, netip.Addr{})
 	watch := testkit.StartWatch(t)
 	for _, c := range checkCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -184,110 +160,15 @@ func TestCheckLastLine(t *testing.T) {
 	}
 }
 
-// checked is what these tests read of a report.
-type checked struct {
-	Domain string `json:"domain"`
-	MX     struct {
-		Hosts []struct {
-			TLS *struct {
-				Certificates []struct {
-					NotAfter time.Time `json:"not_after"`
-				} `json:"certificates"`
-			} `json:"tls"`
-		} `json:"hosts"`
-	} `json:"mx"`
-	Answers []struct{ Map, Reply string } `json:"answers"`
-	Result  struct {
-		OK       bool   `json:"ok"`
-		Delivery string `json:"delivery"`
-		WithDANE string `json:"delivery_with_dane"`
-		Summary  string `json:"summary"`
-	} `json:"result"`
-}
-
-func checkJSON(t *testing.T, w *world.World, config string, d *world.Domain) checked {
-	t.Helper()
-	got := w.Command(t, nil, "check", "--json", "--config", config, d.Name)
-	var r checked
-	if err := json.Unmarshal([]byte(got.Stdout), &r); err != nil || r.Domain != d.Name ||
-		r.Result.OK != (got.Code == 0) {
-		t.Fatalf("exit code %d, %v: %s%s", got.Code, err, got.Stdout, got.Stderr)
-	}
-	return r
-}
-
-// foretold is what becomes of a mail by Postfix's words.
-func foretold(delivery string) string {
-	switch delivery {
-	case "verified", "unverified":
-		return "sent"
-	}
-	return delivery
-}
-
-// TestCheckForetellsDelivery holds check to what Postfix did with the same domains in TestDeliveries.
-func TestCheckForetellsDelivery(t *testing.T) {
-	t.Parallel()
-	w := world.Open(t)
-	config := checkConfig(t, w, netip.Addr{})
-	for _, c := range deliveryCases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			d := w.Domain("check-" + c.name)
-			c.setUp(t, w, d)
-			r := checkJSON(t, w, config, d)
-			if got := foretold(r.Result.Delivery); got != c.status ||
-				(r.Result.Delivery == "verified") != (c.tls == "Verified") {
-				t.Errorf("%s: check says %q; Postfix: %s, TLS %q", c.why, r.Result.Summary, c.status, c.tls)
-			}
-			if strings.Contains(r.Result.Summary, "expired on ") {
-				if end := r.MX.Hosts[0].TLS.Certificates[0].NotAfter; !strings.HasSuffix(r.Result.Summary,
-					"expired on "+end.Format(time.DateOnly)) {
-					t.Errorf("%q, but the certificate ended %v", r.Result.Summary, end)
-				}
-			}
-		})
-	}
-}
-
-// TestCheckForetellsDANE holds check to what a Postfix with DANE did with the same domains in TestContractDANE, and its
-// answers to the daemon's.
-func TestCheckForetellsDANE(t *testing.T) {
-	t.Parallel()
-	w := world.Open(t)
-	v := w.Validator(t)
-	config := checkConfig(t, w, v.Addr)
-	daemon := w.StartDaemon(t, world.DaemonConfig{Resolver: v.Addr})
-	for _, c := range daneCases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			d := w.SignedDomain(t, "check-"+c.name)
-			if c.unsigned {
-				d = w.Domain("check-" + c.name)
-			}
-			c.setUp(t, w, d)
-			r := checkJSON(t, w, config, d)
-			if got := foretold(r.Result.WithDANE); got != c.status {
-				t.Errorf("%s: check says %s (%q); Postfix: %s", c.why, r.Result.WithDANE, r.Result.Summary, c.status)
-			}
-			for _, a := range r.Answers {
-				if got := strings.TrimSpace(daemon.Ask(t, a.Map, d.Name)); got != a.Reply {
-					t.Errorf("%s: to %s the daemon answers %q, check says %q", c.why, a.Map, got, a.Reply)
-				}
-			}
-		})
-	}
-}
-
 // TestCheckTable checks many domains at once, without a pause for the one that is slow.
 func TestCheckTable(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	args := []string{"check", "--config", checkConfig(t, w, netip.Addr{})}
+	args := []string{"check", "--config", w.CheckConfig(t, netip.Addr{})}
 	var want []string
 	for i := range 12 {
 		d := w.Domain("table")
-		goodDomain(t, d)
+		d.AddEnforcedMX(t)
 		words := "delivered, verified"
 		if i == 0 {
 			d.Policy.Mute()
@@ -313,10 +194,10 @@ func TestCheckTable(t *testing.T) {
 func TestCheckFollowsCertificate(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	config := checkConfig(t, w, netip.Addr{})
+	config := w.CheckConfig(t, netip.Addr{})
 	d := w.Domain("renewed")
-	mx := goodDomain(t, d)
-	old := certificate(t)(w.CA.IssueExpired(mx.Name))
+	mx := d.AddEnforcedMX(t)
+	old := world.Certificate(t)(w.CA.IssueExpired(mx.Name))
 	mx.SetCertificate(old)
 	leaf, err := x509.ParseCertificate(old.Certificate[0])
 	if err != nil {
@@ -328,7 +209,7 @@ func TestCheckFollowsCertificate(t *testing.T) {
 		!strings.HasSuffix(got.Stdout, want) {
 		t.Errorf("exit code %d, want 1 and %q:\n%s%s", got.Code, want, got.Stdout, got.Stderr)
 	}
-	mx.SetCertificate(certificate(t)(w.CA.Issue(mx.Name)))
+	mx.SetCertificate(world.Certificate(t)(w.CA.Issue(mx.Name)))
 	if got := w.Command(t, nil, "check", "--config", config, d.Name); got.Code != 0 ||
 		!strings.Contains(unwrapped(got.Stdout), "the certificate of "+mx.Name+" expires on") {
 		t.Errorf("renewed for a day: exit code %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
@@ -343,7 +224,7 @@ func TestCheckKnowsTheDaemon(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
 	daemon := startControlled(t, w, "")
-	config := checkConfig(t, w, netip.Addr{})
+	config := w.CheckConfig(t, netip.Addr{})
 	text, err := os.ReadFile(config)
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +234,7 @@ func TestCheckKnowsTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := w.Domain("remembered")
-	mx := goodDomain(t, d)
+	mx := d.AddEnforcedMX(t)
 	const advice = "the policy file has changed, and the id of _mta-sts."
 	check := func(why string, want bool) {
 		t.Helper()

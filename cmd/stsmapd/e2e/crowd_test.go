@@ -13,7 +13,7 @@ func TestCrowdSharesOneLookup(t *testing.T) {
 	w := world.Open(t)
 	daemon := w.StartDaemon(t, world.DaemonConfig{})
 	d := w.Domain("crowd")
-	d.Publish(t, "1", enforce(d))
+	d.Publish(t, "1", d.EnforcedText())
 	const crowd = 200
 	type outcome struct {
 		reply string

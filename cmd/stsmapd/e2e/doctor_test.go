@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -37,7 +38,7 @@ type ward struct{ inet, smtpd, dir, socket string }
 func doctorWorld(t *testing.T, w *world.World) (*world.Postfix, ward) {
 	t.Helper()
 	p := w.NewPostfix(t, world.PostfixConfig{Map: "sts"})
-	files := shortDir(t)
+	files := world.PublicDir(t)
 	ward := ward{dir: files, socket: filepath.Join(p.Queue, world.SocketName)}
 	d := w.StartDaemon(t, world.DaemonConfig{Unix: ward.socket})
 	ward.inet, ward.smtpd = d.Inet.String(), w.PlainMXHost(t, "another-server.example.test", 25).Addr.String()
@@ -200,7 +201,7 @@ func (s ward) deliver(t *testing.T, w *world.World, p *world.Postfix, c doctorCa
 	}
 }
 
-// forward is a UNIX socket, open to all, by which another is reached.
+// forward opens a UNIX socket that every user may use, and passes its connections on to another one.
 func forward(t *testing.T, from, to string) {
 	t.Helper()
 	l, err := net.Listen("unix", from)
@@ -211,21 +212,30 @@ func forward(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go world.Forward(l, to)
+	go passOn(l, to)
 }
 
-// shortDir makes a directory with a short path, which every user may enter.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		t.Fatal(err)
+// passOn passes the connections of a listener on to the UNIX socket at this path, until the listener is closed.
+func passOn(l net.Listener, path string) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			other, err := net.Dial("unix", path)
+			if err != nil {
+				return // whoever asked sees the connection end
+			}
+			defer other.Close()
+			go func() {
+				_, _ = io.Copy(other, conn)
+				_ = other.Close()
+			}()
+			_, _ = io.Copy(conn, other)
+		}()
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 func readFile(t *testing.T, name string) string {
@@ -301,7 +311,7 @@ func TestDoctorMends(t *testing.T) {
 func TestDoctorCompatibility(t *testing.T) {
 	w := world.Open(t)
 	p := w.NewPostfix(t, world.PostfixConfig{Map: "sts"})
-	socket := filepath.Join(shortDir(t), "sts.sock")
+	socket := filepath.Join(world.PublicDir(t), "sts.sock")
 	d := w.StartDaemon(t, world.DaemonConfig{Unix: socket})
 	if err := os.Chmod(socket, 0o666); err != nil {
 		t.Fatal(err)
@@ -373,9 +383,9 @@ func examineAll(t *testing.T, system world.System, cases []doctorCase) {
 	t.Parallel()
 	w := world.Open(t)
 	tree := w.Tree(t, system, w.Resolver())
-	socket := filepath.Join(shortDir(t), "sts.sock")
+	socket := filepath.Join(world.PublicDir(t), "sts.sock")
 	d := w.StartDaemon(t, world.DaemonConfig{Unix: socket})
-	s := ward{inet: d.Inet.String(), dir: shortDir(t), socket: socket}
+	s := ward{inet: d.Inet.String(), dir: world.PublicDir(t), socket: socket}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { s.diagnose(t, w, c, tree) })
 	}

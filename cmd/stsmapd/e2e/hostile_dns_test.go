@@ -121,7 +121,7 @@ func TestHostileDNS(t *testing.T) {
 			t.Run(l.name, func(t *testing.T) {
 				t.Parallel()
 				d := w.Domain("liar")
-				d.Publish(t, "1", enforce(d))
+				d.Publish(t, "1", d.EnforcedText())
 				w.DNS.On(d.RecordName(), dns.TypeTXT, l.hook(d))
 				begin := time.Now()
 				if got, want := daemon.Ask(t, "postfix", d.Name), l.want(d); got != want {
@@ -135,7 +135,7 @@ func TestHostileDNS(t *testing.T) {
 		}
 	})
 	d := w.Domain("good")
-	d.Publish(t, "1", enforce(d))
+	d.Publish(t, "1", d.EnforcedText())
 	if got, want := daemon.Ask(t, "postfix", d.Name), bindingOf(d); got != want {
 		t.Errorf("after all this a good domain is answered %q, want %q", got, want)
 	}

@@ -56,7 +56,7 @@ var hostileHosts = []struct {
 	begin func(*testing.T, *world.World, *world.Domain)
 }{
 	{"redirect within the host", func(_ *testing.T, _ *world.World, d *world.Domain) {
-		good := enforce(d)
+		good := d.EnforcedText()
 		d.Policy.Handle(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/policy.txt" {
 				w.Header().Set("Content-Type", "text/plain")
@@ -68,7 +68,7 @@ var hostileHosts = []struct {
 	}},
 	{"redirect to another host", func(t *testing.T, w *world.World, d *world.Domain) {
 		other := w.PolicyHost(t, "other."+d.Name)
-		other.Serve(enforce(d))
+		other.Serve(d.EnforcedText())
 		d.Policy.Handle(http.RedirectHandler("https://"+other.Name+"/.well-known/mta-sts.txt",
 			http.StatusFound).ServeHTTP)
 		t.Cleanup(func() {
@@ -83,14 +83,14 @@ var hostileHosts = []struct {
 	{"text/html", answer(http.StatusOK, "text/html")},
 	{"no media type", answer(http.StatusOK, "")},
 	{"one byte too large", func(_ *testing.T, _ *world.World, d *world.Domain) {
-		good := enforce(d)
+		good := d.EnforcedText()
 		d.Policy.Serve(good + "x: " + strings.Repeat("a", 64<<10-len(good)-3) + "\n")
 	}},
 	{"endless", func(_ *testing.T, _ *world.World, d *world.Domain) {
-		d.Policy.Handle(stream(enforce(d), strings.Repeat("x: y\n", 10_000), 0, d.Policy.Done()))
+		d.Policy.Handle(stream(d.EnforcedText(), strings.Repeat("x: y\n", 10_000), 0, d.Policy.Done()))
 	}},
 	{"dripping", func(_ *testing.T, _ *world.World, d *world.Domain) {
-		d.Policy.Handle(stream(enforce(d), "#", 100*time.Millisecond, d.Policy.Done()))
+		d.Policy.Handle(stream(d.EnforcedText(), "#", 100*time.Millisecond, d.Policy.Done()))
 	}},
 	{"no reply", func(_ *testing.T, _ *world.World, d *world.Domain) {
 		d.Policy.Handle(func(_ http.ResponseWriter, r *http.Request) {
@@ -101,7 +101,7 @@ var hostileHosts = []struct {
 		})
 	}},
 	{"reply cut short", func(_ *testing.T, _ *world.World, d *world.Domain) {
-		good := enforce(d)
+		good := d.EnforcedText()
 		d.Policy.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			w.Header().Set("Content-Length", fmt.Sprint(len(good)+1))
@@ -112,13 +112,13 @@ var hostileHosts = []struct {
 	{"silent in the handshake", func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Mute() }},
 	{"refused", func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Refuse() }},
 	{"certificate for another name", func(t *testing.T, w *world.World, d *world.Domain) {
-		d.Policy.SetCertificate(certificate(t)(w.CA.Issue(d.Name, "www."+d.Name, "*.mta-sts."+d.Name)))
+		d.Policy.SetCertificate(world.Certificate(t)(w.CA.Issue(d.Name, "www."+d.Name, "*.mta-sts."+d.Name)))
 	}},
 	{"expired certificate", func(t *testing.T, w *world.World, d *world.Domain) {
-		d.Policy.SetCertificate(certificate(t)(w.CA.IssueExpired(d.PolicyName())))
+		d.Policy.SetCertificate(world.Certificate(t)(w.CA.IssueExpired(d.PolicyName())))
 	}},
 	{"untrusted certificate", func(t *testing.T, w *world.World, d *world.Domain) {
-		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
+		d.Policy.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(d.PolicyName())))
 	}},
 }
 
@@ -154,7 +154,7 @@ func TestHostilePolicyHosts(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				d := w.Domain("host")
-				d.Publish(t, "1", enforce(d))
+				d.Publish(t, "1", d.EnforcedText())
 				c.begin(t, w, d)
 				expectNothing(t, watch, daemon, d, "event=fetch_failed")
 			})
@@ -163,7 +163,7 @@ func TestHostilePolicyHosts(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				d := w.Domain("record")
-				d.Publish(t, "1", enforce(d))
+				d.Publish(t, "1", d.EnforcedText())
 				d.SetTXT(c.texts...)
 				expectNothing(t, watch, daemon, d, "event=record_broken")
 				if n := d.Policy.Connections(); n != 0 {
@@ -173,7 +173,7 @@ func TestHostilePolicyHosts(t *testing.T) {
 		}
 	})
 	d := w.Domain("good")
-	d.Publish(t, "1", enforce(d))
+	d.Publish(t, "1", d.EnforcedText())
 	if got, want := daemon.Ask(t, "postfix", d.Name),
 		"OK secure match=mx1."+d.Name+" servername=hostname"; got != want {
 		t.Errorf("after all this a good domain is answered %q, want %q", got, want)
@@ -204,13 +204,10 @@ func expectNothing(t *testing.T, watch *testkit.Watch, daemon *world.Daemon, d *
 	}
 }
 
-// enforce is a good policy of the domain.
-func enforce(d *world.Domain) string { return world.Text("enforce", "mx1."+d.Name) }
-
 // answer makes the domain's policy host serve a good file with this status and media type.
 func answer(status int, mediaType string) func(*testing.T, *world.World, *world.Domain) {
 	return func(_ *testing.T, _ *world.World, d *world.Domain) {
-		good := enforce(d)
+		good := d.EnforcedText()
 		d.Policy.Handle(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Content-Type"] = nil // no guessing
 			if mediaType != "" {

@@ -210,7 +210,7 @@ func askAll(t *testing.T, w *world.World, m monitored) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	fine := w.Domain("fine")
-	fine.Publish(t, "1", enforce(fine))
+	fine.Publish(t, "1", fine.EnforcedText())
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(50 * time.Millisecond)

@@ -43,7 +43,7 @@ var outages = []struct {
 		d.SetID("2")
 	}},
 	{"new id, untrusted certificate", func(t *testing.T, w *world.World, d *world.Domain) {
-		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
+		d.Policy.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(d.PolicyName())))
 		d.SetID("2")
 	}},
 	{"new id, 404", func(_ *testing.T, _ *world.World, d *world.Domain) {
@@ -65,7 +65,7 @@ func TestOutagesTakeNoLivePolicy(t *testing.T) {
 		t.Run(outage.name, func(t *testing.T) {
 			t.Parallel()
 			d := w.Domain("outage")
-			d.Publish(t, "1", enforce(d))
+			d.Publish(t, "1", d.EnforcedText())
 			want := "OK secure match=mx1." + d.Name + " servername=hostname"
 			ask := daemon.Asker(t, daemon.Listeners()[0])
 			if got := ask("postfix", d.Name); got != want {

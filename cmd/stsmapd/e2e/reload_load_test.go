@@ -22,7 +22,7 @@ import (
 func TestReloadUnderLoad(t *testing.T) {
 	w := world.Open(t)
 	d := w.Domain("busy")
-	d.Publish(t, "1", enforce(d))
+	d.Publish(t, "1", d.EnforcedText())
 	m := startMonitored(t, w, t.TempDir(), "")
 	want := m.Ask(t, "sts", d.Name)
 	if !strings.HasPrefix(want, "OK secure") {

@@ -21,7 +21,7 @@ const defaultAddress = "127.0.0.1:8461"
 func TestServeWithoutConfiguration(t *testing.T) {
 	w := world.Open(t)
 	private := w.Domain("private")
-	private.Publish(t, "1", enforce(private))
+	private.Publish(t, "1", private.EnforcedText())
 	state, runtime := t.TempDir(), t.TempDir()
 	for _, c := range []struct {
 		why, store string
@@ -93,7 +93,7 @@ func TestEndsWithQuestionsInFlight(t *testing.T) {
 			t.Parallel()
 			daemon := w.StartDaemon(t, world.DaemonConfig{})
 			d := w.Domain("inflight")
-			d.Publish(t, "1", enforce(d))
+			d.Publish(t, "1", d.EnforcedText())
 			d.Policy.Mute()
 			type outcome struct {
 				reply string

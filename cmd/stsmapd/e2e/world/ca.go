@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"testing"
 	"time"
 )
 
@@ -62,6 +63,18 @@ func (ca *CA) Issue(names ...string) (tls.Certificate, error) {
 func (ca *CA) IssueExpired(names ...string) (tls.Certificate, error) {
 	now := time.Now()
 	return ca.issue(now.AddDate(-1, 0, 0), now.Add(-time.Hour), names)
+}
+
+// Certificate returns a function that returns the certificate, and fails the test on an error: making a certificate
+// fails only where there is no randomness.
+func Certificate(t testing.TB) func(tls.Certificate, error) tls.Certificate {
+	return func(cert tls.Certificate, err error) tls.Certificate {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
 }
 
 func (ca *CA) issue(from, until time.Time, names []string) (tls.Certificate, error) {

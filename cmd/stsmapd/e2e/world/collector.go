@@ -13,9 +13,6 @@ import (
 // collectorName is where in its queue directory a Postfix looks for its TLSRPT collector.
 const collectorName = "tlsrpt.sock"
 
-// CollectorSocket is the path of the socket to which Postfix sends its TLSRPT events, if it is configured with one.
-func (p *Postfix) CollectorSocket() string { return filepath.Join(p.Queue, collectorName) }
-
 // Collector is a TLSRPT collector: a UNIX datagram socket, and what came through it.
 type Collector struct {
 	Path string

@@ -2,7 +2,9 @@ package world
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/socketmap"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -82,6 +85,17 @@ func (w *World) toml(config DaemonConfig) string {
 		text += fmt.Sprintf("timeout = %q\n", config.FetchTimeout)
 	}
 	return text
+}
+
+// CheckConfig writes a configuration for `stsmapd check` and returns its path. The resolver is as in [DaemonConfig].
+func (w *World) CheckConfig(t testing.TB, resolver netip.Addr) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "stsmapd.toml")
+	text := w.toml(DaemonConfig{Resolver: resolver, FetchTimeout: 2 * time.Second})
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // StartProcess starts stsmapd with exactly these arguments, in this environment (nil: that of the test), and waits
@@ -238,4 +252,71 @@ func quickExit(env []string) []string {
 		env = os.Environ()
 	}
 	return append(slices.Clone(env), "GORACE=atexit_sleep_ms=10")
+}
+
+// Limit sets one of a running daemon's limits, RLIMIT_NOFILE for one; the hard limit stays.
+func (d *Daemon) Limit(t testing.TB, resource int, value uint64) {
+	t.Helper()
+	var now unix.Rlimit
+	if err := unix.Prlimit(d.Pid(), resource, nil, &now); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prlimit(d.Pid(), resource, &unix.Rlimit{Cur: min(value, now.Max), Max: now.Max}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Usage is what a process has of the machine.
+type Usage struct {
+	Resident  int64 // bytes of RAM, with what it has mapped of files
+	Anonymous int64 // of those, what is its own
+	Virtual   int64 // bytes of addresses
+	Files     int   // open file descriptors
+}
+
+// Usage returns what the daemon has now; the zero Usage when it has ended.
+func (d *Daemon) Usage(t testing.TB) Usage {
+	t.Helper()
+	proc := filepath.Join(procDir(t), fmt.Sprint(d.Pid()))
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	files, err2 := os.ReadDir(filepath.Join(proc, "fd"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err2, fs.ErrNotExist) {
+		return Usage{}
+	}
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	return Usage{
+		Resident: kilobytes(string(status), "VmRSS:"), Anonymous: kilobytes(string(status), "RssAnon:"),
+		Virtual: kilobytes(string(status), "VmSize:"), Files: len(files),
+	}
+}
+
+// kilobytes returns the field of a /proc/<pid>/status in bytes, 0 where there is none: a process that has ended has no
+// memory.
+func kilobytes(status, field string) int64 {
+	_, after, _ := strings.Cut(status, field)
+	var n int64
+	_, _ = fmt.Sscanf(after, "%d kB", &n)
+	return n << 10
+}
+
+// procDir is a /proc of the world's own: in the machine's, processes have other numbers.
+func procDir(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(os.Getenv(envDir), "proc")
+	switch err := os.Mkdir(dir, 0o555); {
+	case errors.Is(err, fs.ErrExist):
+	case err != nil:
+		t.Fatal(err)
+	default:
+		if err := unix.Mount("proc", dir, "proc", 0, ""); err != nil {
+			t.Fatalf("mounting a proc file system: %v", err)
+		}
+	}
+	Eventually(t, Hang, "the proc file system", func() bool { // another test may be about to mount it
+		_, err := os.Stat(filepath.Join(dir, "1"))
+		return err == nil
+	})
+	return dir
 }

@@ -53,15 +53,3 @@ func FillDisk(t testing.TB, disk string, spare int64) (giveBack func()) {
 		}
 	}
 }
-
-// Limit sets one of a running daemon's limits, RLIMIT_NOFILE for one; the hard limit stays.
-func (d *Daemon) Limit(t testing.TB, resource int, value uint64) {
-	t.Helper()
-	var now unix.Rlimit
-	if err := unix.Prlimit(d.Pid(), resource, nil, &now); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Prlimit(d.Pid(), resource, &unix.Rlimit{Cur: min(value, now.Max), Max: now.Max}, nil); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -1,7 +1,6 @@
 package world
 
 import (
-	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
@@ -45,6 +44,14 @@ func (d *Domain) AddPlainMX(t testing.TB) *MXHost {
 	t.Helper()
 	mx := d.w.PlainMXHost(t, d.nextMX(), 25)
 	d.SetMX(mx.Name)
+	return mx
+}
+
+// AddEnforcedMX is AddMX for a domain that publishes a policy in mode enforce, with the id "1", that names this host.
+func (d *Domain) AddEnforcedMX(t testing.TB) *MXHost {
+	t.Helper()
+	mx := d.AddMX(t)
+	d.Publish(t, "1", Text("enforce", mx.Name))
 	return mx
 }
 
@@ -102,6 +109,9 @@ func (d *Domain) Die() {
 	d.Policy.Refuse()
 }
 
+// EnforcedText is a policy in mode enforce that names the domain's first MX host, mx1.<domain>.
+func (d *Domain) EnforcedText() string { return Text("enforce", "mx1."+d.Name) }
+
 // Text is a policy file of this mode with a max_age of a week.
 func Text(mode string, mx ...string) string {
 	text := "version: STSv1\r\nmode: " + mode + "\r\n"
@@ -109,15 +119,4 @@ func Text(mode string, mx ...string) string {
 		text += "mx: " + pattern + "\r\n"
 	}
 	return text + "max_age: 604800\r\n"
-}
-
-// must is for certificates, whose making fails only where there is no randomness.
-func must(t testing.TB) func(tls.Certificate, error) tls.Certificate {
-	return func(cert tls.Certificate, err error) tls.Certificate {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cert
-	}
 }

@@ -40,7 +40,7 @@ type Message struct {
 func (w *World) MXHost(t testing.TB, name string, port uint16) *MXHost {
 	t.Helper()
 	mx := &MXHost{Name: name}
-	mx.SetCertificate(must(t)(w.CA.Issue(name)))
+	mx.SetCertificate(Certificate(t)(w.CA.Issue(name)))
 	w.startMX(t, mx, port, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return mx.certificate.Load(), nil
 	}})

@@ -33,7 +33,7 @@ func (w *World) PolicyHost(t testing.TB, name string) *PolicyHost {
 	t.Helper()
 	done, end := context.WithCancel(context.Background())
 	p := &PolicyHost{Name: name, Addr: w.Host(), done: done}
-	p.SetCertificate(must(t)(w.CA.Issue(name)))
+	p.SetCertificate(Certificate(t)(w.CA.Issue(name)))
 	p.Handle(http.NotFound)
 	p.server = &http.Server{
 		Handler:   p,

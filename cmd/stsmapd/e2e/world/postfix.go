@@ -9,6 +9,7 @@ import (
 	"net/smtp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -87,7 +88,7 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
-		p.write(t, filepath.Join(p.Queue, "etc", name), string(text))
+		writeFile(t, filepath.Join(p.Queue, "etc", name), string(text))
 	}
 	values := map[string]any{
 		"Dir": dir, "Config": p.Config, "Queue": p.Queue, "Data": data, "Log": p.log, "LogDir": filepath.Dir(p.log),
@@ -102,7 +103,7 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 		if err := template.Must(template.New(name).Parse(text)).Execute(&out, values); err != nil {
 			t.Fatal(err)
 		}
-		p.write(t, filepath.Join(p.Config, name), out.String())
+		writeFile(t, filepath.Join(p.Config, name), out.String())
 	}
 	return p
 }
@@ -172,7 +173,7 @@ func (p *Postfix) LogLines(t testing.TB, texts ...string) []string {
 // Send hands Postfix a mail from user@<route>.sender.test and returns its queue id.
 func (p *Postfix) Send(t testing.TB, route Route, user, to string) string {
 	t.Helper()
-	id, err := p.send(user+"@"+string(route)+".sender.test", to)
+	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", to)
 	if err != nil {
 		t.Fatalf("handing Postfix a mail for %s: %v", to, err)
 	}
@@ -183,15 +184,16 @@ func (p *Postfix) Send(t testing.TB, route Route, user, to string) string {
 // id.
 func (p *Postfix) SendAll(t testing.TB, route Route, user string, to []string) string {
 	t.Helper()
-	id, err := p.send(user+"@"+string(route)+".sender.test", to...)
+	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", to...)
 	if err != nil {
 		t.Fatalf("handing Postfix a mail for %d recipients: %v", len(to), err)
 	}
 	return id
 }
 
-func (p *Postfix) send(from string, to ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", p.smtpd.String(), Hang)
+// submit hands an SMTP server a mail and returns its queue id.
+func submit(server netip.AddrPort, from string, to ...string) (string, error) {
+	conn, err := net.DialTimeout("tcp", server.String(), Hang)
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +201,7 @@ func (p *Postfix) send(from string, to ...string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(Hang)); err != nil {
 		return "", err
 	}
-	client, err := smtp.NewClient(conn, p.smtpd.Addr().String())
+	client, err := smtp.NewClient(conn, server.Addr().String())
 	if err != nil {
 		return "", err
 	}
@@ -242,11 +244,81 @@ func (p *Postfix) send(from string, to ...string) (string, error) {
 	return queueID, client.Quit()
 }
 
-func (p *Postfix) write(t testing.TB, name, text string) {
+func writeFile(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// CollectorSocket is the path of the socket to which Postfix sends its TLSRPT events, if it is configured with one.
+func (p *Postfix) CollectorSocket() string { return filepath.Join(p.Queue, collectorName) }
+
+// Doctor runs `stsmapd postfix` on this Postfix, as root does. The files of the world have the same paths in its tree,
+// so it is enough that the tree's own postconf and postmap are run.
+func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
+	t.Helper()
+	args = append([]string{"postfix", "-c", p.Config}, args...)
+	if p.tree == nil {
+		return w.Command(t, nil, args...)
+	}
+	programs := t.TempDir()
+	for _, name := range []string{"postconf", "postmap"} {
+		script := fmt.Sprintf("#!/bin/sh\nexec chroot '%s' /usr/sbin/%s \"$@\"\n", p.tree.root, name)
+		WriteProgram(t, filepath.Join(programs, name), []byte(script))
+	}
+	return w.Command(t, append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH")), args...)
+}
+
+// Postconf runs postconf on this Postfix, which must succeed, and returns what it prints.
+func (p *Postfix) Postconf(t testing.TB, args ...string) string {
+	t.Helper()
+	r := complete(t, p.tree.command("postconf", append([]string{"-c", p.Config}, args...)...))
+	if r.Code != 0 {
+		t.Fatalf("postconf %s: exit code %d\n%s", strings.Join(args, " "), r.Code, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// Master replaces the SMTP clients of master.cf by these lines; the other services stay.
+func (p *Postfix) Master(t testing.TB, clients string) {
+	t.Helper()
+	name := filepath.Join(p.Config, "master.cf")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others, _, found := strings.Cut(string(text), "smtp-inet ")
+	if !found {
+		t.Fatalf("no service smtp-inet in %s", name)
+	}
+	writeFile(t, name, others+clients)
+}
+
+// Reload makes Postfix read its configuration again.
+func (p *Postfix) Reload(t testing.TB) {
+	t.Helper()
+	if r := complete(t, p.tree.command("postfix", "-c", p.Config, "reload")); r.Code != 0 {
+		t.Fatalf("postfix reload: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// NoComplaint checks that Postfix found nothing wrong with stsmapd or with its replies: there is no complaint in its
+// log, but for lines that contain one of these texts.
+func (p *Postfix) NoComplaint(t testing.TB, but ...string) {
+	t.Helper()
+	// A busy machine's clock and that of its file systems may be some milliseconds apart; Postfix notices.
+	but = append(but, "warning: file system clock is", "warning: resetting file time stamps")
+	for line := range strings.Lines(p.Log(t)) {
+		if containsAny(line, "malformed", "invalid attribute", "Invalid", "warning:", "error:", "fatal:", "panic:") &&
+			!containsAny(line, but...) {
+			t.Errorf("Postfix complains: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+func containsAny(line string, texts ...string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) })
 }
 
 // PublicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their

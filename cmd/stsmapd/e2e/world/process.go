@@ -7,8 +7,11 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // Log is the file to which a process writes. What it had written before it answered a question can be read after the
@@ -82,4 +85,27 @@ func complete(t testing.TB, cmd *exec.Cmd) Result {
 		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
 	}
 	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+}
+
+// Program returns the path of a program of the machine's. Where it is not installed the test is skipped and `make test`
+// is told; with CI=true, and for root on Debian, where `make deps` installs it, the test fails.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		testkit.Missing(t, "no "+name)
+	}
+	return path
+}
+
+// WriteProgram writes a file that a test runs afterwards. A process that another test forks in the meantime would
+// inherit the file open for writing, until it execs, and Linux runs no file that somebody may write (ETXTBSY): so
+// nobody forks now.
+func WriteProgram(t testing.TB, name string, code []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(name, code, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"fmt"
@@ -33,16 +33,16 @@ var eventCases = []eventCase{
 	{name: "verified", why: "all is well", mode: "enforce", status: "sent"},
 	{name: "untrusted", why: "a certificate from nowhere", mode: "enforce", status: "deferred", code: validationFailure,
 		spoil: func(t *testing.T, w *world.World, mx *world.MXHost) {
-			mx.SetCertificate(certificate(t)(w.Untrusted.Issue(mx.Name)))
+			mx.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(mx.Name)))
 		}},
 	{name: "wrongname", why: "the certificate of another host", mode: "enforce", status: "deferred",
 		code: certificateHostMismatch,
 		spoil: func(t *testing.T, w *world.World, mx *world.MXHost) {
-			mx.SetCertificate(certificate(t)(w.CA.Issue("mail.attacker.test")))
+			mx.SetCertificate(world.Certificate(t)(w.CA.Issue("mail.attacker.test")))
 		}},
 	{name: "expired", why: "a certificate out of date", mode: "enforce", status: "deferred", code: certificateExpired,
 		spoil: func(t *testing.T, w *world.World, mx *world.MXHost) {
-			mx.SetCertificate(certificate(t)(w.CA.IssueExpired(mx.Name)))
+			mx.SetCertificate(world.Certificate(t)(w.CA.IssueExpired(mx.Name)))
 		}},
 	{name: "nostarttls", why: "no STARTTLS", plain: true, mode: "enforce", status: "deferred",
 		code: startTLSNotSupported},
@@ -51,9 +51,9 @@ var eventCases = []eventCase{
 	{name: "nopolicy", why: "no policy", status: "sent"},
 }
 
-// TestContractTLSRPTEvents delivers with a Postfix that has libtlsrpt, and looks at what it reports: what it says of
+// TestTLSRPTEvents delivers with a Postfix that has libtlsrpt, and looks at what it reports: what it says of
 // the policy it has from us.
-func TestContractTLSRPTEvents(t *testing.T) {
+func TestTLSRPTEvents(t *testing.T) {
 	w := world.Open(t)
 	p, _, collector := reportingPair(t, w)
 	t.Run("cases", func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestContractTLSRPTEvents(t *testing.T) {
 			})
 		}
 	})
-	noComplaint(t, p)
+	p.NoComplaint(t)
 }
 
 func checkEvent(t *testing.T, w *world.World, p *world.Postfix, collector *world.Collector, c eventCase) {

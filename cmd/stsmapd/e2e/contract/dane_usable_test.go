@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"fmt"
@@ -52,10 +52,10 @@ var usableCases = []struct {
 	{"garbage", "3 0 0 " + strings.Repeat("30", 40), false},
 }
 
-// TestContractDANEUsable: what stsmapd calls usable is what Postfix calls usable. To a domain without a policy Postfix
+// TestDANEUsable: what stsmapd calls usable is what Postfix calls usable. To a domain without a policy Postfix
 // does DANE by itself: under usable records, of which none matches, the mail waits; under unusable ones it is sent
 // unauthenticated. For a domain with a policy and the same MX host stsmapd must say dane-only, or the policy.
-func TestContractDANEUsable(t *testing.T) {
+func TestDANEUsable(t *testing.T) {
 	w := world.Open(t)
 	v := w.Validator(t)
 	type pair struct{ alone, protected *world.Domain }
@@ -99,7 +99,7 @@ func TestDANEByDOAlone(t *testing.T) {
 	w := world.Open(t)
 	daemon := w.StartDaemon(t, world.DaemonConfig{})
 	d := w.Domain("dobit")
-	mx := enforcedMX(t, d)
+	mx := d.AddEnforcedMX(t)
 	setTLSA(t, w, mx, mx.Certificate())
 	for _, name := range []string{d.Name, mx.Name, tlsaName(mx)} {
 		w.DNS.On(name, dns.TypeANY, func(q *dnstest.Query) {
@@ -114,8 +114,8 @@ func TestDANEByDOAlone(t *testing.T) {
 	}
 }
 
-// TestContractDANEReach: an MX host counts when Postfix can come to it among the first five addresses that it tries.
-func TestContractDANEReach(t *testing.T) {
+// TestDANEReach: an MX host counts when Postfix can come to it among the first five addresses that it tries.
+func TestDANEReach(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
 	v := w.Validator(t)

@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"context"
@@ -70,11 +70,11 @@ func generate(t *testing.T) (generatedAnswers, []string) {
 	return answers, domains
 }
 
-// TestContractTenThousandPolicies puts generated policies through everything from the policy's parser to Postfix's
+// TestTenThousandPolicies puts generated policies through everything from the policy's parser to Postfix's
 // parsers of the reply: that of the socketmap client, by `postmap -q -`, and that of the SMTP client, by a mail for
 // every domain. The SMTP client reads the policy before it connects; where nobody listens it can read all of them in
 // seconds.
-func TestContractTenThousandPolicies(t *testing.T) {
+func TestTenThousandPolicies(t *testing.T) {
 	w := world.Open(t)
 	tree := w.Tree(t, world.Sid, w.Resolver())
 	answers, domains := generate(t)
@@ -120,7 +120,7 @@ func TestContractTenThousandPolicies(t *testing.T) {
 			largest)
 	}
 	readBySMTPClient(t, p, append(domains, malformed), reasons)
-	noComplaint(t, p, mismatchWarning, malformed)
+	p.NoComplaint(t, mismatchWarning, malformed)
 }
 
 // serve answers as stsmapd does, and one question with what Postfix must complain of.
@@ -195,8 +195,8 @@ func readBySMTPClient(t *testing.T, p *world.Postfix, domains []string, reasons 
 	}
 }
 
-// TestContractGeneratedDeliveries delivers under generated policies, fetched by the daemon from policy hosts.
-func TestContractGeneratedDeliveries(t *testing.T) {
+// TestGeneratedDeliveries delivers under generated policies, fetched by the daemon from policy hosts.
+func TestGeneratedDeliveries(t *testing.T) {
 	w := world.Open(t)
 	for _, contract := range []struct {
 		why, mapName string
@@ -209,7 +209,7 @@ func TestContractGeneratedDeliveries(t *testing.T) {
 			tree := w.Tree(t, contract.system, w.Resolver())
 			p, _ := startPair(t, w, world.PostfixConfig{Map: contract.mapName, Tree: tree}, world.DaemonConfig{})
 			deliverGenerated(t, w, p, testkit.Sample(t, "generated policies in force", 100, 20))
-			noComplaint(t, p)
+			p.NoComplaint(t)
 		})
 	}
 }

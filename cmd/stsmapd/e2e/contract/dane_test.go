@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"crypto/tls"
@@ -32,8 +32,8 @@ var daneCases = []daneCase{
 	{
 		name: "match", why: "the TLSA record vouches for a certificate that no CA does",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
-			cert := certificate(t)(w.Untrusted.Issue("mail.elsewhere.test"))
+			mx := d.AddEnforcedMX(t)
+			cert := world.Certificate(t)(w.Untrusted.Issue("mail.elsewhere.test"))
 			mx.SetCertificate(cert)
 			setTLSA(t, w, mx, cert)
 			return mx
@@ -44,8 +44,8 @@ var daneCases = []daneCase{
 		name: "mismatch", why: "the TLSA record does not match, though the MTA-STS policy would pass (RFC 8461 " +
 			"section 2)",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
-			setTLSA(t, w, mx, certificate(t)(w.CA.Issue(mx.Name)))
+			mx := d.AddEnforcedMX(t)
+			setTLSA(t, w, mx, world.Certificate(t)(w.CA.Issue(mx.Name)))
 			return mx
 		},
 		answer: daneOnly, status: "deferred", tls: []string{"Untrusted"}, reason: "Server certificate not verified",
@@ -54,8 +54,8 @@ var daneCases = []daneCase{
 	{
 		name: "forged", why: "a TLSA record with a bad signature: whether there is one is not known, so the mail waits",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
-			setTLSA(t, w, mx, certificate(t)(w.CA.Issue(mx.Name)))
+			mx := d.AddEnforcedMX(t)
+			setTLSA(t, w, mx, world.Certificate(t)(w.CA.Issue(mx.Name)))
 			w.Validator(t).Forge(tlsaName(mx), dns.TypeTLSA)
 			return mx
 		},
@@ -64,7 +64,7 @@ var daneCases = []daneCase{
 	{
 		name: "servfail", why: "the server of the TLSA records fails",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
+			mx := d.AddEnforcedMX(t)
 			setTLSA(t, w, mx, mx.Certificate())
 			w.DNS.On(tlsaName(mx), dns.TypeTLSA, dnstest.ServFail)
 			return mx
@@ -73,14 +73,14 @@ var daneCases = []daneCase{
 	},
 	{
 		name: "notlsa", why: "there are provably no TLSA records",
-		setUp:  func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost { return enforcedMX(t, d) },
+		setUp:  func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost { return d.AddEnforcedMX(t) },
 		answer: "OK secure match=%s servername=hostname", status: "sent", tls: []string{"Verified"},
 	},
 	{
 		name: "unsigned", why: "a zone that is not signed has no DANE, whatever TLSA records are in it", unsigned: true,
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
-			setTLSA(t, w, mx, certificate(t)(w.CA.Issue(mx.Name)))
+			mx := d.AddEnforcedMX(t)
+			setTLSA(t, w, mx, world.Certificate(t)(w.CA.Issue(mx.Name)))
 			return mx
 		},
 		answer: "OK secure match=%s servername=hostname", status: "sent", tls: []string{"Verified"},
@@ -88,7 +88,7 @@ var daneCases = []daneCase{
 	{
 		name: "nxdomain", why: "an MX host that is not there does not count (RFC 7672 section 2.2.1)",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
+			mx := d.AddEnforcedMX(t)
 			setTLSA(t, w, mx, mx.Certificate())
 			d.SetMX("gone."+d.Name, mx.Name)
 			return mx
@@ -109,7 +109,7 @@ var daneCases = []daneCase{
 	{
 		name: "unusable", why: "TLSA records of which none is usable take nothing from the policy",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
+			mx := d.AddEnforcedMX(t)
 			w.DNS.Add("_25._tcp." + mx.Name + ". 300 IN TLSA 3 1 1 abcd")
 			return mx
 		},
@@ -118,7 +118,7 @@ var daneCases = []daneCase{
 	{
 		name: "alias", why: "TLSA records behind a CNAME (RFC 7672 section 2.2.2)",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
+			mx := d.AddEnforcedMX(t)
 			setTLSA(t, w, mx, mx.Certificate())
 			records := strings.ReplaceAll(record(t, mx, mx.Certificate()), tlsaName(mx), "tlsa."+d.Name)
 			w.DNS.Set(tlsaName(mx), dns.TypeTLSA, "")
@@ -140,7 +140,7 @@ var daneCases = []daneCase{
 	{
 		name: "bücher", why: "a domain that Postfix asks for by its U-label",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
-			mx := enforcedMX(t, d)
+			mx := d.AddEnforcedMX(t)
 			setTLSA(t, w, mx, mx.Certificate())
 			return mx
 		},
@@ -150,7 +150,7 @@ var daneCases = []daneCase{
 		name: "nopolicy", why: "without a policy that binds, DANE is Postfix's own business",
 		setUp: func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
 			mx := d.AddMX(t)
-			setTLSA(t, w, mx, certificate(t)(w.CA.Issue(mx.Name)))
+			setTLSA(t, w, mx, world.Certificate(t)(w.CA.Issue(mx.Name)))
 			return mx
 		},
 		answer: "NOTFOUND ", status: "deferred", tls: []string{"Untrusted"}, reason: "Server certificate not verified",
@@ -168,15 +168,15 @@ var daneContracts = []struct {
 	{"Postfix 3.10 and later", "sts+dane+tlsrpt", world.Sid},
 }
 
-// TestContractDANE delivers with DANE by a real validating resolver, which stsmapd and Postfix both ask.
-func TestContractDANE(t *testing.T) {
+// TestDANE delivers with DANE by a real validating resolver, which stsmapd and Postfix both ask.
+func TestDANE(t *testing.T) {
 	w := world.Open(t)
 	v := w.Validator(t)
 	for _, contract := range daneContracts {
 		t.Run(contract.why, func(t *testing.T) {
 			relay := w.SignedDomain(t, "smarthöst")
 			relayHost := w.MXHost(t, relay.Name, 2525)
-			relayCert := certificate(t)(w.Untrusted.Issue("mail.elsewhere.test"))
+			relayCert := world.Certificate(t)(w.Untrusted.Issue("mail.elsewhere.test"))
 			relayHost.SetCertificate(relayCert)
 			setTLSA(t, w, relayHost, relayCert)
 			relay.Publish(t, "1", world.Text("enforce", relay.Name))
@@ -201,7 +201,7 @@ func TestContractDANE(t *testing.T) {
 				})
 			})
 			// Of these Postfix must complain; and for a moment of a name in brackets that has U-labels.
-			noComplaint(t, p, "dane-forged-", "dane-servfail-", "dane-unusable-", "[smarthöst-")
+			p.NoComplaint(t, "dane-forged-", "dane-servfail-", "dane-unusable-", "[smarthöst-")
 		})
 	}
 }
@@ -261,14 +261,6 @@ func checkDANERelay(t *testing.T, p *world.Postfix, daemon *world.Daemon, mapNam
 	if got.Status != "sent" || got.TLS != "Verified" || len(relayHost.Messages()) != 1 {
 		t.Errorf("by way of the smart host: %+v; it took %v", got, relayHost.Messages())
 	}
-}
-
-// enforcedMX starts an MX host with a valid certificate, and a policy that demands it.
-func enforcedMX(t *testing.T, d *world.Domain) *world.MXHost {
-	t.Helper()
-	mx := d.AddMX(t)
-	d.Publish(t, "1", world.Text("enforce", mx.Name))
-	return mx
 }
 
 // setTLSA makes the one TLSA record of the host's port say that its certificate is to have this one's key (DANE-EE, RFC

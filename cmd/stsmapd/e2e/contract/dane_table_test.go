@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"fmt"
@@ -71,10 +71,10 @@ type daneEntry struct {
 	to     *world.MXHost // who must get each mail; nil: nobody
 }
 
-// TestContractDANETable has each Postfix deliver to a domain for each row of the table and each state of the MX hosts.
+// TestDANETable has each Postfix deliver to a domain for each row of the table and each state of the MX hosts.
 // Whatever the row and the state, no mail goes to a host in the clear, or to one whose certificate neither DANE nor the
 // policy vouches for.
-func TestContractDANETable(t *testing.T) {
+func TestDANETable(t *testing.T) {
 	w := world.Open(t)
 	v := w.Validator(t)
 	var entries []daneEntry
@@ -160,9 +160,9 @@ func startMXIn(t *testing.T, w *world.World, name string, state mxState) *world.
 	mx := w.MXHost(t, name, 25)
 	switch state {
 	case mxWrongName:
-		mx.SetCertificate(certificate(t)(w.CA.Issue("mail.elsewhere.test")))
+		mx.SetCertificate(world.Certificate(t)(w.CA.Issue("mail.elsewhere.test")))
 	case mxUnknownCA:
-		mx.SetCertificate(certificate(t)(w.Untrusted.Issue(name)))
+		mx.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(name)))
 	}
 	return mx
 }

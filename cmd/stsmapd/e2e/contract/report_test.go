@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"encoding/json"
@@ -27,13 +27,13 @@ var breakings = []struct {
 	{"invalid policy", policyInvalid,
 		func(_ *testing.T, _ *world.World, d *world.Domain) { d.Policy.Serve("version: STSv2\r\n") }},
 	{"bad certificate", webPKIInvalid, func(t *testing.T, w *world.World, d *world.Domain) {
-		d.Policy.SetCertificate(certificate(t)(w.Untrusted.Issue(d.PolicyName())))
+		d.Policy.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(d.PolicyName())))
 	}},
 }
 
-// TestContractTLSRPTFetchFailures breaks policy hosts, with and without a live policy: the mail goes on, stsmapd
+// TestTLSRPTFetchFailures breaks policy hosts, with and without a live policy: the mail goes on, stsmapd
 // reports why the policy could not be had, and what it reports has the form of what Postfix reports.
-func TestContractTLSRPTFetchFailures(t *testing.T) {
+func TestTLSRPTFetchFailures(t *testing.T) {
 	w := world.Open(t)
 	p, daemon, collector := reportingPair(t, w)
 	complete := eventWithAll(t, w, p, collector)
@@ -80,7 +80,7 @@ func TestContractTLSRPTFetchFailures(t *testing.T) {
 			}
 		}
 	})
-	noComplaint(t, p)
+	p.NoComplaint(t)
 }
 
 // byWhom tells stsmapd's reports from Postfix's, which has no such failures.
@@ -190,9 +190,9 @@ func form(t *testing.T, text string) []string {
 	return fields
 }
 
-// TestContractTLSRPTNothingToReport has policies that can be had, domains that do not ask for reports, and a policy
+// TestTLSRPTNothingToReport has policies that can be had, domains that do not ask for reports, and a policy
 // that its domain has taken back.
-func TestContractTLSRPTNothingToReport(t *testing.T) {
+func TestTLSRPTNothingToReport(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
 	collector := world.NewCollector(t, world.SocketPath(t))
@@ -202,7 +202,7 @@ func TestContractTLSRPTNothingToReport(t *testing.T) {
 		setReporting(w, d)
 	}
 	for _, d := range []*world.Domain{good, unasked, fence} {
-		d.Publish(t, "1", enforce(d))
+		d.Publish(t, "1", d.EnforcedText())
 	}
 	withdrawn.Publish(t, "1", world.Text("none"))
 	for _, d := range []*world.Domain{good, withdrawn} {
@@ -234,9 +234,9 @@ func TestContractTLSRPTNothingToReport(t *testing.T) {
 	}
 }
 
-// TestContractTLSRPTCollectorAway has failures to report and a collector that does not take them. Nobody may wait for
+// TestTLSRPTCollectorAway has failures to report and a collector that does not take them. Nobody may wait for
 // it.
-func TestContractTLSRPTCollectorAway(t *testing.T) {
+func TestTLSRPTCollectorAway(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
 	for _, c := range []struct {
@@ -281,7 +281,7 @@ func TestContractTLSRPTCollectorAway(t *testing.T) {
 				if reporting {
 					setReporting(w, d)
 				}
-				d.Publish(t, "1", enforce(d))
+				d.Publish(t, "1", d.EnforcedText())
 				d.Policy.Handle(http.NotFound)
 				begin := time.Now()
 				if got := daemon.Ask(t, "sts+tlsrpt", d.Name); got != "NOTFOUND " {
