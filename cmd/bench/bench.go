@@ -7,39 +7,40 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// bench is what all rows measure with.
+// bench is what the rows measure with: the Internet, and how to start the daemon.
 type bench struct {
 	options
 	sizes
-	dir      string // for all that is written
-	caFile   string // of the authority that the policy host's certificates are from
-	internet *nameserver
-	host     *policyHost
+	dir      string // for all files that are written
+	caFile   string // certificate of the authority that issues the policy host's certificates
+	internet *internet.Nameserver
+	host     *internet.PolicyHost
 	launch   func(context.Context, daemonConfig) (*server, error) // starts the daemon that is measured
-	running  map[int]bool                                         // pids of what was started and has not ended
-	// servers, so that each has a port and a socket of its own
+	running  map[int]bool                                         // ids of the running processes that the bench started
+	// number of servers, for a port and a socket of its own each
 	started int
 }
 
 // sizes are how much is measured.
 type sizes struct {
 	warmup, window time.Duration // of a load
-	hot            int           // domains that are asked for again and again
+	hot            int           // domains that are asked for repeatedly
 	conns          int           // of most loads, as in the table
 	allocations    int           // questions over which they are counted
 	cold           int           // names of a round
-	misses         int           // connections that ask for ever-new names
+	misses         int           // connections that ask for new names only
 	negatives      int           // remembered for the row about their memory
-	policies       int           // and in memory, for that
+	policies       int           // in memory, for the row about their memory
 	stores         []int         // policies in the stores of the row about starts, the small one first
 	starts         int           // of each in a round
 	open           int           // connections at once
 	many, few      int           // remembered domains of the last row
-	pauses         time.Duration // how long pauses are looked for: Go collects garbage every 2 minutes, whatever else
-	settle         time.Duration // how long memory must have stayed the same
+	pauses         time.Duration // how long to look for pauses; Go collects garbage every 2 minutes at least
+	settle         time.Duration // how long memory must stay the same
 }
 
 func fullSizes() sizes {
@@ -60,7 +61,7 @@ func quickSizes() sizes {
 	}
 }
 
-// newBench makes the Internet.
+// newBench starts the Internet.
 func newBench(o options) (*bench, error) {
 	b := &bench{options: o, sizes: fullSizes(), dir: os.Getenv(envDir), running: map[int]bool{os.Getpid(): true}}
 	b.binary = os.Getenv(envBinary)
@@ -83,19 +84,19 @@ func newBench(o options) (*bench, error) {
 			return nil, err
 		}
 	}
-	if b.internet, err = startNameserver(); err != nil {
+	if b.internet, err = internet.StartNameserver(); err != nil {
 		return nil, err
 	}
-	if b.host, err = startPolicyHost(ca); err != nil {
-		b.internet.close()
+	if b.host, err = internet.StartPolicyHost(ca); err != nil {
+		b.internet.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
 func (b *bench) close() {
-	b.host.close()
-	b.internet.close()
+	b.host.Close()
+	b.internet.Close()
 }
 
 // measureAll measures a row for stsmapd, and for the rival where there is one.
@@ -112,7 +113,7 @@ func (b *bench) measureAll(ctx context.Context, r row) ([]line, error) {
 	return append(lines, more...), err
 }
 
-// measure measures a row and says so as it goes.
+// measure measures a row and reports its progress on stderr.
 func (b *bench) measure(ctx context.Context, r row) ([]line, error) {
 	begin := time.Now()
 	fmt.Fprintf(os.Stderr, "bench: %s …\n", r.name)
@@ -127,24 +128,24 @@ func (b *bench) measure(ctx context.Context, r row) ([]line, error) {
 	return r.lines(got)
 }
 
-// spoiling is the part of the machine that others may have in a round that counts.
-const spoiling = 0.05
+// spoiltAbove is the part (0 to 1) of the machine above which other processes spoil a round.
+const spoiltAbove = 0.05
 
-// sample is what one round brings: a value for each target of the row.
+// sample is the result of a round: a value for each target of the row.
 type sample struct {
 	values []float64
-	others float64 // part of the machine that others had, at most
+	others float64 // part of the machine that other processes had, at most
 	note   string
 }
 
-// result is what the rounds of a row bring.
+// result is what the rounds of a row measured.
 type result struct {
 	samples []sample
 	notes   []string
 }
 
-// repeat measures so many rounds that were not spoilt, or gives up after three times as many; then the least spoilt
-// count.
+// repeat measures until enough rounds were not spoilt, at most three times as many rounds as are wanted. It returns the
+// first that were not spoilt; where they are too few, the least spoilt ones too.
 func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)) (result, error) {
 	var got result
 	good := 0
@@ -156,7 +157,7 @@ func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)
 		if ctx.Err() != nil {
 			return result{}, ctx.Err()
 		}
-		if s.others <= spoiling {
+		if s.others <= spoiltAbove {
 			good++
 		}
 		got.samples = append(got.samples, s)

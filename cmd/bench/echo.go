@@ -7,9 +7,9 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// echo is the server that does nothing, against which stsmapd is measured: a goroutine for each connection, one read
-// for a question, one write of always the same reply. The arguments are the reply's frame and where to listen, as
-// Postfix writes it.
+// echo is the server that stsmapd is measured against. It does nothing: a goroutine for each connection, one read for
+// a question, one write of always the same reply. The arguments are the reply as a netstring, and the listeners as
+// Postfix writes them.
 func echo(args []string) error {
 	if len(args) < 2 {
 		return errors.New("echo: want a reply and addresses")
@@ -40,7 +40,7 @@ func echoOn(l net.Listener, reply []byte) error {
 			question := make([]byte, 4096)
 			for {
 				if _, err := conn.Read(question); err != nil {
-					return // the asker has gone
+					return // the client has closed the connection
 				}
 				if _, err := conn.Write(reply); err != nil {
 					return

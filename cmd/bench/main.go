@@ -2,23 +2,21 @@
 //
 //	go run ./cmd/bench [-only ROW,ROW] [-rounds N] [-remember N] [-quick] [-stsmapd PATH] [-rival DIR]
 //
-// Times depend on the machine and on what else runs on it; ratios much less. So a question's cost is the CPU time that
-// stsmapd takes for it (user and system, by the process's CPU clock), divided by what a server takes that does nothing
-// but answer (package comment of echo.go), in the same round: load on one, load on the other, the first of them
-// changing from round to round. The table has the median of the rounds and their range. A round in which other
-// processes had more than a twentieth of the machine, or the host of a virtual machine took as much, is spoilt; it is
-// repeated, a few times at most. For root, the kernel prefers the measurement to other programs.
+// Times depend on the machine and its other work; ratios depend on them much less. So the cost of a question is the CPU
+// time that stsmapd uses for it (user and system, by the process's CPU clock), divided by that of a server that does
+// nothing but answer (echo.go). Both are measured in the same round, one after the other, in alternating order. The
+// table has the median of the rounds and their range. A round is spoilt if other processes, or other machines of the
+// same host, had more than a twentieth of the machine; spoilt rounds are repeated, a few times at most. As root, bench
+// raises its priority.
 //
 // Everything is real but the Internet: the stsmapd binary with its configuration and store, sockets, DNS packets, TLS.
-// The load (load.go) comes from processes of their own, which keep one question open per connection, as Postfix's SMTP
-// clients do. The DNS server and the policy host (internet.go, policyhost.go) are in this process, as near or far as a
-// row wants them.
+// The load (package load) comes from processes of their own, which keep one question open per connection, as Postfix's
+// SMTP clients do. The DNS server and the policy host (package internet) run in this process.
 //
-// All of it runs in network, mount and PID namespaces of its own (namespace.go), as root or with the rights of a user
-// namespace: ports are free, no packet leaves, and whatever was started ends with this process, however that ends.
+// All of it runs in network, mount and PID namespaces (namespace.go), as root or in a user namespace: all ports are
+// free, no packet leaves, and all that was started ends with this process, even after a crash.
 //
-// The exit code is 0 also when stsmapd is not as fast as it must be: this is a measurement. It is 1 when something
-// could not be measured.
+// The exit code is 1 if something could not be measured. It is 0 even if stsmapd is slower than it must be.
 package main
 
 import (
@@ -31,14 +29,16 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/stsmapd/stsmapd/cmd/bench/load"
 )
 
-// envProgram says what a process that bench has started is: bench starts itself for each of its programs.
+// envProgram names the program that a process runs: bench starts itself for each of its programs.
 const envProgram = "STSMAPD_BENCH_PROGRAM"
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// run is main, and returns the exit code. The tests call it too.
+// run is main and returns the exit code. The tests call it too.
 func run(args []string) int {
 	var err error
 	switch program := os.Getenv(envProgram); program {
@@ -49,7 +49,7 @@ func run(args []string) int {
 	case "echo":
 		err = echo(args)
 	case "load":
-		err = loadProgram(os.Stdin, os.Stdout)
+		err = load.Program(os.Stdin, os.Stdout)
 	default:
 		err = fmt.Errorf("%s=%s: no such program", envProgram, program)
 	}
@@ -60,7 +60,7 @@ func run(args []string) int {
 	return 1
 }
 
-// untilSignal runs what has to clean up when it is told to end.
+// untilSignal runs a program whose context ends with SIGINT or SIGTERM, so that it can clean up.
 func untilSignal(run func(context.Context, []string) error, args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -72,7 +72,7 @@ type options struct {
 	only     []string
 	rounds   int
 	quick    bool
-	remember int // domains in the row ten-million; 0: as many as its name says
+	remember int // domains in the row ten-million; 0: ten million
 	binary   string
 	rival    string
 }
@@ -84,7 +84,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&only, "only", "", "measure these rows alone, of "+strings.Join(rowNames(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "of which the median is taken")
 	flags.BoolVar(&o.quick, "quick", false,
-		"tiny sizes: shows that all can be measured, and no figure that is worth anything")
+		"tiny sizes: shows that every row can be measured; the figures mean nothing")
 	flags.IntVar(&o.remember, "remember", 0,
 		"so many domains in the row ten-million (default 10000000, which takes 10 minutes to learn)")
 	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary),
@@ -115,18 +115,18 @@ func parseOptions(args []string) (options, error) {
 	return o, nil
 }
 
-// inside measures, in the namespaces that outside has made.
+// inside measures the rows, in the namespaces that outside made.
 func inside(ctx context.Context, args []string) error {
 	o, err := parseOptions(args)
 	if err != nil {
 		return err
 	}
 	if err := enter(); err != nil {
-		return fmt.Errorf("furnishing the namespaces: %w", err)
+		return fmt.Errorf("setting up the namespaces: %w", err)
 	}
 	if !o.quick {
-		if err := comeFirst(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: other programs are not kept back, so more rounds may be spoilt:", err)
+		if err := raisePriority(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: cannot raise the priority; more rounds may be spoilt:", err)
 		}
 	}
 	b, err := newBench(o)
@@ -149,7 +149,7 @@ func inside(ctx context.Context, args []string) error {
 	}
 	if len(table) > 0 {
 		if o.quick {
-			fmt.Println("Figures of -quick are worth nothing: it measures tiny things, not what the table says.")
+			fmt.Println("The figures of -quick mean nothing: it measures tiny sizes, not those that the table names.")
 		}
 		fmt.Print(format(table))
 	}

@@ -16,15 +16,15 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// The environment of the process inside of the namespaces.
+// The environment of the process in the namespaces.
 const (
-	envDir    = "STSMAPD_BENCH_DIR" // a directory for all that is written
+	envDir    = "STSMAPD_BENCH_DIR" // the directory for all files that are written
 	envBinary = "STSMAPD_BINARY"    // the stsmapd to measure
 )
 
 const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID
 
-// endLimit is how long the inside may take to end after a signal.
+// endLimit is how long the process in the namespaces may take to end after a signal.
 const endLimit = 10 * time.Second
 
 // outside makes a directory, builds stsmapd, and starts this program again in namespaces of its own.
@@ -57,8 +57,8 @@ func outside(ctx context.Context, args []string) error {
 	return err
 }
 
-// isolated starts a process in new namespaces and a new session (see comeFirst); for who is not root, in a user
-// namespace too.
+// isolated starts a process in new namespaces and a new session (see raisePriority); without root in a user namespace
+// too.
 func isolated() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
@@ -84,8 +84,8 @@ func build(ctx context.Context, given, dir string) (string, error) {
 	return binary, nil
 }
 
-// enter furnishes the new namespaces: no mount of ours is seen outside, /proc shows our processes, and the loopback is
-// up.
+// enter sets up the new namespaces: mounts are not seen outside, /proc shows the processes in here, and the loopback
+// interface is up.
 func enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making all mounts private: %w", err)
@@ -96,8 +96,8 @@ func enter() error {
 	return world.LoopbackUp()
 }
 
-// comeFirst lets the kernel prefer all that we start to what else this machine does. It shares the processors out among
-// sessions first (sched(7), autogroup), so that nice(2) would not do.
-func comeFirst() error {
+// raisePriority makes the kernel prefer the session of this process. The kernel divides the processors among sessions
+// first (sched(7), autogroup), so nice(2) would have no effect.
+func raisePriority() error {
 	return os.WriteFile("/proc/self/autogroup", []byte("-20"), 0)
 }

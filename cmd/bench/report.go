@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// target is a figure that a row measures, and how good it has to be.
+// target is a figure that a row measures, and how good it must be.
 type target struct {
 	what    string
 	unit    string
 	must    float64 // NaN: no limit
 	aim     float64 // NaN: none
-	atLeast bool    // large is good
+	atLeast bool    // a larger value is better
 	digits  int     // after the point
 }
 
-// line is a line of the table.
+// line is a line of the table: a target and its values.
 type line struct {
 	row    string
 	target target
@@ -26,7 +26,7 @@ type line struct {
 	spoilt int       // of them
 }
 
-// lines lays out what a row has measured.
+// lines returns the lines of what a row has measured.
 func (r row) lines(got result) ([]line, error) {
 	var lines []line
 	for i, t := range r.targets {
@@ -36,7 +36,7 @@ func (r row) lines(got result) ([]line, error) {
 				return nil, fmt.Errorf("%d values for %d targets", len(s.values), len(r.targets))
 			}
 			l.values = append(l.values, s.values[i])
-			if s.others > spoiling {
+			if s.others > spoiltAbove {
 				l.spoilt++
 			}
 		}
@@ -45,12 +45,12 @@ func (r row) lines(got result) ([]line, error) {
 	return lines, nil
 }
 
-// leastSpoilt are n samples, of those in which others had least of the machine.
+// leastSpoilt returns n samples, of those in which other processes had least of the machine.
 func leastSpoilt(samples []sample, n int) []sample {
 	sorted := slices.Clone(samples)
 	slices.SortStableFunc(sorted, func(a, b sample) int {
 		switch { // rounds that were not spoilt count alike, the first ones first
-		case a.others <= spoiling && b.others <= spoiling, a.others == b.others:
+		case a.others <= spoiltAbove && b.others <= spoiltAbove, a.others == b.others:
 			return 0
 		case a.others < b.others:
 			return -1
@@ -60,7 +60,7 @@ func leastSpoilt(samples []sample, n int) []sample {
 	return sorted[:min(n, len(sorted))]
 }
 
-// median of one value or more.
+// median returns the median of at least one value.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	middle := len(sorted) / 2
@@ -91,7 +91,7 @@ func (t target) verdict(value float64) string {
 	return "met"
 }
 
-// figure prints a value of the target; "–" for none.
+// figure formats a value of the target; "–" for NaN.
 func (t target) figure(value float64) string {
 	if math.IsNaN(value) {
 		return "–"
@@ -99,7 +99,7 @@ func (t target) figure(value float64) string {
 	return thousands(strconv.FormatFloat(value, 'f', t.digits, 64))
 }
 
-// thousands puts commas into a number.
+// thousands returns the number with commas between groups of three digits.
 func thousands(number string) string {
 	whole, fraction, _ := strings.Cut(strings.TrimPrefix(number, "-"), ".")
 	for i := len(whole) - 3; i > 0; i -= 3 {
@@ -114,7 +114,7 @@ func thousands(number string) string {
 	return whole
 }
 
-// format prints the table, in Markdown.
+// format returns the table in Markdown.
 func format(lines []line) string {
 	head := []string{"row", "what", "must", "aim", "measured", "range", "", "spoilt"}
 	table := [][]string{head, slices.Repeat([]string{"---"}, len(head))}

@@ -10,14 +10,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// With -rival, rows that a rival can be measured by are measured for it as well: Debian's postfix-mta-sts-resolver,
-// from the folder that rival.sh makes. It is given what is fastest for it: its cache in memory, and no second look at a
-// policy.
-
-// launchRival starts it and does not wait.
+// launchRival starts Debian's postfix-mta-sts-resolver from the folder that rival.sh makes, and does not wait until it
+// answers. Its configuration is the fastest that it has: the cache in memory, and no second look at a policy.
 func (b *bench) launchRival(ctx context.Context, c daemonConfig) (*server, error) {
 	s := b.newServer(c.network)
 	_, address, err := socketmap.ParseSpec(s.spec)
@@ -47,11 +45,11 @@ func (b *bench) launchRival(ctx context.Context, c daemonConfig) (*server, error
 	return s, s.start(cmd)
 }
 
-// setResolvConf makes our DNS server that of /etc/resolv.conf, in our own mount namespace: the rival has no setting for
+// setResolvConf names the bench's DNS server in /etc/resolv.conf, in this mount namespace: the rival has no setting for
 // it.
 func (b *bench) setResolvConf() error {
 	file := filepath.Join(b.dir, "resolv.conf")
-	host, _, _ := strings.Cut(resolverAddress, ":")
+	host, _, _ := strings.Cut(internet.ResolverAddress, ":")
 	if err := os.WriteFile(file, []byte("nameserver "+host+"\n"), 0o644); err != nil {
 		return err
 	}

@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// row is a line, or some, of the table.
+// row is one or more lines of the table.
 type row struct {
 	name    string
-	rivals  bool // a rival can be measured too
+	rivals  bool // the rival can be measured too
 	targets []target
-	run     func(*bench, context.Context) (result, error) // a value for each target, round by round
+	run     func(*bench, context.Context) (result, error) // measures a value for each target in each round
 }
 
-// rows are all that is measured, in the order of the table. must and aim are those of the issue that asked for speed.
+// rows returns all that is measured, in the order of the table.
 func rows(s sizes) []row {
 	none := math.NaN()
 	ratio := func(what string, must, aim float64) target {
@@ -63,7 +63,7 @@ func rows(s sizes) []row {
 	}
 }
 
-// withoutLimits is the row for a daemon of which nothing is demanded.
+// withoutLimits returns the row for a daemon that has no target to meet.
 func (r row) withoutLimits() row {
 	r.targets = slices.Clone(r.targets)
 	for i := range r.targets {

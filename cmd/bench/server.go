@@ -5,18 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
+	"github.com/stsmapd/stsmapd/cmd/bench/load"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
-// Limits on how long things take that should take no time.
+// Limits for what should take no time.
 const (
 	readyLimit = 60 * time.Second
 	stopLimit  = 20 * time.Second
@@ -43,7 +49,7 @@ const (
 	tcp        network = "inet"
 )
 
-// daemonConfig is what rows want of a daemon.
+// daemonConfig is the configuration of a daemon, as far as rows choose it.
 type daemonConfig struct {
 	network     network // "": unixSocket
 	stateDir    string  // "": a new one
@@ -57,13 +63,13 @@ func (b *bench) startDaemon(ctx context.Context, c daemonConfig) (*server, error
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ready(ctx, "[192.0.2.1]"); err != nil { // NOTFOUND without a look at anything
+	if err := s.ready(ctx, "[192.0.2.1]"); err != nil { // NOTFOUND without a lookup
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
 }
 
-// launchStsmapd starts a stsmapd and does not wait.
+// launchStsmapd starts a stsmapd and does not wait until it answers.
 func (b *bench) launchStsmapd(ctx context.Context, c daemonConfig) (*server, error) {
 	s := b.newServer(c.network)
 	if c.stateDir == "" {
@@ -74,7 +80,7 @@ func (b *bench) launchStsmapd(ctx context.Context, c daemonConfig) (*server, err
 		toml += fmt.Sprintf("metrics = %q\n", s.metrics)
 	}
 	toml += fmt.Sprintf("[dns]\nservers = [%q]\n[fetch]\nca_file = %q\nallow_private_addresses = true\n",
-		resolverAddress, b.caFile)
+		internet.ResolverAddress, b.caFile)
 	if c.maxNegative > 0 {
 		toml += fmt.Sprintf("[cache]\nmax_negative = %d\n", c.maxNegative)
 	}
@@ -98,7 +104,7 @@ func (b *bench) startEcho(ctx context.Context, on network, reply string) (*serve
 	return s, nil
 }
 
-// newServer has an address that no other has.
+// newServer returns a server with a listener of its own, not yet started.
 func (b *bench) newServer(on network) *server {
 	b.started++
 	s := &server{
@@ -111,7 +117,7 @@ func (b *bench) newServer(on network) *server {
 	return s
 }
 
-// program is one of this binary's own programs.
+// program returns the command that runs a program of this binary (see run).
 func (b *bench) program(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), envProgram+"="+name)
@@ -167,13 +173,13 @@ func (s *server) ask(ctx context.Context, key string) (string, error) {
 	return reply.String(), err
 }
 
-// failure is an error with the last of the server's log.
+// failure returns an error with the end of the server's log.
 func (s *server) failure(what string) error {
 	log, _ := os.ReadFile(s.log)
 	return fmt.Errorf("%s %s; its log ends: %s", filepath.Base(s.cmd.Path), what, log[max(0, len(log)-2000):])
 }
 
-// stop ends the server.
+// stop ends the server. It returns an error if the server has crashed.
 func (s *server) stop() error {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM) // unless it has ended
 	timer := time.NewTimer(stopLimit)
@@ -199,4 +205,54 @@ func (s *server) dial() (net.Conn, error) {
 		return nil, err
 	}
 	return net.Dial(network, address)
+}
+
+// firstReply asks as soon as the server accepts a connection, and returns the reply.
+func (s *server) firstReply(question []byte) (string, error) {
+	var conn net.Conn
+	var err error
+	for deadline := time.Now().Add(readyLimit); ; {
+		if conn, err = s.dial(); err == nil {
+			break
+		}
+		select {
+		case <-s.exited:
+			return "", s.failure("ended")
+		case <-time.After(100 * time.Microsecond):
+		}
+		if time.Now().After(deadline) {
+			return "", s.failure("does not listen")
+		}
+	}
+	defer conn.Close()
+	if _, err := conn.Write(question); err != nil {
+		return "", err
+	}
+	reply, err := load.ReadReply(conn, make([]byte, 4096))
+	return string(reply), err
+}
+
+// metric reads one of stsmapd's metrics that has no labels.
+func (s *server) metric(ctx context.Context, name string) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.metrics+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("no %s among stsmapd's metrics", name)
 }

@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"errors"
@@ -35,15 +35,15 @@ func TestParseStat(t *testing.T) {
 func TestParseStatus(t *testing.T) {
 	for _, c := range []struct {
 		text string
-		want memory
+		want Memory
 		ok   bool
 		why  string
 	}{
 		{"Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t   2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t    1024 kB\n",
-			memory{2048 << 10, 1024 << 10}, true, "as the kernel writes it"},
-		{"Name:\tVmRSS: 7 kB\nRssAnon:\t1 kB\n", memory{}, false, "a process may be named as it likes"},
-		{"Name:\tkthreadd\n", memory{}, false, "a kernel thread has no memory"},
-		{"Name:\tx\nVmRSS:\tmuch kB\nRssAnon:\t1 kB\n", memory{}, false, "no number"},
+			Memory{2048 << 10, 1024 << 10}, true, "as the kernel writes it"},
+		{"Name:\tVmRSS: 7 kB\nRssAnon:\t1 kB\n", Memory{}, false, "a process may be named as it likes"},
+		{"Name:\tkthreadd\n", Memory{}, false, "a kernel thread has no memory"},
+		{"Name:\tx\nVmRSS:\tmuch kB\nRssAnon:\t1 kB\n", Memory{}, false, "no number"},
 	} {
 		got, err := parseStatus(c.text)
 		if errors.Is(err, errProc) == c.ok || c.ok && got != c.want {
@@ -54,30 +54,30 @@ func TestParseStatus(t *testing.T) {
 
 // TestOwnProcess: the kernel's own figures can be read.
 func TestOwnProcess(t *testing.T) {
-	m, err := memoryOf(os.Getpid())
-	if err != nil || m.resident < m.anonymous || m.anonymous == 0 {
+	m, err := MemoryOf(os.Getpid())
+	if err != nil || m.Resident < m.Anonymous || m.Anonymous == 0 {
 		t.Errorf("memory %+v, %v", m, err)
 	}
-	meter, err := startMeter([]int{os.Getpid()})
+	meter, err := StartMeter([]int{os.Getpid()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := cpuTime(os.Getpid())
+	before, err := CPUTime(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const work = 50 * time.Millisecond
 	for used := time.Duration(0); used < work; {
-		now, err := cpuTime(os.Getpid())
+		now, err := CPUTime(os.Getpid())
 		if err != nil || now-before < used {
 			t.Fatalf("CPU time %v after %v, %v", now-before, used, err)
 		}
 		used = now - before
 	}
-	if others, err := meter.others(); err != nil || others < 0 || others > 1.5 {
+	if others, err := meter.Others(); err != nil || others < 0 || others > 1.5 {
 		t.Errorf("others had %v, %v", others, err)
 	}
-	if _, err := cpuTime(1 << 22); err == nil {
+	if _, err := CPUTime(1 << 22); err == nil {
 		t.Error("CPU time of a process that cannot be")
 	}
 }

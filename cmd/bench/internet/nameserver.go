@@ -1,4 +1,4 @@
-package main
+package internet
 
 import (
 	"fmt"
@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// distance is how far away the far part of the Internet is: from question to answer.
+// distance is the time from question to answer for the zone Far.
 const distance = 20 * time.Millisecond
 
-// Where the Internet is, in our own network namespace.
+// The addresses of the servers in the network namespace.
 const (
-	resolverAddress   = "127.0.0.1:53"
-	policyHostAddress = "127.0.0.2"
+	ResolverAddress   = "127.0.0.1:53" // of the Nameserver
+	policyHostAddress = "127.0.0.2"    // of the PolicyHost, port 443
 )
 
-// nameserver is the recursive resolver that stsmapd asks. It knows the zones of names.go, and answers each question of
-// the far one when it is due, to a fraction of a millisecond. (dnstest, which other tests use, is programmable and
-// remembers what it was asked; this one must cost little beside stsmapd, for ten million questions.)
-type nameserver struct {
+// Nameserver is the recursive resolver that stsmapd asks. It answers for the zones of this package, and delays answers
+// about the zone Far to a fraction of a millisecond. It must cost little beside stsmapd, for ten million questions;
+// dnstest, which other tests use, can be programmed and keeps what it was asked.
+type Nameserver struct {
 	socket *net.UDPConn
 	line   chan delayed
 	ended  sync.WaitGroup
@@ -33,34 +33,36 @@ type nameserver struct {
 	counts map[uint16]int // questions by type
 }
 
-// delayed is an answer under way. All have the same way to go, so they arrive in the order in which they left.
+// delayed is an answer that waits until it is due. All wait equally long, so they are sent in order.
 type delayed struct {
 	due  time.Time
 	to   netip.AddrPort
 	data []byte
 }
 
-func startNameserver() (*nameserver, error) {
-	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(resolverAddress)))
+// StartNameserver starts a Nameserver on ResolverAddress.
+func StartNameserver() (*Nameserver, error) {
+	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(ResolverAddress)))
 	if err != nil {
 		return nil, err
 	}
 	if err := socket.SetReadBuffer(4 << 20); err != nil { // a burst of questions must not be lost
 		return nil, err
 	}
-	s := &nameserver{socket: socket, line: make(chan delayed, 1<<16), counts: map[uint16]int{}}
+	s := &Nameserver{socket: socket, line: make(chan delayed, 1<<16), counts: map[uint16]int{}}
 	s.ended.Go(s.read)
 	s.ended.Go(s.deliver)
 	return s, nil
 }
 
-func (s *nameserver) close() {
+// Close stops the Nameserver and waits for its goroutines.
+func (s *Nameserver) Close() {
 	s.socket.Close()
 	s.ended.Wait()
 }
 
-// count is how many questions of this type have come; dns.TypeANY: of all.
-func (s *nameserver) count(qtype uint16) int {
+// Count returns how many questions of this type were asked; dns.TypeANY counts all types.
+func (s *Nameserver) Count(qtype uint16) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if qtype != dns.TypeANY {
@@ -74,7 +76,7 @@ func (s *nameserver) count(qtype uint16) int {
 }
 
 // read answers questions until the socket is closed.
-func (s *nameserver) read() {
+func (s *Nameserver) read() {
 	defer close(s.line)
 	buf := make([]byte, 4096)
 	for {
@@ -103,22 +105,22 @@ func (s *nameserver) read() {
 }
 
 // deliver sends each answer when it is due. It sleeps in the kernel: Go's timers may be late by a millisecond.
-func (s *nameserver) deliver() {
+func (s *Nameserver) deliver() {
 	for d := range s.line {
 		for left := time.Until(d.due); left > 0; left = time.Until(d.due) {
 			pause := unix.NsecToTimespec(int64(left))
-			_ = unix.Nanosleep(&pause, nil) // the loop sees to what is left
+			_ = unix.Nanosleep(&pause, nil) // a signal may end it early; the loop sleeps again
 		}
 		s.send(d.to, d.data)
 	}
 }
 
 // send sends an answer. One that cannot be sent is lost, as on the Internet.
-func (s *nameserver) send(to netip.AddrPort, data []byte) {
+func (s *Nameserver) send(to netip.AddrPort, data []byte) {
 	_, _ = s.socket.WriteToUDPAddrPort(data, to)
 }
 
-// respond is the answer to a question, and how long it takes.
+// respond returns the answer to a question, and by how much to delay it.
 func respond(query *dns.Msg) (*dns.Msg, time.Duration) {
 	question := query.Question[0]
 	name := strings.TrimSuffix(strings.ToLower(question.Name), ".")
@@ -133,7 +135,7 @@ func respond(query *dns.Msg) (*dns.Msg, time.Duration) {
 		reply.SetEdns0(1232, false)
 	}
 	delay := time.Duration(0)
-	if zone == far {
+	if zone == Far {
 		delay = distance
 	}
 	header := dns.RR_Header{Name: question.Name, Rrtype: question.Qtype, Class: dns.ClassINET, Ttl: 300}

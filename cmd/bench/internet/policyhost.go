@@ -1,4 +1,4 @@
-package main
+package internet
 
 import (
 	"crypto/tls"
@@ -13,19 +13,19 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// policyHost is the HTTPS server of all domains with a policy.
-type policyHost struct {
+// PolicyHost is the HTTPS server of all domains with a policy.
+type PolicyHost struct {
 	server *http.Server
 	ended  chan struct{}
 }
 
-// startPolicyHost starts it; its certificates are of this authority.
-func startPolicyHost(ca *world.CA) (*policyHost, error) {
+// StartPolicyHost starts a PolicyHost with certificates of this authority.
+func StartPolicyHost(ca *world.CA) (*PolicyHost, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(policyHostAddress, "443"))
 	if err != nil {
 		return nil, err
 	}
-	p := &policyHost{ended: make(chan struct{})}
+	p := &PolicyHost{ended: make(chan struct{})}
 	p.server = &http.Server{
 		Handler:           http.HandlerFunc(servePolicy),
 		ErrorLog:          log.New(io.Discard, "", 0), // of connections that a daemon's end cuts
@@ -44,12 +44,13 @@ func startPolicyHost(ca *world.CA) (*policyHost, error) {
 	return p, nil
 }
 
-func (p *policyHost) close() {
+// Close stops the PolicyHost and waits for its end.
+func (p *PolicyHost) Close() {
 	p.server.Close()
 	<-p.ended
 }
 
-// servePolicy serves the policy of the domain that the Host header names, as late as the domain is far.
+// servePolicy serves the policy of the domain that the Host header names. For the zone Far it delays the answer.
 func servePolicy(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.Host, "mta-sts.")
 	zone, n, known := parseDomain(name)
@@ -57,7 +58,7 @@ func servePolicy(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if zone == far {
+	if zone == Far {
 		timer := time.NewTimer(distance)
 		defer timer.Stop()
 		select {
@@ -67,5 +68,5 @@ func servePolicy(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = io.WriteString(w, policyText(name))
+	_, _ = io.WriteString(w, PolicyText(name))
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"math/bits"
@@ -15,14 +15,14 @@ type histogram struct {
 
 const subBuckets = 128 // for each power of two
 
-// bucket is the index of a duration: up to 255 ns they have a bucket each.
+// bucket returns the index of the bucket of a duration. Up to 255 ns each nanosecond has its own.
 func bucket(d time.Duration) int {
 	v := uint64(max(d, 0))
 	shift := max(bits.Len64(v)-8, 0)
 	return shift*subBuckets + int(v>>shift)
 }
 
-// upper is the longest duration in a bucket.
+// upper returns the longest duration in a bucket.
 func upper(i int) time.Duration {
 	shift := max(i/subBuckets-1, 0)
 	return time.Duration(uint64(i-shift*subBuckets+1)<<shift - 1)
@@ -42,7 +42,8 @@ func (h *histogram) merge(o *histogram) {
 	h.max = max(h.max, o.max)
 }
 
-// quantile is a duration that a part q (0 to 1) of all do not exceed, at most 1/128 too long; 0 when there are none.
+// quantile returns the duration that a part q (0 to 1) of all durations do not exceed, at most 1/128 too long. It is 0
+// for an empty histogram.
 func (h *histogram) quantile(q float64) time.Duration {
 	need := max(uint64(q*float64(h.count)+0.5), 1)
 	var seen uint64

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"io"
@@ -13,10 +13,10 @@ import (
 // paced asks at fixed times, in turns with the other connections. Each connection is a thread with a blocking socket,
 // as each of Postfix's SMTP clients is a process: Go's timers and poller would add a millisecond.
 //
-// A question whose time has come while the last one waits for its answer counts from that time, so that a stall is
-// counted by every question that it held up. One whose asker was late for want of a processor counts from when it was
-// asked.
-func (l *load) paced(number int, a *asker) error {
+// A question that falls due while the previous one is still unanswered is timed from when it was due, so that every
+// question that a stall holds up counts. A question that is late because the asker had no processor is timed from when
+// it was asked.
+func (g *generator) paced(number int, a *asker) error {
 	runtime.LockOSThread() // for good: the thread ends with the goroutine
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return err
@@ -26,24 +26,24 @@ func (l *load) paced(number int, a *asker) error {
 		return err
 	}
 	defer socket.Close()
-	interval := time.Duration(float64(time.Second) / l.Rate)
-	for i := number; !l.stopped.Load() && (l.Limit == 0 || i < l.Limit); i += l.Conns {
+	interval := time.Duration(float64(time.Second) / g.Rate)
+	for i := number; !g.stopped.Load() && (g.Limit == 0 || i < g.Limit); i += g.Conns {
 		due := time.Duration(i) * interval
 		asked := due // the last answer came too late for this question
-		if left := due - time.Since(l.begin); left > 0 {
+		if left := due - time.Since(g.begin); left > 0 {
 			pause := unix.NsecToTimespec(int64(left))
 			_ = unix.Nanosleep(&pause, nil) // a signal may wake it, to ask a little too soon
-			asked = time.Since(l.begin)
+			asked = time.Since(g.begin)
 		}
-		a.ask = l.Names.appendQuestion(a.ask[:0], i)
+		a.ask = g.Names.AppendQuestion(a.ask[:0], i)
 		if _, err := socket.Write(a.ask); err != nil {
 			return err
 		}
-		got, err := readReply(socket, a.reply)
+		got, err := ReadReply(socket, a.reply)
 		if err != nil {
 			return err
 		}
-		l.note(a, got, time.Since(l.begin)-asked)
+		g.note(a, got, time.Since(g.begin)-asked)
 	}
 	return nil
 }

@@ -4,21 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
 	"strings"
-	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
+	"github.com/stsmapd/stsmapd/cmd/bench/load"
 )
 
 // live: policies that are in force and in memory.
 func (b *bench) live(ctx context.Context) (result, error) {
-	return b.remembered(ctx, kept, "OK secure ")
+	return b.remembered(ctx, internet.Kept, "OK secure ")
 }
 
 // absent: domains of which it is remembered that they have no policy.
 func (b *bench) absent(ctx context.Context) (result, error) {
-	return b.remembered(ctx, near, "NOTFOUND ")
+	return b.remembered(ctx, internet.Near, "NOTFOUND ")
 }
 
 // remembered compares the CPU time of questions that memory answers with that of echo, over both kinds of socket.
@@ -40,17 +39,17 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 	return b.repeat(ctx, func(round int) (s sample, err error) {
 		var notes []string
 		for i, on := range networks {
-			pair, others, err := b.both(round, daemons[i], echoes[i], func(to *server) (outcome, error) {
-				return b.load(ctx, to, b.questions(names{Zone: zone, Count: b.hot}, expect))
+			pair, others, err := b.alternate(round, daemons[i], echoes[i], func(to *server) (load.Outcome, error) {
+				return b.runLoad(ctx, to, b.questions(load.Names{Zone: zone, Count: b.hot}, expect))
 			})
 			if err != nil {
 				return s, err
 			}
-			cost, floor := pair[0].perQuestion(), pair[1].perQuestion()
+			cost, floor := pair[0].PerQuestion(), pair[1].PerQuestion()
 			s.values = append(s.values, float64(cost)/float64(floor))
 			s.others = max(s.others, others)
 			notes = append(notes, fmt.Sprintf("%s: %v over %v for a question, %d over %d a second", on, cost, floor,
-				pair[0].rate(), pair[1].rate()))
+				pair[0].Rate(), pair[1].Rate()))
 		}
 		s.note = strings.Join(notes, "; ")
 		return s, nil
@@ -59,10 +58,10 @@ func (b *bench) remembered(ctx context.Context, zone, expect string) (got result
 
 // withEcho starts a daemon that has the zone's hot domains in memory, and an echo that answers as it does.
 func (b *bench) withEcho(ctx context.Context, on network, zone, expect string) (d, e *server, err error) {
-	if d, err = b.knowing(ctx, daemonConfig{network: on}, zone, expect); err != nil {
+	if d, err = b.startWarm(ctx, daemonConfig{network: on}, zone, expect); err != nil {
 		return nil, nil, err
 	}
-	reply, err := d.ask(ctx, domain(zone, 0))
+	reply, err := d.ask(ctx, internet.Domain(zone, 0))
 	if err == nil {
 		e, err = b.startEcho(ctx, on, reply)
 	}
@@ -72,17 +71,15 @@ func (b *bench) withEcho(ctx context.Context, on network, zone, expect string) (
 	return d, e, nil
 }
 
-// rate is the questions answered a second.
-func (o outcome) rate() int { return int(float64(o.Questions) / o.Elapsed.Seconds()) }
-
-// both loads two servers one after the other, each being the first in every second round, and returns what that brings
-// in the order of the arguments.
-func (b *bench) both(round int, x, y *server, load func(*server) (outcome, error)) (pair [2]outcome, others float64,
+// alternate loads two servers one after the other, each first in every second round. It returns the outcomes in the
+// order of the arguments, and the part of the machine that other processes had, at most.
+func (b *bench) alternate(round int, x, y *server, run func(*server) (load.Outcome, error)) (pair [2]load.Outcome,
+	others float64,
 	err error) {
 	servers := [2]*server{x, y}
 	for i := range servers {
 		at := (i + round) % 2
-		if pair[at], err = load(servers[at]); err != nil {
+		if pair[at], err = run(servers[at]); err != nil {
 			return pair, 0, err
 		}
 		others = max(others, pair[at].Others)
@@ -90,9 +87,9 @@ func (b *bench) both(round int, x, y *server, load func(*server) (outcome, error
 	return pair, others, nil
 }
 
-// knowing starts a daemon that has the zone's hot domains in memory.
-func (b *bench) knowing(ctx context.Context, c daemonConfig, zone, expect string) (*server, error) {
-	if zone == kept {
+// startWarm starts a daemon and asks for the zone's hot domains, so that they are in memory.
+func (b *bench) startWarm(ctx context.Context, c daemonConfig, zone, expect string) (*server, error) {
+	if zone == internet.Kept {
 		dir, err := b.store(b.hot)
 		if err != nil {
 			return nil, err
@@ -103,22 +100,22 @@ func (b *bench) knowing(ctx context.Context, c daemonConfig, zone, expect string
 	if err != nil {
 		return nil, err
 	}
-	if err := b.teach(ctx, d, names{Zone: zone}, b.hot, expect); err != nil {
+	if err := b.learn(ctx, d, load.Names{Zone: zone}, b.hot, expect); err != nil {
 		return nil, errors.Join(err, d.stop())
 	}
 	return d, nil
 }
 
-// teach asks for so many domains, once each.
-func (b *bench) teach(ctx context.Context, d *server, n names, count int, expect string) error {
-	_, err := b.load(ctx, d, job{Conns: b.conns, Names: n, Limit: count, Expect: expect})
+// learn asks the daemon once for each of so many domains.
+func (b *bench) learn(ctx context.Context, d *server, n load.Names, count int, expect string) error {
+	_, err := b.runLoad(ctx, d, load.Job{Conns: b.conns, Names: n, Limit: count, Expect: expect})
 	return err
 }
 
 // allocationsPerQuestion counts the objects that the daemon allocates, whatever for, while it answers for live
 // policies.
 func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err error) {
-	d, err := b.knowing(ctx, daemonConfig{metrics: true}, kept, "OK secure ")
+	d, err := b.startWarm(ctx, daemonConfig{metrics: true}, internet.Kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}
@@ -128,8 +125,9 @@ func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err err
 		var counts [scrapes]float64
 		for i := range counts {
 			if i == scrapes-1 {
-				j := job{Conns: 10, Names: names{Zone: kept, Count: b.hot}, Limit: b.allocations, Expect: "OK secure "}
-				if _, err := b.load(ctx, d, j); err != nil {
+				j := load.Job{Conns: 10, Names: load.Names{Zone: internet.Kept, Count: b.hot}, Limit: b.allocations,
+					Expect: "OK secure "}
+				if _, err := b.runLoad(ctx, d, j); err != nil {
 					return s, err
 				}
 			}
@@ -143,29 +141,4 @@ func (b *bench) allocationsPerQuestion(ctx context.Context) (got result, err err
 		s.note = fmt.Sprintf("%.0f allocations for %d questions", all, b.allocations)
 		return s, nil
 	})
-}
-
-// metric reads one of stsmapd's metrics that has no labels.
-func (s *server) metric(ctx context.Context, name string) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.metrics+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, found := strings.CutPrefix(line, name+" "); found {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, fmt.Errorf("no %s among stsmapd's metrics", name)
 }

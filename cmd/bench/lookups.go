@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
+	"github.com/stsmapd/stsmapd/cmd/bench/load"
 )
 
-// coldLookups: every question is for a domain that stsmapd has never heard of.
+// coldLookups measures questions for domains that stsmapd does not know.
 func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 	d, err := b.startDaemon(ctx, daemonConfig{})
 	if err != nil {
@@ -16,12 +19,12 @@ func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 	}
 	defer d.stop()
 	asked := 0
-	look := func(count int) (outcome, error) {
-		j := job{Conns: b.conns, Names: names{Zone: far, First: asked}, Limit: count}
+	look := func(count int) (load.Outcome, error) {
+		j := load.Job{Conns: b.conns, Names: load.Names{Zone: internet.Far, First: asked}, Limit: count}
 		asked += count
-		return b.load(ctx, d, j)
+		return b.runLoad(ctx, d, j)
 	}
-	if _, err := look(b.cold / 10); err != nil { // the first ones pay for what is made once
+	if _, err := look(b.cold / 10); err != nil { // the first ones include what is made once
 		return got, err
 	}
 	return b.repeat(ctx, func(int) (s sample, err error) {
@@ -39,30 +42,30 @@ func (b *bench) coldLookups(ctx context.Context) (got result, err error) {
 		s.others = o.Others
 		s.values = []float64{
 			float64(o.P50) / float64(time.Millisecond),
-			float64(o.perQuestion()) / float64(time.Microsecond),
+			float64(o.PerQuestion()) / float64(time.Microsecond),
 			float64(made[0]) * 5000 / float64(b.cold),
 		}
 		s.note = fmt.Sprintf("p50 %v, p99 %v, longest %v; %v CPU for a lookup, %d a second; DNS queries (all, TXT, "+
 			"A, AAAA, MX): %v",
-			o.P50, o.P99, o.Max, o.perQuestion(), o.rate(), made)
+			o.P50, o.P99, o.Max, o.PerQuestion(), o.Rate(), made)
 		return s, nil
 	})
 }
 
-// queries are how many the DNS was asked: all, TXT, A, AAAA, MX.
+// queries returns how many DNS queries were made: all, TXT, A, AAAA, MX.
 func (b *bench) queries() (n [5]int) {
 	for i, qtype := range []uint16{dns.TypeANY, dns.TypeTXT, dns.TypeA, dns.TypeAAAA, dns.TypeMX} {
-		n[i] = b.internet.count(qtype)
+		n[i] = b.internet.Count(qtype)
 	}
 	return n
 }
 
-// quiet waits until the DNS has not been asked for a while, 10 s at most.
+// quiet waits until no DNS query has come for a while, 10 s at most.
 func (b *bench) quiet(ctx context.Context) {
 	const pause = 200 * time.Millisecond // ten times as long as an answer takes
 	last := -1
 	for range int(10 * time.Second / pause) {
-		now := b.internet.count(dns.TypeANY)
+		now := b.internet.Count(dns.TypeANY)
 		if now == last || ctx.Err() != nil {
 			return
 		}
@@ -71,7 +74,7 @@ func (b *bench) quiet(ctx context.Context) {
 	}
 }
 
-// wait waits.
+// wait waits for this long, or until the context ends.
 func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -81,17 +84,16 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// The paced load of those who ask for domains in memory.
+// The paced load on domains in memory.
 const (
 	warmRate  = 1000 // questions a second
 	warmConns = 10
 )
 
-// warmBesideMisses: while others ask for new names as fast as they get answers, how long do those wait whose domains
-// are in memory? Echo is measured beside the same misses of stsmapd: what the machine itself makes slow, it makes slow
-// for both.
+// warmBesideMisses measures how long answers from memory take while other connections ask for new names as fast as they
+// get answers. Echo is measured beside the same misses of stsmapd, so that a slow machine slows both.
 func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
-	d, e, err := b.withEcho(ctx, unixSocket, kept, "OK secure ")
+	d, e, err := b.withEcho(ctx, unixSocket, internet.Kept, "OK secure ")
 	if err != nil {
 		return got, err
 	}
@@ -100,13 +102,15 @@ func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
 	asked := 0
 	return b.repeat(ctx, func(round int) (s sample, err error) {
 		misses, err := b.startLoad(ctx, d,
-			job{Conns: b.misses, Names: names{Zone: far, First: asked}, Warmup: b.warmup, Window: longest})
+			load.Job{Conns: b.misses, Names: load.Names{Zone: internet.Far, First: asked}, Warmup: b.warmup,
+				Window: load.Longest})
 		if err != nil {
 			return s, err
 		}
-		pair, others, err := b.both(round, d, e, func(to *server) (outcome, error) {
-			return b.load(ctx, to, job{
-				Conns: warmConns, Rate: warmRate, Names: names{Zone: kept, Count: b.hot}, Expect: "OK secure ",
+		pair, others, err := b.alternate(round, d, e, func(to *server) (load.Outcome, error) {
+			return b.runLoad(ctx, to, load.Job{
+				Conns: warmConns, Rate: warmRate, Names: load.Names{Zone: internet.Kept, Count: b.hot},
+				Expect: "OK secure ",
 				Warmup: 2 * b.warmup, Window: 2 * b.window,
 			})
 		})
@@ -121,7 +125,7 @@ func (b *bench) warmBesideMisses(ctx context.Context) (got result, err error) {
 		s.others = others
 		s.values = []float64{float64(pair[0].P99) / float64(pair[1].P99)}
 		s.note = fmt.Sprintf("p99 %v over %v, p50 %v over %v; %d misses a second beside, p99 %v",
-			pair[0].P99, pair[1].P99, pair[0].P50, pair[1].P50, missed.rate(), missed.P99)
+			pair[0].P99, pair[1].P99, pair[0].P50, pair[1].P50, missed.Rate(), missed.P99)
 		return s, nil
 	})
 }

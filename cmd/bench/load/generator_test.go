@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/resolver/testkit"
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
@@ -52,8 +52,8 @@ func fake(t *testing.T, answer func(n int64) string) (spec string) {
 	return "unix:" + path
 }
 
-// perform runs the load program.
-func perform(t *testing.T, j job) (outcome, error) {
+// perform runs a job by Program, with this process for the server.
+func perform(t *testing.T, j Job) (Outcome, error) {
 	t.Helper()
 	j.Server = os.Getpid()
 	text, err := json.Marshal(j)
@@ -64,10 +64,10 @@ func perform(t *testing.T, j job) (outcome, error) {
 	defer out.Close()
 	go func() { _, _ = out.Write(text) }()
 	var printed bytes.Buffer
-	if err := loadProgram(in, &printed); err != nil {
-		return outcome{}, err
+	if err := Program(in, &printed); err != nil {
+		return Outcome{}, err
 	}
-	var o outcome
+	var o Outcome
 	return o, json.Unmarshal(printed.Bytes(), &o)
 }
 
@@ -78,7 +78,7 @@ func TestClosedLoop(t *testing.T) {
 		}
 		return "9:NOTFOUND ,"
 	})
-	o, err := perform(t, job{Spec: spec, Conns: 3, Names: names{Zone: near}, Expect: "NOTFOUND ", Limit: 100})
+	o, err := perform(t, Job{Spec: spec, Conns: 3, Names: Names{Zone: internet.Near}, Expect: "NOTFOUND ", Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestClosedLoop(t *testing.T) {
 	if o.P50 == 0 || o.P50 > o.P99 || o.P99 > o.P999 || o.P999 > o.Max || o.CPU == 0 {
 		t.Errorf("%+v", o)
 	}
-	if expectAll(o) == nil {
+	if o.Check() == nil {
 		t.Error("a reply that was not expected is no error")
 	}
 }
@@ -97,7 +97,7 @@ func TestWindow(t *testing.T) {
 	spec := fake(t, func(int64) string { return "9:NOTFOUND ," })
 	for _, rate := range []float64{0, 1000} {
 		const window = 50 * time.Millisecond
-		j := job{Spec: spec, Conns: 2, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate,
+		j := Job{Spec: spec, Conns: 2, Names: Names{Zone: internet.Near}, Expect: "NOTFOUND ", Rate: rate,
 			Warmup: time.Millisecond, Window: window}
 		o, err := perform(t, j)
 		if err != nil || o.Elapsed < window {
@@ -117,15 +117,16 @@ func TestLoadIsEnded(t *testing.T) {
 	})
 	in, out := net.Pipe()
 	go func() {
-		_ = json.NewEncoder(out).Encode(job{Spec: spec, Conns: 2, Names: names{Zone: near}, Server: os.Getpid()})
+		_ = json.NewEncoder(out).Encode(
+			Job{Spec: spec, Conns: 2, Names: Names{Zone: internet.Near}, Server: os.Getpid()})
 		<-enough
 		out.Close()
 	}()
 	var printed bytes.Buffer
-	if err := loadProgram(in, &printed); err != nil {
+	if err := Program(in, &printed); err != nil {
 		t.Fatal(err)
 	}
-	var o outcome
+	var o Outcome
 	if err := json.Unmarshal(printed.Bytes(), &o); err != nil || o.Questions < 98 { // two may have been under way
 		t.Errorf("%+v, %v", o, err)
 	}
@@ -140,8 +141,8 @@ func TestPacedStall(t *testing.T) {
 		}
 		return "9:NOTFOUND ,"
 	})
-	o, err := perform(t, job{
-		Spec: spec, Conns: 1, Names: names{Zone: near}, Expect: "NOTFOUND ", Rate: rate, Limit: 300})
+	o, err := perform(t, Job{
+		Spec: spec, Conns: 1, Names: Names{Zone: internet.Near}, Expect: "NOTFOUND ", Rate: rate, Limit: 300})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,41 +158,14 @@ func TestLoadFails(t *testing.T) {
 		{"no netstring", "another protocol"},
 		{"20000:", "more than there is room for"},
 	} {
-		_, err := perform(t, job{
-			Spec: fake(t, func(int64) string { return c.reply }), Conns: 1, Names: names{Zone: near}, Limit: 1})
+		_, err := perform(t, Job{
+			Spec: fake(t, func(int64) string { return c.reply }), Conns: 1, Names: Names{Zone: internet.Near},
+			Limit: 1})
 		if err == nil || !strings.Contains(err.Error(), "reading a reply") {
 			t.Errorf("%s: error %v", c.why, err)
 		}
 	}
-	if _, err := perform(t, job{Spec: "unix:/nonexistent/s", Conns: 1, Limit: 1}); err == nil {
+	if _, err := perform(t, Job{Spec: "unix:/nonexistent/s", Conns: 1, Limit: 1}); err == nil {
 		t.Error("no error where nobody listens")
-	}
-}
-
-func TestEcho(t *testing.T) {
-	spec := "unix:" + filepath.Join(t.TempDir(), "s")
-	ended := make(chan error, 1)
-	go func() { ended <- echo([]string{"9:NOTFOUND ,", spec}) }() // until the tests end
-	var o outcome
-	for deadline := time.Now().Add(testkit.Hang); ; {
-		var err error
-		if o, err = perform(t, job{
-			Spec: spec, Conns: 5, Names: names{Zone: near}, Expect: "NOTFOUND ", Limit: 50}); err == nil {
-			break
-		}
-		select {
-		case err := <-ended:
-			t.Fatal(err)
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-	if o.Questions != 50 || o.Other != 0 {
-		t.Errorf("%+v", o)
-	}
-	if echo(nil) == nil || echo([]string{"x", "nonsense"}) == nil {
-		t.Error("no error without addresses to listen on")
 	}
 }

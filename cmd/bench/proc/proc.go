@@ -1,4 +1,5 @@
-package main
+// Package proc reads what processes use of the machine: CPU time and memory.
+package proc
 
 import (
 	"errors"
@@ -11,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is the CPU time that a process has used so far, user and system, all its threads, also those that have ended.
+// CPUTime is the CPU time that a process has used so far, user and system, all its threads, also those that have ended.
 // Its clock is exact to the nanosecond, where /proc/PID/stat counts hundredths of a second.
-func cpuTime(pid int) (time.Duration, error) {
+func CPUTime(pid int) (time.Duration, error) {
 	const processClock = 2 // CPUCLOCK_SCHED of the Linux kernel: ids of CPU clocks are ^pid<<3 and this
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|processClock), &t); err != nil {
@@ -56,15 +57,15 @@ func parseStat(text string) (m machine, err error) {
 	return m, nil
 }
 
-// memory is what a process has in RAM, in bytes.
-type memory struct {
-	resident  int64
-	anonymous int64 // of it, what is no file's
+// Memory is what a process has in RAM, in bytes.
+type Memory struct {
+	Resident  int64
+	Anonymous int64 // of it, what is no file's
 }
 
 // parseStatus reads /proc/PID/status (proc(5)).
-func parseStatus(text string) (m memory, err error) {
-	for key, to := range map[string]*int64{"VmRSS:": &m.resident, "RssAnon:": &m.anonymous} {
+func parseStatus(text string) (m Memory, err error) {
+	for key, to := range map[string]*int64{"VmRSS:": &m.Resident, "RssAnon:": &m.Anonymous} {
 		_, after, found := strings.Cut(text, "\n"+key)
 		if _, err := fmt.Sscanf(after, "%d kB", to); !found || err != nil {
 			return m, fmt.Errorf("%s in /proc/PID/status: %w", key, errProc)
@@ -74,10 +75,11 @@ func parseStatus(text string) (m memory, err error) {
 	return m, nil
 }
 
-func memoryOf(pid int) (memory, error) {
+// MemoryOf returns the memory of a process.
+func MemoryOf(pid int) (Memory, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return memory{}, err
+		return Memory{}, err
 	}
 	return parseStatus(string(text))
 }
@@ -85,21 +87,22 @@ func memoryOf(pid int) (memory, error) {
 // tick is the unit of /proc/stat on Linux, for programs (USER_HZ).
 const tick = 10 * time.Millisecond
 
-// meter measures who used the processors between two moments.
-type meter struct {
+// Meter measures who used the processors since it was started.
+type Meter struct {
 	own  []int // processes of this measurement
 	was  machine
 	used time.Duration // by them
 }
 
-func startMeter(own []int) (meter, error) {
-	m := meter{own: own}
+// StartMeter starts a Meter. own are the ids of the processes that belong to the measurement.
+func StartMeter(own []int) (Meter, error) {
+	m := Meter{own: own}
 	var err error
 	m.was, m.used, err = m.read()
 	return m, err
 }
 
-func (m meter) read() (machine, time.Duration, error) {
+func (m Meter) read() (machine, time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return machine{}, 0, err
@@ -114,7 +117,7 @@ func (m meter) read() (machine, time.Duration, error) {
 	}
 	used := time.Duration(ended.Utime.Nano() + ended.Stime.Nano())
 	for _, pid := range m.own {
-		t, err := cpuTime(pid)
+		t, err := CPUTime(pid)
 		if err != nil {
 			return machine{}, 0, err
 		}
@@ -123,10 +126,10 @@ func (m meter) read() (machine, time.Duration, error) {
 	return now, used, nil
 }
 
-// others is the part (0 to 1) of the machine that since the start went to other processes, or to another machine of the
-// host. A kernel with CONFIG_IRQ_TIME_ACCOUNTING keeps the time for packets out of processes' CPU time: there ours
-// counts as others'.
-func (m meter) others() (float64, error) {
+// Others returns the part (0 to 1) of the machine that other processes, or other machines of the same host, have had
+// since the start. A kernel with CONFIG_IRQ_TIME_ACCOUNTING does not count the time for packets as the CPU time of a
+// process; there the time for our packets counts as others'.
+func (m Meter) Others() (float64, error) {
 	now, used, err := m.read()
 	if err != nil {
 		return 0, err

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cmd/bench/internet"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
+)
+
+// store makes a state directory with the policies of the first domains of the zone Kept, all fetched now.
+func (b *bench) store(policies int) (dir string, err error) {
+	b.started++
+	dir = filepath.Join(b.dir, fmt.Sprintf("store-%d", b.started))
+	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"),
+		cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return "", err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	const writers = 1000 // they share commits
+	failed := make(chan error, writers)
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := w; i < policies; i += writers {
+				e, err := entry(internet.Domain(internet.Kept, i), now)
+				if err == nil {
+					err = store.Put(context.Background(), e)
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	for e := range failed {
+		err = errors.Join(err, e)
+	}
+	return dir, errors.Join(err, store.Close())
+}
+
+func entry(name string, now time.Time) (resolver.Entry, error) {
+	domain, err := dnsname.Parse(name)
+	if err != nil {
+		return resolver.Entry{}, err
+	}
+	p, err := mtasts.ParsePolicy([]byte(internet.PolicyText(name)))
+	return resolver.Entry{Domain: domain, ID: "1", Policy: p, Fetched: now, Checked: now, Used: now}, err
+}
