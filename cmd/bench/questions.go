@@ -73,9 +73,8 @@ func (b *bench) withEcho(ctx context.Context, on network, zone, expect string) (
 
 // alternate loads two servers one after the other, each first in every second round. It returns the outcomes in the
 // order of the arguments, and the part of the machine that other processes had, at most.
-func (b *bench) alternate(round int, x, y *server, run func(*server) (load.Outcome, error)) (pair [2]load.Outcome,
-	others float64,
-	err error) {
+func (b *bench) alternate(round int, x, y *server, run func(*server) (load.Outcome, error)) (
+	pair [2]load.Outcome, others float64, err error) {
 	servers := [2]*server{x, y}
 	for i := range servers {
 		at := (i + round) % 2

@@ -23,7 +23,7 @@ import (
 )
 
 // troubled is a daemon on a host that lacks something, with an internet that lacks nothing.
-type troubled struct {
+type faultyHost struct {
 	w       *world.World
 	p       *world.Publishers
 	d       *world.Daemon
@@ -33,7 +33,7 @@ type troubled struct {
 }
 
 // start starts the daemon after a shell's command, with this environment besides and this ca_file.
-func (h *troubled) start(t *testing.T, command, caFile string, env ...string) {
+func (h *faultyHost) start(t *testing.T, command, caFile string, env ...string) {
 	t.Helper()
 	h.control = "unix:" + world.SocketPath(t)
 	h.c = world.NewCollector(t, world.SocketPath(t))
@@ -52,7 +52,7 @@ func (h *troubled) start(t *testing.T, command, caFile string, env ...string) {
 }
 
 // fresh is a new domain with an enforced policy.
-func (h *troubled) fresh() string {
+func (h *faultyHost) fresh() string {
 	h.next++
 	domain := h.p.Domain(h.next)
 	h.p.Publish(domain, world.Publication{ID: 1, Policy: 1})
@@ -60,13 +60,13 @@ func (h *troubled) fresh() string {
 }
 
 // policy asks for a domain and returns the number of the policy that is answered; 0: none.
-func (h *troubled) policy(t *testing.T, domain string) int {
+func (h *faultyHost) policy(t *testing.T, domain string) int {
 	t.Helper()
 	return world.PolicyOf(domain, h.d.Ask(t, "sts", domain))
 }
 
 // blamed fails the test if the daemon took its host's fault for that of a domain.
-func (h *troubled) blamed(t *testing.T, domains ...string) {
+func (h *faultyHost) blamed(t *testing.T, domains ...string) {
 	t.Helper()
 	for _, event := range []string{"event=fetch_failed", "event=refresh_failing", "event=lookup_failed"} {
 		if lines := h.d.Log.Lines(event); len(lines) > 0 {
@@ -81,7 +81,7 @@ func (h *troubled) blamed(t *testing.T, domains ...string) {
 }
 
 // status wants a problem with this text, or none with "".
-func (h *troubled) status(t *testing.T, problem string) {
+func (h *faultyHost) status(t *testing.T, problem string) {
 	t.Helper()
 	r := h.w.Command(t, nil, "status", "--control", h.control)
 	text := strings.Join(strings.Fields(r.Stdout), " ")
@@ -97,7 +97,7 @@ func (h *troubled) status(t *testing.T, problem string) {
 type hostFault struct {
 	name     string
 	problem  string                                          // what `stsmapd status` says to mend
-	start    func(*testing.T, *troubled) (begin, end func()) // starts the daemon on a host that is well
+	start    func(*testing.T, *faultyHost) (begin, end func()) // starts the daemon on a host that is well
 	noLookup bool                                            // DNS lookups fail
 }
 
@@ -107,7 +107,7 @@ func hostFaults() []hostFault {
 		{name: "dead proxy", problem: "check HTTPS_PROXY and the proxy", start: withProxy},
 		{name: "no route", problem: "no route: check this host's network interfaces and routes", start: withoutRoute},
 		{name: "resolver refuses", problem: "check that the DNS server runs", noLookup: true,
-			start: func(t *testing.T, h *troubled) (begin, end func()) {
+			start: func(t *testing.T, h *faultyHost) (begin, end func()) {
 				h.start(t, "", h.w.CAFile)
 				return func() { h.p.StopDNS(t) }, func() { h.p.StartDNS(t) }
 			}},
@@ -124,7 +124,7 @@ func TestHostFaults(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			w := world.Open(t)
-			h := &troubled{w: w, p: w.Publishers(t)}
+			h := &faultyHost{w: w, p: w.Publishers(t)}
 			begin, end := f.start(t, h)
 			live := h.fresh()
 			if h.policy(t, live) != 1 {
@@ -169,7 +169,7 @@ func TestHostFaults(t *testing.T) {
 }
 
 // withoutRoots runs the daemon with a directory for /etc/ssl/certs of its own, and takes the roots out of it.
-func withoutRoots(t *testing.T, h *troubled) (begin, end func()) {
+func withoutRoots(t *testing.T, h *faultyHost) (begin, end func()) {
 	dir := world.PublicDir(t)
 	file := filepath.Join(dir, "ca-certificates.crt")
 	reload := func(change func() error) {
@@ -190,7 +190,7 @@ func withoutRoots(t *testing.T, h *troubled) (begin, end func()) {
 }
 
 // withProxy has the daemon fetch through a proxy.
-func withProxy(t *testing.T, h *troubled) (begin, end func()) {
+func withProxy(t *testing.T, h *faultyHost) (begin, end func()) {
 	proxy := netip.AddrPortFrom(h.w.Host(), 3128)
 	stop := startProxy(t, proxy, h.p.PolicyHost())
 	h.start(t, "", h.w.CAFile, "HTTPS_PROXY=http://"+proxy.String())
@@ -241,7 +241,7 @@ func join(c net.Conn, to netip.AddrPort) {
 }
 
 // withoutRoute has policy hosts at an address to which the route can be taken away.
-func withoutRoute(t *testing.T, h *troubled) (begin, end func()) {
+func withoutRoute(t *testing.T, h *faultyHost) (begin, end func()) {
 	address := netip.MustParseAddr("203.0.113.7")
 	h.p.Announce(address)
 	ip := func(what string) {
@@ -263,7 +263,7 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 	t.Parallel()
 	const nofile, crowd, contacts = 1024, 1500, 8
 	w := world.Open(t)
-	h := &troubled{w: w, p: w.Publishers(t)}
+	h := &faultyHost{w: w, p: w.Publishers(t)}
 	h.start(t, fmt.Sprintf("ulimit -n %d", nofile), w.CAFile)
 	if len(h.d.Log.Lines("event=nofile_low", "LimitNOFILE")) != 1 {
 		t.Errorf("the log does not say that the limit of files is low:\n%s", h.d.Log)
@@ -321,7 +321,7 @@ func TestConnectionsLeaveRoomForLookups(t *testing.T) {
 }
 
 // crowd opens connections that say nothing, from many addresses: each has ports enough for some.
-func (h *troubled) crowd(t *testing.T, n int) {
+func (h *faultyHost) crowd(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
 		d := net.Dialer{Timeout: world.Hang, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 3, byte(i>>8), byte(i))}}
@@ -334,7 +334,7 @@ func (h *troubled) crowd(t *testing.T, n int) {
 }
 
 // first asks for a new domain over each connection, all at once, and returns the answers.
-func (h *troubled) first(t *testing.T, mapName string, askers []*socketmap.Client) map[string]string {
+func (h *faultyHost) first(t *testing.T, mapName string, askers []*socketmap.Client) map[string]string {
 	t.Helper()
 	domains, answers := make([]string, len(askers)), make([]string, len(askers))
 	for i := range domains {

@@ -18,8 +18,8 @@ import (
 // stored is how many policies are in the store before a trouble begins.
 const stored = 10
 
-// diskTroubles are what may happen to the disk under a running daemon.
-var diskTroubles = []struct {
+// diskFaults are what may happen to the disk under a running daemon.
+var diskFaults = []struct {
 	name, cause string
 	begin       func(t *testing.T, disk string, d *world.Daemon)
 	worsen      func(t *testing.T, disk string) // once a write has failed; nil: no more
@@ -59,12 +59,12 @@ var diskTroubles = []struct {
 	},
 }
 
-// TestDiskTrouble: while the disk takes no writes, what is remembered is answered, from memory and from the store, and new
+// TestDiskFault: while the disk takes no writes, what is remembered is answered, from memory and from the store, and new
 // policies are learnt; there is one alert. When the disk is well again, all is written, and a killed daemon's successor knows it.
-func TestDiskTrouble(t *testing.T) {
+func TestDiskFault(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	for _, trouble := range diskTroubles {
+	for _, trouble := range diskFaults {
 		t.Run(trouble.name, func(t *testing.T) {
 			t.Parallel()
 			disk := world.SmallDisk(t, "1m")
@@ -109,8 +109,8 @@ func TestDiskTrouble(t *testing.T) {
 	}
 }
 
-// TestEndInDiskTrouble: a daemon that is told to end has one more try at what waits for the disk, and else says what is lost.
-func TestEndInDiskTrouble(t *testing.T) {
+// TestShutdownInDiskFault: a daemon that is told to end has one more try at what waits for the disk, and else says what is lost.
+func TestShutdownInDiskFault(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
 	for _, mended := range []bool{true, false} {

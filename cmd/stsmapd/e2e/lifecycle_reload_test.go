@@ -102,7 +102,7 @@ func TestOverridesReload(t *testing.T) {
 		crowd.allow(step.want)
 		r.reload(t, step.overrides, step.event)
 		r.expect(t, step.why, domain, step.want)
-		crowd.settle(step.want)
+		crowd.allowOnly(step.want)
 	}
 	crowd.end(t)
 	if n := len(r.d.Log.Lines("event=override_ended", "domain="+domain)); n != 1 {
@@ -151,7 +151,7 @@ func (r *reloading) crowd(t *testing.T, domain, other string) *crowd {
 			for ctx.Err() == nil {
 				epoch := c.epoch()
 				reply, err := client.Ask(ctx, "sts", domain)
-				c.take(ctx, epoch, reply.String(), err)
+				c.judge(ctx, epoch, reply.String(), err)
 			}
 		})
 	}
@@ -165,7 +165,7 @@ func (c *crowd) epoch() int {
 }
 
 // take judges the answer to a question that was asked in an epoch and answered in that or a later one.
-func (c *crowd) take(ctx context.Context, epoch int, answer string, err error) {
+func (c *crowd) judge(ctx context.Context, epoch int, answer string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -187,7 +187,7 @@ func (c *crowd) allow(answer string) {
 }
 
 // settle begins an epoch with one answer only.
-func (c *crowd) settle(answer string) {
+func (c *crowd) allowOnly(answer string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epochs = append(c.epochs, map[string]bool{answer: true})

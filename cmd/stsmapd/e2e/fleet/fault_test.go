@@ -15,9 +15,9 @@ const (
 	known = 300
 	// phase is how long the hosts are pressed in each state of the engine.
 	phase = 3 * time.Second
-	// strangerLimit bounds the wait for an answer about a new domain while the engine does not answer, on a machine
+	// unknownLimit bounds the wait for an answer about a new domain while the engine does not answer, on a machine
 	// that does nothing else: a look at the DNS, and what is left of the engine's time.
-	strangerLimit = 3 * time.Second
+	unknownLimit = 3 * time.Second
 )
 
 // unharmed is the p99 that is allowed where without a fault it is normal, by what the machine did to the reference
@@ -102,7 +102,7 @@ func report(t *testing.T, what string, normal, l load) {
 	if l.p99() > unharmed(normal.p99(), l.watch) {
 		t.Errorf("%s: p99 of memory hits %v, without a fault %v", what, l.p99(), normal.p99())
 	}
-	if l.waited > l.watch.Limit(strangerLimit) {
+	if l.waited > l.watch.Limit(unknownLimit) {
 		t.Errorf("%s: a new domain waited %v", what, l.waited)
 	}
 }

@@ -31,12 +31,12 @@ type host struct {
 	config  string
 	w       *world.World
 
-	strangers atomic.Int64
+	unknowns atomic.Int64
 }
 
 // stranger is a domain without a policy that nobody has heard of.
-func (h *host) stranger() string {
-	return fmt.Sprintf("s%d.%s.stranger.test", h.strangers.Add(1), h.name)
+func (h *host) unknownDomain() string {
+	return fmt.Sprintf("s%d.%s.stranger.test", h.unknowns.Add(1), h.name)
 }
 
 // hostConfig is what a test says about a host. The zero value of what can be left out is that of a healthy host.

@@ -15,7 +15,7 @@ const (
 	// rate is how many questions a second the hosts are asked together about domains that they remember.
 	rate = 5000
 	// strangers is how many a second they are asked about domains that nobody has heard of.
-	strangers = 30
+	unknownRate = 30
 	// connections is to each host.
 	connections = 4
 	tick        = 2 * time.Millisecond
@@ -52,7 +52,7 @@ func press(t *testing.T, hosts []*host, n *internet, domains int, duration time.
 		}
 		stranger := h.askers(t, 1)[0]
 		all.Go(func() {
-			longest := askStrangers(t, ctx, h, stranger)
+			longest := askUnknown(t, ctx, h, stranger)
 			mu.Lock()
 			defer mu.Unlock()
 			sum.waited = max(sum.waited, longest)
@@ -89,9 +89,9 @@ func askOften(t *testing.T, ctx context.Context, h *host, client *socketmap.Clie
 	}
 }
 
-// askStrangers asks about domains without a policy that nobody has asked for, each of which has a host ask the engine.
-func askStrangers(t *testing.T, ctx context.Context, h *host, client *socketmap.Client) (longest time.Duration) {
-	ticker := time.NewTicker(3 * time.Second / strangers)
+// askUnknown asks about domains without a policy that nobody has asked for, each of which has a host ask the engine.
+func askUnknown(t *testing.T, ctx context.Context, h *host, client *socketmap.Client) (longest time.Duration) {
+	ticker := time.NewTicker(3 * time.Second / unknownRate)
 	defer ticker.Stop()
 	for {
 		select {
@@ -100,7 +100,7 @@ func askStrangers(t *testing.T, ctx context.Context, h *host, client *socketmap.
 			return longest
 		}
 		asked := time.Now()
-		domain := h.stranger()
+		domain := h.unknownDomain()
 		reply, err := client.Ask(context.WithoutCancel(ctx), "sts+defer", domain)
 		longest = max(longest, time.Since(asked))
 		if err != nil || reply.String() != "NOTFOUND " {

@@ -18,7 +18,7 @@ import (
 )
 
 // stranger is a user who is not the one that runs the tests.
-const stranger = 12345
+const otherUser = 12345
 
 // product is what `make release` makes of a copy of the source.
 type product struct {
@@ -161,7 +161,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 	if err := copySource(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := exec.Command("chown", "-R", fmt.Sprint(stranger), dir).Run(); err != nil {
+	if err := exec.Command("chown", "-R", fmt.Sprint(otherUser), dir).Run(); err != nil {
 		t.Fatal(err)
 	}
 	second, err := makeRelease(dir)

@@ -37,7 +37,7 @@ func (e DANE) String() string { return fmt.Sprintf("dane %d %s", e.Domain, e.Sta
 // daneSpan is a time in which a domain's DANE was in one state.
 type daneSpan struct {
 	state DANEState
-	ended time.Time // zero: it is so now
+	ended time.Time // zero: now
 }
 
 const (
@@ -50,7 +50,7 @@ const (
 	daneWaits = "TEMP DANE: cannot look up the MX hosts' TLSA records: "
 )
 
-// setDANE: the state of a domain's DANE is another.
+// setDANE notes another state of a domain's DANE.
 func (m *Model) setDANE(n int, state DANEState) {
 	d := &m.domains[n]
 	if last := len(d.dane) - 1; last >= 0 {
@@ -63,8 +63,8 @@ func (m *Model) setDANE(n int, state DANEState) {
 
 func doesDANE(mapName string) bool { return slices.Contains(strings.Split(mapName, "+"), "dane") }
 
-// bound reports whether the answer is right while the file's policy lives. Where it is enforced and Postfix does DANE,
-// that is what one of the states says that may still be remembered.
+// bound reports whether the reply is right while the file's policy lives. If the policy is enforced and Postfix does
+// DANE, the reply must be right for one of the states that may still be remembered.
 func (m *Model) bound(q *question, f File, reply string) bool {
 	policy := f.binding(q.mapName)
 	if policy == notFound || !doesDANE(q.mapName) {
@@ -88,7 +88,7 @@ func (s DANEState) answers(policy, reply string) bool {
 	}
 }
 
-// daneState is the state of a domain's DANE as the DNS tells it now. The lock is held.
+// daneState returns the state of a domain's DANE in the DNS now. The caller holds the lock.
 func (w *world) daneState(n int) DANEState {
 	if w.mute == MuteOn {
 		return DANEServfail
@@ -96,7 +96,7 @@ func (w *world) daneState(n int) DANEState {
 	return w.dane[n]
 }
 
-// tellDANE tells the model of the states that changed. The lock is held.
+// tellDANE notes in the model the states that changed. The caller holds the lock.
 func (w *world) tellDANE() {
 	for n := range w.dane {
 		spans := w.model.domains[n].dane

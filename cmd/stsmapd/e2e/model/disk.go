@@ -15,10 +15,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// disk is what survives the daemon. It is used by one daemon at a time, under no lock but its own.
+// disk is what survives the daemon. One daemon at a time uses it.
 type disk interface {
 	resolver.Store
-	// restart is what a stop (orderly) or kill does to it.
+	// restart does to it what a stop (orderly) or a kill does.
 	restart(orderly bool) error
 	close() error
 }
@@ -145,17 +145,17 @@ func (p port) Put(ctx context.Context, e resolver.Entry) error {
 	n, _ := p.w.number(e.Domain.String())
 	takes := time.Duration(0)
 	p.w.locked(func() {
-		p.w.model.putBegins(n, p.gen)
+		p.w.model.writeBegins(n, p.gen)
 		switch p.w.disk {
 		case DiskSlow:
 			takes = diskIsSlow
 		case DiskHangs:
-			takes = everAndADay
+			takes = never
 		}
 	})
 	err := context.Cause(ctx)
 	if takes > 0 && err == nil {
-		err = travel(ctx, takes)
+		err = waitNetwork(ctx, takes)
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -163,11 +163,11 @@ func (p port) Put(ctx context.Context, e resolver.Entry) error {
 	if err == nil {
 		err = p.w.store.Put(ctx, e)
 	}
-	p.w.model.putEnded(n, p.gen, err)
+	p.w.model.writeEnded(n, p.gen, err)
 	return err
 }
 
-// refused is why nothing can be written. The lock is held.
+// refused returns why nothing can be written, or nil. The caller holds the lock.
 func (p port) refused() error {
 	switch {
 	case p.gen != p.w.model.gen:

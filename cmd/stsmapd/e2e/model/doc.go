@@ -6,8 +6,8 @@
 // testing/synctest, with the real memory, the real handler of Postfix's questions, and a fake DNS, web and disk (or the
 // real store). The Model watches what the service asks of the fakes and what it answers: what may be answered now is a
 // set, since a check in the background makes both the old policy and the new one right for a moment, and an unsynced
-// write may or may not have survived a kill. Whatever lies outside of it is a Violation, and so is what had to be done
-// and was not: to look at a TXT record, to fetch a new id, to refresh.
+// write may or may not have survived a kill. An answer outside of the set is a Violation, and so is a lookup of a TXT
+// record, a fetch of a new id or a refresh that was due and did not happen.
 //
 // Generate makes a script from a seed, Shrink cuts a failing one down, and its text is a file that a test replays. The
 // tests that run all this are TestModel… in package resolver, since only that package's tests may set a service's

@@ -8,7 +8,7 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// Domains is how many domains a generated script knows; few, so that their events meet.
+	// Domains is how many domains a generated script has; few, so that their events coincide.
 	Domains = 3
 )
 
@@ -43,7 +43,7 @@ func (g *generator) add(e Event) { g.events = append(g.events, e) }
 
 func pick[T any](g *generator, of ...T) T { return of[g.rand.IntN(len(of))] }
 
-// publish is a publisher who does it right: first the file, then the id.
+// publish adds the events of a correct publisher: first the file, then the id.
 func (g *generator) publish(d int) {
 	g.file(d)
 	g.add(Web{d, WebOK})
@@ -93,7 +93,7 @@ func (g *generator) next() {
 	}
 }
 
-// disturb is what happens to stsmapd rather than to a domain.
+// disturb adds an event that happens to stsmapd rather than to a domain.
 func (g *generator) disturb(d int) {
 	switch n := g.rand.IntN(100); {
 	case n < 20:
@@ -121,8 +121,8 @@ func (g *generator) ask(d int) {
 		"sts+dane", "sts+dane", "sts+dane+tlsrpt+strict")})
 }
 
-// step is mostly short: an hour costs as much as ten events, since the service looks around twice a minute. Longer
-// times pass while the daemon is down.
+// step returns a duration that is mostly short: an hour costs as much as ten events, since the service wakes up twice a
+// minute. Longer times pass while the daemon is down.
 func (g *generator) step() time.Duration {
 	switch n := g.rand.IntN(1000); {
 	case n < 350:

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Violation is something that the service did and must not, or did not and must.
+// Violation is something that the service did and must not do, or did not do and must.
 type Violation struct {
 	Rule string // a stable word
 	Text string
@@ -16,14 +16,14 @@ type Violation struct {
 // Error implements error.
 func (v *Violation) Error() string { return v.Rule + ": " + v.Text }
 
-// Model is what may be answered now, and what has to be done. It is told of all that the service asks and answers,
+// Model is what may be answered now, and what must be done. Its methods note all that the service asks and answers,
 // under one lock. Two clocks run: time passes by `now`; policies live by `wall`, which may be set.
 type Model struct {
 	now, wall func() time.Time
 
 	domains [Domains]domain
 	open    []*question
-	gen     int       // of the running daemon: what an older one does counts no more
+	gen     int       // of the running daemon; what an older one does is ignored
 	started time.Time // of this daemon
 	closing bool
 	stepped time.Time // when the clock was last set; the zero time: never
@@ -33,10 +33,9 @@ type Model struct {
 	Questions int
 }
 
-// held is one thing that the service may know of a domain: a fetched policy, or, where nothing is true, that there is
-// none.
+// held is what the service may know of a domain: a fetched policy, or that there is none.
 type held struct {
-	nothing bool
+	nothing bool // there is no policy
 	file    File
 	id      string
 	at      time.Time // of the fetch
@@ -54,30 +53,30 @@ func (h held) mayBeDead(from, to time.Time) bool {
 	return h.nothing || h.over || latest(from, to).After(h.low.Add(h.file.MaxAge))
 }
 
-// lives: there is no doubt.
+// lives reports whether the policy certainly lives.
 func (h held) lives(wall time.Time) bool { return h.mayLive(wall, wall) && !h.mayBeDead(wall, wall) }
 
-// roundedUp: the service keeps some times in whole seconds.
+// roundedUp is how exact some of the service's times are: it keeps them in whole seconds.
 const roundedUp = time.Second
 
-// denial is a reason to answer that there is no policy, or that nobody knows, until a wall time.
+// denial is a reason to answer, until a wall time, that there is no policy or that it is unknown.
 type denial struct {
 	cause denialCause
 	at    time.Time
 	until time.Time
 }
 
-// denialCause says which answer a denial allows.
+// denialCause is why there is no policy, and so which answer a denial allows.
 type denialCause int
 
 const (
-	noPolicy      denialCause = iota // or none that can be had: NOTFOUND
+	noPolicy      denialCause = iota // or none that can be fetched: NOTFOUND
 	dnsFailed                        // NOTFOUND, or TEMP with the feature defer
 	hostLacks                        // the same, with another reason: the daemon's host lacks roots or a route
 	hostExhausted                    // TEMP: it lacks descriptors
 )
 
-// allows reports whether the answer is the one for the cause.
+// allows reports whether the reply is right for the cause.
 func (c denialCause) allows(mapName, reply string) bool {
 	switch c {
 	case dnsFailed:
@@ -93,26 +92,26 @@ func (c denialCause) allows(mapName, reply string) bool {
 // domain is what the model knows of one domain's state within the service.
 type domain struct {
 	held     []held // one of these is what the service knows
-	incoming []held // fetched, perhaps not yet known to questions
-	durable  []held // one of these is what a new daemon finds
+	incoming []held // fetched; questions may not know them yet
+	durable  []held // one of these is what the next daemon finds
 	unsaved  bool   // the disk refused what is held
-	puts     int    // under way
+	writes   int    // running
 	denials  []denial
 	dane     []daneSpan
 
 	look      look
 	failure   failure
-	failures  int       // lookups in a row, nothing being held
-	hostFault time.Time // of the last look or fetch that failed for what the host lacks
+	failures  int       // failed lookups in a row, without a policy
+	hostFault time.Time // the last look or fetch that failed for want of what the host lacks
 	asked     time.Time // last question
 	use       use
-	demanded  int // administrators' refreshes under way
-	forgets   int // and forgets
+	refreshes int // administrators' refreshes that are running
+	forgets   int // administrators' forgets that are running
 	mustLook  bool
 	mustFetch bool
 }
 
-// use is what the service is sure to know of the last question.
+// use is what the service certainly knows of the last question.
 type use struct{ known, written, saved time.Time }
 
 func (d *domain) used(now time.Time) { d.asked, d.use.known = now, now }
@@ -131,7 +130,7 @@ type look struct {
 	fetching bool
 }
 
-// failure is the last fetch, where it failed.
+// failure is the last fetch if it failed.
 type failure struct {
 	happened  bool
 	forgotten bool // by a kill, perhaps
@@ -141,7 +140,7 @@ type failure struct {
 	live      bool // a policy lived then
 }
 
-// question is one that Postfix waits for.
+// question is a question that Postfix waits for.
 type question struct {
 	domain  int
 	mapName string
@@ -150,7 +149,7 @@ type question struct {
 	wall    time.Time
 	could   []held // what the service has known since
 	stepped bool   // the clock was set since
-	atOnce  bool   // the service knows the answer: nothing may hold it up
+	atOnce  bool   // the service knows the answer: it must not wait for anything
 }
 
 func newModel(now, wall func() time.Time) *Model {
@@ -162,14 +161,14 @@ func newModel(now, wall func() time.Time) *Model {
 	return m
 }
 
-// violate keeps the first violation.
+// violate notes a violation; only the first is kept.
 func (m *Model) violate(rule, format string, args ...any) {
 	if m.broken == nil {
 		m.broken = &Violation{rule, fmt.Sprintf(format, args...)}
 	}
 }
 
-// only is what the service knows of a domain, where there is no doubt.
+// only returns what the service knows of a domain; false if that is uncertain.
 func (d *domain) only() (held, bool) {
 	if len(d.held) == 1 && len(d.incoming) == 0 {
 		return d.held[0], true
@@ -177,14 +176,14 @@ func (d *domain) only() (held, bool) {
 	return held{}, false
 }
 
-// ask begins a question. Nothing else is going on at that moment.
-func (m *Model) ask(n int, mapName string) *question {
+// questionBegins notes that Postfix asks. Nothing else happens at that moment.
+func (m *Model) questionBegins(n int, mapName string) *question {
 	d := &m.domains[n]
 	q := &question{domain: n, mapName: mapName, gen: m.gen, began: m.now(), wall: m.wall(),
 		could: slices.Concat(d.held, d.incoming)}
 	h, sure := d.only()
-	if sure && h.lives(q.wall) && d.puts == 0 {
-		// What comes from the future, a policy or a failure, is first written anew.
+	if sure && h.lives(q.wall) && d.writes == 0 {
+		// A policy or a failure of a future time is rewritten first.
 		q.atOnce = !q.wall.Before(h.high) && !(d.failure.happened && m.unsteady(d.failure.at)) && !doesDANE(mapName)
 		m.expectLook(n)
 	}
@@ -194,11 +193,11 @@ func (m *Model) ask(n int, mapName string) *question {
 	return q
 }
 
-// answered judges an answer.
+// answered notes and judges an answer.
 func (m *Model) answered(q *question, reply string) {
 	m.open = slices.DeleteFunc(m.open, func(o *question) bool { return o == q })
 	if q.gen != m.gen {
-		return // nobody hears a dead daemon
+		return // the daemon is dead
 	}
 	m.Questions++
 	if wait := m.now().Sub(q.began); wait > 95*time.Second {
@@ -215,7 +214,7 @@ func (m *Model) answered(q *question, reply string) {
 		if h.mayBeDead(from, to) && m.domains[q.domain].denies(q, reply, from, to) {
 			return
 		}
-		// A clock set back meanwhile makes what was fetched after it a thing of the past for this one question.
+		// A clock that was set back meanwhile makes a later fetch one of the past, for this question.
 		if q.stepped && h.mayBeDead(from, to) && reply == notFound {
 			return
 		}
@@ -223,7 +222,7 @@ func (m *Model) answered(q *question, reply string) {
 	m.violate("answer", "%s: answered %.300q\n%s", q, reply, m.explain(q, from, to))
 }
 
-// denies reports whether the answer is one of those that say that there is no policy, and there is a reason for it.
+// denies reports whether there is a reason for an answer that says that there is no policy.
 func (d *domain) denies(q *question, reply string, from, to time.Time) bool {
 	for _, r := range d.denials {
 		fresh := !earliest(from, to).After(r.until.Add(roundedUp))
@@ -239,7 +238,7 @@ func (q *question) String() string {
 	return fmt.Sprintf("question for %s with map %s, asked at %s", Domain(q.domain), q.mapName, stamp(q.began))
 }
 
-// explain says what would have been right.
+// explain returns what would have been right, for the text of a violation.
 func (m *Model) explain(q *question, from, to time.Time) string {
 	text := fmt.Sprintf("  between the wall times %s and %s the service may have known:\n", stamp(from), stamp(to))
 	for _, h := range q.could {

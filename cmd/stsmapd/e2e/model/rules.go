@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// expectLook notes that a question for a live policy must set off a look at the TXT record, if the last one is too old.
+// expectLook notes that a question for a live policy must start a look at the TXT record, if the last one is too old.
 func (m *Model) expectLook(n int) {
 	d := &m.domains[n]
 	switch {
@@ -13,22 +13,22 @@ func (m *Model) expectLook(n int) {
 	case m.unsteady(d.look.ended):
 	case d.look.gen != m.gen: // this daemon has the policy from the store, which tells when it was last looked at
 		d.mustLook = m.now().Sub(d.look.ended) > roundedUp+fetchWaits
-	case m.now().Sub(d.look.ended) > d.look.holds()+time.Second:
+	case m.now().Sub(d.look.ended) > d.look.lasts()+time.Second:
 		d.mustLook = true
 	}
 }
 
-// toBeForgotten: the policy is of mode none, and its TXT record is gone. Where the disk does not let it go, it stays as
-// it is.
+// toBeForgotten reports whether the policy is of mode none and its TXT record is gone. While the disk refuses writes it
+// stays.
 func (d *domain) toBeForgotten(h held) bool { return h.file.Mode == "none" && d.look.state == TXTGone }
 
-// holds is how long a look is enough for a live policy.
-func (l look) holds() time.Duration {
+// lasts returns for how long a look is enough for a live policy.
+func (l look) lasts() time.Duration {
 	switch l.state {
 	case TXTAnnounced:
 		return between(minLook, l.ttl, maxLook)
 	case TXTGone:
-		return between(minAbsent, l.ttl, maxLook)
+		return between(minNegative, l.ttl, maxLook)
 	case txtUnseen, txtUnasked:
 		return hostLook
 	default:
@@ -36,19 +36,19 @@ func (l look) holds() time.Duration {
 	}
 }
 
-// denied: the last look found no policy, and is not so old that the service may look again.
+// denied reports whether the last look found no policy and is too recent for another.
 func (m *Model) denied(d *domain) bool {
 	h, l := d.held[0], d.look
 	known := l.dead && l.gen == m.gen && !h.mayLive(m.wall(), m.wall()) && !l.flight && !l.fetching &&
-		d.demanded+d.forgets == 0
-	return known && !m.unsteady(l.ended) && m.now().Sub(l.ended) < d.absent()-roundedUp
+		d.refreshes+d.forgets == 0
+	return known && !m.unsteady(l.ended) && m.now().Sub(l.ended) < d.negativeTTL()-roundedUp
 }
 
-// absent is how long the last look is enough where it found no policy; 0 where it found one.
-func (d *domain) absent() time.Duration {
+// negativeTTL returns for how long the last look is enough if it found no policy; 0 if it found one.
+func (d *domain) negativeTTL() time.Duration {
 	switch {
 	case d.look.state == TXTGone:
-		return between(minAbsent, d.look.ttl, maxAbsent)
+		return between(minNegative, d.look.ttl, maxNegative)
 	case d.look.state == TXTServfail:
 		return failLook
 	case d.look.state == txtUnseen:
@@ -59,28 +59,29 @@ func (d *domain) absent() time.Duration {
 	return 0
 }
 
-// putBegins and putEnded: an entry is written.
-func (m *Model) putBegins(n, gen int) {
+// writeBegins notes that an entry is being written.
+func (m *Model) writeBegins(n, gen int) {
 	if gen == m.gen {
-		m.domains[n].puts++
+		m.domains[n].writes++
 		m.domains[n].use.written = m.domains[n].use.known
 	}
 }
 
-func (m *Model) putEnded(n, gen int, err error) {
+// writeEnded notes the end of a write.
+func (m *Model) writeEnded(n, gen int, err error) {
 	if gen != m.gen {
 		return
 	}
 	d := &m.domains[n]
-	d.puts--
+	d.writes--
 	d.unsaved = err != nil
 	if err == nil {
 		d.use.saved = d.use.written
 	}
 }
 
-// deleted: the store's entry is removed. That is right where nothing lives, where an administrator said so, and for a
-// policy of mode none whose TXT record is gone.
+// deleted notes that the store's entry is removed. That is right if nothing lives, if an administrator forgets it, and
+// for a policy of mode none whose TXT record is gone.
 func (m *Model) deleted(n, gen int) {
 	if gen != m.gen {
 		return
@@ -101,9 +102,10 @@ func (m *Model) deleted(n, gen int) {
 	}
 }
 
-// takeIn: the domain's flight is over. What it brought is known, and is on the disk if that took it.
-func (d *domain) takeIn() {
-	if d.puts > 0 {
+// endFlight notes that the domain's lookup is over: what it brought is known, and is on the disk unless that refused
+// it.
+func (d *domain) endFlight() {
+	if d.writes > 0 {
 		return
 	}
 	if len(d.incoming) > 0 {
@@ -114,16 +116,16 @@ func (d *domain) takeIn() {
 	}
 }
 
-// quiet judges a moment at which nothing goes on but waiting for the network, the disk or the clock.
-func (m *Model) quiet() {
+// judgeIdle judges a moment at which the service only waits for the network, the disk or the clock.
+func (m *Model) judgeIdle() {
 	for n := range m.domains {
 		d := &m.domains[n]
-		d.takeIn()
+		d.endFlight()
 		if d.mustLook && !m.closing {
-			m.violate("look", "%s: the TXT record had to be looked at, and was not", Domain(n))
+			m.violate("look", "%s: the TXT record was due for a look, and none came", Domain(n))
 		}
 		if d.mustFetch && !m.closing {
-			m.violate("fetch", "%s: id %q had to be fetched, and was not", Domain(n), d.look.id)
+			m.violate("fetch", "%s: id %q was due for a fetch, and none came", Domain(n), d.look.id)
 		}
 		d.mustLook, d.mustFetch = false, false
 		m.judgeRefresh(n)
@@ -135,21 +137,21 @@ func (m *Model) quiet() {
 	}
 }
 
-// refreshSlack is what a refresh may be late: the loop looks around once a minute, and a fetch with its lookup takes up
+// refreshSlack is by how much a refresh may be late: the loop runs once a minute, and a fetch with its lookup takes up
 // to 40 s.
 const refreshSlack = 3 * time.Minute
 
-// judgeRefresh: a policy in use must have been fetched again in time.
+// judgeRefresh notes a violation if a policy in use was not fetched again in time.
 func (m *Model) judgeRefresh(n int) {
 	d := &m.domains[n]
 	now, wall := m.now(), m.wall()
 	h, sure := d.only()
-	if !sure || !h.lives(wall) || m.unsteady(now) || d.unsaved || d.look.flight || d.look.fetching || d.puts > 0 {
+	if !sure || !h.lives(wall) || m.unsteady(now) || d.unsaved || d.look.flight || d.look.fetching || d.writes > 0 {
 		return
 	}
 	age := refreshAge(h.file)
 	due := h.at.Add(age + age/10)
-	// a policy from the future is taken for one of now when somebody asks
+	// a policy of a future time counts from the next question
 	if d.toBeForgotten(h) || wall.Before(h.high) {
 		return
 	}
@@ -158,7 +160,7 @@ func (m *Model) judgeRefresh(n int) {
 	}
 	due = latest(due, m.started)
 	if d.failure.happened {
-		due = latest(due, d.failure.at.Add(maxRefuse))
+		due = latest(due, d.failure.at.Add(maxBackoff))
 	}
 	if !d.hostFault.IsZero() {
 		due = latest(due, d.hostFault.Add(hostFetch))
@@ -169,7 +171,7 @@ func (m *Model) judgeRefresh(n int) {
 	}
 }
 
-// clockSet: the wall clock is about to be set.
+// clockSet notes that the wall clock is about to be set.
 func (m *Model) clockSet(to time.Time) {
 	m.stepped = m.now()
 	wall := m.wall()
@@ -182,7 +184,7 @@ func (m *Model) clockSet(to time.Time) {
 	})
 }
 
-// eachHeld visits every copy of what may be held.
+// eachHeld calls f for every copy of what the service may know.
 func (m *Model) eachHeld(f func(*held)) {
 	visit := func(set []held) {
 		for i := range set {
@@ -208,7 +210,7 @@ const (
 	killedEnd
 )
 
-// ended: the daemon is gone, and a new one begins.
+// ended notes that the daemon has ended and the next one starts.
 func (m *Model) ended(how ending) {
 	m.gen++
 	m.closing = false
@@ -217,9 +219,9 @@ func (m *Model) ended(how ending) {
 	for n := range m.domains {
 		d := &m.domains[n]
 		if h, sure := d.only(); !sure || !h.lives(m.wall()) {
-			d.failure = failure{} // it is kept with a live policy only
+			d.failure = failure{} // it is stored with a live policy only
 		}
-		if d.unsaved || d.puts > 0 { // an older one, of any id, may be on the disk
+		if d.unsaved || d.writes > 0 { // the disk may have an older one, of any id
 			d.failure = failure{happened: true, forgotten: true, at: m.now()}
 		}
 		switch {
@@ -236,7 +238,8 @@ func (m *Model) ended(how ending) {
 		d.durable = slices.Clone(d.held)
 		d.incoming, d.denials = nil, nil
 		d.use.known = d.use.saved // the mark of a question is written with the next look only
-		d.unsaved, d.puts, d.failures, d.demanded, d.forgets, d.mustLook, d.mustFetch = false, 0, 0, 0, 0, false, false
+		d.unsaved, d.writes, d.failures, d.refreshes, d.forgets, d.mustLook, d.mustFetch = false, 0, 0, 0, 0, false,
+			false
 		d.look.flight, d.look.fetching = false, false
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// Parts is what a daemon is made of here. A test puts faulty ones in their place, to see that the model finds them out.
+// Parts is what a daemon is made of. A test replaces some by faulty ones, to show that the model detects the fault.
 type Parts struct {
 	DNS     resolver.DNS
 	Fetcher resolver.Fetcher
@@ -25,23 +25,24 @@ type Parts struct {
 	Handler func(socketmap.Handler) socketmap.Handler
 }
 
-// Options say how a script is played.
+// Options are how a script is played.
 type Options struct {
-	Dir      string                                    // for the real store's files; empty, and this run's alone
-	SetClock func(*resolver.Service, func() time.Time) // which only tests of package resolver can do
+	// for the real store's files: an empty directory, for this run only
+	Dir      string
+	SetClock func(*resolver.Service, func() time.Time) // only tests of package resolver can do this
 	Sabotage func(Parts) Parts                         // nil: the parts are sound
 	Log      *slog.Logger                              // of the service; nil: none
 }
 
-// Result is what came of a script.
+// Result is the outcome of a script.
 type Result struct {
 	Violation error // a *Violation, or nil
-	At        int   // the event that brought it out
+	At        int   // index of the event that caused it
 	Questions int   // answered and judged
 }
 
-// Run plays a script to its end, or to the first violation. It must be called inside a synctest bubble. The error is
-// that of the real store's files.
+// Run plays a script to its end, or to the first violation. It must be called inside a synctest bubble. It returns an
+// error if the real store's files cannot be made.
 func Run(s Script, o Options) (Result, error) {
 	var store disk = mapDisk{}
 	if s.Bolt {
@@ -64,21 +65,21 @@ func Run(s Script, o Options) (Result, error) {
 		if err := r.play(e); err != nil {
 			return Result{}, fmt.Errorf("event %d, %s: %w", i, e, err)
 		}
-		if v := r.settle(); v != nil {
+		if v := r.waitIdle(); v != nil {
 			return Result{Violation: v, At: i, Questions: r.w.model.Questions}, nil
 		}
 	}
 	return Result{At: len(s.Events), Questions: r.w.model.Questions}, nil
 }
 
-// run is a script being played.
+// run is a script that is played.
 type run struct {
 	options Options
 	w       *world
 	daemon  daemon
 }
 
-// daemon is the one that runs.
+// daemon is the running daemon.
 type daemon struct {
 	gen     int
 	service *resolver.Service
@@ -123,19 +124,19 @@ func (r *run) stop() {
 	synctest.Wait()
 }
 
-// settle lets everything happen that needs no time, and returns the first violation.
-func (r *run) settle() error {
+// waitIdle waits until everything that needs no time has happened, and returns the first violation.
+func (r *run) waitIdle() error {
 	synctest.Wait()
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
-	r.w.model.quiet()
+	r.w.model.judgeIdle()
 	if v := r.w.model.broken; v != nil {
 		return v
 	}
 	return nil
 }
 
-// play does what an event says. It returns when the event is over, but for what takes time.
+// play does what an event says. It does not wait for what takes time.
 func (r *run) play(e Event) (err error) {
 	switch e := e.(type) {
 	case Step:
@@ -163,7 +164,7 @@ func (r *run) play(e Event) (err error) {
 	return err
 }
 
-// change is an event of the world's. The lock is held.
+// change does what an event says that changes the world. The caller holds the lock.
 func (w *world) change(e Event) {
 	switch e := e.(type) {
 	case TXT:
@@ -188,10 +189,10 @@ func (w *world) change(e Event) {
 	}
 }
 
-// ask has Postfix ask. The answer is judged when it comes.
+// ask asks as Postfix does. The answer is judged when it comes.
 func (r *run) ask(e Ask) {
 	var q *question
-	r.w.locked(func() { q = r.w.model.ask(e.Domain, e.Map) })
+	r.w.locked(func() { q = r.w.model.questionBegins(e.Domain, e.Map) })
 	handler := r.daemon.handler
 	go func() {
 		reply := handler.ServeSocketmap(context.Background(),
@@ -200,7 +201,7 @@ func (r *run) ask(e Ask) {
 	}()
 }
 
-// forget is an administrator's. It may take as long as a lookup under way.
+// forget forgets a domain as an administrator does. It may take as long as a running lookup.
 func (r *run) forget(n int) {
 	d := r.daemon
 	r.w.locked(func() { r.w.model.domains[n].forgets++ })
@@ -210,10 +211,10 @@ func (r *run) forget(n int) {
 	}()
 }
 
-// refresh is an administrator's.
+// refresh refreshes a domain as an administrator does.
 func (r *run) refresh(n int) {
 	d := r.daemon
-	r.w.locked(func() { r.w.model.domains[n].demanded++ })
+	r.w.locked(func() { r.w.model.domains[n].refreshes++ })
 	go func() {
 		_, _ = d.service.Refresh(context.Background(), dnsname.MustParse(Domain(n)))
 		r.w.locked(func() { r.w.model.refreshed(n, d.gen) })

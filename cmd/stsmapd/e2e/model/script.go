@@ -40,7 +40,7 @@ type (
 		Domain int
 		State  WebState
 	}
-	// Ask is a question of Postfix. It is not waited for: only Step lets time pass.
+	// Ask is a question of Postfix. The script does not wait for the answer: only Step lets time pass.
 	Ask struct {
 		Domain int
 		Map    string
@@ -55,11 +55,11 @@ type (
 	Kill struct{}
 	// Disk says how the store's writes do.
 	Disk struct{ State DiskState }
-	// Mute makes every DNS lookup fail, or no more.
+	// Mute makes every DNS lookup fail, or ends that.
 	Mute struct{ State MuteState }
 	// Host says what the daemon's host lacks.
 	Host struct{ Lacks HostState }
-	// Forget and Refresh are an administrator's.
+	// Forget and Refresh are commands of an administrator.
 	Forget  struct{ Domain int }
 	Refresh struct{ Domain int }
 )
@@ -71,10 +71,10 @@ type TXTState string
 const (
 	TXTAnnounced TXTState = "announced"
 	TXTGone      TXTState = "gone"     // NXDOMAIN
-	TXTBroken    TXTState = "broken"   // a record that is none
+	TXTBroken    TXTState = "broken"   // a malformed record
 	TXTTwo       TXTState = "two"      // two valid records: none counts
 	TXTServfail  TXTState = "servfail" // the lookup fails at once
-	TXTTimeout   TXTState = "timeout"  // and after long
+	TXTTimeout   TXTState = "timeout"  // the lookup fails after a timeout
 )
 
 // WebState is how a policy host answers.
@@ -156,7 +156,7 @@ func (e Host) String() string    { return "host " + string(e.Lacks) }
 func (e Forget) String() string  { return fmt.Sprintf("forget %d", e.Domain) }
 func (e Refresh) String() string { return fmt.Sprintf("refresh %d", e.Domain) }
 
-// span spells a duration without zero units at its end, as people do.
+// span returns a duration without trailing zero units.
 func span(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -7,21 +7,19 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// What the service does is told to the model by these; gen is that of the daemon that does it.
-
-// lookBegins: the TXT record is asked for.
+// lookBegins notes that the service asks for the TXT record. Here and below, gen is the generation of the daemon.
 func (m *Model) lookBegins(n, gen int) {
 	if gen != m.gen {
 		return
 	}
 	d := &m.domains[n]
-	d.takeIn()
+	d.endFlight()
 	old := d.look
 	if old.flight || old.fetching {
-		m.violate("alone", "%s: a lookup began while another was under way", Domain(n))
+		m.violate("exclusive", "%s: a lookup began while another was running", Domain(n))
 	}
 	h, sure := d.only()
-	steady := sure && h.lives(m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.demanded == 0
+	steady := sure && h.lives(m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.refreshes == 0
 	if fourth := m.now().Sub(old.recent[0]); old.gen == gen && steady && fourth < minLook-time.Second &&
 		!old.recent[0].IsZero() {
 		m.violate("lookups", "%s: four lookups of the TXT record within %v", Domain(n), fourth)
@@ -33,11 +31,11 @@ func (m *Model) lookBegins(n, gen int) {
 	m.fromTheFuture(d)
 }
 
-// fromTheFuture: what a clock that ran ahead has fetched has been taken for a policy of now.
+// fromTheFuture notes that the service now counts a policy of a future time as one of now.
 func (m *Model) fromTheFuture(d *domain) {
 	wall := m.wall()
 	if m.now().Sub(m.stepped) <= diskPatience {
-		return // it may have been taken for one of a time before the clock was set, when a slow disk was waited for
+		return // the service may have waited for a slow disk since before the clock was set
 	}
 	for i := range d.held {
 		if h := &d.held[i]; h.high.After(wall) {
@@ -46,30 +44,30 @@ func (m *Model) fromTheFuture(d *domain) {
 	}
 }
 
-// Bounds of the time between two looks at the TXT record of a policy in use, and of what a denial is remembered.
+// Bounds of the time between two looks at the TXT record of a policy in use, and for which a denial is remembered.
 const (
-	minLook   = 5 * time.Second
-	maxLook   = 5 * time.Minute
-	failLook  = time.Minute
-	minAbsent = time.Minute
-	maxAbsent = time.Hour
-	maxRetry  = 15 * time.Minute // of failed lookups
-	minRefuse = 5 * time.Minute  // between two fetches of an id that cannot be had
-	maxRefuse = time.Hour
-	hostLook  = 10 * time.Second // between two looks that fail for what the host lacks and waiting does not bring
-	hostFetch = time.Minute      // between two refreshes that do
+	minLook     = 5 * time.Second
+	maxLook     = 5 * time.Minute
+	failLook    = time.Minute
+	minNegative = time.Minute
+	maxNegative = time.Hour
+	maxRetry    = 15 * time.Minute // of failed lookups
+	minBackoff  = 5 * time.Minute  // between two fetches of an id whose policy cannot be fetched
+	maxBackoff  = time.Hour
+	hostLook    = 10 * time.Second // between two looks that fail for want of what waiting does not bring
+	hostFetch   = time.Minute      // between two refreshes that fail so
 	// diskPatience is how long the service waits for a write.
 	diskPatience = 10 * time.Second
 )
 
-// lookCancelled: the caller gave up.
+// lookCancelled notes that the service gave the lookup up.
 func (m *Model) lookCancelled(n, gen int) {
 	if gen == m.gen {
 		m.domains[n].look.flight = false
 	}
 }
 
-// looked: the DNS has answered.
+// looked notes the answer of the DNS.
 func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration) {
 	if gen != m.gen {
 		return
@@ -83,24 +81,24 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 	h, sure := d.only()
 	if sure && h.lives(wall) {
 		d.failures = 0
-		d.mustFetch = state == TXTAnnounced && id != h.id && !m.mayHoldBack(d, id)
+		d.mustFetch = state == TXTAnnounced && id != h.id && !m.mayBackOff(d, id)
 		if d.toBeForgotten(h) {
 			m.deny(d, state, id, ttl, wall)
 		}
 		return
 	}
 	m.deny(d, state, id, ttl, wall)
-	d.mustFetch = sure && d.look.dead && !h.mayLive(wall, wall) && state == TXTAnnounced && !m.mayHoldBack(d, id)
+	d.mustFetch = sure && d.look.dead && !h.mayLive(wall, wall) && state == TXTAnnounced && !m.mayBackOff(d, id)
 }
 
-// txtUnseen is the state of a TXT record that could not be looked at, or whose policy could not be fetched, for what
-// the host lacks.
+// The states of a TXT record that could not be looked at, or whose policy could not be fetched, for want of what the
+// host lacks.
 const (
-	txtUnseen  TXTState = "unseen"  // no waiting brings it
+	txtUnseen  TXTState = "unseen"  // what waiting does not bring
 	txtUnasked TXTState = "unasked" // descriptors
 )
 
-// lookFailedHere: the host lacks what a DNS lookup needs.
+// lookFailedHere notes that the host lacks what a DNS lookup needs.
 func (m *Model) lookFailedHere(n, gen int, kind fault.Kind) {
 	if gen == m.gen {
 		m.domains[n].look.flight = false
@@ -108,7 +106,7 @@ func (m *Model) lookFailedHere(n, gen int, kind fault.Kind) {
 	}
 }
 
-// fetchFailedHere: the host lacks what a fetch needs.
+// fetchFailedHere notes that the host lacks what a fetch needs.
 func (m *Model) fetchFailedHere(n, gen int, kind fault.Kind) {
 	if gen == m.gen {
 		m.domains[n].look.fetching = false
@@ -116,8 +114,8 @@ func (m *Model) fetchFailedHere(n, gen int, kind fault.Kind) {
 	}
 }
 
-// failedHere: nothing was learnt of the domain. Where nothing lives, its mail waits for descriptors, and passes for all
-// else.
+// failedHere notes that nothing was learnt of the domain. Where nothing lives, its mail waits if descriptors are
+// lacking, and is delivered otherwise.
 func (m *Model) failedHere(n int, kind fault.Kind) {
 	d := &m.domains[n]
 	wall := m.wall()
@@ -129,29 +127,30 @@ func (m *Model) failedHere(n int, kind fault.Kind) {
 		r = denial{cause: hostExhausted, at: wall, until: wall}
 	}
 	if h, sure := d.only(); !sure || !h.lives(wall) {
-		d.refuse(r)
+		d.addDenial(r)
 	}
 }
 
-// deny notes what a look says of a domain of which nothing is held for certain.
+// deny notes the result of a look for a domain that may have no live policy.
 func (m *Model) deny(d *domain, state TXTState, id string, ttl time.Duration, wall time.Time) {
 	switch {
 	case state == TXTServfail:
 		d.failures++
-		d.refuse(denial{cause: dnsFailed, at: wall, until: wall.Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
+		d.addDenial(denial{cause: dnsFailed, at: wall,
+			until: wall.Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
 	case state == TXTGone:
 		d.failures = 0
-		d.refuse(denial{at: wall, until: wall.Add(between(minAbsent, ttl, maxAbsent))})
-	case m.mayHoldBack(d, id):
+		d.addDenial(denial{at: wall, until: wall.Add(between(minNegative, ttl, maxNegative))})
+	case m.mayBackOff(d, id):
 		d.failures = 0
-		d.refuse(denial{at: wall, until: wall.Add(between(minLook, ttl, maxLook))})
+		d.addDenial(denial{at: wall, until: wall.Add(between(minLook, ttl, maxLook))})
 	default:
 		d.failures = 0
 	}
 }
 
-// refuse remembers a reason to deny; the last few do.
-func (d *domain) refuse(r denial) {
+// addDenial adds a reason to deny; only the last few are kept.
+func (d *domain) addDenial(r denial) {
 	const enough = 8
 	if d.denials = append(d.denials, r); len(d.denials) > enough {
 		d.denials = slices.Delete(d.denials, 0, 1)
@@ -160,18 +159,18 @@ func (d *domain) refuse(r denial) {
 
 func between(low, d, high time.Duration) time.Duration { return min(max(d, low), high) }
 
-// mayHoldBack: a fetch for the id failed lately, and another may have to wait.
-func (m *Model) mayHoldBack(d *domain, id string) bool {
+// mayBackOff reports whether a fetch for the id failed recently, so that the next one may have to wait.
+func (m *Model) mayBackOff(d *domain, id string) bool {
 	f := d.failure
-	return f.happened && (f.id == id || f.forgotten) && (m.now().Sub(f.at) < maxRefuse || m.unsteady(f.at))
+	return f.happened && (f.id == id || f.forgotten) && (m.now().Sub(f.at) < maxBackoff || m.unsteady(f.at))
 }
 
-// unsteady: the clock was set since, or so shortly before that times written by the other clock may still count.
+// unsteady reports whether the clock was set since then, or so shortly before that older times may still count.
 func (m *Model) unsteady(since time.Time) bool {
 	return !m.stepped.IsZero() && since.Sub(m.stepped) < 26*time.Hour
 }
 
-// fetchBegins: the policy file is asked for.
+// fetchBegins notes that the service asks for the policy file.
 func (m *Model) fetchBegins(n, gen int) {
 	if gen != m.gen {
 		return
@@ -186,12 +185,12 @@ func (m *Model) fetchBegins(n, gen int) {
 	m.judgeFetch(n)
 }
 
-// judgeFetch: a fetch must have a reason.
+// judgeFetch notes a violation if a fetch has no reason.
 func (m *Model) judgeFetch(n int) {
 	d := &m.domains[n]
 	now, wall := m.now(), m.wall()
 	h, sure := d.only()
-	if !sure || d.demanded+d.forgets > 0 || m.unsteady(now) || d.unsaved {
+	if !sure || d.refreshes+d.forgets > 0 || m.unsteady(now) || d.unsaved {
 		return
 	}
 	live := h.lives(wall)
@@ -200,7 +199,7 @@ func (m *Model) judgeFetch(n int) {
 		id = h.id
 	}
 	f := d.failure
-	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minRefuse && f.live == live &&
+	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minBackoff && f.live == live &&
 		(f.gen == m.gen || live) {
 		m.violate("backoff", "%s: id %q is fetched again %v after a failure", Domain(n), id, now.Sub(f.at))
 	}
@@ -218,14 +217,14 @@ func (m *Model) judgeFetch(n int) {
 // refreshAge is the age at which a policy is fetched again, give or take a tenth.
 func refreshAge(f File) time.Duration { return max(min(day, f.MaxAge/2), 5*time.Minute) }
 
-// fetchCancelled: the caller gave up.
+// fetchCancelled notes that the service gave the fetch up.
 func (m *Model) fetchCancelled(n, gen int) {
 	if gen == m.gen {
 		m.domains[n].look.fetching = false
 	}
 }
 
-// fetched: the policy host has answered with a valid policy.
+// fetched notes a valid policy of the policy host.
 func (m *Model) fetched(n, gen int, file File) {
 	if gen != m.gen {
 		return
@@ -234,7 +233,7 @@ func (m *Model) fetched(n, gen int, file File) {
 	d.look.fetching = false
 	wall := m.wall()
 	if h, sure := d.only(); sure && !h.lives(wall) {
-		// a policy learnt counts as asked for, also where a daemon that was down for long fetches it unasked
+		// a new policy counts as asked for, even if nobody asked
 		d.used(m.now())
 	}
 	h := held{file: file, id: d.fetchID(wall), at: m.now(), low: wall, high: wall}
@@ -248,7 +247,7 @@ func (m *Model) fetched(n, gen int, file File) {
 	d.failures = 0
 }
 
-// fetchFailed: it has not.
+// fetchFailed notes that the policy host gave no valid policy.
 func (m *Model) fetchFailed(n, gen int) {
 	if gen != m.gen {
 		return
@@ -261,11 +260,11 @@ func (m *Model) fetchFailed(n, gen int) {
 	d.failure = failure{happened: true, id: d.fetchID(wall), at: m.now(), gen: gen, live: live || !d.look.dead}
 	if !live {
 		looked := wall.Add(d.look.ended.Sub(m.now()))
-		d.refuse(denial{at: wall, until: latest(wall, looked.Add(between(minLook, d.look.ttl, maxLook)))})
+		d.addDenial(denial{at: wall, until: latest(wall, looked.Add(between(minLook, d.look.ttl, maxLook)))})
 	}
 }
 
-// forgot: an administrator's forget has come to its end.
+// forgot notes the end of an administrator's forget.
 func (m *Model) forgot(n, gen int, err error) {
 	if gen != m.gen {
 		return
@@ -277,19 +276,19 @@ func (m *Model) forgot(n, gen int, err error) {
 		return
 	}
 	d.failure, d.failures, d.look.state = failure{}, 0, ""
-	for i := range d.denials { // they are good for who has asked already
+	for i := range d.denials { // they remain right for questions that were asked before
 		d.denials[i].until = m.wall().Add(-roundedUp)
 	}
 }
 
-// refreshed: an administrator's refresh has come to its end.
+// refreshed notes the end of an administrator's refresh.
 func (m *Model) refreshed(n, gen int) {
 	if gen == m.gen {
-		m.domains[n].demanded--
+		m.domains[n].refreshes--
 	}
 }
 
-// fetchID is the id that a fetch is for: the one announced, else that of the policy held.
+// fetchID returns the id that a fetch is for: the announced one, else that of the policy.
 func (d *domain) fetchID(wall time.Time) string {
 	if h, sure := d.only(); d.look.state != TXTAnnounced && sure && h.mayLive(wall, wall) {
 		return h.id

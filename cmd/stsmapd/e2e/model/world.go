@@ -27,17 +27,17 @@ const (
 	fetchTakes  = 300 * time.Millisecond
 	fetchWaits  = 30 * time.Second
 	diskIsSlow  = 2 * time.Second
-	everAndADay = 1000 * day
+	never       = 1000 * day
 	unknownTXT  = "v=spf1 -all"
 	brokenTXT   = "v=STSv1; id=not an id"
 	txtPrefix   = "_mta-sts."
 )
 
-// world is the DNS, the web and the disk, and the model that watches them. Its lock is the model's.
+// world is the DNS, the web and the disk, and the model that watches them. Its lock guards the model too.
 type world struct {
 	mu    sync.Mutex
 	model *Model
-	ahead time.Duration // of the wall clock before the bubble's
+	ahead time.Duration // of the wall clock over the bubble's clock
 
 	txt   [Domains]TXT
 	file  [Domains]File
@@ -74,7 +74,7 @@ func (w *world) locked(f func()) {
 	f()
 }
 
-// port is the world as one daemon sees it: when that is dead, nothing that it does counts any more.
+// port is the world as one daemon sees it. What a dead daemon does is ignored.
 type port struct {
 	w   *world
 	gen int
@@ -91,7 +91,7 @@ var (
 	errDead     = errors.New("the daemon is dead")
 )
 
-// number is a domain's number; false: the service has made the name up.
+// number returns a domain's number. A name that is no domain of the script is a violation, and false.
 func (w *world) number(name string) (int, bool) {
 	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, "d"), ".example"))
 	ok := err == nil && n >= 0 && n < Domains && name == Domain(n)
@@ -101,8 +101,8 @@ func (w *world) number(name string) (int, bool) {
 	return n, ok
 }
 
-// travel waits for the network.
-func travel(ctx context.Context, takes time.Duration) error {
+// waitNetwork waits for as long as the network takes, or until the context ends.
+func waitNetwork(ctx context.Context, takes time.Duration) error {
 	timer := time.NewTimer(takes)
 	defer timer.Stop()
 	select {
@@ -126,7 +126,7 @@ func (p port) TXT(ctx context.Context, name string) (answer dnsclient.Answer[str
 			takes = lookupWaits
 		}
 	})
-	if err := travel(ctx, takes); err != nil {
+	if err := waitNetwork(ctx, takes); err != nil {
 		p.w.locked(func() { p.w.model.lookCancelled(n, p.gen) })
 		return answer, err
 	}
@@ -136,7 +136,7 @@ func (p port) TXT(ctx context.Context, name string) (answer dnsclient.Answer[str
 			return
 		}
 		var seen TXTState
-		if answer, seen = p.w.say(p.w.txt[n]); seen == TXTServfail {
+		if answer, seen = p.w.txtAnswer(p.w.txt[n]); seen == TXTServfail {
 			err = errServfail
 		}
 		p.w.model.looked(n, p.gen, seen, idText(p.w.txt[n].ID), answer.TTL)
@@ -146,8 +146,8 @@ func (p port) TXT(ctx context.Context, name string) (answer dnsclient.Answer[str
 
 func idText(id int) string { return strconv.Itoa(id) }
 
-// say is the DNS's answer, and how the model calls it.
-func (w *world) say(t TXT) (dnsclient.Answer[string], TXTState) {
+// txtAnswer returns the DNS's answer, and the state that the model notes.
+func (w *world) txtAnswer(t TXT) (dnsclient.Answer[string], TXTState) {
 	if w.mute == MuteOn {
 		return dnsclient.Answer[string]{}, TXTServfail
 	}
@@ -179,7 +179,7 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 			takes = fetchWaits
 		}
 	})
-	if err := travel(ctx, takes); err != nil {
+	if err := waitNetwork(ctx, takes); err != nil {
 		p.w.locked(func() { p.w.model.fetchCancelled(n, p.gen) })
 		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: err}
 	}
@@ -199,7 +199,7 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 	return failed(domain, max(kind, fetch.Unreachable))
 }
 
-// lookError is how a DNS lookup fails for what the host lacks; nil: it does not.
+// lookError returns the error of a DNS lookup for want of what the host lacks, or nil.
 func (h HostState) lookError() error {
 	switch h {
 	case HostLookFiles:
@@ -210,7 +210,7 @@ func (h HostState) lookError() error {
 	return nil
 }
 
-// fetchError is how a fetch fails for what the host lacks; nil: it does not.
+// fetchError returns the error of a fetch for want of what the host lacks, or nil.
 func (h HostState) fetchError() error {
 	switch h {
 	case HostFetchFiles:
@@ -225,7 +225,7 @@ func failed(domain dnsname.Name, kind fetch.Kind) (mtasts.Policy, error) {
 	return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: kind, Err: errors.New("the policy host fails")}
 }
 
-// failureOf is how a fetch fails, 0 where it does not.
+// failureOf returns how a fetch fails, or 0.
 func failureOf(s WebState) fetch.Kind {
 	switch s {
 	case WebOK:

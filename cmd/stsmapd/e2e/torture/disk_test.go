@@ -15,15 +15,15 @@ import (
 
 func diskFaults() []fault {
 	return []fault{
-		{name: "disk full", run: func(t *testing.T, r *rig) { r.diskTrouble(t, fillUp) }},
-		{name: "disk read-only", run: func(t *testing.T, r *rig) { r.diskTrouble(t, makeReadOnly) }},
-		{name: "writes fail (file too large)", run: func(t *testing.T, r *rig) { r.diskTrouble(t, limitWrites) }},
+		{name: "disk full", run: func(t *testing.T, r *rig) { r.breakDisk(t, fillUp) }},
+		{name: "disk read-only", run: func(t *testing.T, r *rig) { r.breakDisk(t, makeReadOnly) }},
+		{name: "writes fail (file too large)", run: func(t *testing.T, r *rig) { r.breakDisk(t, limitWrites) }},
 	}
 }
 
-// diskTrouble makes trouble while the daemon learns and changes policies, until it says so; what was answered meanwhile is
+// breakDisk makes trouble while the daemon learns and changes policies, until it says so; what was answered meanwhile is
 // remembered, and written when the disk is well again.
-func (r *rig) diskTrouble(t *testing.T, trouble func(*testing.T, *rig) (end func())) {
+func (r *rig) breakDisk(t *testing.T, trouble func(*testing.T, *rig) (end func())) {
 	for i := range rounds(3, 1) {
 		stop := r.load(t)
 		undo := trouble(t, r)

@@ -243,7 +243,7 @@ func (w *World) Command(t testing.TB, env []string, args ...string) Result {
 	t.Helper()
 	cmd := exec.Command(w.Binary, args...)
 	cmd.Env = quickExit(env)
-	return complete(t, cmd)
+	return runCommand(t, cmd)
 }
 
 // quickExit spares a stsmapd with the race detector the second that such programs wait before they exit.

@@ -76,7 +76,7 @@ func (w *World) startMX(t testing.TB, mx *MXHost, port uint16, config *tls.Confi
 		_ = server.Serve(tap)
 	}()
 	t.Cleanup(func() {
-		tap.cut() // not server.Close, which reads what a STARTTLS under way writes
+		tap.closeAll() // not server.Close, which reads what a STARTTLS under way writes
 		ctx, cancel := context.WithTimeout(context.Background(), Hang)
 		defer cancel()
 		if err := server.Shutdown(ctx); ctx.Err() != nil {
@@ -167,7 +167,7 @@ func (l *tap) Accept() (net.Conn, error) {
 }
 
 // cut ends the listener and all connections, present ones and any that just came.
-func (l *tap) cut() {
+func (l *tap) closeAll() {
 	_ = l.Close()
 	l.host.mu.Lock()
 	defer l.host.mu.Unlock()

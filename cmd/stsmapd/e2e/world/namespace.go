@@ -51,7 +51,7 @@ func Main(m *testing.M) int {
 		testkit.Note(fmt.Sprintf("end-to-end tests (cmd/stsmapd/e2e): %v", reason))
 		return m.Run()
 	}
-	code, err := again()
+	code, err := restartInside()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting the end-to-end world:", err)
 		return 1
@@ -102,7 +102,7 @@ func required() bool {
 const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID
 
 // again starts this test binary a second time, in new namespaces, and returns its exit code.
-func again() (int, error) {
+func restartInside() (int, error) {
 	dir, err := os.MkdirTemp("", "stsmapd-e2e-")
 	if err != nil {
 		return 0, err

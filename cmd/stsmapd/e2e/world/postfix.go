@@ -115,11 +115,11 @@ func (p *Postfix) Start(t testing.TB) {
 	t.Helper()
 	p.slots <- struct{}{}
 	t.Cleanup(func() { <-p.slots })
-	if r := complete(t, p.tree.command("postfix", "-c", p.Config, "start")); r.Code != 0 {
+	if r := runCommand(t, p.tree.command("postfix", "-c", p.Config, "start")); r.Code != 0 {
 		t.Fatalf("postfix start: exit code %d\n%s%s\n%s", r.Code, r.Stdout, r.Stderr, p.Log(t))
 	}
 	t.Cleanup(func() {
-		if r := complete(t, p.tree.command("postfix", "-c", p.Config, "stop")); r.Code != 0 {
+		if r := runCommand(t, p.tree.command("postfix", "-c", p.Config, "stop")); r.Code != 0 {
 			t.Errorf("postfix stop: exit code %d\n%s", r.Code, r.Stderr)
 		}
 		if t.Failed() {
@@ -131,13 +131,13 @@ func (p *Postfix) Start(t testing.TB) {
 // Version is what Postfix says of itself, such as "3.7.11".
 func (p *Postfix) Version(t testing.TB) string {
 	t.Helper()
-	return strings.TrimSpace(complete(t, p.tree.command("postconf", "-c", p.Config, "-h", "mail_version")).Stdout)
+	return strings.TrimSpace(runCommand(t, p.tree.command("postconf", "-c", p.Config, "-h", "mail_version")).Stdout)
 }
 
 // Postmap runs `postmap -q` with this key on a map such as "socketmap:inet:…".
 func (p *Postfix) Postmap(t testing.TB, mapSpec, key string) Result {
 	t.Helper()
-	return complete(t, p.tree.command("postmap", "-c", p.Config, "-q", key, mapSpec))
+	return runCommand(t, p.tree.command("postmap", "-c", p.Config, "-q", key, mapSpec))
 }
 
 // PostmapAll runs `postmap -q -` with these keys on a map and returns the values of those that it knows.
@@ -145,7 +145,7 @@ func (p *Postfix) PostmapAll(t testing.TB, mapSpec string, keys []string) (map[s
 	t.Helper()
 	cmd := p.tree.command("postmap", "-c", p.Config, "-q", "-", mapSpec)
 	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n") + "\n")
-	result := complete(t, cmd)
+	result := runCommand(t, cmd)
 	values := make(map[string]string, len(keys))
 	for line := range strings.Lines(result.Stdout) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
@@ -273,7 +273,7 @@ func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 // Postconf runs postconf on this Postfix, which must succeed, and returns what it prints.
 func (p *Postfix) Postconf(t testing.TB, args ...string) string {
 	t.Helper()
-	r := complete(t, p.tree.command("postconf", append([]string{"-c", p.Config}, args...)...))
+	r := runCommand(t, p.tree.command("postconf", append([]string{"-c", p.Config}, args...)...))
 	if r.Code != 0 {
 		t.Fatalf("postconf %s: exit code %d\n%s", strings.Join(args, " "), r.Code, r.Stderr)
 	}
@@ -298,7 +298,7 @@ func (p *Postfix) Master(t testing.TB, clients string) {
 // Reload makes Postfix read its configuration again.
 func (p *Postfix) Reload(t testing.TB) {
 	t.Helper()
-	if r := complete(t, p.tree.command("postfix", "-c", p.Config, "reload")); r.Code != 0 {
+	if r := runCommand(t, p.tree.command("postfix", "-c", p.Config, "reload")); r.Code != 0 {
 		t.Fatalf("postfix reload: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }

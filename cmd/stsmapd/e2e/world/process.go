@@ -63,7 +63,7 @@ type Result struct {
 }
 
 // complete runs a command to its end. What becomes of its output is in the Result.
-func complete(t testing.TB, cmd *exec.Cmd) Result {
+func runCommand(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

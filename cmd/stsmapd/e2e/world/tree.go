@@ -89,7 +89,7 @@ func newTree(base, root string, resolver netip.Addr) (*Tree, error) {
 		}
 	}
 	for _, name := range []string{"usr", "etc", "bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
-		if err := show(filepath.Join(base, name), filepath.Join(root, name)); err != nil {
+		if err := mountReadOnly(filepath.Join(base, name), filepath.Join(root, name)); err != nil {
 			return nil, err
 		}
 	}
@@ -111,7 +111,7 @@ func newTree(base, root string, resolver netip.Addr) (*Tree, error) {
 }
 
 // show makes a directory of the system, or a symbolic link in its place, part of the tree, if there is one.
-func show(from, to string) error {
+func mountReadOnly(from, to string) error {
 	info, err := os.Lstat(from)
 	switch {
 	case os.IsNotExist(err):

@@ -33,7 +33,7 @@ type Validator struct {
 }
 
 // validator is the one of the world.
-type validator struct {
+type sharedValidator struct {
 	once sync.Once
 	*Validator
 	err error

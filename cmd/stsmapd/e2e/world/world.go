@@ -33,11 +33,11 @@ type World struct {
 	mu    sync.Mutex
 	trees map[treeKey]*Tree
 
-	validator validator
+	validator sharedValidator
 	postfixes chan struct{} // one element for each that runs
 }
 
-var open = sync.OnceValues(begin)
+var open = sync.OnceValues(newWorld)
 
 // Open returns the world. Where there is none the test is skipped, with the reason; [Main] has made sure that this is
 // allowed here and has told `make test`.
@@ -54,7 +54,7 @@ func Open(t testing.TB) *World {
 }
 
 // begin makes the world.
-func begin() (*World, error) {
+func newWorld() (*World, error) {
 	w := &World{Binary: os.Getenv(envBinary), CAFile: filepath.Join(os.Getenv(envDir), "ca.pem"),
 		postfixes: make(chan struct{}, runtime.NumCPU())}
 	var err error

@@ -36,7 +36,7 @@ type soak struct {
 	oracle *torture.Oracle
 	begin  time.Time
 
-	changed, fresh, forgotten, outages, strangers atomic.Int64
+	changed, fresh, forgotten, outages, unknowns atomic.Int64
 	// batch of remembered policies since the last sample, in ns
 	slowest atomic.Int64
 
@@ -176,7 +176,7 @@ func (s *soak) remembered(random *rand.Rand) string { return s.p.Domain(random.I
 func (s *soak) slow(random *rand.Rand) string {
 	switch n := random.IntN(10); {
 	case n < 5:
-		return fmt.Sprintf("stranger%d.%s", s.strangers.Add(1), s.p.Zone)
+		return fmt.Sprintf("stranger%d.%s", s.unknowns.Add(1), s.p.Zone)
 	case n < 8:
 		return s.p.Domain(lasting + random.IntN(briefly))
 	}
