@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// CA is a certificate authority. The world has one that Postfix and stsmapd trust; a test makes another with NewCA for
-// certificates that nobody trusts.
+// CA is a certificate authority. The World has one that Postfix and stsmapd trust, and one that nobody trusts; a test
+// can make others with NewCA.
 type CA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// NewCA makes an authority of this common name with a fresh key.
+// NewCA makes an authority with this common name and a new key.
 func NewCA(name string) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

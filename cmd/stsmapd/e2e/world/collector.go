@@ -13,7 +13,7 @@ import (
 // collectorName is where in its queue directory a Postfix looks for its TLSRPT collector.
 const collectorName = "tlsrpt.sock"
 
-// Collector is a TLSRPT collector: a UNIX datagram socket, and what came through it.
+// Collector is a TLSRPT collector: a UNIX datagram socket and the reports that it has received.
 type Collector struct {
 	Path string
 
@@ -48,7 +48,7 @@ type TLSReportFailure struct {
 	Info string `json:"a"`
 }
 
-// NewCollector starts a collector at this path that takes what comes, from anybody. It ends with the test.
+// NewCollector starts a collector at this path, to which every user may send. It ends with the test.
 func NewCollector(t testing.TB, path string) *Collector {
 	t.Helper()
 	conn := ListenDatagrams(t, path)
@@ -64,7 +64,7 @@ func NewCollector(t testing.TB, path string) *Collector {
 			}
 			report := TLSReport{Text: string(buffer[:n])}
 			if err := json.Unmarshal(buffer[:n], &report); err != nil {
-				t.Errorf("the collector got a datagram that is none of TLSRPT: %v\n%q", err, report.Text)
+				t.Errorf("the collector got a datagram that is not of TLSRPT: %v\n%q", err, report.Text)
 			}
 			c.mu.Lock()
 			c.reports = append(c.reports, report)
@@ -78,7 +78,7 @@ func NewCollector(t testing.TB, path string) *Collector {
 	return c
 }
 
-// SocketPath is a path for a socket, short enough, in a new directory.
+// SocketPath returns a path in a new directory that is short enough for a socket.
 func SocketPath(t testing.TB) string { return filepath.Join(PublicDir(t), "socket") }
 
 // ListenDatagrams opens a collector's socket and reads nothing from it. It is closed with the test.
@@ -95,7 +95,7 @@ func ListenDatagrams(t testing.TB, path string) *net.UnixConn {
 	return conn
 }
 
-// Reports returns the first n reports about a domain, when so many have come.
+// Reports waits for n reports about a domain and returns the first n.
 func (c *Collector) Reports(t testing.TB, domain string, n int) []TLSReport {
 	t.Helper()
 	var found []TLSReport
@@ -105,7 +105,7 @@ func (c *Collector) Reports(t testing.TB, domain string, n int) []TLSReport {
 	return found[:n]
 }
 
-// SoFar returns the reports about a domain that have come.
+// SoFar returns the reports about a domain that have come so far.
 func (c *Collector) SoFar(domain string) []TLSReport {
 	c.mu.Lock()
 	defer c.mu.Unlock()

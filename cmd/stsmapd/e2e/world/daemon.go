@@ -15,19 +15,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/socketmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/stsmapd/stsmapd/socketmap"
 )
 
 const (
 	// StopLimit is how long stsmapd may take to end after SIGTERM, on a machine that does nothing else.
 	StopLimit = 10 * time.Second
-	// askLimit is more than Postfix's own patience.
+	// askLimit is longer than Postfix waits for a reply.
 	askLimit = 110 * time.Second
 )
 
-// DaemonConfig is what a test says about a stsmapd. The zero DaemonConfig is a daemon that trusts the world's CA and
-// may use loopback addresses, on port 8461 of a host of its own and with a new state directory.
+// DaemonConfig is the configuration of a stsmapd, as far as tests choose it. The zero DaemonConfig is a daemon that
+// trusts the World's CA and may use loopback addresses, on port 8461 of a host of its own and with a new state
+// directory.
 type DaemonConfig struct {
 	Inet         netip.AddrPort
 	Unix         string        // the path of a socket to listen on as well; "": none
@@ -44,15 +46,15 @@ type Daemon struct {
 	StateDir string
 	Log      *Log // its stderr
 
-	// Doomed: a test takes its memory away, so that it may crash.
+	// Doomed is set by a test that takes away its memory, so that it may crash.
 	Doomed bool
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when it has ended and cmd.ProcessState is set
 }
 
-// StartDaemon starts a stsmapd with a configuration file and waits until it is ready. It is ended with the test if the
-// test has not done so; then, too, it must end well.
+// StartDaemon starts a stsmapd with a configuration file and waits until it is ready. If it still runs at the end of
+// the test, it is stopped, and must end with exit code 0.
 func (w *World) StartDaemon(t testing.TB, config DaemonConfig) *Daemon {
 	t.Helper()
 	if !config.Inet.IsValid() {
@@ -105,8 +107,8 @@ func (w *World) StartProcess(t testing.TB, env []string, args ...string) *Daemon
 	return w.StartProcessAfter(t, "", env, args...)
 }
 
-// StartProcessAfter is StartProcess in a process in which a shell has run this command before: it has the limits and
-// the mounts that the command has left.
+// StartProcessAfter is StartProcess after this shell command in the same process: the daemon has the limits and the
+// mounts that the command sets.
 func (w *World) StartProcessAfter(t testing.TB, command string, env []string, args ...string) *Daemon {
 	t.Helper()
 	d := &Daemon{Log: newLog(t), exited: make(chan struct{})}
@@ -120,7 +122,7 @@ func (w *World) StartProcessAfter(t testing.TB, command string, env []string, ar
 		t.Fatalf("starting stsmapd: %v", err)
 	}
 	go func() {
-		_ = d.cmd.Wait() // how it ended is in ProcessState
+		_ = d.cmd.Wait() // ProcessState says how it ended
 		close(d.exited)
 	}()
 	t.Cleanup(func() { d.finish(t) })
@@ -131,7 +133,7 @@ func (w *World) StartProcessAfter(t testing.TB, command string, env []string, ar
 	return d
 }
 
-// Listeners are where the daemon listens, as socketmap.Dial wants to be told.
+// Listeners returns the daemon's listeners in the form that socketmap.Dial takes.
 func (d *Daemon) Listeners() []string {
 	specs := []string{"inet:" + d.Inet.String()}
 	if d.Unix != "" {
@@ -140,7 +142,7 @@ func (d *Daemon) Listeners() []string {
 	return specs
 }
 
-// Ask asks the daemon what Postfix would ask and returns the reply, such as "OK secure match=…" or "NOTFOUND ".
+// Ask asks the daemon as Postfix does and returns the reply, such as "OK secure match=…" or "NOTFOUND ".
 func (d *Daemon) Ask(t testing.TB, mapName, key string) string {
 	t.Helper()
 	reply, err := d.TryAsk(mapName, key)
@@ -150,7 +152,7 @@ func (d *Daemon) Ask(t testing.TB, mapName, key string) string {
 	return reply
 }
 
-// TryAsk is Ask where it is no failure that the daemon gives no reply.
+// TryAsk is Ask that returns an error, where Ask fails the test.
 func (d *Daemon) TryAsk(mapName, key string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
 	defer cancel()
@@ -163,7 +165,7 @@ func (d *Daemon) TryAsk(mapName, key string) (string, error) {
 	return reply.String(), err
 }
 
-// Asker returns a function that is Ask over one connection to this listener, as each of Postfix's SMTP clients has one.
+// Asker returns a function that asks over one connection to this listener, as each of Postfix's SMTP clients does.
 func (d *Daemon) Asker(t testing.TB, listener string) func(mapName, key string) string {
 	t.Helper()
 	client, err := socketmap.Dial(t.Context(), listener)
@@ -183,10 +185,10 @@ func (d *Daemon) Asker(t testing.TB, listener string) func(mapName, key string) 
 	}
 }
 
-// Pid is the number of its process.
+// Pid returns the id of the process.
 func (d *Daemon) Pid() int { return d.cmd.Process.Pid }
 
-// Signal sends a signal.
+// Signal sends a signal to the daemon.
 func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if err := d.cmd.Process.Signal(sig); err != nil {
@@ -194,7 +196,7 @@ func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-// Wait waits, after a signal that should end it, for the end and returns the exit code, -1 after SIGKILL.
+// Wait waits for the end of the daemon after a signal, and returns the exit code; -1 after SIGKILL.
 func (d *Daemon) Wait(t testing.TB) int {
 	t.Helper()
 	limit := time.NewTimer(Hang)
@@ -210,7 +212,7 @@ func (d *Daemon) Wait(t testing.TB) int {
 	}
 }
 
-// finish is the end of every daemon: it is stopped if the test has not done so, and it must not have crashed or raced.
+// finish stops the daemon if it still runs, and fails the test if it has crashed or raced.
 func (d *Daemon) finish(t testing.TB) {
 	if !d.Ended() {
 		d.Signal(t, syscall.SIGTERM)
@@ -228,7 +230,7 @@ func (d *Daemon) finish(t testing.TB) {
 	}
 }
 
-// Ended reports whether it has ended.
+// Ended reports whether the daemon has ended.
 func (d *Daemon) Ended() bool {
 	select {
 	case <-d.exited:
@@ -246,7 +248,7 @@ func (w *World) Command(t testing.TB, env []string, args ...string) Result {
 	return runCommand(t, cmd)
 }
 
-// quickExit spares a stsmapd with the race detector the second that such programs wait before they exit.
+// quickExit returns the environment in which a stsmapd with the race detector exits without waiting a second.
 func quickExit(env []string) []string {
 	if env == nil {
 		env = os.Environ()
@@ -254,7 +256,7 @@ func quickExit(env []string) []string {
 	return append(slices.Clone(env), "GORACE=atexit_sleep_ms=10")
 }
 
-// Limit sets one of a running daemon's limits, RLIMIT_NOFILE for one; the hard limit stays.
+// Limit sets a soft limit of the running daemon, such as RLIMIT_NOFILE. The hard limit stays.
 func (d *Daemon) Limit(t testing.TB, resource int, value uint64) {
 	t.Helper()
 	var now unix.Rlimit
@@ -266,15 +268,15 @@ func (d *Daemon) Limit(t testing.TB, resource int, value uint64) {
 	}
 }
 
-// Usage is what a process has of the machine.
+// Usage is what a process uses of the machine.
 type Usage struct {
-	Resident  int64 // bytes of RAM, with what it has mapped of files
-	Anonymous int64 // of those, what is its own
-	Virtual   int64 // bytes of addresses
+	Resident  int64 // bytes of RAM, including mapped files
+	Anonymous int64 // bytes of RAM, without mapped files
+	Virtual   int64 // bytes of address space
 	Files     int   // open file descriptors
 }
 
-// Usage returns what the daemon has now; the zero Usage when it has ended.
+// Usage returns what the daemon uses now; the zero Usage if it has ended.
 func (d *Daemon) Usage(t testing.TB) Usage {
 	t.Helper()
 	proc := filepath.Join(procDir(t), fmt.Sprint(d.Pid()))
@@ -292,8 +294,7 @@ func (d *Daemon) Usage(t testing.TB) Usage {
 	}
 }
 
-// kilobytes returns the field of a /proc/<pid>/status in bytes, 0 where there is none: a process that has ended has no
-// memory.
+// kilobytes returns a field of a /proc/<pid>/status in bytes; 0 if there is none, as for a process that has ended.
 func kilobytes(status, field string) int64 {
 	_, after, _ := strings.Cut(status, field)
 	var n int64
@@ -301,7 +302,7 @@ func kilobytes(status, field string) int64 {
 	return n << 10
 }
 
-// procDir is a /proc of the world's own: in the machine's, processes have other numbers.
+// procDir returns a /proc of this PID namespace: in that of the machine, processes have other ids.
 func procDir(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(os.Getenv(envDir), "proc")
@@ -314,7 +315,7 @@ func procDir(t testing.TB) string {
 			t.Fatalf("mounting a proc file system: %v", err)
 		}
 	}
-	Eventually(t, Hang, "the proc file system", func() bool { // another test may be about to mount it
+	Eventually(t, Hang, "the proc file system", func() bool { // another test may be mounting it
 		_, err := os.Stat(filepath.Join(dir, "1"))
 		return err == nil
 	})

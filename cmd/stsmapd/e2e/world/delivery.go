@@ -22,8 +22,8 @@ var (
 	faultLine  = regexp.MustCompile(`certificate verification failed for [^ ]*: (.*)$`)
 )
 
-// Delivery waits for the first attempt to deliver the mail with this queue id. Among the TLS lines it takes those of
-// the relay, so a relay of which the test wants to know the TLS must belong to one mail alone.
+// Delivery waits for the first attempt to deliver the mail with this queue id, and returns it. It reads the TLS lines
+// of the relay, so that a test of TLS needs a relay for each mail.
 func (p *Postfix) Delivery(t testing.TB, queueID string) Delivery {
 	t.Helper()
 	var found []string

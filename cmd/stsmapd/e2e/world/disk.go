@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SmallDisk mounts a file system of this size ("1m") and returns its directory, which anybody may write to. It ends
-// with the test, after the daemons that use it.
+// SmallDisk mounts a file system of this size ("1m") and returns its directory, which every user may write to. It is
+// unmounted at the end of the test, after the daemons that use it.
 func SmallDisk(t testing.TB, size string) string {
 	t.Helper()
 	dir := PublicDir(t)
@@ -34,8 +34,8 @@ func Remount(t testing.TB, disk string, flags uintptr, options string) {
 	}
 }
 
-// FillDisk takes all the room on a disk but for spare bytes, and returns a function that gives it back.
-func FillDisk(t testing.TB, disk string, spare int64) (giveBack func()) {
+// FillDisk fills a disk except for spare bytes, and returns a function that frees it again.
+func FillDisk(t testing.TB, disk string, spare int64) (free func()) {
 	t.Helper()
 	var s unix.Statfs_t
 	if err := unix.Statfs(disk, &s); err != nil {
@@ -43,7 +43,7 @@ func FillDisk(t testing.TB, disk string, spare int64) (giveBack func()) {
 	}
 	ballast := filepath.Join(disk, "ballast")
 	err := os.WriteFile(ballast, make([]byte, max(0, int64(s.Bavail)*s.Bsize-spare)), 0o600)
-	if err != nil && !errors.Is(err, syscall.ENOSPC) { // a daemon may write meanwhile: it is full then, too
+	if err != nil && !errors.Is(err, syscall.ENOSPC) { // a daemon wrote meanwhile; the disk is full
 		t.Fatal(err)
 	}
 	return func() {

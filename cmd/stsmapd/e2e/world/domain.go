@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// Domain is a mail domain with its DNS records, its policy host and its MX hosts, all of which a test may change at any
-// time. It begins with nothing but its name.
+// Domain is a mail domain with its DNS records, its policy host and its MX hosts. A test may change them at any time. A
+// new Domain has no records and no hosts.
 type Domain struct {
 	Name   string
 	Policy *PolicyHost // mta-sts.<name>; nil before Publish
@@ -24,10 +24,10 @@ func (w *World) Domain(label string) *Domain {
 	return &Domain{Name: w.name(label), w: w}
 }
 
-// PolicyName is the name of the domain's policy host.
+// PolicyName returns the name of the domain's policy host.
 func (d *Domain) PolicyName() string { return "mta-sts." + d.Name }
 
-// RecordName is the name of the domain's TXT record.
+// RecordName returns the name of the domain's TXT record.
 func (d *Domain) RecordName() string { return "_mta-sts." + d.Name }
 
 // AddMX starts an MX host with STARTTLS and a valid certificate, mx1.<domain> or mx2 and so on, and makes it the
@@ -69,11 +69,10 @@ func (d *Domain) SetMX(hosts ...string) {
 	d.w.DNS.Set(d.Name, dns.TypeMX, records.String())
 }
 
-// SetID sets the domain's TXT record, with this id. Its TTL is 1 s, so that stsmapd looks at it as often as it ever
-// does.
+// SetID sets the domain's TXT record to this id. Its TTL is 1 s, so that stsmapd checks it as often as it ever does.
 func (d *Domain) SetID(id string) { d.SetTXT("v=STSv1; id=" + id + ";") }
 
-// SetTXT sets the texts of the domain's TXT records, without any there is none.
+// SetTXT sets the domain's TXT records; without texts there is none.
 func (d *Domain) SetTXT(texts ...string) {
 	var records strings.Builder
 	for _, text := range texts {
@@ -88,7 +87,7 @@ func (d *Domain) SetTXT(texts ...string) {
 // Lookups returns how often the domain's TXT record has been asked for.
 func (d *Domain) Lookups() int { return d.w.DNS.Count(d.RecordName(), dns.TypeTXT) }
 
-// BreakDNS makes all that is asked of the DNS about the domain and its policy host meet this fault.
+// BreakDNS makes all DNS lookups for the domain and its policy host fail with this fault.
 func (d *Domain) BreakDNS(fault dnstest.Hook) {
 	for _, name := range []string{d.Name, d.RecordName(), d.PolicyName()} {
 		d.w.DNS.On(name, dns.TypeANY, fault)
@@ -109,10 +108,10 @@ func (d *Domain) Die() {
 	d.Policy.Refuse()
 }
 
-// EnforcedText is a policy in mode enforce that names the domain's first MX host, mx1.<domain>.
+// EnforcedText returns a policy in mode enforce that names the domain's first MX host, mx1.<domain>.
 func (d *Domain) EnforcedText() string { return Text("enforce", "mx1."+d.Name) }
 
-// Text is a policy file of this mode with a max_age of a week.
+// Text returns a policy file of this mode with a max_age of a week.
 func Text(mode string, mx ...string) string {
 	text := "version: STSv1\r\nmode: " + mode + "\r\n"
 	for _, pattern := range mx {

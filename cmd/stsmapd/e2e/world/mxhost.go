@@ -16,7 +16,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// MXHost is a mail server on an address of its own. It takes any mail and remembers each connection.
+// MXHost is a mail server on an address of its own. It accepts any mail and records what each connection carries.
 type MXHost struct {
 	Name string
 	Addr netip.AddrPort
@@ -28,7 +28,7 @@ type MXHost struct {
 	messages    []Message
 }
 
-// Message is a mail that an MX host took.
+// Message is a mail that an MX host accepted.
 type Message struct {
 	From, To string
 	TLS      bool   // it came through TLS
@@ -47,7 +47,7 @@ func (w *World) MXHost(t testing.TB, name string, port uint16) *MXHost {
 	return mx
 }
 
-// PlainMXHost starts a mail server that knows no STARTTLS.
+// PlainMXHost starts a mail server without STARTTLS, and adds its address to the DNS. It ends with the test.
 func (w *World) PlainMXHost(t testing.TB, name string, port uint16) *MXHost {
 	t.Helper()
 	mx := &MXHost{Name: name}
@@ -68,7 +68,7 @@ func (w *World) startMX(t testing.TB, mx *MXHost, port uint16, config *tls.Confi
 	server.Domain = mx.Name
 	server.EnableSMTPUTF8 = true // without it, no mail for a domain with U-labels
 	server.TLSConfig = config
-	server.ErrorLog = log.New(io.Discard, "", 0) // handshakes that fail are what tests are about
+	server.ErrorLog = log.New(io.Discard, "", 0) // tests make handshakes fail
 	tap := &tap{Listener: listener, host: mx}
 	served := make(chan struct{})
 	go func() {
@@ -76,7 +76,7 @@ func (w *World) startMX(t testing.TB, mx *MXHost, port uint16, config *tls.Confi
 		_ = server.Serve(tap)
 	}()
 	t.Cleanup(func() {
-		tap.closeAll() // not server.Close, which reads what a STARTTLS under way writes
+		tap.closeAll() // not server.Close, which races with a running STARTTLS
 		ctx, cancel := context.WithTimeout(context.Background(), Hang)
 		defer cancel()
 		if err := server.Shutdown(ctx); ctx.Err() != nil {
@@ -90,20 +90,20 @@ func (w *World) startMX(t testing.TB, mx *MXHost, port uint16, config *tls.Confi
 // SetCertificate gives the host another certificate.
 func (mx *MXHost) SetCertificate(cert tls.Certificate) { mx.certificate.Store(&cert) }
 
-// Certificate is the certificate that the host has now.
+// Certificate returns the certificate that the host has now.
 func (mx *MXHost) Certificate() tls.Certificate { return *mx.certificate.Load() }
 
 // HasCertificate reports whether the host offers STARTTLS at all.
 func (mx *MXHost) HasCertificate() bool { return mx.certificate.Load() != nil }
 
-// Messages returns the mails taken so far.
+// Messages returns the mails accepted so far.
 func (mx *MXHost) Messages() []Message {
 	mx.mu.Lock()
 	defer mx.mu.Unlock()
 	return append([]Message(nil), mx.messages...)
 }
 
-// Saw counts the connections so far in which these bytes were on the wire readable by anybody, in any case of letters.
+// Saw counts the connections so far that carried this text unencrypted, in upper or lower case.
 func (mx *MXHost) Saw(text string) int {
 	mx.mu.Lock()
 	defer mx.mu.Unlock()
@@ -116,7 +116,7 @@ func (mx *MXHost) Saw(text string) int {
 	return n
 }
 
-// mailSession is one SMTP session; after STARTTLS another begins in the same connection.
+// mailSession is one SMTP session. After STARTTLS another one begins in the same connection.
 type mailSession struct {
 	host *MXHost
 	conn *smtp.Conn
@@ -145,7 +145,7 @@ func (s *mailSession) Reset() { s.from, s.to = "", nil }
 
 func (s *mailSession) Logout() error { return nil }
 
-// tap is a listener that keeps what its connections carry.
+// tap is a listener that records what its connections carry.
 type tap struct {
 	net.Listener
 	host *MXHost
@@ -166,7 +166,7 @@ func (l *tap) Accept() (net.Conn, error) {
 	return w, nil
 }
 
-// cut ends the listener and all connections, present ones and any that just came.
+// closeAll closes the listener and all connections, including one that was just accepted.
 func (l *tap) closeAll() {
 	_ = l.Close()
 	l.host.mu.Lock()
@@ -177,10 +177,10 @@ func (l *tap) closeAll() {
 	}
 }
 
-// wireMost is how much of a connection is kept; no test sends as much.
+// wireMost bounds how many bytes of a connection are recorded; no test sends as many.
 const wireMost = 1 << 20
 
-// wire is a connection that keeps all bytes that the client sent, below TLS if there is any.
+// wire is a connection that records all bytes that the client sent, as they were on the wire.
 type wire struct {
 	net.Conn
 	mu   sync.Mutex

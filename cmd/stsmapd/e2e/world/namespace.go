@@ -18,14 +18,13 @@ import (
 
 // The environment of the second start of a test binary, by which it knows where it is.
 const (
-	envDir    = "STSMAPD_WORLD_DIR" // the directory on which the world's own file system is mounted
+	envDir    = "STSMAPD_WORLD_DIR" // where the file system in memory is mounted
 	envBinary = "STSMAPD_BINARY"    // the stsmapd binary under test; built when it is not given
 )
 
-// Main runs the tests of m in a world of their own and returns the exit code for os.Exit. Where that cannot be (no
-// root, no namespaces, no Postfix), the tests are skipped with the reason, and a line is added to the file that
-// STSMAPD_TEST_LEFT_OUT names; but with CI=true, and for root on Debian, where `make deps` can mend it, that is a
-// failure.
+// Main runs the tests of m in new namespaces and returns the exit code for os.Exit. Without root, namespaces or
+// Postfix, the tests are skipped with the reason, and a line is added to the file that STSMAPD_TEST_LEFT_OUT names.
+// With CI=true, and for root on Debian, where `make deps` installs what is missing, that is a failure.
 func Main(m *testing.M) int {
 	flag.Parse()
 	switch {
@@ -59,8 +58,8 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// perProcessor is how many tests run at a time for each processor: most of their time they wait, for stsmapd to look at
-// a record again, say.
+// perProcessor is how many tests run at a time for each processor: most of the time tests wait, such as for stsmapd to
+// look at a record again.
 const perProcessor = 6
 
 // allowParallel lets more tests run at a time than there are processors, unless -parallel says otherwise.
@@ -73,10 +72,10 @@ func allowParallel() error {
 	return flag.Set("test.parallel", fmt.Sprint(perProcessor*runtime.NumCPU()))
 }
 
-// inside reports whether this process is the second start, in the namespaces.
+// inside reports whether this process was started in the namespaces.
 func inside() bool { return os.Getenv(envDir) != "" }
 
-// obstacle returns why there can be no world here, or nil.
+// obstacle returns why the tests cannot run here, or nil.
 func obstacle() error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root, so no namespaces, no ports below 1024 and no Postfix of their own")
@@ -152,8 +151,8 @@ func build(dir string) (string, error) {
 	return binary, nil
 }
 
-// enter furnishes the new namespaces: no mount of ours is seen outside, root is a file system in memory, the loopback
-// interface is up, and /etc/resolv.conf names the world's DNS server.
+// enter sets up the new namespaces: mounts are not seen outside, root is a file system in memory, the loopback
+// interface is up, and /etc/resolv.conf names the World's DNS server.
 func enter(root string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making all mounts private: %w", err)
@@ -165,13 +164,13 @@ func enter(root string) error {
 	if err := os.Mkdir(tmp, 0o755); err != nil {
 		return err
 	}
-	if err := os.Setenv("TMPDIR", tmp); err != nil { // so that the directories of t.TempDir end with the world
+	if err := os.Setenv("TMPDIR", tmp); err != nil { // so that the directories of t.TempDir are in here
 		return err
 	}
 	if err := os.Setenv("RUNTIME_DIRECTORY", filepath.Join(root, "run")); err != nil { // for control sockets
 		return err
 	}
-	// stsmapd's own default directory is in there; the machine shall not get one from a test.
+	// It holds stsmapd's default state directory, which tests must not make on the machine.
 	if err := unix.Mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("mounting a tmpfs on /var/lib: %w", err)
 	}
@@ -190,7 +189,7 @@ func enter(root string) error {
 	return LoopbackUp()
 }
 
-// LoopbackUp brings the loopback interface of a new network namespace up.
+// LoopbackUp brings up the loopback interface of a new network namespace.
 func LoopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

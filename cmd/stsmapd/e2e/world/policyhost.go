@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// PolicyHost is an HTTPS server on port 443 of an address of its own. It begins with a valid certificate for its name
-// and without a policy: 404.
+// PolicyHost is an HTTPS server on port 443 of an address of its own. A new PolicyHost has a valid certificate for its
+// name and no policy: it answers 404.
 type PolicyHost struct {
 	Name string
 	Addr netip.Addr
@@ -38,7 +38,7 @@ func (w *World) PolicyHost(t testing.TB, name string) *PolicyHost {
 	p.server = &http.Server{
 		Handler:   p,
 		ConnState: p.note,
-		ErrorLog:  log.New(io.Discard, "", 0), // handshakes that fail are what tests are about
+		ErrorLog:  log.New(io.Discard, "", 0), // tests make handshakes fail
 		TLSConfig: &tls.Config{GetCertificate: p.choose, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	listener, err := net.Listen("tcp", netip.AddrPortFrom(p.Addr, 443).String())
@@ -59,10 +59,10 @@ func (w *World) PolicyHost(t testing.TB, name string) *PolicyHost {
 	return p
 }
 
-// Handle makes this function answer all requests from now on.
+// Handle sets the handler of all further requests.
 func (p *PolicyHost) Handle(h http.HandlerFunc) { p.handler.Store(&h) }
 
-// Serve makes the policy file this text, served as it should be.
+// Serve makes the host serve this text as its policy file.
 func (p *PolicyHost) Serve(policy string) {
 	p.Handle(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/.well-known/mta-sts.txt" {
@@ -77,10 +77,10 @@ func (p *PolicyHost) Serve(policy string) {
 // SetCertificate gives the host another certificate.
 func (p *PolicyHost) SetCertificate(cert tls.Certificate) { p.certificate.Store(&cert) }
 
-// Refuse ends all connections and closes the port, for good.
+// Refuse closes all connections and the port. It cannot be undone.
 func (p *PolicyHost) Refuse() { _ = p.server.Close() }
 
-// Mute makes the host accept connections and never say a word in them.
+// Mute makes the host accept connections and send nothing.
 func (p *PolicyHost) Mute() { p.mute.Store(true) }
 
 // Requests returns how many requests arrived.
@@ -89,7 +89,7 @@ func (p *PolicyHost) Requests() int { return int(p.requests.Load()) }
 // Connections returns how many connections arrived, with or without a request.
 func (p *PolicyHost) Connections() int { return int(p.connections.Load()) }
 
-// Done is closed at the end of the test, so that a handler that hangs does not outlive it.
+// Done returns a channel that is closed at the end of the test, for handlers that hang.
 func (p *PolicyHost) Done() <-chan struct{} { return p.done.Done() }
 
 // ServeHTTP implements http.Handler.
@@ -98,7 +98,7 @@ func (p *PolicyHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*p.handler.Load())(w, r)
 }
 
-// choose returns the certificate for a client that sent the host's name, and for no other.
+// choose returns the certificate to a client that asks for the host's name, and an error to any other.
 func (p *PolicyHost) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if p.mute.Load() {
 		<-p.done.Done()

@@ -22,9 +22,9 @@ var mainCF string
 //go:embed master.cf.tmpl
 var masterCF string
 
-// Postfix is a running Postfix of Debian's with a queue and a configuration of its own. It has two SMTP clients, chosen
-// by the sender's domain ([Route]): one asks the policy map through TCP; the other runs in a chroot, as Debian sets
-// Postfix up, and asks through a UNIX socket in there.
+// Postfix is one of Debian's Postfixes with a queue and a configuration of its own. It has two SMTP clients, chosen by
+// the sender's domain ([Route]): one asks stsmapd by TCP; the other runs in a chroot, as is Debian's default, and asks
+// by a UNIX socket in it.
 type Postfix struct {
 	Config string // the configuration directory, for postmap -c
 	Queue  string // the queue directory, which is the chroot
@@ -32,10 +32,10 @@ type Postfix struct {
 	smtpd netip.AddrPort
 	log   string
 	tree  *Tree
-	slots chan struct{} // the world's
+	slots chan struct{} // of the World
 }
 
-// Route is the way that a message takes to stsmapd.
+// Route is the socket by which Postfix asks stsmapd about a message.
 type Route string
 
 // The routes.
@@ -44,16 +44,16 @@ const (
 	ByUnix Route = "unix" // socketmap:unix:, from the chroot
 )
 
-// Routes are all routes; whatever holds for mail must hold for each.
+// Routes returns all routes. A test of mail tests each.
 func Routes() []Route { return []Route{ByInet, ByUnix} }
 
-// PostfixConfig is what a test says about a Postfix.
+// PostfixConfig is the configuration of a Postfix, as far as tests choose it.
 type PostfixConfig struct {
 	Inet netip.AddrPort // where stsmapd listens
 	Map  string         // the map name to ask, such as "postfix"
 	// the next hop of all mail whose sender is relayed@<route>.sender.test, such as "[mail.example.test]:2525"
 	RelayHost string
-	Tree      *Tree // which Postfix, and which resolver it asks; nil: the machine's own, the world's
+	Tree      *Tree // which Postfix, and which resolver it asks; nil: the machine's, and the World's
 	DANE      bool  // with smtp_tls_security_level = dane, not may
 	Collector bool  // with TLSRPT, if it is built with that; see [Postfix.CollectorSocket]
 }
@@ -61,7 +61,7 @@ type PostfixConfig struct {
 // SocketName is the path within a queue directory where the chrooted SMTP client looks for stsmapd.
 const SocketName = "stsmapd.sock"
 
-// NewPostfix lays out a Postfix that [Postfix.Start] can start.
+// NewPostfix makes the directories and the configuration of a Postfix. [Postfix.Start] starts it.
 func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 	t.Helper()
 	dir := PublicDir(t)
@@ -108,9 +108,9 @@ func (w *World) NewPostfix(t testing.TB, config PostfixConfig) *Postfix {
 	return p
 }
 
-// Start starts Postfix; it stops with the test, and its log is shown if the test failed. Where as many run as the
-// machine has processors it waits until one of them stops, and so a test that starts one should not be parallel: those
-// that wait have their share of -parallel, which the subtests of those that run may need.
+// Start starts Postfix. It stops with the test, and its log is shown if the test failed. At most as many run as the
+// machine has processors; Start waits until one of them stops. A test that calls Start should not be parallel: while it
+// waits it counts for -parallel, and the subtests of those that run may need that.
 func (p *Postfix) Start(t testing.TB) {
 	t.Helper()
 	p.slots <- struct{}{}
@@ -128,7 +128,7 @@ func (p *Postfix) Start(t testing.TB) {
 	})
 }
 
-// Version is what Postfix says of itself, such as "3.7.11".
+// Version returns Postfix's version, such as "3.7.11".
 func (p *Postfix) Version(t testing.TB) string {
 	t.Helper()
 	return strings.TrimSpace(runCommand(t, p.tree.command("postconf", "-c", p.Config, "-h", "mail_version")).Stdout)
@@ -140,7 +140,7 @@ func (p *Postfix) Postmap(t testing.TB, mapSpec, key string) Result {
 	return runCommand(t, p.tree.command("postmap", "-c", p.Config, "-q", key, mapSpec))
 }
 
-// PostmapAll runs `postmap -q -` with these keys on a map and returns the values of those that it knows.
+// PostmapAll runs `postmap -q -` with these keys on a map and returns the values of those that it finds.
 func (p *Postfix) PostmapAll(t testing.TB, mapSpec string, keys []string) (map[string]string, Result) {
 	t.Helper()
 	cmd := p.tree.command("postmap", "-c", p.Config, "-q", "-", mapSpec)
@@ -213,7 +213,7 @@ func submit(server netip.AddrPort, from string, to ...string) (string, error) {
 			return "", err
 		}
 	}
-	// By hand, because net/smtp does not show the reply, which has the queue id.
+	// net/smtp does not return the reply, which has the queue id.
 	id, err := client.Text.Cmd("DATA")
 	if err != nil {
 		return "", err
@@ -251,11 +251,12 @@ func writeFile(t testing.TB, name, text string) {
 	}
 }
 
-// CollectorSocket is the path of the socket to which Postfix sends its TLSRPT events, if it is configured with one.
+// CollectorSocket returns the path of the socket to which Postfix sends its TLSRPT events, if PostfixConfig.Collector
+// is set.
 func (p *Postfix) CollectorSocket() string { return filepath.Join(p.Queue, collectorName) }
 
-// Doctor runs `stsmapd postfix` on this Postfix, as root does. The files of the world have the same paths in its tree,
-// so it is enough that the tree's own postconf and postmap are run.
+// Doctor runs `stsmapd postfix` as root on this Postfix. Files have the same paths in its tree as outside, so it is
+// enough to run the tree's postconf and postmap.
 func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 	t.Helper()
 	args = append([]string{"postfix", "-c", p.Config}, args...)
@@ -270,7 +271,7 @@ func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 	return w.Command(t, append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH")), args...)
 }
 
-// Postconf runs postconf on this Postfix, which must succeed, and returns what it prints.
+// Postconf runs postconf on this Postfix and returns its output. It fails the test if postconf fails.
 func (p *Postfix) Postconf(t testing.TB, args ...string) string {
 	t.Helper()
 	r := runCommand(t, p.tree.command("postconf", append([]string{"-c", p.Config}, args...)...))
@@ -303,11 +304,11 @@ func (p *Postfix) Reload(t testing.TB) {
 	}
 }
 
-// NoComplaint checks that Postfix found nothing wrong with stsmapd or with its replies: there is no complaint in its
-// log, but for lines that contain one of these texts.
+// NoComplaint fails the test if Postfix's log has a complaint about stsmapd or its replies. Lines that contain one of
+// the texts of but do not count.
 func (p *Postfix) NoComplaint(t testing.TB, but ...string) {
 	t.Helper()
-	// A busy machine's clock and that of its file systems may be some milliseconds apart; Postfix notices.
+	// On a busy machine the clock and that of the file systems may differ by milliseconds, of which Postfix warns.
 	but = append(but, "warning: file system clock is", "warning: resetting file time stamps")
 	for line := range strings.Lines(p.Log(t)) {
 		if containsAny(line, "malformed", "invalid attribute", "Invalid", "warning:", "error:", "fatal:", "panic:") &&
@@ -321,15 +322,15 @@ func containsAny(line string, texts ...string) bool {
 	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) })
 }
 
-// PublicDir makes a directory with a short path that every user may enter: UNIX sockets in it have room for their
-// names, and Postfix's user gets to its queue.
+// PublicDir makes a directory that every user may enter, such as Postfix's. Its path is short, because the path of a
+// UNIX socket is limited.
 func PublicDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what is left ends with the world
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // Postfix may still write
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

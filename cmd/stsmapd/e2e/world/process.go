@@ -14,8 +14,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// Log is the file to which a process writes. What it had written before it answered a question can be read after the
-// answer.
+// Log is the file to which a process writes. After the answer to a question it has all that the process wrote before.
 type Log struct {
 	file *os.File
 }
@@ -39,7 +38,7 @@ func (l *Log) String() string {
 	return string(text)
 }
 
-// Lines returns the lines that contain all of these texts.
+// Lines returns the lines that contain all of these texts, without white space around them.
 func (l *Log) Lines(texts ...string) []string { return linesWith(l.String(), texts) }
 
 func linesWith(log string, texts []string) []string {
@@ -56,13 +55,13 @@ line:
 	return lines
 }
 
-// Result is what became of a command.
+// Result is the output and the exit code of a command.
 type Result struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// complete runs a command to its end. What becomes of its output is in the Result.
+// runCommand runs a command to its end. It fails the test if the command cannot be started or hangs.
 func runCommand(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -87,8 +86,8 @@ func runCommand(t testing.TB, cmd *exec.Cmd) Result {
 	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
 }
 
-// Program returns the path of a program of the machine's. Where it is not installed the test is skipped and `make test`
-// is told; with CI=true, and for root on Debian, where `make deps` installs it, the test fails.
+// Program returns the path of a program of the machine. If it is not installed, the test is skipped as by
+// [testkit.Missing].
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -98,9 +97,8 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
-// WriteProgram writes a file that a test runs afterwards. A process that another test forks in the meantime would
-// inherit the file open for writing, until it execs, and Linux runs no file that somebody may write (ETXTBSY): so
-// nobody forks now.
+// WriteProgram writes a program that a test runs afterwards. It prevents forks meanwhile: a process that another test
+// forks would have the file open for writing until it calls exec, and Linux does not run such a file (ETXTBSY).
 func WriteProgram(t testing.TB, name string, code []byte) {
 	t.Helper()
 	syscall.ForkLock.RLock()

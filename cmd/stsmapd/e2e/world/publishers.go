@@ -20,9 +20,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// Publishers are the DNS and the policy hosts of the domains d0.<zone>, d1.<zone> and so on, as many as a test wants:
-// one server of each kind for all of them, and a switch that ends both. A domain's policies have numbers, from 1 on;
-// the MX of the n-th is gn.mx.<domain>, so that an answer tells which it is.
+// Publishers are the DNS and the policy hosts of any number of domains d0.<zone>, d1.<zone> and so on: one server of
+// each kind for all of them, and a switch that ends both. A domain's policies have numbers, from 1 on; the MX of the
+// n-th is gn.mx.<domain>, so that an answer shows the number of its policy.
 type Publishers struct {
 	Resolver netip.Addr    // the DNS server's, on port 53
 	Zone     string        // below which the domains are
@@ -41,16 +41,16 @@ type Publishers struct {
 	certificates map[int]*tls.Certificate // by block of domains
 }
 
-// Publication is what a domain publishes at a time.
+// Publication is what a domain publishes.
 type Publication struct {
 	ID     int           // of the TXT record
 	Policy int           // number of the policy
 	Mode   string        // of the policy; "": enforce
 	MaxAge time.Duration // of the policy; 0: a week
-	Length int           // of a line that says nothing
+	Length int           // of a line without a meaning, to make the policy longer
 }
 
-// publisher is a domain with all that it has ever published.
+// publisher is a domain with all that it published.
 type publisher struct {
 	now    Publication
 	issues map[int]Issue // by number of the policy
@@ -62,10 +62,10 @@ type Issue struct {
 	First, Last time.Time // zero: never
 }
 
-// certificateBlock is how many domains share a policy host's certificate, for making one takes a while.
+// certificateBlock is how many domains share a policy host's certificate, because making one takes a while.
 const certificateBlock = 32
 
-// Publishers starts the servers of a crowd of domains. They end with the test.
+// Publishers starts the servers of many domains. They end with the test.
 func (w *World) Publishers(t testing.TB) *Publishers {
 	t.Helper()
 	p := &Publishers{
@@ -91,7 +91,7 @@ func (w *World) Publishers(t testing.TB) *Publishers {
 	return p
 }
 
-// PolicyHost is where all policy hosts listen, whatever the DNS says.
+// PolicyHost returns where all policy hosts listen, whatever the DNS says.
 func (p *Publishers) PolicyHost() netip.AddrPort { return netip.AddrPortFrom(p.host, 443) }
 
 // Announce makes this the address of all policy hosts in the DNS.
@@ -107,7 +107,7 @@ func (p *Publishers) address() netip.Addr {
 	return p.announced
 }
 
-// StartDNS starts the DNS server, after StopDNS again.
+// StartDNS starts the DNS server, also after StopDNS.
 func (p *Publishers) StartDNS(t testing.TB) {
 	t.Helper()
 	p.mu.Lock()
@@ -120,7 +120,7 @@ func (p *Publishers) StartDNS(t testing.TB) {
 	p.dns = server
 }
 
-// StopDNS ends the DNS server: its port refuses what comes.
+// StopDNS stops the DNS server, so that its port refuses queries.
 func (p *Publishers) StopDNS(t testing.TB) {
 	t.Helper()
 	p.mu.Lock()
@@ -135,7 +135,7 @@ func (p *Publishers) StopDNS(t testing.TB) {
 	}
 }
 
-// ForgetQuestions makes room: the DNS server remembers every name that it was asked for.
+// ForgetQuestions frees memory: the DNS server records every name that it is asked for.
 func (p *Publishers) ForgetQuestions() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +144,7 @@ func (p *Publishers) ForgetQuestions() {
 	}
 }
 
-// SetCA has the policy hosts' certificates issued by another CA from now on.
+// SetCA makes another CA issue the policy hosts' certificates from now on.
 func (p *Publishers) SetCA(ca *CA) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,10 +152,10 @@ func (p *Publishers) SetCA(ca *CA) {
 	clear(p.certificates)
 }
 
-// Domain is the name of the i-th domain.
+// Domain returns the name of the i-th domain.
 func (p *Publishers) Domain(i int) string { return fmt.Sprintf("d%d.%s", i, p.Zone) }
 
-// Publish makes this what a domain publishes. The number of a policy stays that of one text for ever.
+// Publish sets what a domain publishes. A number must always stand for the same policy.
 func (p *Publishers) Publish(domain string, pub Publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,14 +170,14 @@ func (p *Publishers) Publish(domain string, pub Publication) {
 	d.issues[pub.Policy] = issue
 }
 
-// Withdraw makes a domain publish nothing, and forgets what it has ever published.
+// Withdraw makes a domain publish nothing, and forgets all that it published.
 func (p *Publishers) Withdraw(domain string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.published, domain)
 }
 
-// Of returns what a domain publishes, and whether it does.
+// Of returns what a domain publishes; false if nothing.
 func (p *Publishers) Of(domain string) (Publication, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,7 +188,7 @@ func (p *Publishers) Of(domain string) (Publication, bool) {
 	return d.now, true
 }
 
-// Issues returns the domain's policies from this number on, in no order.
+// Issues returns the domain's policies from this number on.
 func (p *Publishers) Issues(domain string, from int) []Issue {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,7 +205,7 @@ func (p *Publishers) Issues(domain string, from int) []Issue {
 	return found
 }
 
-// resolve is the DNS.
+// resolve answers a DNS query.
 func (p *Publishers) resolve(q *dnstest.Query) {
 	if p.Dead.Load() {
 		return
@@ -232,7 +232,7 @@ func (p *Publishers) resolve(q *dnstest.Query) {
 	answer(q)
 }
 
-// ServeHTTP is the policy hosts.
+// ServeHTTP implements http.Handler for all policy hosts.
 func (p *Publishers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	domain, _ := strings.CutPrefix(r.Host, "mta-sts.")
 	if p.Dead.Load() {
@@ -246,7 +246,7 @@ func (p *Publishers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, found.Text(domain))
 }
 
-// serve returns what a domain publishes, to be served at once.
+// serve returns what a domain publishes, and notes that it is served now.
 func (p *Publishers) serve(domain string) (Publication, bool) {
 	p.Served.Add(1)
 	p.mu.Lock()
@@ -264,7 +264,7 @@ func (p *Publishers) serve(domain string) (Publication, bool) {
 	return d.now, true
 }
 
-// Lifetime is the policy's max_age.
+// Lifetime returns the policy's max_age.
 func (pub Publication) Lifetime() time.Duration {
 	if pub.MaxAge == 0 {
 		return 7 * 24 * time.Hour
@@ -272,7 +272,7 @@ func (pub Publication) Lifetime() time.Duration {
 	return pub.MaxAge
 }
 
-// Text is the policy file.
+// Text returns the policy file.
 func (pub Publication) Text(domain string) string {
 	mode := pub.Mode
 	if mode == "" {
@@ -311,7 +311,7 @@ func (p *Publishers) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	return p.certificates[block], nil
 }
 
-// PolicyOf is the number of the domain's policy that an answer names; 0 where it names none.
+// PolicyOf returns the number of the domain's policy that an answer names; 0 if it names none.
 func PolicyOf(domain, answer string) int {
 	rest, ok := strings.CutPrefix(answer, "OK secure match=g")
 	number, after, found := strings.Cut(rest, ".")
@@ -322,7 +322,7 @@ func PolicyOf(domain, answer string) int {
 	return n
 }
 
-// DaemonOf starts a stsmapd that knows no other internet than these publishers.
+// DaemonOf starts a stsmapd that asks the DNS server of these publishers.
 func (w *World) DaemonOf(t testing.TB, p *Publishers, inet netip.AddrPort, stateDir string) *Daemon {
 	t.Helper()
 	return w.StartDaemon(t, DaemonConfig{Inet: inet, StateDir: stateDir, Resolver: p.Resolver})

@@ -13,11 +13,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// signer is the authoritative server of the one signed zone. What is in the zone is whatever the world's DNS server
-// says; the signer adds signatures, and proofs of what is not there, as it is asked.
+// signer is the authoritative server of the signed zone. The contents of the zone are those of the World's DNS server;
+// the signer adds the signatures and the proofs of nonexistence to each answer.
 type signer struct {
 	zone     string // absolute
-	upstream string // the world's DNS server
+	upstream string // address of the World's DNS server
 	key      *dns.DNSKEY
 	private  crypto.Signer
 
@@ -25,13 +25,13 @@ type signer struct {
 	forged map[rrset]bool
 }
 
-// rrset is what one signature is for.
+// rrset is a set of records, which has one signature.
 type rrset struct {
 	name  string // absolute, lower case
 	qtype uint16
 }
 
-// signedTTL is that of what is not there, and of the key.
+// signedTTL is the TTL of negative answers and of the key, in seconds.
 const signedTTL = 60
 
 // startSigner makes a key and serves the zone on port 53 of the address, as long as the process lives.
@@ -79,7 +79,7 @@ func (s *signer) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
 	if w.RemoteAddr().Network() == "udp" {
 		reply.Truncate(1232)
 	}
-	_ = w.WriteMsg(reply) // the asker may have gone
+	_ = w.WriteMsg(reply) // the client may have ended
 }
 
 // answer fills in the reply to a question.

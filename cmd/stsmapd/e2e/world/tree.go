@@ -17,11 +17,11 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// Tree is a directory that is a whole system to whoever has it for a root: the programs and /etc of a Debian, with a
-// /etc/resolv.conf that names the resolver of this tree. Files of the world have the same path in it as outside. All of
-// it is bind mounts in the world's mount namespace, read-only but for the world's own files; they end with it.
+// Tree is a root directory with the programs and /etc of a Debian, and an /etc/resolv.conf that names the tree's
+// resolver. The files of the tests have the same path in it as outside. It consists of bind mounts in this mount
+// namespace, read-only except for the files of the tests.
 //
-// A nil Tree is the machine itself, with the world's DNS server.
+// A nil Tree is the machine itself, with the World's DNS server.
 type Tree struct {
 	root       string
 	resolvConf string // the file that is its /etc/resolv.conf
@@ -37,17 +37,17 @@ const (
 	Sid                  // Debian sid, likewise: Postfix 3.11 or later
 )
 
-// treeKey tells trees apart.
+// treeKey identifies a tree.
 type treeKey struct {
 	system   System
 	resolver netip.Addr
 }
 
-// Resolver is the address of the world's DNS server, which does no DNSSEC.
+// Resolver returns the address of the World's DNS server, which does no DNSSEC.
 func (w *World) Resolver() netip.Addr { return netip.MustParseAddr(dnsAddress) }
 
-// Tree returns a tree of this system whose programs ask this resolver, on port 53. Where this run does not cover the
-// system, or it is not there, the test is skipped or fails as by [testkit.Folder].
+// Tree returns a tree of this system whose programs ask this resolver, on port 53. If the system is missing, or this
+// run does not cover it, the test is skipped or fails as by [testkit.Folder].
 func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 	t.Helper()
 	base := system.base(t)
@@ -68,7 +68,7 @@ func (w *World) Tree(t testing.TB, system System, resolver netip.Addr) *Tree {
 	return w.trees[key]
 }
 
-// base is the directory that a system is in.
+// base returns the directory of a system.
 func (s System) base(t testing.TB) string {
 	t.Helper()
 	switch s {
@@ -110,7 +110,7 @@ func newTree(base, root string, resolver netip.Addr) (*Tree, error) {
 	return tree, tree.setResolver(base)
 }
 
-// show makes a directory of the system, or a symbolic link in its place, part of the tree, if there is one.
+// mountReadOnly adds a directory of the system to the tree. A symbolic link is copied; what does not exist is left out.
 func mountReadOnly(from, to string) error {
 	info, err := os.Lstat(from)
 	switch {
@@ -162,18 +162,18 @@ func (tree *Tree) setResolver(base string) error {
 	return nil
 }
 
-// etc is where the tree's file /etc/<name> is to be found from outside.
+// etc returns the path, from outside, of the tree's file /etc/<name>.
 func (tree *Tree) etc(name string) string {
 	switch {
 	case tree == nil:
 		return filepath.Join("/etc", name)
 	case name == "resolv.conf":
-		return tree.resolvConf // there may be links in the way
+		return tree.resolvConf // /etc/resolv.conf may be a link
 	}
 	return filepath.Join(tree.root, "etc", name)
 }
 
-// command is a program of the system administrator's in the tree, to be run with the tree as its root.
+// command returns a command that runs a program of /usr/sbin with the tree as its root.
 func (tree *Tree) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	if tree != nil {
@@ -184,7 +184,7 @@ func (tree *Tree) command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// uid is the number of a user of the tree.
+// uid returns the id of a user of the tree.
 func (tree *Tree) uid(t testing.TB, user string) int {
 	t.Helper()
 	text, err := os.ReadFile(tree.etc("passwd"))

@@ -20,11 +20,11 @@ import (
 //go:embed unbound.conf.tmpl
 var unboundConf string
 
-// signedZone is the zone that is signed; all other names of the world are not.
+// signedZone is the only zone that is signed.
 const signedZone = "signed.test"
 
-// Validator is an unbound that validates: it has the key of the signed zone for a trust anchor. All other names it
-// looks up at the world's DNS server.
+// Validator is a validating unbound with the key of the signed zone as a trust anchor. It looks up all other names at
+// the World's DNS server.
 type Validator struct {
 	Addr netip.Addr // it answers on port 53
 
@@ -32,15 +32,15 @@ type Validator struct {
 	log    string
 }
 
-// validator is the one of the world.
+// sharedValidator is the Validator of a World, which is started once.
 type sharedValidator struct {
 	once sync.Once
 	*Validator
 	err error
 }
 
-// Validator returns the world's validating resolver, the machine's unbound. Where there is none the test is skipped as
-// by [Program].
+// Validator returns the World's validating resolver, and starts it first. If unbound is not installed, the test is
+// skipped as by [Program].
 func (w *World) Validator(t testing.TB) *Validator {
 	t.Helper()
 	program := Program(t, "unbound")
@@ -93,7 +93,7 @@ func (w *World) startValidator(t testing.TB, program string) (*Validator, error)
 	if err != nil {
 		return nil, err
 	}
-	own := filepath.Join(dir, "unbound") // where AppArmor confines the program, it does so by its path
+	own := filepath.Join(dir, "unbound") // a copy, because AppArmor confines the program by its path
 	WriteProgram(t, own, code)
 	cmd := exec.Command(own, "-d", "-p", "-c", file)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -103,7 +103,7 @@ func (w *World) startValidator(t testing.TB, program string) (*Validator, error)
 	return v, v.ready(cmd)
 }
 
-// ready waits until the resolver says that the zone's SOA is proven.
+// ready waits until the resolver validates the zone's SOA.
 func (v *Validator) ready(cmd *exec.Cmd) error {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

@@ -16,10 +16,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 )
 
-// dnsAddress is where the world's DNS server answers, on port 53, and what its /etc/resolv.conf names.
+// dnsAddress is the address of the World's DNS server, which /etc/resolv.conf names. It answers on port 53.
 const dnsAddress = "127.0.0.1"
 
-// World is what all tests of the process share. It has no end of its own: it ends with the namespaces.
+// World is what all tests of the process share. It ends with the namespaces.
 type World struct {
 	DNS       *dnstest.Server
 	CA        *CA    // trusted by Postfix, and by stsmapd for policy hosts
@@ -34,13 +34,13 @@ type World struct {
 	trees map[treeKey]*Tree
 
 	validator sharedValidator
-	postfixes chan struct{} // one element for each that runs
+	postfixes chan struct{} // an element for each that runs
 }
 
 var open = sync.OnceValues(newWorld)
 
-// Open returns the world. Where there is none the test is skipped, with the reason; [Main] has made sure that this is
-// allowed here and has told `make test`.
+// Open returns the World. Where the tests cannot run, the test is skipped with the reason; [Main] decides whether that
+// is allowed, and notes it for `make test`.
 func Open(t testing.TB) *World {
 	t.Helper()
 	if !inside() {
@@ -53,7 +53,7 @@ func Open(t testing.TB) *World {
 	return w
 }
 
-// begin makes the world.
+// newWorld makes the World: its CAs and its DNS server.
 func newWorld() (*World, error) {
 	w := &World{Binary: os.Getenv(envBinary), CAFile: filepath.Join(os.Getenv(envDir), "ca.pem"),
 		postfixes: make(chan struct{}, runtime.NumCPU())}
@@ -73,16 +73,16 @@ func newWorld() (*World, error) {
 	return w, nil
 }
 
-// Host returns a loopback address that nothing else in the world has; whatever listens on it is another host.
+// Host returns a loopback address that no other host has.
 func (w *World) Host() netip.Addr {
 	n := w.hosts.Add(1)
 	if n >= 1<<16 {
-		panic("the world has no more hosts")
+		panic("no more loopback addresses for hosts")
 	}
 	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)})
 }
 
-// name returns a domain name that nothing else in the world has.
+// name returns a domain name that no other domain has.
 func (w *World) name(label string) string {
 	return fmt.Sprintf("%s-%d.example.test", label, w.domains.Add(1))
 }
