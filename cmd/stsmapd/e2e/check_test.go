@@ -79,7 +79,8 @@ var checkCases = []checkCase{
 	{"invalid policy", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, mx *world.MXHost) {
 		d.Policy.Serve("version: STSv1\nmode: enforce\nmx: " + mx.Name + ".\nmx: *\nmax_age: 604800\n")
 	}), 1, asWithout +
-		`its policy is invalid: line 4: mx "*" is neither a host name nor "*." and a host name: it has '*', which is not allowed in a host name`},
+		`its policy is invalid: line 4: mx "*" is neither a host name nor "*." and a host name: ` +
+		`it has '*', which is not allowed in a host name`},
 	{"mode none", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) {
 		d.Policy.Serve(world.Text("none"))
 	}), 1,

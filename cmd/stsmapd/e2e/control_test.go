@@ -62,7 +62,7 @@ func says(t *testing.T, why, text string, parts ...string) {
 }
 
 // TestControl is an administrator's day: the policies of those to whom mail goes are learnt from Postfix's log, looked
-// at, given to Postfix as a table, fetched anew after a change, and forgotten.
+// at, given to Postfix as a table, fetched again after a change, and forgotten.
 func TestControl(t *testing.T) {
 	w := world.Open(t)
 	mailer := w.StartDaemon(t, world.DaemonConfig{})
@@ -111,7 +111,7 @@ func TestControl(t *testing.T) {
 }
 
 // warmFromLog warms from Postfix's log, plain and packed: of four domains one enforces, one tests, one has no policy,
-// and the broken one's cannot be had.
+// and the policy of the broken one cannot be fetched.
 func (c *controlled) warmFromLog(log, broken string) {
 	c.t.Helper()
 	var zipped bytes.Buffer
@@ -190,9 +190,9 @@ func (c *controlled) file(text []byte) string {
 func TestControlGroup(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	const member, stranger, group = 65511, 65512, 65513
+	const member, outsider, group = 65511, 65512, 65513
 	c := startControlled(t, w, fmt.Sprintf("control_group = %q", fmt.Sprint(group)))
-	binary := binaryFor(t, w, stranger)
+	binary := binaryFor(t, w, outsider)
 	for _, u := range []struct {
 		why  string
 		uid  uint32
@@ -201,7 +201,7 @@ func TestControlGroup(t *testing.T) {
 		says string
 	}{
 		{"a member", member, group, 0, ""},
-		{"a stranger", stranger, stranger, 2,
+		{"another user", outsider, outsider, 2,
 			"permission denied: be root, or a member of the socket's group (setting control_group)\n"},
 		{"root", 0, 0, 0, ""},
 	} {

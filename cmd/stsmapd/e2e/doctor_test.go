@@ -15,7 +15,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// TestDoctor shows each case to `stsmapd postfix`, has it mended, and sends mail to see whether the diagnosis was
+// TestDoctor runs `stsmapd postfix` on each case, applies its changes, and sends mail to test whether the diagnosis was
 // right.
 func TestDoctor(t *testing.T) {
 	w := world.Open(t)
@@ -99,7 +99,7 @@ func (d diagnosed) urgent() []string {
 	return list
 }
 
-// diagnose looks a Postfix over that is set up like the case, lets it be mended, and looks again.
+// diagnose runs `stsmapd postfix` on a Postfix that is set up like the case, applies the changes, and runs it again.
 func (s ward) diagnose(t *testing.T, w *world.World, c doctorCase, tree *world.Tree) {
 	t.Helper()
 	p := w.NewPostfix(t, world.PostfixConfig{Map: "sts", Tree: tree})
@@ -226,7 +226,7 @@ func passOn(l net.Listener, path string) {
 			defer conn.Close()
 			other, err := net.Dial("unix", path)
 			if err != nil {
-				return // whoever asked sees the connection end
+				return // the client sees the connection end
 			}
 			defer other.Close()
 			go func() {
@@ -247,7 +247,7 @@ func readFile(t *testing.T, name string) string {
 	return string(text)
 }
 
-// TestDoctorDebian looks over what Debian's package calls its default, and at what the end-to-end tests themselves use.
+// TestDoctorDebian runs `stsmapd postfix` on the default of Debian's package, and on what the end-to-end tests use.
 func TestDoctorDebian(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -336,7 +336,7 @@ func TestDoctorCompatibility(t *testing.T) {
 	}
 }
 
-// TestDoctorNewer looks over a Postfix of 3.10 and one of 3.11 or later.
+// TestDoctorNewer runs `stsmapd postfix` on Postfix 3.10 and on 3.11 or later.
 func TestDoctorNewer(t *testing.T) {
 	t.Parallel()
 	newest := func(parameters ...string) map[string]string {
@@ -378,7 +378,7 @@ func TestDoctorNewer(t *testing.T) {
 	t.Run("later", func(t *testing.T) { examineAll(t, world.Sid, append(both, later...)) })
 }
 
-// examineAll looks over this system's Postfix in each of these cases.
+// examineAll runs `stsmapd postfix` on this system's Postfix in each of these cases.
 func examineAll(t *testing.T, system world.System, cases []doctorCase) {
 	t.Parallel()
 	w := world.Open(t)

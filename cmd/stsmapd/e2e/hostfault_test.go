@@ -22,7 +22,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// troubled is a daemon on a host that lacks something, with an internet that lacks nothing.
+// faultyHost is a daemon on a host that lacks something. The DNS and the policy hosts are well.
 type faultyHost struct {
 	w       *world.World
 	p       *world.Publishers
@@ -65,7 +65,7 @@ func (h *faultyHost) policy(t *testing.T, domain string) int {
 	return world.PolicyOf(domain, h.d.Ask(t, "sts", domain))
 }
 
-// blamed fails the test if the daemon took its host's fault for that of a domain.
+// blamed fails the test if the daemon blames a domain for the fault of its host.
 func (h *faultyHost) blamed(t *testing.T, domains ...string) {
 	t.Helper()
 	for _, event := range []string{"event=fetch_failed", "event=refresh_failing", "event=lookup_failed"} {
@@ -80,7 +80,7 @@ func (h *faultyHost) blamed(t *testing.T, domains ...string) {
 	}
 }
 
-// status wants a problem with this text, or none with "".
+// status fails the test unless `stsmapd status` shows a problem with this text; "": no problem.
 func (h *faultyHost) status(t *testing.T, problem string) {
 	t.Helper()
 	r := h.w.Command(t, nil, "status", "--control", h.control)
@@ -93,12 +93,12 @@ func (h *faultyHost) status(t *testing.T, problem string) {
 	}
 }
 
-// hostFault is something that this host lacks, for which mail passes as RFC 8461 section 3.3 asks.
+// hostFault is something that this host lacks. Mail is delivered meanwhile, as RFC 8461 section 3.3 asks.
 type hostFault struct {
 	name     string
-	problem  string                                          // what `stsmapd status` says to mend
+	problem  string                                            // what `stsmapd status` says to mend
 	start    func(*testing.T, *faultyHost) (begin, end func()) // starts the daemon on a host that is well
-	noLookup bool                                            // DNS lookups fail
+	noLookup bool                                              // DNS lookups fail
 }
 
 func hostFaults() []hostFault {
@@ -114,11 +114,12 @@ func hostFaults() []hostFault {
 	}
 }
 
-// hostRetry is within what the next question after the end of a fault gets the policy.
+// hostRetry is how long after the end of a fault a question may take to get the policy.
 const hostRetry = 10 * time.Second
 
-// TestHostFaults: what this host lacks is held against no domain. Live policies are served; first contacts pass, or
-// wait with the feature defer; and when the host is mended the next question after 10 s has the policy.
+// TestHostFaults takes something from the host that lookups or fetches need. No domain is blamed for it: live policies
+// are answered; mail to new domains is delivered, or waits with the feature defer; and after the fault the next
+// question after 10 s has the policy.
 func TestHostFaults(t *testing.T) {
 	for _, f := range hostFaults() {
 		t.Run(f.name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// stored is how many policies are in the store before a trouble begins.
+// stored is how many policies are in the store before a fault.
 const stored = 10
 
 // diskFaults are what may happen to the disk under a running daemon.
@@ -31,8 +31,8 @@ var diskFaults = []struct {
 		end:   func(t *testing.T, disk string, _ *world.Daemon) { world.Remount(t, disk, 0, "size=8m") },
 	},
 	{
-		// The system makes a disk that fails read-only by itself, but nobody may while files on it are open for writing. After a
-		// write has failed the daemon has none open.
+		// The system makes a disk that fails read-only, but a test cannot do that while files on it are open for
+		// writing. After a failed write the daemon has none open.
 		name: "read-only", cause: "no space left on device",
 		begin: func(t *testing.T, disk string, _ *world.Daemon) { world.FillDisk(t, disk, 128<<10) },
 		worsen: func(t *testing.T, disk string) {
@@ -59,13 +59,13 @@ var diskFaults = []struct {
 	},
 }
 
-// TestDiskFault: while the disk takes no writes, what is remembered is answered, from memory and from the store, and new
-// policies are learnt; there is one alert. When the disk is well again, all is written, and a killed daemon's successor knows it.
+// TestDiskFault makes the disk refuse writes. What is remembered is answered, from memory and from the store; new
+// policies are learnt; there is one alert. After the fault all is written, and the next daemon after a kill knows it.
 func TestDiskFault(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	for _, trouble := range diskFaults {
-		t.Run(trouble.name, func(t *testing.T) {
+	for _, fault := range diskFaults {
+		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
 			disk := world.SmallDisk(t, "1m")
 			v := newVictim(t, w, disk)
@@ -74,7 +74,7 @@ func TestDiskFault(t *testing.T) {
 			}
 			v.end(t, syscall.SIGKILL)
 			v.start(t) // with an empty memory
-			trouble.begin(t, disk, v.d)
+			fault.begin(t, disk, v.d)
 			for v.alerts() == 0 {
 				if v.learn(t); len(v.policies) > 5000 {
 					t.Fatal("the disk takes everything")
@@ -83,33 +83,36 @@ func TestDiskFault(t *testing.T) {
 			for range 10 {
 				v.learn(t)
 			}
-			if trouble.worsen != nil {
-				trouble.worsen(t, disk)
+			if fault.worsen != nil {
+				fault.worsen(t, disk)
 			}
 			v.change(t, 0)
 			v.p.Dead.Store(true)
-			v.remembers(t, "in the trouble")
-			if lines := v.d.Log.Lines("event=store_"); len(lines) != 1 || v.alerts() != 1 || !strings.Contains(lines[0], trouble.cause) {
-				t.Errorf("the trouble made these lines, want one alert with %q:\n%s", trouble.cause, strings.Join(lines, "\n"))
+			v.remembers(t, "during the fault")
+			if lines := v.d.Log.Lines("event=store_"); len(lines) != 1 || v.alerts() != 1 ||
+				!strings.Contains(lines[0], fault.cause) {
+				t.Errorf("the fault made these lines, want one alert with %q:\n%s", fault.cause,
+					strings.Join(lines, "\n"))
 			}
-			trouble.end(t, disk, v.d)
+			fault.end(t, disk, v.d)
 			begin := time.Now()
 			world.Eventually(t, world.Hang, "the store's recovery", func() bool {
 				return len(v.d.Log.Lines("event=store_recovered")) > 0
 			})
-			t.Logf("%d policies answered in the trouble, %d of them learnt or changed in it; all written %v after its end",
+			t.Logf("%d policies answered during the fault, %d of them learnt or changed; all written %v after its end",
 				len(v.policies), len(v.policies)-stored+1, time.Since(begin).Round(time.Second))
 			if lines := v.d.Log.Lines("event=store_"); len(lines) != 2 {
-				t.Errorf("the trouble and its end made these lines, want two:\n%s", strings.Join(lines, "\n"))
+				t.Errorf("the fault and its end made these lines, want two:\n%s", strings.Join(lines, "\n"))
 			}
 			v.end(t, syscall.SIGKILL)
 			v.start(t)
-			v.remembers(t, "after the trouble, by the next daemon")
+			v.remembers(t, "after the fault, by the next daemon")
 		})
 	}
 }
 
-// TestShutdownInDiskFault: a daemon that is told to end has one more try at what waits for the disk, and else says what is lost.
+// TestShutdownInDiskFault stops a daemon during the fault: it tries once more to write what waits for the disk, and
+// logs what is lost otherwise.
 func TestShutdownInDiskFault(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -159,7 +162,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	v.remembers(t, "on a full disk from the start")
 }
 
-// victim is a daemon with its state on a disk that will make trouble, and what it has learnt.
+// victim is a daemon with its state on a disk that will fail, and what it has learnt.
 type victim struct {
 	w        *world.World
 	p        *world.Publishers

@@ -164,7 +164,7 @@ func (c *crowd) epoch() int {
 	return len(c.epochs) - 1
 }
 
-// take judges the answer to a question that was asked in an epoch and answered in that or a later one.
+// judge judges the answer to a question that was asked in an epoch and answered in that or a later one.
 func (c *crowd) judge(ctx context.Context, epoch int, answer string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,7 +186,7 @@ func (c *crowd) allow(answer string) {
 	c.epochs[len(c.epochs)-1][answer] = true
 }
 
-// settle begins an epoch with one answer only.
+// allowOnly begins an epoch in which only this answer may come.
 func (c *crowd) allowOnly(answer string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -103,7 +103,7 @@ func fetchedPolicy(t *testing.T, domain, mode string, age, maxAge time.Duration,
 	return e
 }
 
-// browser is a Chromium that is started anew for each page, without a network but the world's.
+// browser starts a Chromium for each page. It reaches only the network of this namespace.
 type browser struct {
 	t       *testing.T
 	program string

@@ -32,7 +32,7 @@ var breakings = []struct {
 }
 
 // TestTLSRPTFetchFailures breaks policy hosts, with and without a live policy: the mail goes on, stsmapd
-// reports why the policy could not be had, and what it reports has the form of what Postfix reports.
+// reports why the policy could not be fetched, and what it reports has the form of what Postfix reports.
 func TestTLSRPTFetchFailures(t *testing.T) {
 	w := world.Open(t)
 	p, daemon, collector := reportingPair(t, w)
@@ -190,8 +190,8 @@ func form(t *testing.T, text string) []string {
 	return fields
 }
 
-// TestTLSRPTNothingToReport has policies that can be had, domains that do not ask for reports, and a policy
-// that its domain has taken back.
+// TestTLSRPTNothingToReport has policies that can be fetched, domains that do not ask for reports, and a policy that
+// its domain has withdrawn.
 func TestTLSRPTNothingToReport(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -234,8 +234,7 @@ func TestTLSRPTNothingToReport(t *testing.T) {
 	}
 }
 
-// TestTLSRPTCollectorAway has failures to report and a collector that does not take them. Nobody may wait for
-// it.
+// TestTLSRPTCollectorAway has failures to report and a collector that does not read them. No answer may wait for it.
 func TestTLSRPTCollectorAway(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -34,20 +34,20 @@ type host struct {
 	unknowns atomic.Int64
 }
 
-// stranger is a domain without a policy that nobody has heard of.
+// unknownDomain returns a new domain without a policy.
 func (h *host) unknownDomain() string {
-	return fmt.Sprintf("s%d.%s.stranger.test", h.unknowns.Add(1), h.name)
+	return fmt.Sprintf("s%d.%s.unknown.test", h.unknowns.Add(1), h.name)
 }
 
-// hostConfig is what a test says about a host. The zero value of what can be left out is that of a healthy host.
+// hostConfig is the configuration of a host, as far as tests choose it. Zero values are those of a healthy host.
 type hostConfig struct {
 	name, url, timeout string
-	roots              string   // fetch.ca_file; "": the world's
+	roots              string   // fetch.ca_file; "": that of the World
 	env                []string // nil: that of the test
 	stored             []resolver.Entry
 }
 
-// systemRoots is a hostConfig's word for no fetch.ca_file.
+// systemRoots is hostConfig.roots for no fetch.ca_file.
 const systemRoots = "system"
 
 // startHosts starts three daemons that share the engine at a URL.

@@ -14,7 +14,7 @@ import (
 const (
 	// rate is how many questions a second the hosts are asked together about domains that they remember.
 	rate = 5000
-	// strangers is how many a second they are asked about domains that nobody has heard of.
+	// unknownRate is how many questions a second are for domains that no host knows.
 	unknownRate = 30
 	// connections is to each host.
 	connections = 4
@@ -26,7 +26,7 @@ type load struct {
 	lasted time.Duration
 	watch  *testkit.Watch  // at the same time
 	took   []time.Duration // sorted; of the questions about domains that are remembered
-	waited time.Duration   // the longest wait for an answer about a stranger
+	waited time.Duration   // the longest wait for an answer about an unknown domain
 }
 
 func (l load) p99() time.Duration { return l.took[len(l.took)*99/100] }
@@ -50,9 +50,9 @@ func press(t *testing.T, hosts []*host, n *internet, domains int, duration time.
 				sum.took = append(sum.took, took...)
 			})
 		}
-		stranger := h.askers(t, 1)[0]
+		asker := h.askers(t, 1)[0]
 		all.Go(func() {
-			longest := askUnknown(t, ctx, h, stranger)
+			longest := askUnknown(t, ctx, h, asker)
 			mu.Lock()
 			defer mu.Unlock()
 			sum.waited = max(sum.waited, longest)
@@ -89,7 +89,7 @@ func askOften(t *testing.T, ctx context.Context, h *host, client *socketmap.Clie
 	}
 }
 
-// askUnknown asks about domains without a policy that nobody has asked for, each of which has a host ask the engine.
+// askUnknown asks about new domains without a policy. For each of them the host asks the engine.
 func askUnknown(t *testing.T, ctx context.Context, h *host, client *socketmap.Client) (longest time.Duration) {
 	ticker := time.NewTicker(3 * time.Second / unknownRate)
 	defer ticker.Stop()

@@ -1,5 +1,5 @@
-# Makes a system of the folder $1 and becomes its init. Runs as process 1 of new namespaces; $2 is a directory of the test's, which
-# the system has as /test. What lies over the folder is in memory.
+# Boots a system from the folder $1: becomes its init. Runs as process 1 of new namespaces. $2 is a directory of the
+# test, which the system has as /test. All changes to the folder are in memory.
 set -eu
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs /mnt

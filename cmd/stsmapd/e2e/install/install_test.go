@@ -221,8 +221,10 @@ func (m *machine) certificatesByRPM(t *testing.T) {
 	for _, name := range []string{"stsmapd-roots.path", "stsmapd-roots.service", "roots.conf"} {
 		m.copy(t, "../../../../packaging/rpm/"+name, name)
 	}
-	m.run(t, `cd /etc/systemd/system && cp /test/stsmapd-roots.* . && mkdir stsmapd.service.d && cp /test/roots.conf stsmapd.service.d/
-		mkdir -p /etc/pki/ca-trust/extracted/pem && cp /etc/ssl/certs/ca-certificates.crt /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem
+	m.run(t, `cd /etc/systemd/system && cp /test/stsmapd-roots.* . && mkdir stsmapd.service.d &&
+			cp /test/roots.conf stsmapd.service.d/
+		mkdir -p /etc/pki/ca-trust/extracted/pem &&
+			cp /etc/ssl/certs/ca-certificates.crt /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem
 		systemctl daemon-reload && systemctl restart stsmapd`)
 	m.want(t, "systemd-analyze verify --man=no stsmapd-roots.path stsmapd-roots.service stsmapd.service 2>&1", "")
 	m.want(t, "systemctl is-active stsmapd-roots.path", "active")
@@ -248,7 +250,7 @@ func (m *machine) sockets(t *testing.T) {
 	m.run(t, "install -m 755 /usr/bin/stsmapd /var/spool/postfix/client")
 	m.want(t, "chroot --userspec=$(id -u postfix):$(id -g postfix) --groups= /var/spool/postfix /client query "+
 		"--connect unix:/stsmapd/socketmap partner.example", partner)
-	// postmap asks once, and fails where its connection is closed, so each asks anew: none may be refused.
+	// postmap asks once, and fails where its connection is closed, so each opens a new one: none may be refused.
 	var asking sync.WaitGroup
 	for _, table := range []string{byTCP, byUnix} {
 		asking.Go(func() {

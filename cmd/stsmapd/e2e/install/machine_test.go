@@ -44,8 +44,8 @@ func boot(t *testing.T, folder string) *machine {
 	cmd := exec.Command("/bin/sh", "-c", bootScript, "boot.sh", base, m.shared)
 	cmd.Stdout, cmd.Stderr = m.log, m.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
-			unix.CLONE_NEWCGROUP,
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS |
+			syscall.CLONE_NEWIPC | unix.CLONE_NEWCGROUP,
 		UseCgroupFD: true, CgroupFD: cgroup(t), Pdeathsig: syscall.SIGKILL,
 	}
 	runtime.LockOSThread() // Pdeathsig is the death of this thread

@@ -17,7 +17,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// stranger is a user who is not the one that runs the tests.
+// otherUser is the id of a user other than the one that runs the tests.
 const otherUser = 12345
 
 // product is what `make release` makes of a copy of the source.

@@ -17,8 +17,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// TestGenerations: policies come, change, are refreshed and go, for generations. The store's file does not grow for ever: the
-// room of what went is used again.
+// TestGenerations stores, changes, refreshes and removes policies for many generations. The store's file does not grow
+// for ever: the room of removed policies is used again.
 func TestGenerations(t *testing.T) {
 	const (
 		live    = 20_000
@@ -48,21 +48,25 @@ func TestGenerations(t *testing.T) {
 			born++
 		}
 		at := time.Now().UTC().Truncate(time.Second).AddDate(0, 0, generation)
-		together(t, puts, func(i int) error { return store.Put(context.Background(), inGeneration(t, i, generation, at)) })
+		together(t, puts, func(i int) error {
+			return store.Put(context.Background(), inGeneration(t, i, generation, at))
+		})
 		together(t, deletes, func(i int) error { return store.Delete(context.Background(), withPolicy(i)) })
 		info, err := os.Stat(filepath.Join(dir, "policies.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		sizes = append(sizes, info.Size())
-		t.Logf("generation %d: %d changed or new, %d gone, %d in the store: %d MiB", generation+1, len(puts), len(deletes), store.Len(), info.Size()>>20)
+		t.Logf("generation %d: %d changed or new, %d gone, %d in the store: %d MiB", generation+1, len(puts),
+			len(deletes), store.Len(), info.Size()>>20)
 		if store.Len() != live {
 			t.Fatalf("%d policies, want %d", store.Len(), live)
 		}
 	}
 	limit := sizes[settled-1] * (100 + growth) / 100
 	if last := sizes[generations-1]; last > limit {
-		t.Errorf("the file has %d bytes after %d generations, it had %d after %d", last, generations, sizes[settled-1], settled)
+		t.Errorf("the file has %d bytes after %d generations, it had %d after %d", last, generations, sizes[settled-1],
+			settled)
 	}
 	reopened(t, store, dir, policies)
 }
@@ -90,11 +94,14 @@ func inGeneration(t *testing.T, i, generation int, at time.Time) resolver.Entry 
 	if i%500 == 0 {
 		size = 30_000
 	}
-	p, err := mtasts.ParsePolicy(fmt.Appendf(nil, "version: STSv1\nmode: enforce\nmx: mx1.policy.test\nmax_age: 2592000\nx-filler: %s\n", strings.Repeat("x", size)))
+	p, err := mtasts.ParsePolicy(
+		fmt.Appendf(nil, "version: STSv1\nmode: enforce\nmx: mx1.policy.test\nmax_age: 2592000\nx-filler: %s\n",
+			strings.Repeat("x", size)))
 	if err != nil {
 		t.Error(err)
 	}
-	return resolver.Entry{Domain: withPolicy(i), ID: fmt.Sprint(generation), Policy: p, Fetched: at, Checked: at, Used: at}
+	return resolver.Entry{Domain: withPolicy(i), ID: fmt.Sprint(generation), Policy: p, Fetched: at, Checked: at,
+		Used: at}
 }
 
 // together calls work for each number, many at a time so that they share commits.

@@ -12,11 +12,11 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
-// answerLimit is Postfix's own patience with a socketmap server.
+// answerLimit is how long Postfix waits for a socketmap server.
 const answerLimit = 100 * time.Second
 
-// Asker is one connection to a daemon, as each of Postfix's smtp(8) processes has one; when it breaks, the next
-// question opens another. It is for one goroutine.
+// Asker is a connection to a daemon, like that of one of Postfix's smtp(8) processes. If it breaks, the next question
+// opens another one. It must be used by one goroutine at a time.
 type Asker struct {
 	oracle  *Oracle
 	address string
@@ -26,7 +26,7 @@ type Asker struct {
 	asked   []Question
 }
 
-// NewAsker returns an Asker of the daemon at a TCP address. It connects with the first question.
+// NewAsker returns an Asker for the daemon at a TCP address. The first question opens the connection.
 func NewAsker(o *Oracle, address string) *Asker { return &Asker{oracle: o, address: address} }
 
 // Close ends the connection.
@@ -37,8 +37,8 @@ func (a *Asker) Close() {
 	}
 }
 
-// Ask asks for these domains all at once, has the oracle judge each answer, and returns the last one. The error is that
-// of the connection; the questions that have got no answer by then get none.
+// Ask asks for all of these domains at once, judges each answer by the oracle, and returns the last one. It returns an
+// error if the connection breaks; the remaining questions then get no answer.
 func (a *Asker) Ask(domains ...string) (last string, err error) {
 	a.out, a.asked = a.out[:0], a.asked[:0]
 	for _, domain := range domains {
@@ -82,7 +82,7 @@ func (a *Asker) send() error {
 	return err
 }
 
-// read reads an answer, one netstring.
+// read reads an answer, which is a netstring.
 func (a *Asker) read() (string, error) {
 	size, err := a.in.ReadString(':')
 	if err != nil {

@@ -30,7 +30,8 @@ func clockFaults() []fault {
 	}
 }
 
-// setBack: all times in the store lie ahead. The policies are answered, and count from now on.
+// setBack starts the daemon with a store whose times are all in the future. The policies must be answered, and count
+// from now on.
 func setBack(t *testing.T, r *rig, step time.Duration) {
 	for range rounds(5, 1) {
 		r.end(t)
@@ -82,7 +83,7 @@ func (r *rig) askRaw(domain string) (string, error) {
 	return a.Ask(domain)
 }
 
-// end ends the daemon as systemd does.
+// end stops the daemon as systemd does.
 func (r *rig) end(t *testing.T) {
 	t.Helper()
 	r.d.Signal(t, syscall.SIGTERM)
@@ -109,7 +110,7 @@ func (r *rig) entries(t *testing.T) []resolver.Entry {
 	return all
 }
 
-// shift writes the store anew with all its times moved.
+// shift moves all times in the store.
 func (r *rig) shift(t *testing.T, by time.Duration) {
 	t.Helper()
 	all := r.entries(t)

@@ -15,12 +15,12 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// Target is a daemon with a configuration file, its store and its listeners, over as many processes as it lives.
+// Target is a daemon with a configuration file, a store and listeners, which several processes run one after the other.
 type Target struct {
-	*world.Daemon // the running process; nil between two
+	*world.Daemon // the running process; nil between two processes
 	StateDir      string
 	Config        string // the file
-	Control       string // the control socket, as --control wants to be told
+	Control       string // the control socket, in the form of --control
 	Address       string // of its listener
 	Metrics       string // of its HTTP listener
 
@@ -29,8 +29,9 @@ type Target struct {
 	text string
 }
 
-// NewTarget writes the configuration of a daemon that knows no other internet than these publishers, with these lines
-// besides of tables that it does not have ([cache], [refresh]), but starts nothing. stateDir "" is a new directory.
+// NewTarget writes the configuration of a daemon that asks the DNS server of these publishers. more is added to it:
+// tables that it does not have, such as [cache] and [refresh]. An empty stateDir is a new directory. NewTarget starts
+// nothing.
 func NewTarget(t testing.TB, w *world.World, p *world.Publishers, stateDir, more string) *Target {
 	t.Helper()
 	if stateDir == "" {
@@ -50,7 +51,7 @@ func NewTarget(t testing.TB, w *world.World, p *world.Publishers, stateDir, more
 	return d
 }
 
-// Configure writes a configuration file; Text is the one that NewTarget wrote.
+// Configure writes another text into the configuration file.
 func (d *Target) Configure(t testing.TB, text string) {
 	t.Helper()
 	if err := os.WriteFile(d.Config, []byte(text), 0o600); err != nil {
@@ -58,10 +59,10 @@ func (d *Target) Configure(t testing.TB, text string) {
 	}
 }
 
-// Text is the configuration that NewTarget wrote.
+// Text returns the configuration that NewTarget wrote.
 func (d *Target) Text() string { return d.text }
 
-// SetEnv adds to the environment of the processes from the next on.
+// SetEnv adds variables to the environment of the processes that start from now on.
 func (d *Target) SetEnv(lines ...string) { d.env = append(os.Environ(), lines...) }
 
 // Start starts a process, waits until it is ready and returns how long that took.
@@ -72,10 +73,10 @@ func (d *Target) Start(t testing.TB) time.Duration {
 	return time.Since(begin)
 }
 
-// Store is the file of the store.
+// Store returns the path of the store's file.
 func (d *Target) Store() string { return filepath.Join(d.StateDir, "policies.db") }
 
-// Forget has the daemon forget domains, by `stsmapd cache forget`.
+// Forget makes the daemon forget domains, by `stsmapd cache forget`.
 func (d *Target) Forget(t testing.TB, domains ...string) {
 	t.Helper()
 	args := append([]string{"cache", "forget", "--control", d.Control}, domains...)
@@ -84,7 +85,7 @@ func (d *Target) Forget(t testing.TB, domains ...string) {
 	}
 }
 
-// Gauges returns the values of these metrics, by name; one with labels is not found.
+// Gauges returns the values of these metrics by name. Metrics with labels are not found.
 func (d *Target) Gauges(names ...string) (map[string]float64, error) {
 	client := http.Client{Timeout: answerLimit}
 	defer client.CloseIdleConnections()

@@ -21,12 +21,12 @@ func diskFaults() []fault {
 	}
 }
 
-// breakDisk makes trouble while the daemon learns and changes policies, until it says so; what was answered meanwhile is
-// remembered, and written when the disk is well again.
-func (r *rig) breakDisk(t *testing.T, trouble func(*testing.T, *rig) (end func())) {
+// breakDisk injects a fault while the daemon learns and changes policies, until it logs the fault. What was answered
+// meanwhile must be remembered, and written after the fault.
+func (r *rig) breakDisk(t *testing.T, inject func(*testing.T, *rig) (end func())) {
 	for i := range rounds(3, 1) {
 		stop := r.load(t)
-		undo := trouble(t, r)
+		undo := inject(t, r)
 		r.injected++
 		r.logged(t, "store_write_failed", i+1)
 		wait(time.Second)
@@ -40,15 +40,15 @@ func (r *rig) breakDisk(t *testing.T, trouble func(*testing.T, *rig) (end func()
 	r.census(t)
 }
 
-// disk is where the store is.
+// disk returns the directory of the store's file system.
 func (r *rig) disk() string { return filepath.Dir(r.d.StateDir) }
 
 func fillUp(t *testing.T, r *rig) func() { return world.FillDisk(t, r.disk(), 0) }
 
-// makeReadOnly does what the system does with a disk that fails. It may not while a file on it is open for writing; after a write
-// has failed the daemon has none open.
+// makeReadOnly does what the system does with a disk that fails. That is not allowed while a file on it is open for
+// writing; after a failed write the daemon has none open.
 func makeReadOnly(t *testing.T, r *rig) func() {
-	giveBack := world.FillDisk(t, r.disk(), 0)
+	free := world.FillDisk(t, r.disk(), 0)
 	a := NewAsker(r.oracle, r.d.Address)
 	defer a.Close()
 	world.Eventually(t, recoveryLimit, "making the disk read-only", func() bool {
@@ -61,10 +61,10 @@ func makeReadOnly(t *testing.T, r *rig) func() {
 		}
 		return err == nil
 	})
-	return func() { world.Remount(t, r.disk(), 0, ""); giveBack() }
+	return func() { world.Remount(t, r.disk(), 0, ""); free() }
 }
 
-// limitWrites has the file not grow any more, and long policies be learnt until it must.
+// limitWrites stops the file from growing, and makes the daemon learn long policies until it must grow.
 func limitWrites(t *testing.T, r *rig) func() {
 	info, err := os.Stat(r.d.Store())
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// clockSlack is what may lie between a policy's end as the oracle reckons it and as stsmapd does, which keeps times to
-// the millisecond and parts of a second of max_age not at all.
+// clockSlack is by how much the end of a policy may differ between the oracle and stsmapd, which keeps times in
+// milliseconds and max_age in seconds.
 const clockSlack = time.Second
 
 // Oracle judges answers. All methods may be called from any goroutine.
@@ -18,18 +18,18 @@ type Oracle struct {
 	pubs *world.Publishers
 
 	mu       sync.Mutex
-	answered map[string]int // number of the newest policy that was answered, by domain
+	answered map[string]int // number of the newest policy answered, by domain
 	tally    Tally
 }
 
-// Tally counts answers by what the oracle thought of them.
+// Tally counts answers by the judgement of the oracle.
 type Tally struct {
-	Questions int // answered or not
+	Questions int // with and without an answer
 	Policies  int // answers with a policy
 	Wrong     int // answers that must never be given
-	Lost      int // of a policy that was answered before and lives: "there is none"
+	Lost      int // "no policy" although one was answered before and lives
 	Temporary int // TEMP: ask again
-	Closed    int // no answer at all
+	Closed    int // no answer
 	Slowest   time.Duration
 	Faults    []string // the first few wrong answers and lost policies
 }
@@ -37,17 +37,17 @@ type Tally struct {
 // maxFaults bounds Tally.Faults.
 const maxFaults = 10
 
-// NewOracle begins with nothing answered.
+// NewOracle returns an Oracle for these publishers that knows of no answers.
 func NewOracle(p *world.Publishers) *Oracle { return &Oracle{pubs: p, answered: map[string]int{}} }
 
-// Question is a question that was asked.
+// Question is a question, as Oracle.Ask has noted it.
 type Question struct {
 	Domain string
 	at     time.Time
 	floor  int // the newest policy that had been answered before
 }
 
-// Ask notes a question that is about to be asked, with the map name sts.
+// Ask notes a question that is about to be asked with the map name sts.
 func (o *Oracle) Ask(domain string) Question {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -62,7 +62,8 @@ func (o *Oracle) Unanswered(Question) {
 	o.tally.Closed++
 }
 
-// Judge notes the answer to a question, "OK secure …" or "NOTFOUND ", and reports whether it was a good one; TEMP is.
+// Judge notes and judges the answer to a question, such as "OK secure …" or "NOTFOUND ", and reports whether it is
+// right; TEMP is.
 func (o *Oracle) Judge(q Question, answer string) bool {
 	now := time.Now()
 	issues := o.pubs.Issues(q.Domain, max(q.floor, 1))
@@ -91,7 +92,7 @@ func (o *Oracle) Judge(q Question, answer string) bool {
 	return true
 }
 
-// fault notes what was wrong, and returns false.
+// fault notes a fault and returns false.
 func (o *Oracle) fault(format string, args ...any) bool {
 	if len(o.tally.Faults) < maxFaults {
 		o.tally.Faults = append(o.tally.Faults, fmt.Sprintf(format, args...))
@@ -99,9 +100,9 @@ func (o *Oracle) fault(format string, args ...any) bool {
 	return false
 }
 
-// mayBeNone reports whether "no policy" is a possible answer at now for a domain whose policy floor (0: none) had been
-// answered: if a newer one asks for nothing, or if that one may be over, which it is not before its first fetch +
-// max_age.
+// mayBeNone reports whether "no policy" may be answered at now for a domain whose policy floor (0: none) was answered
+// before. It may if a newer policy binds nobody, or if that policy may have expired, which it has not before its first
+// fetch + max_age.
 func mayBeNone(issues []world.Issue, floor int, now time.Time) bool {
 	if floor == 0 {
 		return true
@@ -116,7 +117,7 @@ func mayBeNone(issues []world.Issue, floor int, now time.Time) bool {
 	return false
 }
 
-// wrong says what is wrong with answering policy n; "": nothing.
+// wrong returns what is wrong with answering policy n, or "".
 func wrong(issues []world.Issue, n int, q Question) string {
 	for _, i := range issues {
 		switch {
@@ -146,14 +147,14 @@ func (o *Oracle) Known() []string {
 	return known
 }
 
-// Note takes down that a policy counts as answered, though nobody asked: a test has put it into the store.
+// Note notes that a policy counts as answered because a test has put it into the store.
 func (o *Oracle) Note(domain string, policy int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.answered[domain] = max(o.answered[domain], policy)
 }
 
-// Forget forgets a domain, as the daemon was told to.
+// Forget removes a domain that the daemon was told to forget.
 func (o *Oracle) Forget(domain string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,7 +168,7 @@ func (o *Oracle) Tally() Tally {
 	return o.tally
 }
 
-// Reset begins to count anew; what was answered is remembered.
+// Reset sets the counts to zero. The oracle still knows what was answered.
 func (o *Oracle) Reset() Tally {
 	o.mu.Lock()
 	defer o.mu.Unlock()

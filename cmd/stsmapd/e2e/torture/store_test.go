@@ -28,8 +28,8 @@ type image struct {
 	used  int64
 }
 
-// image ends the daemon and returns its store: with long policies and short ones, some of them changed, some forgotten, so that the file
-// has branches, long pages and free pages with what was there before.
+// image stops the daemon and returns its store. It has long and short policies, some changed and some forgotten, so
+// that the file has branches, overflow pages, and free pages with old contents.
 func (r *rig) image(t *testing.T) image {
 	t.Helper()
 	var gone, long []string
@@ -112,8 +112,8 @@ func (r *rig) corrupt(t *testing.T, sound image, random *rand.Rand) {
 	}
 }
 
-// corruptStopped: the daemon starts on every damaged store. The internet is there, so that what the damage has destroyed is looked
-// up anew before the answer; what it has not is answered as it was.
+// corruptStopped starts the daemon on damaged stores. The DNS and the policy hosts answer, so that what the damage has
+// destroyed is looked up again before the answer; everything else is answered as before.
 func corruptStopped(t *testing.T, r *rig) {
 	sound := r.image(t)
 	known := r.oracle.Known()
@@ -133,7 +133,7 @@ func corruptStopped(t *testing.T, r *rig) {
 	r.destroyed(r.p.Served.Load()-served-int64(r.injected), len(known))
 }
 
-// corruptRunning: the same under a daemon that has read a part of it, and that has to write.
+// corruptRunning damages the store of a running daemon that has read a part of it and that must write.
 func corruptRunning(t *testing.T, r *rig) {
 	sound := r.image(t)
 	known := r.oracle.Known()
@@ -155,7 +155,7 @@ func corruptRunning(t *testing.T, r *rig) {
 	r.destroyed(r.p.Served.Load()-served-int64(r.injected), len(known))
 }
 
-// all asks for all these domains with the internet there: each must be answered with a policy.
+// all asks for all these domains while the DNS and the policy hosts answer: each answer must be a policy.
 func (r *rig) all(t *testing.T, domains []string, when string) {
 	t.Helper()
 	a := NewAsker(r.oracle, r.d.Address)
@@ -169,9 +169,10 @@ func (r *rig) all(t *testing.T, domains []string, when string) {
 	}
 }
 
-// destroyed notes how many policies had to be looked up anew, of so many in each store.
-func (r *rig) destroyed(anew int64, each int) {
-	r.note = fmt.Sprintf("%.1f %% of the policies were looked up anew before the answer", 100*float64(anew)/float64(r.injected*each))
+// destroyed notes how many policies were looked up again, of so many in each store.
+func (r *rig) destroyed(lookups int64, each int) {
+	part := float64(lookups) / float64(r.injected*each)
+	r.note = fmt.Sprintf("%.1f %% of the policies were looked up again before the answer", 100*part)
 }
 
 // truncated cuts the file at a random place, under a daemon and between two.
@@ -195,14 +196,14 @@ func truncated(t *testing.T, r *rig) {
 		if !running {
 			r.d.Start(t)
 		}
-		r.all(t, known, "after the cut") // not all is in memory: what is lost is looked up anew
+		r.all(t, known, "after the cut") // what is lost and not in memory is looked up again
 		r.recovers(t, end)
 		r.goesOn(t)
 	}
 }
 
-// goesOn is the end of a fault that has destroyed the store under a daemon that had read all of it: the store soon has it again, and
-// what is learnt from now on, for the next daemon.
+// goesOn ends a fault that destroyed the store under a daemon that had read all of it. The store must soon have all of
+// it again, and what is learnt from now on, for the next daemon.
 func (r *rig) goesOn(t *testing.T) {
 	t.Helper()
 	r.learn(t, 20)
@@ -214,7 +215,7 @@ func (r *rig) goesOn(t *testing.T) {
 	r.census(t)
 }
 
-// deleted takes the file away. What the daemon has in memory is answered with the internet dead.
+// deleted removes the file. The daemon must answer from memory while the DNS and the policy hosts are dead.
 func deleted(t *testing.T, r *rig) {
 	for range rounds(10, 3) {
 		known := r.oracle.Known()
@@ -230,7 +231,7 @@ func deleted(t *testing.T, r *rig) {
 	}
 }
 
-// removed takes the state directory away, with all that is in it.
+// removed removes the state directory with all that is in it.
 func removed(t *testing.T, r *rig) {
 	for range rounds(10, 3) {
 		known := r.oracle.Known()

@@ -1,5 +1,5 @@
-// Package soak runs a stsmapd for hours in a world that changes all the time, and looks whether its memory, files,
-// goroutines and store stay the same. `make soak HOURS=2 RATE=2000` runs it for that long; `make test` for some
+// Package soak runs a stsmapd for hours while the domains change all the time, and checks that its memory, files,
+// goroutines and store do not grow. `make soak HOURS=2 RATE=2000` runs it for that long; `make test` runs it for some
 // seconds, which shows only that every answer is right.
 package soak
 

@@ -74,7 +74,7 @@ func TestSoak(t *testing.T) {
 		t.Errorf("too few questions for a rate of %d", plan.rate)
 	}
 	if s.changed.Load() == 0 || s.fresh.Load() == 0 || s.forgotten.Load() == 0 || s.outages.Load() == 0 {
-		t.Error("the world did not change as it should")
+		t.Error("the domains did not change as they should")
 	}
 	text, flat := verdict(s.samples)
 	fmt.Print(text)

@@ -13,7 +13,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// The domains of the world, by number.
+// The domains, by number.
 const (
 	steady    = 1500 // their policies never change
 	changing  = 300  // they get a new policy, one each second
@@ -176,7 +176,7 @@ func (s *soak) remembered(random *rand.Rand) string { return s.p.Domain(random.I
 func (s *soak) slow(random *rand.Rand) string {
 	switch n := random.IntN(10); {
 	case n < 5:
-		return fmt.Sprintf("stranger%d.%s", s.unknowns.Add(1), s.p.Zone)
+		return fmt.Sprintf("unknown%d.%s", s.unknowns.Add(1), s.p.Zone)
 	case n < 8:
 		return s.p.Domain(lasting + random.IntN(briefly))
 	}
