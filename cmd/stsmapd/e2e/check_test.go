@@ -191,7 +191,7 @@ func TestCheckTable(t *testing.T) {
 	}
 }
 
-// TestCheckFollowsCertificate: a certificate is judged as it is now, and its end is told.
+// TestCheckFollowsCertificate tests that a certificate is judged as it is now, and that its end is shown.
 func TestCheckFollowsCertificate(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -220,7 +220,7 @@ func TestCheckFollowsCertificate(t *testing.T) {
 // unwrapped is a text as one line.
 func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// TestCheckKnowsTheDaemon: a file that changed under an old id is told of, where a daemon remembers what it was.
+// TestCheckKnowsTheDaemon tests that check shows a policy file that changed under an old id, if a daemon remembers it.
 func TestCheckKnowsTheDaemon(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -186,7 +186,7 @@ func (c *controlled) file(text []byte) string {
 	return name
 }
 
-// TestControlGroup: only root and the members of control_group may ask.
+// TestControlGroup tests that only root and the members of control_group may use the control socket.
 func TestControlGroup(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -6,8 +6,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// TestCrowdSharesOneLookup asks for one new domain over many connections at a time, as Postfix does when a mailing list
-// wakes up.
+// TestCrowdSharesOneLookup asks for one new domain over many connections at a time, as Postfix does for a mailing list.
 func TestCrowdSharesOneLookup(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -307,7 +307,8 @@ func TestDoctorMends(t *testing.T) {
 	}
 }
 
-// TestDoctorCompatibility: the chroot column's default was another before Postfix 3.0, and is for those who say so.
+// TestDoctorCompatibility tests the default of the chroot column before Postfix 3.0, which compatibility_level can
+// keep.
 func TestDoctorCompatibility(t *testing.T) {
 	w := world.Open(t)
 	p := w.NewPostfix(t, world.PostfixConfig{Map: "sts"})

@@ -190,7 +190,7 @@ func withoutRoots(t *testing.T, h *faultyHost) (begin, end func()) {
 	return func() { reload(func() error { return os.Remove(file) }) }, func() { reload(write) }
 }
 
-// withProxy has the daemon fetch through a proxy.
+// withProxy makes the daemon fetch through a proxy.
 func withProxy(t *testing.T, h *faultyHost) (begin, end func()) {
 	proxy := netip.AddrPortFrom(h.w.Host(), 3128)
 	stop := startProxy(t, proxy, h.p.PolicyHost())

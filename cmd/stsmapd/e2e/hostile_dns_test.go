@@ -109,8 +109,8 @@ func lies() []lie {
 	}
 }
 
-// TestHostileDNS: whatever the DNS says, the answer is right and comes in time, and the daemon serves on, no larger
-// than before.
+// TestHostileDNS tests that the answer is right and in time whatever the DNS says, and that the daemon keeps running
+// and does not grow.
 func TestHostileDNS(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -219,7 +219,7 @@ func answer(status int, mediaType string) func(*testing.T, *world.World, *world.
 	}
 }
 
-// stream serves a text and then a piece of more again and again, this often.
+// stream serves a text and then repeats more at this interval.
 func stream(text, more string, every time.Duration, done <-chan struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")

@@ -122,13 +122,13 @@ func TestShutdownInDiskFault(t *testing.T) {
 			disk := world.SmallDisk(t, "1m")
 			v := newVictim(t, w, disk)
 			v.learn(t)
-			giveBack := world.FillDisk(t, disk, 0)
+			free := world.FillDisk(t, disk, 0)
 			for v.alerts() == 0 {
 				v.learn(t)
 			}
 			v.p.Dead.Store(true)
 			if mended {
-				giveBack()
+				free()
 			}
 			v.end(t, syscall.SIGTERM)
 			lines := v.d.Log.Lines("event=store_lost")
@@ -143,7 +143,7 @@ func TestShutdownInDiskFault(t *testing.T) {
 	}
 }
 
-// TestStartOnFullDisk: a store that is there serves, even if nothing can be added to it.
+// TestStartOnFullDisk tests that an existing store is served even if nothing can be added to it.
 func TestStartOnFullDisk(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -197,7 +197,7 @@ func (v *victim) end(t *testing.T, signal syscall.Signal) {
 // alerts counts the log lines about writes that failed.
 func (v *victim) alerts() int { return len(v.d.Log.Lines("event=store_write_failed")) }
 
-// learn has a new domain's policy learnt.
+// learn asks for a new domain, so that the daemon learns its policy.
 func (v *victim) learn(t *testing.T) {
 	t.Helper()
 	domain := v.p.Domain(len(v.policies))

@@ -40,7 +40,7 @@ type ledger struct {
 	all      []string // the keys of answered
 }
 
-// note takes down an answer.
+// note notes an answer.
 func (l *ledger) note(domain string, policy int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,7 +115,7 @@ func (k *killing) refreshed() (n int) {
 	return n
 }
 
-// killing is a test with a daemon that is killed again and again.
+// killing is a test that kills its daemon repeatedly.
 type killing struct {
 	w        *world.World
 	p        *world.Publishers
@@ -214,7 +214,7 @@ func (k *killing) live(t *testing.T, lasting time.Duration) {
 	k.read(t, d)
 }
 
-// converse does something again and again over one connection, until the daemon is gone.
+// converse repeats something over one connection until the daemon has ended.
 func (k *killing) converse(ctx context.Context, d *world.Daemon, once func(context.Context, *socketmap.Client) error) {
 	client, err := socketmap.Dial(ctx, d.Listeners()[0])
 	if err != nil {
@@ -238,7 +238,7 @@ func (k *killing) ask(ctx context.Context, c *socketmap.Client, domain string) (
 	return n, nil
 }
 
-// learn has the daemon learn a new domain.
+// learn asks for a new domain, so that the daemon learns it.
 func (k *killing) learn(ctx context.Context, c *socketmap.Client) error {
 	domain := k.p.Domain(int(k.next.Add(1) - 1))
 	k.p.Publish(domain, world.Publication{ID: 1, Policy: 1})
@@ -308,10 +308,10 @@ func (k *killing) judge(t *testing.T, domain, answer string) {
 	k.ledger.answered[domain] = max(k.ledger.answered[domain], n)
 }
 
-// read looks for trouble with the store in a daemon's log.
+// read looks for faults of the store in a daemon's log.
 func (k *killing) read(t *testing.T, d *world.Daemon) {
 	t.Helper()
 	for _, line := range d.Log.Lines("event=store_") {
-		t.Errorf("trouble with the store: %s", line)
+		t.Errorf("a fault of the store: %s", line)
 	}
 }

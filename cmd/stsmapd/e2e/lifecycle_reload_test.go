@@ -123,8 +123,8 @@ func (r *reloading) expect(t *testing.T, why, domain, want string) {
 	}
 }
 
-// crowd asks for a domain all the time, over several connections. Time goes in epochs: in each, certain answers may
-// come.
+// crowd asks for a domain continuously over several connections. Time is divided into epochs: in each of them certain
+// answers may come.
 type crowd struct {
 	mu      sync.Mutex
 	epochs  []map[string]bool

@@ -88,8 +88,8 @@ var unwritableStates = []struct {
 	}},
 }
 
-// TestRefusesUnwritableState: where policies could not be kept, the daemon does not start: it ends with exit code 1 and
-// one line that names the place and what is wrong with it.
+// TestRefusesUnwritableState tests that the daemon does not start if it cannot store policies: it exits with code 1 and
+// one line that names the directory and the problem.
 func TestRefusesUnwritableState(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -235,7 +235,7 @@ func askAll(t *testing.T, w *world.World, m monitored) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// TestProbes: /healthz and /readyz of a daemon that does well.
+// TestProbes tests /healthz and /readyz of a daemon without a problem.
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

@@ -8,7 +8,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
-// TestPostmap asks as an administrator would who wants to see what Postfix is told.
+// TestPostmap asks with postmap, as an administrator does.
 func TestPostmap(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)

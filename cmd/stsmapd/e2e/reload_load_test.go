@@ -17,7 +17,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
-// TestReloadUnderLoad sends SIGHUP again and again while 10,000 questions a second are asked, or as many as the machine
+// TestReloadUnderLoad sends SIGHUP repeatedly while 10,000 questions a second are asked, or as many as the machine
 // can carry: each of them is answered, with the policy.
 func TestReloadUnderLoad(t *testing.T) {
 	w := world.Open(t)

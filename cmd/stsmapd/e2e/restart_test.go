@@ -15,7 +15,7 @@ import (
 // A round in which the machine was too busy for that says less, and another is made.
 const soon = 50 * time.Millisecond
 
-// TestPoliciesSurvive ends a daemon again and again right after it has answered for a new domain, whose DNS and HTTPS
+// TestPoliciesSurvive ends a daemon repeatedly right after it has answered for a new domain, whose DNS and HTTPS
 // are dead from then on. The next daemon must know that policy and all before it.
 func TestPoliciesSurvive(t *testing.T) {
 	w := world.Open(t)

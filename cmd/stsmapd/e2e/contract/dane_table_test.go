@@ -68,7 +68,7 @@ type daneEntry struct {
 	domain *world.Domain
 	hosts  []*world.MXHost // those that run
 	answer string
-	to     *world.MXHost // who must get each mail; nil: nobody
+	to     *world.MXHost // which host must get each mail; nil: none
 }
 
 // TestDANETable has each Postfix deliver to a domain for each row of the table and each state of the MX hosts.
@@ -147,7 +147,7 @@ func mayTake(row daneRow, host int, state mxState) bool {
 	}
 }
 
-// startMXIn starts an MX host in that state; nil: nobody listens there.
+// startMXIn starts an MX host in that state. It returns nil if the host refuses connections.
 func startMXIn(t *testing.T, w *world.World, name string, state mxState) *world.MXHost {
 	t.Helper()
 	switch state {
@@ -187,7 +187,7 @@ func publishTLSA(t *testing.T, w *world.World, name string, mx *world.MXHost, st
 	}
 }
 
-// check holds what became of a mail to what had to.
+// check fails the test unless the mail was delivered, or waits, as it must.
 func (e daneEntry) check(t *testing.T, got world.Delivery, user string) {
 	t.Helper()
 	want := "deferred"

@@ -58,7 +58,7 @@ var usableCases = []struct {
 	{"garbage", "3 0 0 " + strings.Repeat("30", 40), false},
 }
 
-// TestDANEUsable: what stsmapd calls usable is what Postfix calls usable. To a domain without a policy Postfix
+// TestDANEUsable tests that stsmapd calls usable what Postfix calls usable. To a domain without a policy Postfix
 // does DANE by itself: under usable records, of which none matches, the mail waits; under unusable ones it is sent
 // unauthenticated. For a domain with a policy and the same MX host stsmapd must say dane-only, or the policy.
 func TestDANEUsable(t *testing.T) {

@@ -220,7 +220,7 @@ func checkDelivery(t *testing.T, p *world.Postfix, route world.Route, queueID st
 	}
 }
 
-// nothingInTheClear checks what was on the wire: Postfix came, and gave nothing away.
+// nothingInTheClear tests that Postfix connected and sent nothing of the mail unencrypted.
 func nothingInTheClear(t *testing.T, mx *world.MXHost) {
 	t.Helper()
 	if mx.Saw("EHLO") == 0 {
@@ -291,10 +291,10 @@ func TestDeliveriesOfEachPostfix(t *testing.T) {
 	}
 }
 
-// adapt returns the case with what this Postfix says, where that is not what the machine's own says.
+// adapt returns the case with the words of this Postfix, where they differ from those of the machine's own.
 func (c contract) adapt(d deliveryCase) deliveryCase {
 	if c.system != world.Own && d.fault == "hostname mismatch" {
-		d.tls = "Trusted" // of the chain that is true; the mail does not go for all that
+		d.tls = "Trusted" // true of the chain; the mail waits nevertheless
 	}
 	if d.tls == "Verified" && !c.sni {
 		d.check = sentWithoutSNI
@@ -302,7 +302,7 @@ func (c contract) adapt(d deliveryCase) deliveryCase {
 	return d
 }
 
-// checkRelayHost sends two mails by way of the relay host; before the second it changes.
+// checkRelayHost sends two mails by the relay host, whose certificate changes between them.
 func checkRelayHost(t *testing.T, w *world.World, p *world.Postfix, relayHost *world.MXHost) {
 	t.Helper()
 	recipient := w.Domain("behind")

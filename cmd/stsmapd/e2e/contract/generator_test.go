@@ -83,7 +83,7 @@ func (g *generator) pattern() string {
 	return g.pick("", "", "*.") + host + g.pick("", "", "", ".")
 }
 
-// name is the name of a field that nobody knows, or of one that is there already: then it is the first that counts.
+// name returns the name of an unknown field, or of one that the policy has already: the first one counts.
 func (g *generator) name() string {
 	return g.pick("x", "policy_string", "servername", "match", "a.b-c_d", "tls_report", strings.Repeat("n", 32),
 		"version", "mode", "max_age", "policy_type", "0")

@@ -21,7 +21,7 @@ var patternCases = []struct {
 	{"outside", "a host of a forged DNS answer (section 4.1)", "mx1.%s", "attacker-of-%s", false, false},
 }
 
-// TestPatterns sends mail to them.
+// TestPatterns sends mail to the MX hosts of patternCases.
 func TestPatterns(t *testing.T) {
 	w := world.Open(t)
 	for _, contract := range contracts {
@@ -54,7 +54,7 @@ func TestPatterns(t *testing.T) {
 					})
 				}
 			})
-			// This Postfix says by a warning that the policy does not name a host. It is the only one.
+			// This Postfix logs a warning where the policy does not name a host, and no other warning.
 			if n := len(p.LogLines(t, mismatchWarning)); n != refused {
 				t.Errorf("%d warnings of %q, want %d", n, mismatchWarning, refused)
 			}

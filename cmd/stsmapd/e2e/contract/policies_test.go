@@ -35,7 +35,7 @@ const (
 	generatedMap = "sts+tlsrpt+strict"
 )
 
-// generatedAnswers is a resolver that has come to know a generated policy for each domain, or that it is invalid.
+// generatedAnswers is a resolver with a generated policy, or an invalid one, for each domain.
 type generatedAnswers map[dnsname.Name]resolver.Finding
 
 // Answer implements tlspolicy.Answerer.

@@ -221,7 +221,7 @@ func TestTLSRPTNothingToReport(t *testing.T) {
 		return w.DNS.Count(reportName(unasked), dns.TypeTXT) > 0
 	})
 	daemon.Ask(t, "sts+tlsrpt", fence.Name)
-	collector.Reports(t, fence.Name, 1) // whatever was to come before has come
+	collector.Reports(t, fence.Name, 1) // all earlier reports have come
 	for _, d := range []*world.Domain{good, withdrawn} {
 		if n := w.DNS.Count(reportName(d), dns.TypeTXT); n != 0 {
 			t.Errorf("%d lookups of the TLSRPT record of %s, of which there is nothing to report", n, d.Name)

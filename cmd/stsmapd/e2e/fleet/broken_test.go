@@ -175,8 +175,8 @@ func loseNothing(t *testing.T, n *internet, hosts []*host) {
 	}
 }
 
-// TestDeadPublisher: eight hosts are asked about a domain whose policy host is dead; it sees three GETs, and the other
-// hosts say why they have not tried.
+// TestDeadPublisher asks eight hosts about a domain whose policy host is dead. There are three GETs, and the other
+// hosts log why they did not try.
 func TestDeadPublisher(t *testing.T) {
 	w := world.Open(t)
 	t.Parallel()

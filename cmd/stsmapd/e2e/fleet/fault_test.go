@@ -26,8 +26,8 @@ func unharmed(normal time.Duration, watch *testkit.Watch) time.Duration {
 	return 10*normal + 20*time.Millisecond + 2*watch.Part(0.99)
 }
 
-// TestEngineFaults: the engine hangs, is killed and restarted empty, under load. No question notices, and the fleet
-// converges.
+// TestEngineFaults makes the engine hang, kills it and restarts it empty, under load. No answer is late or wrong, and
+// afterwards the hosts agree.
 func TestEngineFaults(t *testing.T) {
 	w := world.Open(t)
 	n := newInternet(t, w, known+10)
@@ -58,7 +58,7 @@ func TestEngineFaults(t *testing.T) {
 	oneAlert(t, hosts, 2)
 }
 
-// TestFailover: the primary is killed under load, and the sentinels promote its replica.
+// TestFailover kills the primary under load, so that the sentinels promote its replica.
 func TestFailover(t *testing.T) {
 	w := world.Open(t)
 	n := newInternet(t, w, known+10)
@@ -77,7 +77,7 @@ func TestFailover(t *testing.T) {
 	converge(t, hosts, n, known)
 }
 
-// TestCluster: three nodes; what one host learns, the others know.
+// TestCluster tests an engine of three nodes: what one host learns, the others know.
 func TestCluster(t *testing.T) {
 	w := world.Open(t)
 	n := newInternet(t, w, known)
@@ -107,7 +107,7 @@ func report(t *testing.T, what string, normal, l load) {
 	}
 }
 
-// learnAlone has the first host learn a domain of which it cannot tell the others now.
+// learnAlone makes the first host learn a domain that it cannot share now.
 func learnAlone(t *testing.T, hosts []*host, n *internet, domain int) {
 	t.Helper()
 	world.Eventually(t, world.Hang, "the first host finds that the engine fails", func() bool {
@@ -118,7 +118,7 @@ func learnAlone(t *testing.T, hosts []*host, n *internet, domain int) {
 	}
 }
 
-// converge: what one host learnt during the fault the others know, without a fetch of their own.
+// converge tests that the hosts know, without a fetch of their own, what another one learnt during the fault.
 func converge(t *testing.T, hosts []*host, n *internet, domain int) {
 	t.Helper()
 	name := n.domain(domain)
@@ -137,7 +137,7 @@ func converge(t *testing.T, hosts []*host, n *internet, domain int) {
 	}
 }
 
-// oneAlert: each fault has one line, and each end of one.
+// oneAlert tests that each fault, and each end of a fault, has logged one line.
 func oneAlert(t *testing.T, hosts []*host, faults int) {
 	t.Helper()
 	for _, h := range hosts {

@@ -111,7 +111,7 @@ func (h *host) run(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// metric is the value of a metric, with its labels as Prometheus is told them.
+// metric returns the value of a metric; name includes its labels.
 func (h *host) metric(t *testing.T, name string) int {
 	t.Helper()
 	resp, err := http.Get("http://" + h.metrics + "/metrics")
@@ -136,7 +136,7 @@ func (h *host) metric(t *testing.T, name string) int {
 	return 0
 }
 
-// unasked is how often a host acted as if it were alone, because the engine did not answer in time.
+// unasked returns how often a host did without the engine because it did not answer in time.
 func (h *host) unasked(t *testing.T) int {
 	t.Helper()
 	n := 0

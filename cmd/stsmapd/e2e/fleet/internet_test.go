@@ -76,7 +76,7 @@ func (n *internet) fetched(domain string) int {
 	return n.gets[domain]
 }
 
-// twice are domains that were fetched more than once, for people.
+// twice returns the domains that were fetched more than once, as text.
 func (n *internet) twice() (names []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -130,5 +130,5 @@ func (n *internet) policy(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, world.Text(mode, "mx."+domain))
 }
 
-// answer is what Postfix is told of a domain in mode enforce.
+// answer returns the answer for a domain in mode enforce.
 func answer(domain string) string { return "OK secure match=mx." + domain + " servername=hostname" }

@@ -36,7 +36,7 @@ func askEach(t *testing.T, hosts []*host, n *internet, domains int) {
 	all.Wait()
 }
 
-// TestOneFetchForAll: 10,000 domains asked of three daemons at the same time are fetched 10,000 times.
+// TestOneFetchForAll asks three daemons for 10,000 domains at the same time: there are 10,000 fetches.
 func TestOneFetchForAll(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -64,8 +64,8 @@ func TestOneFetchForAll(t *testing.T) {
 	}
 }
 
-// fetchedOnce: each domain was fetched once. On a machine so busy that the engine has not answered for a second, a host
-// has fetched for itself, and has counted that.
+// fetchedOnce tests that each domain was fetched once. On a machine so busy that the engine has not answered for a
+// second, a host has fetched for itself, and has counted that.
 func fetchedOnce(t *testing.T, hosts []*host, n *internet, domains int) {
 	t.Helper()
 	alone := 0
@@ -81,8 +81,8 @@ func fetchedOnce(t *testing.T, hosts []*host, n *internet, domains int) {
 	}
 }
 
-// changes: a change seen by one host is answered by all within 2 s, on a machine that does nothing else, without
-// another GET.
+// changes tests that all hosts answer a change that one of them has seen within 2 s, on a machine that does nothing
+// else, without another GET.
 func changes(t *testing.T, hosts []*host, n *internet) {
 	t.Helper()
 	watch, slowest := testkit.StartWatch(t), time.Duration(0)
@@ -142,7 +142,7 @@ func poison(t *testing.T, engine *enginetest.Engine, hosts []*host, n *internet)
 	}
 }
 
-// forgets: who fetched is shown, and a policy forgotten with --fleet is forgotten by all.
+// forgets tests that the host that fetched a policy is shown, and that all hosts forget a policy with --fleet.
 func forgets(t *testing.T, hosts []*host, n *internet) {
 	t.Helper()
 	domain := n.domain(30)

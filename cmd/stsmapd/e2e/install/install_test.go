@@ -41,7 +41,7 @@ const (
 	byUnix = "socketmap:unix:/var/spool/postfix/stsmapd/socketmap:sts"
 )
 
-// TestInstall installs the package on a fresh Debian, uses it, upgrades it, and takes it off again.
+// TestInstall installs the package on a fresh Debian, uses it, upgrades it, and removes it.
 func TestInstall(t *testing.T) {
 	for _, release := range []string{"12", "13"} {
 		t.Run("Debian "+release, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// journal is what the daemon has logged.
+// journal returns what the daemon has logged.
 func (m *machine) journal() string {
 	out, _ := m.try("journalctl --no-pager -o cat -u stsmapd")
 	return out
@@ -118,7 +118,7 @@ srw-rw---- stsmapd:stsmapd /run/stsmapd/control.sock`)
 // exposure is the last line of systemd-analyze security.
 var exposure = regexp.MustCompile(`Overall exposure level for stsmapd\.service: (\d+\.\d+)`)
 
-// unit has this Debian's systemd judge the units.
+// unit checks the units with this Debian's systemd.
 func (m *machine) unit(t *testing.T) {
 	// --man=no: this small system has no man.
 	m.want(t, "systemd-analyze verify --man=no stsmapd.service stsmapd.socket stsmapd-chroot.socket 2>&1", "")
@@ -285,7 +285,7 @@ func (m *machine) upgrade(t *testing.T, p product) {
 	m.want(t, "cmp /etc/stsmapd/stsmapd.toml /test/stsmapd.toml && echo the same", "the same")
 }
 
-// apart: neither Postfix nor stsmapd needs the other.
+// apart tests that neither Postfix nor stsmapd needs the other.
 func (m *machine) apart(t *testing.T) {
 	m.run(t, "systemctl stop stsmapd-chroot.socket stsmapd.socket stsmapd.service && systemctl restart postfix")
 	m.want(t, "systemctl is-active postfix.service", "active")
@@ -294,7 +294,7 @@ func (m *machine) apart(t *testing.T) {
 	m.run(t, "systemctl start postfix")
 }
 
-// remove takes the package off, and then what it has left.
+// remove removes the package, and then purges it.
 func (m *machine) remove(t *testing.T) {
 	m.run(t, "systemctl stop stsmapd && systemctl start stsmapd-chroot.socket stsmapd.service")
 	m.run(t, "apt-get -q -y remove stsmapd")

@@ -26,7 +26,7 @@ type product struct {
 	later           string // of the shared product: a Debian package of the same with a later version
 }
 
-// errNoGit: the source is not in a git repository, so that it has no version.
+// errNoGit means that the source is not in a git repository and so has no version. The test is skipped.
 var errNoGit = errors.New("the source is no git repository")
 
 // released is the product that all tests share.
@@ -150,7 +150,8 @@ func (p product) file(t *testing.T, pattern string) string {
 	return found[0]
 }
 
-// TestReleaseIsReproducible: the same source in another directory, of another user, later, makes the same bits.
+// TestReleaseIsReproducible tests that the same source makes the same bits in another directory, for another user,
+// later.
 func TestReleaseIsReproducible(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -205,7 +206,7 @@ func readDir(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// TestVersion: the package has the version that the program says.
+// TestVersion tests that the package has the version that the program prints.
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	p := shared(t)
@@ -228,7 +229,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestLintian: Debian's judge of packages finds nothing.
+// TestLintian tests that lintian finds nothing.
 func TestLintian(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("lintian"); err != nil {
@@ -247,7 +248,7 @@ func TestLintian(t *testing.T) {
 var debiansOwn = regexp.MustCompile(
 	`^/etc/ca-certificates/|^/usr/share/lintian/|/changelog\S*\.gz$|/copyright$|^/usr/share/zsh/`)
 
-// TestRPM: the RPM has in it what the Debian package has, but for what is Debian's own.
+// TestRPM tests that the RPM has the files of the Debian package, except for Debian's own.
 func TestRPM(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("rpm"); err != nil {

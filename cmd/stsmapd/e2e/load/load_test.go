@@ -16,7 +16,7 @@ import (
 // floodBound is what README says of memory with the default settings, when the table of negatives is full.
 const floodBound = 150 << 20
 
-// TestFlood: two million domains without a policy push no policy out, and memory stays within its bound.
+// TestFlood asks for two million domains without a policy: they evict no policy, and memory stays within its bound.
 func TestFlood(t *testing.T) {
 	n := newInternet(t)
 	store := openStore(t, t.TempDir())
@@ -56,7 +56,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestArrears: 100,000 policies are due at once, as after a week off. Refreshes keep to their rate, and questions are
+// TestArrears makes 100,000 policies due at once, as after a week off. Refreshes keep to their rate, and questions are
 // answered meanwhile in under 5 ms, 99 of 100, on a machine that does nothing else.
 func TestArrears(t *testing.T) {
 	n := newInternet(t)
@@ -101,8 +101,8 @@ func TestArrears(t *testing.T) {
 	}
 }
 
-// TestStartWithAMillion: the store is not read before the first answer, which comes in a small part of the time that
-// reading takes.
+// TestStartWithAMillion tests that the first answer does not wait for the store: it comes in a small part of the time
+// that reading takes.
 func TestStartWithAMillion(t *testing.T) {
 	n := newInternet(t)
 	dir := t.TempDir()

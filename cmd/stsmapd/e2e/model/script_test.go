@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestScriptText: a script's text is read as what it was.
+// TestScriptText tests that ParseScript reads what Script.String writes.
 func TestScriptText(t *testing.T) {
 	kinds := map[string]bool{}
 	for seed := range uint64(200) {
@@ -60,7 +60,7 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// TestShrink: of a long script, the few events that matter are left, whatever their order and distance.
+// TestShrink tests that only the events that matter are left of a long script, whatever their order and distance.
 func TestShrink(t *testing.T) {
 	long := Generate(7, 400)
 	long.Events[13], long.Events[200], long.Events[399] = Kill{}, Clock{By: 7 * time.Second}, Mute{MuteState("needle")}

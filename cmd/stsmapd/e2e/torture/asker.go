@@ -49,7 +49,7 @@ func (a *Asker) Ask(domains ...string) (last string, err error) {
 		if err != nil {
 			a.Close()
 			for _, q := range a.asked {
-				a.oracle.Unanswered(q)
+				a.oracle.unanswered(q)
 			}
 		}
 	}()

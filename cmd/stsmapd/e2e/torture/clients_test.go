@@ -33,7 +33,7 @@ func clientFaults() []fault {
 // Bounds on what hostile clients may do to the daemon and to others.
 const (
 	clientMemory   = 200 << 20 // bytes resident
-	crowdMemory    = 600 << 20 // with all connections open that there may be
+	crowdMemory    = 600 << 20 // with as many connections as are accepted
 	clientPatience = 10 * time.Second
 )
 
@@ -65,7 +65,7 @@ func (r *rig) amid(t *testing.T, memory int64, hostile func()) {
 	r.census(t)
 }
 
-// halfRequests leaves questions unfinished, at every place.
+// halfRequests sends questions that end at every place.
 func halfRequests(t *testing.T, r *rig) {
 	r.amid(t, clientMemory, func() {
 		whole := string(netstring.Append(nil, "sts ", r.p.Domain(0)))
@@ -191,7 +191,7 @@ func neverReading(t *testing.T, r *rig) {
 	})
 }
 
-// resets ends connections in the midst of replies, so that what is under way is thrown away.
+// resets ends connections in the middle of replies.
 func resets(t *testing.T, r *rig) {
 	r.amid(t, clientMemory, func() {
 		questions := r.questions(200)
@@ -208,7 +208,7 @@ func resets(t *testing.T, r *rig) {
 	})
 }
 
-// rubbish are bytes that are no question, or none that has an answer.
+// rubbish is bytes that are no question, or none with an answer.
 func rubbish() [][]byte {
 	noise := make([]byte, 4096)
 	random := rand.NewChaCha8([32]byte{3})
@@ -231,7 +231,8 @@ func rubbish() [][]byte {
 	}
 }
 
-// garbage sends what is no question. The daemon says so, or hangs up, or answers NOTFOUND; and goes on.
+// garbage sends bytes that are no question. The daemon replies with an error or NOTFOUND, or closes the connection, and
+// keeps running.
 func garbage(t *testing.T, r *rig) {
 	r.amid(t, clientMemory, func() {
 		for range rounds(50, 5) {

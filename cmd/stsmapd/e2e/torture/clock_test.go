@@ -76,7 +76,7 @@ func ahead(t *testing.T, r *rig, step time.Duration) {
 	}
 }
 
-// askRaw asks without judging.
+// askRaw asks without judging the answer.
 func (r *rig) askRaw(domain string) (string, error) {
 	a := NewAsker(NewOracle(r.p), r.d.Address)
 	defer a.Close()

@@ -47,12 +47,12 @@ func NewTarget(t testing.TB, w *world.World, p *world.Publishers, stateDir, more
 		"inet:"+d.Address, stateDir) +
 		fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"\nattempts = 3\n", p.Resolver) +
 		fmt.Sprintf("[fetch]\nca_file = %q\nallow_private_addresses = true\ntimeout = \"20s\"\n", w.CAFile) + more
-	d.Configure(t, d.text)
+	d.configure(t, d.text)
 	return d
 }
 
-// Configure writes another text into the configuration file.
-func (d *Target) Configure(t testing.TB, text string) {
+// configure writes another text into the configuration file.
+func (d *Target) configure(t testing.TB, text string) {
 	t.Helper()
 	if err := os.WriteFile(d.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -62,8 +62,8 @@ func (d *Target) Configure(t testing.TB, text string) {
 // Text returns the configuration that NewTarget wrote.
 func (d *Target) Text() string { return d.text }
 
-// SetEnv adds variables to the environment of the processes that start from now on.
-func (d *Target) SetEnv(lines ...string) { d.env = append(os.Environ(), lines...) }
+// setEnv adds variables to the environment of the processes that start from now on.
+func (d *Target) setEnv(lines ...string) { d.env = append(os.Environ(), lines...) }
 
 // Start starts a process, waits until it is ready and returns how long that took.
 func (d *Target) Start(t testing.TB) time.Duration {

@@ -46,7 +46,7 @@ func noFiles(t *testing.T, r *rig) {
 	}
 }
 
-// connect opens connections that say nothing.
+// connect opens connections that send nothing.
 func (r *rig) connect(t *testing.T, n int) []net.Conn {
 	t.Helper()
 	conns := make([]net.Conn, n)
@@ -61,7 +61,7 @@ func (r *rig) connect(t *testing.T, n int) []net.Conn {
 	return conns
 }
 
-// flood asks for domains that nobody has asked for before and that have no policy, over so many connections, until ctx
+// flood asks for new domains that have no policy, over so many connections, until ctx
 // ends, and opens as many connections that say nothing.
 func (r *rig) flood(ctx context.Context, t *testing.T, askers, idle int) (end func()) {
 	t.Helper()
@@ -92,7 +92,7 @@ func (r *rig) flood(ctx context.Context, t *testing.T, askers, idle int) (end fu
 
 // softMemory runs the daemon with Go's own memory limit, far below what the flood would like.
 func softMemory(t *testing.T, r *rig) {
-	r.d.SetEnv("GOMEMLIMIT=32MiB")
+	r.d.setEnv("GOMEMLIMIT=32MiB")
 	for range rounds(3, 1) {
 		r.restart(t)
 		r.injected++

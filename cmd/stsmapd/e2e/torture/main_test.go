@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 
-// fault is something that goes wrong on the machine or around it.
+// fault is a fault of the machine, the network or the clients.
 type fault struct {
 	name string
 	more string // lines of the configuration
@@ -30,7 +30,7 @@ type fault struct {
 // patience is how long the answer for a remembered policy may take. Postfix's own patience is 100 s.
 const patience = 20 * time.Second
 
-// TestTorture injects every fault, and prints a line for each at the end. No answer may be wrong, and no policy lost.
+// TestTorture injects each fault, and prints a table at the end. No answer may be wrong, and no policy lost.
 func TestTorture(t *testing.T) {
 	w := world.Open(t)
 	if !testkit.All() {
@@ -61,7 +61,7 @@ func faults() []fault {
 	return all
 }
 
-// rounds is how often a fault is injected: so often, or in the short form so often.
+// rounds returns how often a fault is injected, in the full and in the short form.
 func rounds(long, short int) int {
 	if testkit.All() {
 		return long
@@ -69,7 +69,7 @@ func rounds(long, short int) int {
 	return short
 }
 
-// row is what came of a fault.
+// row is the result of a fault.
 type row struct {
 	fault    string
 	injected int
@@ -132,10 +132,10 @@ func (t *table) String() string {
 	return b.String()
 }
 
-// times are how long answers took.
+// times are the times that answers took.
 type times []time.Duration
 
-// part is the time within which this part of the answers came.
+// part returns the time within which this part (0 to 1) of the answers came.
 func (t times) part(of float64) time.Duration {
 	if len(t) == 0 {
 		return 0

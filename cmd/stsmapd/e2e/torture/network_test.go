@@ -30,7 +30,7 @@ func networkFaults() []fault {
 	}
 }
 
-// outage takes something away for a while, with all kinds of questions asked meanwhile.
+// outage takes something away for a while, and asks all kinds of questions meanwhile.
 func (r *rig) outage(t *testing.T, begin, end func()) {
 	t.Helper()
 	for range rounds(5, 1) {
@@ -57,12 +57,12 @@ func (r *rig) ownRoots(t *testing.T) (file string, reload func(bundle []byte)) {
 		}
 	}
 	write(r.w.CA.PEM())
-	r.d.Configure(t, strings.Replace(r.d.Text(), r.w.CAFile, file, 1))
+	r.d.configure(t, strings.Replace(r.d.Text(), r.w.CAFile, file, 1))
 	r.restart(t)
 	return file, func(bundle []byte) { write(bundle); r.reload(t, "reloaded") }
 }
 
-// reload sends SIGHUP and waits for what the daemon says of it.
+// reload sends SIGHUP and waits for the daemon's log line about it.
 func (r *rig) reload(t *testing.T, event string) {
 	t.Helper()
 	before := len(r.d.Log.Lines("event=" + event))
@@ -70,7 +70,7 @@ func (r *rig) reload(t *testing.T, event string) {
 	r.logged(t, event, before+1)
 }
 
-// newRoots has all policy hosts move to another CA. Until the daemon is told, no policy can be fetched; those that are
+// newRoots moves all policy hosts to another CA. Until the daemon reloads, no policy can be fetched; those that are
 // remembered are answered, before and after.
 func newRoots(t *testing.T, r *rig) {
 	file, reload := r.ownRoots(t)
@@ -98,7 +98,7 @@ func newRoots(t *testing.T, r *rig) {
 	r.census(t)
 }
 
-// brokenRoots replaces the CA bundle by what is none.
+// brokenRoots replaces the CA bundle by a file without certificates.
 func brokenRoots(t *testing.T, r *rig) {
 	file, reload := r.ownRoots(t)
 	stop := r.load(t)
@@ -131,7 +131,7 @@ func brokenRoots(t *testing.T, r *rig) {
 // delays no answer; when it is there again, it gets reports.
 func noCollector(t *testing.T, r *rig) {
 	path := world.SocketPath(t)
-	r.d.Configure(t, fmt.Sprintf("tlsrpt_socket = %q\n", path)+r.d.Text())
+	r.d.configure(t, fmt.Sprintf("tlsrpt_socket = %q\n", path)+r.d.Text())
 	r.restart(t)
 	stop := r.load(t)
 	defer stop()
@@ -184,7 +184,7 @@ func badConfigurations(good string) []string {
 	}
 }
 
-// reloadStorm sends SIGHUP again and again, every second time with a configuration that is none.
+// reloadStorm sends SIGHUP repeatedly, every second time with an invalid configuration.
 func reloadStorm(t *testing.T, r *rig) {
 	stop := r.load(t)
 	defer stop()
@@ -196,7 +196,7 @@ func reloadStorm(t *testing.T, r *rig) {
 		if i%2 == 0 {
 			text = bad[i/2%len(bad)]
 		}
-		r.d.Configure(t, text)
+		r.d.configure(t, text)
 		r.d.Signal(t, syscall.SIGHUP)
 		r.injected++
 		wait(20 * time.Millisecond)
@@ -204,7 +204,7 @@ func reloadStorm(t *testing.T, r *rig) {
 	if refused() < len(bad) {
 		t.Errorf("hardly any configuration was refused; log:\n%s", r.d.Log)
 	}
-	r.d.Configure(t, r.d.Text())
+	r.d.configure(t, r.d.Text())
 	end := time.Now()
 	r.reload(t, "reloaded")
 	r.recovers(t, end)

@@ -54,8 +54,8 @@ func (o *Oracle) Ask(domain string) Question {
 	return Question{domain, time.Now(), o.answered[domain]}
 }
 
-// Unanswered notes a question that got no answer.
-func (o *Oracle) Unanswered(Question) {
+// unanswered notes a question that got no answer.
+func (o *Oracle) unanswered(Question) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tally.Questions++

@@ -19,7 +19,7 @@ func brief(i world.Issue) world.Issue { i.MaxAge = time.Minute; return i }
 
 func inMode(i world.Issue, mode string) world.Issue { i.Mode = mode; return i }
 
-// TestOracle: what is wrong is found, and what may be answered is not called wrong.
+// TestOracle tests that the oracle finds wrong answers, and no others.
 func TestOracle(t *testing.T) {
 	both := []world.Issue{issue(1, time.Hour), issue(2, time.Minute)}
 	for _, c := range []struct {
@@ -55,7 +55,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// TestOracleCounts: answers end up in the right place of the tally.
+// TestOracleCounts tests the counts of the tally.
 func TestOracleCounts(t *testing.T) {
 	p := world.Open(t).Publishers(t)
 	o, domain := NewOracle(p), p.Domain(0)
@@ -68,7 +68,7 @@ func TestOracleCounts(t *testing.T) {
 		"OK secure match=evil.test servername=hostname"} {
 		o.Judge(o.Ask(domain), a)
 	}
-	o.Unanswered(o.Ask(domain))
+	o.unanswered(o.Ask(domain))
 	got := o.Tally()
 	if got.Questions != 10 || got.Wrong != 4 || got.Lost != 1 || got.Temporary != 1 || got.Closed != 1 ||
 		len(got.Faults) != 5 {

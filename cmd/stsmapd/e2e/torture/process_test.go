@@ -47,7 +47,7 @@ func killAmongWrites(t *testing.T, r *rig) {
 	r.census(t)
 }
 
-// killAtRest kills the daemon while nobody asks.
+// killAtRest kills the daemon while there are no questions.
 func killAtRest(t *testing.T, r *rig) {
 	for range rounds(20, 3) {
 		r.learn(t, 5)
@@ -61,11 +61,11 @@ func killAtRest(t *testing.T, r *rig) {
 	}
 }
 
-// quiet: the store is as it should be.
+// quiet fails the test if the daemon has logged a fault of the store.
 func (r *rig) quiet(t *testing.T) {
 	t.Helper()
 	for _, line := range r.d.Log.Lines("event=store_") {
-		t.Errorf("trouble with the store: %s", line)
+		t.Errorf("a fault of the store: %s", line)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// rig is a daemon under a fault, with a world of its own.
+// rig is a daemon under a fault, with publishers of its own.
 type rig struct {
 	fault  fault
 	watch  *testkit.Watch
@@ -36,7 +36,7 @@ type rig struct {
 // begun is how many policies the daemon knows when the fault comes.
 const begun = 200
 
-// newRig starts a daemon and has it learn some policies.
+// newRig starts a daemon that learns some policies.
 func newRig(t *testing.T, w *world.World, f fault) *rig {
 	t.Helper()
 	p := w.Publishers(t)
@@ -53,10 +53,10 @@ func stateDir(t *testing.T) string {
 	return filepath.Join(world.SmallDisk(t, roomy), "state")
 }
 
-// roomy is the size of a disk that is full of nothing.
+// roomy is the size of a disk that does not become full.
 const roomy = "64m"
 
-// close judges the whole.
+// close judges the fault as a whole.
 func (r *rig) close(t *testing.T) {
 	t.Helper()
 	tally := r.oracle.Tally()
@@ -85,14 +85,14 @@ func (r *rig) row(took time.Duration) row {
 	return row{r.fault.name, r.injected, r.oracle.Tally(), r.recovery, r.times, took, r.note}
 }
 
-// fresh is a new domain that publishes a policy.
+// fresh returns a new domain that publishes a policy.
 func (r *rig) fresh() string {
 	domain := r.p.Domain(int(r.next.Add(1) - 1))
 	r.p.Publish(domain, world.Publication{ID: 1, Policy: 1})
 	return domain
 }
 
-// learn has the daemon learn new domains, all at once.
+// learn asks for new domains, all at once, so that the daemon learns them.
 func (r *rig) learn(t *testing.T, n int) {
 	t.Helper()
 	domains := make([]string, n)
@@ -110,10 +110,10 @@ func (r *rig) learn(t *testing.T, n int) {
 	}
 }
 
-// any is a domain of which a policy was answered.
+// any returns a domain of which a policy was answered.
 func (r *rig) any(known []string) string { return known[rand.IntN(len(known))] }
 
-// load asks all the time: for policies that are remembered, for new domains, and for some that get a new policy. When
+// load asks continuously: for policies that are remembered, for new domains, and for some that get a new policy. When
 // it returns, its connections are there and have had answers; it ends with the function that is returned.
 func (r *rig) load(t *testing.T) (stop func()) {
 	t.Helper()
@@ -141,7 +141,7 @@ func (r *rig) change(known []string) string {
 	return domain
 }
 
-// repeat asks one question after the other over one connection, this often.
+// repeat asks one question after the other over one connection, at this interval.
 func (r *rig) repeat(ctx context.Context, every time.Duration, which func() string, note func(time.Duration)) {
 	a := NewAsker(r.oracle, r.d.Address)
 	defer a.Close()
@@ -181,7 +181,7 @@ func (r *rig) ask(t *testing.T, domain string) {
 	r.timed(time.Since(begin))
 }
 
-// wait lets a fault last, or the time between two pass.
+// wait waits for this long.
 func wait(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -192,7 +192,7 @@ func wait(d time.Duration) {
 // table says when.
 const recoveryLimit = world.Hang
 
-// recovers waits until a new policy is learnt, and notes how long after the end of the fault that was.
+// recovers waits until the daemon learns a new policy, and notes how long that took since the end of the fault.
 func (r *rig) recovers(t *testing.T, end time.Time) {
 	t.Helper()
 	a := NewAsker(r.oracle, r.d.Address)
@@ -212,7 +212,7 @@ func (r *rig) logged(t *testing.T, event string, times int) {
 		func() bool { return len(r.d.Log.Lines("event="+event)) >= times })
 }
 
-// restart kills the daemon and starts the next.
+// restart kills the daemon and starts it again.
 func (r *rig) restart(t *testing.T) {
 	t.Helper()
 	r.kill(t)
@@ -242,7 +242,7 @@ func (r *rig) remembers(t *testing.T, domains []string) {
 	}
 }
 
-// census kills the daemon, and has the next one asked for every policy that was ever answered.
+// census kills the daemon, starts it again, and asks for every policy that was answered.
 func (r *rig) census(t *testing.T) {
 	t.Helper()
 	r.restart(t)

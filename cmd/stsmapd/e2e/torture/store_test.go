@@ -69,7 +69,7 @@ func (r *rig) image(t *testing.T) image {
 	return image{bytes, used}
 }
 
-// restore puts the sound store in place again, and lets the oracle forget what was learnt since.
+// restore puts the sound store back, and makes the oracle forget what was learnt since.
 func (r *rig) restore(t *testing.T, sound image, known []string) {
 	t.Helper()
 	if err := os.RemoveAll(r.d.StateDir); err != nil {

@@ -110,7 +110,7 @@ func median(of []sample, what func(sample) float64) float64 {
 	return values[len(values)/2]
 }
 
-// TestVerdict: what grows is found, what only wavers is not.
+// TestVerdict tests that the verdict finds what grows, and not what only varies.
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
 		why  string

@@ -63,7 +63,7 @@ func newSoak(t *testing.T, w *world.World, plan plan) *soak {
 	return s
 }
 
-// learn has the daemon learn all lasting domains.
+// learn asks for all lasting domains, so that the daemon learns them.
 func (s *soak) learn(t *testing.T) {
 	t.Helper()
 	for i := range lasting + briefly {
@@ -114,7 +114,7 @@ func (s *soak) run(ctx context.Context, t *testing.T) {
 	s.p.Dead.Store(false)
 }
 
-// repeat calls f again and again, this often, until ctx ends.
+// repeat calls f at this interval until ctx ends.
 func repeat(ctx context.Context, every time.Duration, f func()) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -210,7 +210,7 @@ func (s *soak) welcome() {
 	s.young = append(s.young, newcomer{domain, time.Now()})
 }
 
-// forget has the daemon forget those that are new no longer. They are asked for no more before that.
+// forget makes the daemon forget domains that are no longer new, after the last question for them.
 func (s *soak) forget(t *testing.T) {
 	s.mu.Lock()
 	n := 0
@@ -231,7 +231,7 @@ func (s *soak) forget(t *testing.T) {
 	s.forgotten.Add(int64(n))
 }
 
-// breakDown is an outage.
+// breakDown makes an outage of DNS and policy hosts.
 func (s *soak) breakDown(ctx context.Context) {
 	s.p.Dead.Store(true)
 	timer := time.NewTimer(s.plan.outage)
