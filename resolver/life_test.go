@@ -248,7 +248,7 @@ func TestMXLint(t *testing.T) {
 	})
 }
 
-// TestDiskFault: answers go on from memory, with one alert, and what was learnt meanwhile is written afterwards.
+// TestDiskTrouble: answers go on from memory, with one alert, and what was learnt meanwhile is written afterwards.
 func TestDiskTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
