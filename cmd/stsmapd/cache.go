@@ -23,12 +23,13 @@ func newCache() *cobra.Command {
 	var flags controlFlags
 	cmd := &cobra.Command{
 		Use:   "cache",
-		Short: "See and change what the running daemon remembers",
-		Long: "See and change what the running daemon remembers, through its control socket. " +
-			"Exit code 0: done; 1: not found, or not all of it done; 2: an error.",
+		Short: "Show and change the policies of the running daemon",
+		Long: "Show and change the policies of the running daemon, through its control socket. Exit code 0: done; 1: " +
+			"not found, or only partly done; 2: an error.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return &exitCode{exitError, errors.New("say what: cache list, show, refresh, forget or export")}
+			return &exitCode{exitError,
+				errors.New("a subcommand is required: cache list, show, refresh, forget or export")}
 		},
 	}
 	flags.add(cmd)
@@ -53,11 +54,11 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List policies",
-		Long: "List the policies that the daemon remembers, those that have expired and were not removed yet included. " +
-			"Exit code 0: listed; 1: one could not be read; 2: an error.",
+		Long: "List the policies of the daemon, including expired ones that are not removed yet. Exit code 0: " +
+			"listed; 1: a policy could not be read; 2: an error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := f.list()
+			list, err := f.parse()
 			if err != nil {
 				return &exitCode{exitError, err}
 			}
@@ -73,20 +74,20 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&f.modes, "mode", nil,
-		"only those of this mode: enforce, testing or none; may be repeated")
-	cmd.Flags().BoolVar(&f.failing, "failing", false, "only those that cannot be refreshed at the moment")
-	cmd.Flags().StringVar(&f.expiring, "expiring", "", "only those that expire within this time, such as 7d or 36h")
-	cmd.Flags().StringVar(&f.domain, "domain", "", "only those with this text in their name")
+		"only policies of this mode: enforce, testing or none; may be repeated")
+	cmd.Flags().BoolVar(&f.failing, "failing", false, "only policies whose last fetch failed")
+	cmd.Flags().StringVar(&f.expiring, "expiring", "", "only policies that expire within this time, such as 7d or 36h")
+	cmd.Flags().StringVar(&f.domain, "domain", "", "only domains whose name contains this text")
 	cmd.Flags().StringVar(&f.sort, "sort", "",
-		"order: "+strings.Join(admin.SortKeys(), ", ")+
-			"; with - before it the other way round (default: as the store has them, by name)")
-	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most so many; 0: all")
-	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object for each policy")
+		"sort by "+strings.Join(admin.SortKeys(), ", ")+
+			"; a leading - reverses the order (default: by name)")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "list at most this many policies; 0: all")
+	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object per policy")
 	return cmd
 }
 
-// list checks the flags.
-func (f *listFlags) list() (admin.List, error) {
+// parse checks the flags and returns the query.
+func (f *listFlags) parse() (admin.List, error) {
 	l := admin.List{Failing: f.failing, Domain: f.domain, Sort: f.sort, Limit: f.limit}
 	for _, text := range f.modes {
 		var m mtasts.Mode
@@ -102,7 +103,7 @@ func (f *listFlags) list() (admin.List, error) {
 		}
 	}
 	if f.sort != "" && !slices.Contains(admin.SortKeys(), strings.TrimPrefix(f.sort, "-")) {
-		return l, fmt.Errorf("--sort: %.40q is none of %s", f.sort, strings.Join(admin.SortKeys(), ", "))
+		return l, fmt.Errorf("--sort: %.40q is not one of %s", f.sort, strings.Join(admin.SortKeys(), ", "))
 	}
 	if f.limit < 0 {
 		return l, fmt.Errorf("--limit: %d is less than 0", f.limit)
@@ -110,7 +111,7 @@ func (f *listFlags) list() (admin.List, error) {
 	return l, nil
 }
 
-// parseSpan reads a length of time, in days too: "7d", "36h".
+// parseSpan parses a positive duration such as "7d" or "36h": days, or as time.ParseDuration has it.
 func parseSpan(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if days, ok := strings.CutSuffix(text, "d"); ok {
@@ -119,7 +120,7 @@ func parseSpan(text string) (time.Duration, error) {
 		d = time.Duration(n) * 24 * time.Hour
 	}
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%.40q is no length of time such as 7d or 36h", text)
+		return 0, fmt.Errorf("invalid duration %.40q: use a form such as 7d or 36h", text)
 	}
 	return d, nil
 }
@@ -134,15 +135,16 @@ func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error 
 	t := term.NewTable(cmd.OutOrStdout(), "DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE")
 	err := eachPolicy(cmd, client, list, func(p admin.Policy) error {
 		colour, state := policyState(p)
-		t.Row(term.Text(p.Domain), term.Painted(modeColour(p.Mode), p.Mode), term.Text(term.When(now, p.Expires)),
-			term.Text(term.When(now, p.Fetched)),
-			term.Text(term.When(now, p.Used)), term.Text(origin(p)), term.Painted(colour, state))
+		t.Row(term.Text(p.Domain), term.Painted(modeColour(p.Mode), p.Mode), term.Text(term.Relative(now, p.Expires)),
+			term.Text(term.Relative(now, p.Fetched)),
+			term.Text(term.Relative(now, p.Used)), term.Text(origin(p)), term.Painted(colour, state))
 		return nil
 	})
 	return errors.Join(t.End(), err)
 }
 
-// eachPolicy calls f with each policy of the list, and tells of those that the daemon cannot read.
+// eachPolicy calls f with each policy of the list. It prints an error for each policy that the daemon cannot read, and
+// then returns exitNotFound at the end.
 func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f func(admin.Policy) error) error {
 	unread := 0
 	for p, err := range client.Policies(cmd.Context(), list) {
@@ -165,17 +167,17 @@ func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f fun
 	return nil
 }
 
-// origin is the host that fetched a policy.
+// origin returns the name of the host that fetched a policy.
 func origin(p admin.Policy) string { return cmp.Or(p.Origin, "here") }
 
-// policyState is what an administrator should know of a policy, in a few words.
+// policyState returns the state of a policy in a few words, and its colour.
 func policyState(p admin.Policy) (colour, text string) {
 	var parts []string
 	colour = term.Plain
 	if !p.Live {
 		colour, parts = term.Faint, append(parts, "expired")
 	}
-	if t := p.Trouble; t != nil {
+	if t := p.FetchFailures; t != nil {
 		colour, parts = term.Red,
 			append(parts, fmt.Sprintf("failing since %s: %s", t.Since.Format("2006-01-02 15:04"), t.Reason))
 	}
@@ -201,8 +203,8 @@ func modeColour(mode string) string {
 	return term.Faint
 }
 
-// eachDomain parses all arguments, then does something about each. The exit code is 1 where that failed for some, 2
-// when the daemon cannot be asked.
+// eachDomain parses all arguments and then calls do with each domain. The exit code is 1 if do failed for a domain, and
+// 2 if the daemon cannot be queried.
 func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
 	do func(context.Context, *admin.Client, dnsname.Name) (done bool, err error)) error {
 	domains := make([]dnsname.Name, len(args))

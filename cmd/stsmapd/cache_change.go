@@ -17,10 +17,9 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "refresh DOMAIN...",
 		Short: "Fetch policies now",
-		Long: "Fetch policies now, whatever their ids, and however lately a fetch failed. A live policy that cannot " +
-			"be fetched stays in " +
-			"force. Exit code 0: all fetched; 1: some domain has no policy, or its policy could not be fetched; 2: " +
-			"an error.",
+		Long: "Fetch policies now, even if the id has not changed or a fetch failed recently. A live policy that " +
+			"cannot be fetched stays in force. Exit code 0: all fetched; 1: a domain has no policy, or its policy " +
+			"could not be fetched; 2: an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,
@@ -47,14 +46,14 @@ func refreshText(now time.Time, r admin.Refreshed) string {
 	switch p := r.Policy; {
 	case p != nil && r.Error != "" && p.Live:
 		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error,
-			term.Moment(now, p.Fetched),
-			p.Mode, term.When(now, p.Expires))
+			term.Absolute(now, p.Fetched),
+			p.Mode, term.Relative(now, p.Expires))
 	case r.Error != "":
-		return "no policy to be had: " + r.Error
+		return "cannot get a policy: " + r.Error
 	case p == nil:
 		return "no policy: the DNS says that there is none"
 	default:
-		return fmt.Sprintf("fetched: mode %s, id %s, expires %s", p.Mode, p.ID, term.When(now, p.Expires))
+		return fmt.Sprintf("fetched: mode %s, id %s, expires %s", p.Mode, p.ID, term.Relative(now, p.Expires))
 	}
 }
 
@@ -62,15 +61,12 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 	var asJSON, fleet bool
 	cmd := &cobra.Command{
 		Use:   "forget DOMAIN...",
-		Short: "Forget all that is known of domains",
-		Long: "Forget all that is known of domains. The next mail for such a domain goes by what its DNS and policy " +
-			"host say then: an " +
-			"attacker who hides them from this host goes unnoticed. Where a policy is wrong for you, use an override " +
-			"instead. " +
-			"Hosts that share an engine (shared.url) tell each other what they know, so that the next mail may bring " +
-			"a policy back from " +
-			"another host: --fleet has all hosts forget it, but for those that cannot be reached now. " +
-			"Exit code 0: forgotten; 1: nothing was known of some; 2: an error.",
+		Short: "Forget everything known about domains",
+		Long: "Forget everything known about domains. The next mail to such a domain is sent as its DNS and policy " +
+			"host say at that time: an attacker who hides them from this host is not noticed. If a policy is wrong " +
+			"for you, use an override instead. Hosts that share an engine (shared.url) exchange policies, so that " +
+			"the next mail may bring a policy back from another host: with --fleet all hosts that can be reached " +
+			"forget it. Exit code 0: forgotten; 1: nothing was known about a domain; 2: an error.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,

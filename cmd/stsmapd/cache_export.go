@@ -17,14 +17,12 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print all policies, as JSON lines or as a table for Postfix",
-		Long: "Print all policies that the daemon remembers, as JSON lines, with their text. With --postfix, print " +
-			"those that bind " +
-			"deliveries now as a policy table for Postfix, with the overrides of the configuration applied: a way " +
-			"out when stsmapd " +
-			"must stay down for long. It follows no change, and a policy in it does not expire:\n\n" +
+		Long: "Print all policies of the daemon as JSON lines, with their text. With --postfix, print the policies " +
+			"that are enforced now as a policy table for Postfix, with the overrides of the configuration applied, " +
+			"for a long outage of stsmapd. The table is not updated, and its policies do not expire:\n\n" +
 			"    stsmapd cache export --postfix >/etc/postfix/mta-sts\n" +
 			"    postconf smtp_tls_policy_maps=texthash:/etc/postfix/mta-sts\n\n" +
-			"Exit code 0: all printed; 1: one could not be read; 2: an error.",
+			"Exit code 0: all printed; 1: a policy could not be read; 2: an error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := flags.client()
@@ -42,10 +40,10 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 	return cmd
 }
 
-// exportPostfix writes what the map name sts answers, in the form of a Postfix table.
+// exportPostfix writes the answers of the map name sts as a Postfix table.
 func exportPostfix(cmd *cobra.Command, client *admin.Client, now time.Time) error {
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	fmt.Fprintf(out, "# MTA-STS policies as stsmapd answered them on %s. This table follows no change.\n",
+	fmt.Fprintf(out, "# MTA-STS policies as stsmapd answered them on %s. This table is not updated.\n",
 		now.UTC().Format("2006-01-02 15:04:05 UTC"))
 	written := map[string]bool{}
 	err := exportOverrides(cmd, client, out, written)
@@ -61,8 +59,8 @@ func exportPostfix(cmd *cobra.Command, client *admin.Client, now time.Time) erro
 	return errors.Join(out.Flush(), err)
 }
 
-// exportOverrides writes those that enforce; Postfix knows `.example.org` as every name below. What a table cannot say
-// is said in a comment.
+// exportOverrides writes the overrides of action enforce as table entries, and the others as comments. In Postfix's
+// tables, `.example.org` matches every name below it. It adds the domains of the entries to written.
 func exportOverrides(cmd *cobra.Command, client *admin.Client, out io.Writer, written map[string]bool) error {
 	for o, err := range client.Overrides(cmd.Context()) {
 		if err != nil {

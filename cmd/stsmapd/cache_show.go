@@ -20,10 +20,9 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show DOMAIN",
-		Short: "Show all that is known of a domain",
-		Long: "Show all that is known of a domain, and what each map name would be answered. That looks at nothing " +
-			"but what is " +
-			"remembered, and changes nothing. Exit code 0: shown; 1: nothing is known; 2: an error.",
+		Short: "Show everything known about a domain",
+		Long: "Show everything known about a domain, and the answer of each map name. Nothing is looked up, and " +
+			"nothing changes. Exit code 0: shown; 1: nothing is known; 2: an error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,
@@ -49,16 +48,16 @@ func showDomain(w io.Writer, now time.Time, d admin.Domain) error {
 	if d.Policy != nil {
 		policyLines(s, now, *d.Policy)
 	} else {
-		s.Line("policy", term.Plain, "none is remembered")
+		s.Line("policy", term.Plain, "none cached")
 	}
-	if d.Absence != nil {
-		absenceLines(s, now, *d.Absence)
+	if d.Negative != nil {
+		negativeLines(s, now, *d.Negative)
 	}
 	if o := d.Override; o != nil {
 		s.Line("override", term.Yellow, overrideText(*o))
 	}
 	if d.StoreError != "" {
-		s.Line("store", term.Red, "cannot be read, and may know more: "+d.StoreError)
+		s.Line("store", term.Red, "cannot be read, and may have more: "+d.StoreError)
 	}
 	s.Heading("answers")
 	for _, a := range d.Answers {
@@ -76,7 +75,7 @@ func showDomain(w io.Writer, now time.Time, d admin.Domain) error {
 func policyLines(s *term.Sheet, now time.Time, p admin.Policy) {
 	state := "live"
 	if !p.Live {
-		state = "expired: the next question looks the domain up anew"
+		state = "expired: the next question looks the domain up again"
 	}
 	s.Line("policy", modeColour(p.Mode), p.Mode+", "+state)
 	for i, mx := range p.MX {
@@ -85,18 +84,18 @@ func policyLines(s *term.Sheet, now time.Time, p admin.Policy) {
 	s.Line("id", term.Plain, p.ID)
 	s.Line("max_age", term.Plain,
 		strconv.FormatInt(p.MaxAge, 10)+" s ("+term.Span(time.Duration(p.MaxAge)*time.Second)+")")
-	s.Line("fetched", term.Plain, term.Moment(now, p.Fetched))
+	s.Line("fetched", term.Plain, term.Absolute(now, p.Fetched))
 	s.Line("fetched by", term.Plain, cmp.Or(p.Origin, "this host"))
-	s.Line("expires", term.Plain, term.Moment(now, p.Expires))
-	s.Line("last used", term.Plain, term.Moment(now, p.Used))
-	refresh := term.Moment(now, p.NextRefresh)
+	s.Line("expires", term.Plain, term.Absolute(now, p.Expires))
+	s.Line("last used", term.Plain, term.Absolute(now, p.Used))
+	refresh := term.Absolute(now, p.NextRefresh)
 	if p.NextRefresh.IsZero() {
-		refresh = "none ahead of questions"
+		refresh = "none scheduled"
 	}
 	s.Line("next refresh", term.Plain, refresh)
 	check := "with the next question"
 	if !p.NextCheck.IsZero() {
-		check = "with the first question after " + term.Moment(now, p.NextCheck)
+		check = "with the first question after " + term.Absolute(now, p.NextCheck)
 	}
 	s.Line("next TXT lookup", term.Plain, check)
 	where := "store"
@@ -105,35 +104,35 @@ func policyLines(s *term.Sheet, now time.Time, p admin.Policy) {
 	}
 	colour := term.Plain
 	if p.Unsaved {
-		colour, where = term.Red, "memory alone: it waits for the disk, and a restart would forget it"
+		colour, where = term.Red, "memory only: not yet on disk, and a restart would lose it"
 	}
 	s.Line("kept in", colour, where)
-	if t := p.Trouble; t != nil {
-		s.Line("trouble", term.Red,
-			fmt.Sprintf("%d fetches in a row have failed since %s; the next try is %s", t.Failures,
-				term.Moment(now, t.Since), term.When(now, t.RetryAt)))
+	if t := p.FetchFailures; t != nil {
+		s.Line("failing", term.Red,
+			fmt.Sprintf("%d fetches in a row have failed since %s; the next attempt is %s", t.Count,
+				term.Absolute(now, t.Since), term.Relative(now, t.RetryAt)))
 		s.Line("", term.Red, t.Reason)
 	}
 }
 
-func absenceLines(s *term.Sheet, now time.Time, a admin.Absence) {
+func negativeLines(s *term.Sheet, now time.Time, a admin.Negative) {
 	switch a.Outcome {
 	case "no_policy":
 		s.Line("TXT record", term.Plain, "the DNS says that there is no MTA-STS policy")
 	case "lookup_failed":
 		s.Line("TXT record", term.Red, fmt.Sprintf("%d lookups in a row have failed", a.Failures))
 	case "host_fault":
-		s.Line("policy", term.Red, "this host lacks what it needs to look for one")
+		s.Line("policy", term.Red, "a fault of this host prevents the lookup")
 	default:
 		s.Line("TXT record", term.Red,
-			fmt.Sprintf("announces a policy with id %s, which could not be had: %d fetches in a row have failed",
+			fmt.Sprintf("announces a policy with id %s, which cannot be fetched: %d fetches in a row have failed",
 				a.FailedID, a.Failures))
-		s.Line("next fetch", term.Plain, term.Moment(now, a.RetryAt)+", or as soon as there is a new id")
+		s.Line("next fetch", term.Plain, term.Absolute(now, a.RetryAt)+", or as soon as the id changes")
 	}
 	if a.Reason != "" {
 		s.Line("", term.Red, a.Reason)
 	}
-	s.Line("next TXT lookup", term.Plain, "with the first question after "+term.Moment(now, a.NextLook))
+	s.Line("next TXT lookup", term.Plain, "with the first question after "+term.Absolute(now, a.NextLookup))
 }
 
 func overrideText(o admin.Override) string {
@@ -151,11 +150,11 @@ func overrideText(o admin.Override) string {
 	return text
 }
 
-// answerText is an answer as Postfix acts on it.
+// answerText returns an answer as text for people.
 func answerText(domain string, a admin.Answer) string {
 	switch {
 	case a.Outcome == "":
-		return "stsmapd would have to look first: stsmapd query -m " + a.Map + " " + domain
+		return "not known without a lookup: stsmapd query -m " + a.Map + " " + domain
 	case a.Status == "NOTFOUND":
 		return "no policy (" + a.Outcome + ")"
 	case a.Status == "OK":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -21,7 +25,7 @@ const defaultConfig = "/etc/stsmapd/stsmapd.toml"
 
 // config is the configuration file (stsmapd.toml); every setting is optional.
 type config struct {
-	file string // where it was read from; "" where there was none
+	file string // path that it was read from; "" without a file
 
 	Listen       []string   `toml:"listen"`
 	SocketMode   fileMode   `toml:"socket_mode"`
@@ -64,7 +68,7 @@ type duration time.Duration
 func (d *duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is no duration such as 30s or 24h", text)
+		return fmt.Errorf("invalid duration %q: use a form such as 30s or 24h", text)
 	}
 	*d = duration(v)
 	return nil
@@ -77,7 +81,7 @@ type fileMode fs.FileMode
 func (m *fileMode) UnmarshalText(text []byte) error {
 	v, err := strconv.ParseUint(string(text), 8, 32)
 	if err != nil || v > 0o777 {
-		return fmt.Errorf("%q is no mode such as 0666", text)
+		return fmt.Errorf("invalid file mode %q: use octal permissions such as 0666", text)
 	}
 	*m = fileMode(v)
 	return nil
@@ -99,8 +103,8 @@ func defaults() config {
 	return c
 }
 
-// loadConfig reads file, or defaultConfig where file is "" and that exists. Every error names the file, and the line
-// and key where there is one.
+// loadConfig reads a configuration file. With file "" it reads defaultConfig, or returns the defaults if that does not
+// exist. Errors name the file, and the line and key if they are known.
 func loadConfig(file string) (config, error) {
 	c := defaults()
 	name := file
@@ -117,24 +121,24 @@ func loadConfig(file string) (config, error) {
 	c.file = name
 	d := toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		return c, fmt.Errorf("%s:%w", name, explain(err))
+		return c, fmt.Errorf("%s:%w", name, locate(err))
 	}
 	if err := c.check(); err != nil {
-		return c, c.blame(err)
+		return c, c.inFile(err)
 	}
 	return c, nil
 }
 
-// blame names the file in an error about what it says.
-func (c *config) blame(err error) error {
+// inFile adds the name of the configuration file to an error about its content.
+func (c *config) inFile(err error) error {
 	if err == nil || c.file == "" {
 		return err
 	}
 	return fmt.Errorf("%s: %w", c.file, err)
 }
 
-// explain turns the TOML decoder's errors into `line: key: what`.
-func explain(err error) error {
+// locate adds line and key to an error of the TOML decoder: `line: key: message`.
+func locate(err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		first := strict.Errors[0]
@@ -152,7 +156,8 @@ func explain(err error) error {
 	return fmt.Errorf(" %w", err)
 }
 
-// check holds values to their bounds. Those of times keep an answer within the 100 s that Postfix waits.
+// check returns an error for the first value that is out of its bounds. The bounds of times keep an answer within the
+// 100 s that Postfix waits.
 func (c *config) check() error {
 	for _, b := range []struct {
 		key            string
@@ -195,7 +200,20 @@ func (c *config) check() error {
 	return nil
 }
 
-// stateDir is where the store is: as configured, else $STATE_DIRECTORY (systemd), else the user's own place.
+// checkMetrics checks the setting `metrics`.
+func checkMetrics(address string) error {
+	if address == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || port == "" {
+		return fmt.Errorf("metrics is %.120q, must be HOST:PORT such as 127.0.0.1:9461, or empty for none", address)
+	}
+	return nil
+}
+
+// stateDir returns the directory of the store: the configured one, else $STATE_DIRECTORY (systemd), else the default of
+// the user.
 func stateDir(configured string, env func(string) string, uid int) (string, error) {
 	switch {
 	case configured != "":
@@ -211,4 +229,64 @@ func stateDir(configured string, env func(string) string, uid int) (string, erro
 		return filepath.Join(env("HOME"), ".local/state/stsmapd"), nil
 	}
 	return "", errors.New("no state directory: set state_dir or --state-dir (HOME and STATE_DIRECTORY are not set)")
+}
+
+// override is an [[override]] of the configuration file.
+type override struct {
+	Domain string          `toml:"domain"`
+	Action string          `toml:"action"`
+	MX     []string        `toml:"mx"`
+	Until  *toml.LocalDate `toml:"until"`
+	Reason string          `toml:"reason"`
+}
+
+// overrides converts the overrides of the configuration file. Errors name the override by its position and domain.
+func overrides(list []override) (*resolver.Overrides, error) {
+	out := make([]resolver.Override, len(list))
+	for i, o := range list {
+		made, err := o.parse()
+		if err != nil {
+			return nil, fmt.Errorf("override %d (domain = %.80q): %w", i+1, o.Domain, err)
+		}
+		out[i] = made
+	}
+	return resolver.NewOverrides(out)
+}
+
+func (o override) parse() (resolver.Override, error) {
+	domain, below := strings.CutPrefix(o.Domain, ".")
+	name, err := dnsname.Parse(domain)
+	if err != nil {
+		return resolver.Override{}, fmt.Errorf("domain: %w", err)
+	}
+	made := resolver.Override{Domain: name, Below: below, Reason: o.Reason}
+	switch o.Action {
+	case "ignore":
+		made.Action = resolver.ActionIgnore
+	case "strict":
+		made.Action = resolver.ActionStrict
+	case "enforce":
+		made.Action = resolver.ActionEnforce
+	default:
+		return made, fmt.Errorf("action is %.40q, must be ignore, strict or enforce", o.Action)
+	}
+	for _, text := range o.MX {
+		p, err := mtasts.ParsePattern(text)
+		if err != nil {
+			return made, fmt.Errorf("mx: %w", err)
+		}
+		made.MX = append(made.MX, p)
+	}
+	if o.Until != nil {
+		made.Until = o.Until.AsTime(time.UTC).AddDate(0, 0, 1) // the day itself is included
+	}
+	return made, nil
+}
+
+// reportOverrides logs the overrides that have expired, once for each load of the configuration.
+func reportOverrides(set *resolver.Overrides, now time.Time, log *slog.Logger) {
+	for _, o := range set.Expired(now) {
+		log.Warn("an override has expired and has no effect: remove it from the configuration, or set a later date",
+			"event", "override_ended", "domain", o.String(), "ended", o.Until, "reason", o.Reason)
+	}
 }

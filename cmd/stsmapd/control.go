@@ -22,11 +22,11 @@ const (
 	systemRuntimeDir = "/run/stsmapd"
 	controlName      = "control.sock"
 	controlMode      = 0o660
-	controlGrace     = time.Second // for the last words to commands that are under way
+	controlGrace     = time.Second // for replies to commands in progress at shutdown
 )
 
-// runtimeDir is where the control socket is unless the configuration says otherwise: in $RUNTIME_DIRECTORY (systemd),
-// else in the system's place for root, else in the user's; "" where there is none.
+// runtimeDir returns the default directory of the control socket: $RUNTIME_DIRECTORY (systemd), else systemRuntimeDir
+// for root, else a directory in $XDG_RUNTIME_DIR, or "" if that is not set.
 func runtimeDir(env func(string) string, uid int) string {
 	switch {
 	case env("RUNTIME_DIRECTORY") != "":
@@ -40,15 +40,15 @@ func runtimeDir(env func(string) string, uid int) string {
 	return ""
 }
 
-// openedControl is the daemon's control socket; nil: it has none.
-type openedControl struct {
+// controlListener is the daemon's control socket. Its methods accept nil, a daemon without one.
+type controlListener struct {
 	server *admin.ControlServer
-	served chan struct{}
+	done   chan struct{}
 }
 
-// openControl opens the control socket. One that the configuration asks for must be had; without the one that is there
-// by default the daemon does its work all the same.
-func (d *daemon) openControl(c config, service *resolver.Service) (*openedControl, error) {
+// openControl opens the control socket. A configured socket that cannot be opened is an error; without the default
+// socket the daemon only logs a warning.
+func (d *daemon) openControl(c config, service *resolver.Service) (*controlListener, error) {
 	if c.Control != nil && *c.Control == "" {
 		return nil, nil
 	}
@@ -57,27 +57,26 @@ func (d *daemon) openControl(c config, service *resolver.Service) (*openedContro
 	case err != nil && (c.Control != nil || c.ControlGroup != ""):
 		return nil, fmt.Errorf("control socket: %w", err)
 	case err != nil:
-		d.log.Warn("no control socket: the commands cache, warm and status cannot ask this daemon; set control in "+
-			"the configuration",
+		d.log.Warn("no control socket: the commands cache, warm and status cannot query this daemon; mail is not "+
+			"affected; set control in the configuration",
 			"event", "no_control", "error", err)
 		return nil, nil
 	}
 	info := admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second),
 		Config: c.file,
 		Listen: c.Listen, StateDir: c.StateDir}
-	o := &openedControl{server: admin.NewControl(service, info, d.log), served: make(chan struct{})}
+	o := &controlListener{server: admin.NewControl(service, info, d.log), done: make(chan struct{})}
 	go func() {
-		defer close(o.served)
+		defer close(o.done)
 		if err := o.server.Serve(l); err != nil {
-			d.log.Error("the control socket has failed: the commands cache, warm and status cannot ask this daemon "+
-				"until it is "+
-				"started again; mail is not concerned", "event", "control_failed", "control", spec, "error", err)
+			d.log.Error("the control socket failed: the commands cache, warm and status cannot query this daemon "+
+				"until it is restarted; mail is not affected", "event", "control_failed", "control", spec, "error", err)
 		}
 	}()
 	return o, nil
 }
 
-// listenControl listens on the control socket, and makes its directory if only that is missing.
+// listenControl listens on the control socket. It creates the last directory of the path if that is missing.
 func listenControl(c config) (l net.Listener, spec string, err error) {
 	if c.Control != nil {
 		spec = *c.Control
@@ -99,17 +98,17 @@ func listenControl(c config) (l net.Listener, spec string, err error) {
 	return l, spec, err
 }
 
-func (o *openedControl) close() {
+func (o *controlListener) close() {
 	if o == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), controlGrace)
 	defer cancel()
 	o.server.Shutdown(ctx)
-	<-o.served
+	<-o.done
 }
 
-// controlFlags are those of the commands that ask a running daemon.
+// controlFlags are the flags of the commands that query a running daemon.
 type controlFlags struct {
 	config  string
 	control string
@@ -122,7 +121,7 @@ func (f *controlFlags) add(cmd *cobra.Command) {
 		"configuration file (default "+defaultConfig+", where it exists)")
 }
 
-// client makes a client for the daemon that the flags mean; all errors are for the user, with exit code 2.
+// client returns a client for the daemon that the flags select. Its errors are of type *exitCode, with code exitError.
 func (f *controlFlags) client() (*admin.Client, error) {
 	spec, err := f.spec()
 	if err != nil {
@@ -141,19 +140,19 @@ func (f *controlFlags) spec() (string, error) {
 	}
 	c, err := loadConfig(f.config)
 	if err != nil && (f.config != "" || !errors.Is(err, fs.ErrPermission)) {
-		return "", err // but a member of the socket's group need not be able to read the configuration
+		return "", err // a member of the socket's group may be unable to read the configuration
 	}
 	switch {
 	case c.Control == nil:
 		return "unix:" + findControl(os.Getenv, os.Getuid()), nil
 	case *c.Control == "":
-		return "", c.blame(errors.New("the daemon has no control socket (control is empty)"))
+		return "", c.inFile(errors.New("the daemon has no control socket (control is empty)"))
 	}
 	return *c.Control, nil
 }
 
-// findControl is where a daemon without a configuration has its control socket: one of this user's own, else the
-// system's.
+// findControl returns the path of the control socket of a daemon without a configuration: that of this user's own
+// daemon if it exists, else that of the system's daemon.
 func findControl(env func(string) string, uid int) string {
 	system := filepath.Join(systemRuntimeDir, controlName)
 	dir := runtimeDir(env, uid)

@@ -9,7 +9,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
-func TestControlPlaces(t *testing.T) {
+func TestControlPaths(t *testing.T) {
 	dir := t.TempDir()
 	own := filepath.Join(dir, "stsmapd", controlName)
 	if err := os.MkdirAll(filepath.Dir(own), 0o755); err != nil {
@@ -57,14 +57,14 @@ func TestSpans(t *testing.T) {
 		{9*day + 5*time.Hour, "in 9d 5h"},
 		{-10*day - 23*time.Hour, "10d ago"}, {365 * day, "in 365d"},
 	} {
-		if got := term.When(now, now.Add(c.away)); got != c.want {
+		if got := term.Relative(now, now.Add(c.away)); got != c.want {
 			t.Errorf("%v away: %q, want %q", c.away, got, c.want)
 		}
 	}
-	if term.When(now, time.Time{}) != "never" || term.Moment(now, time.Time{}) != "never" {
+	if term.Relative(now, time.Time{}) != "never" || term.Absolute(now, time.Time{}) != "never" {
 		t.Error("no time at all must be never")
 	}
-	if got := term.Moment(now, now.Add(day)); got != "2026-11-24 16:00:00 UTC (in 1d)" {
+	if got := term.Absolute(now, now.Add(day)); got != "2026-11-24 16:00:00 UTC (in 1d)" {
 		t.Error(got)
 	}
 	for text, want := range map[string]time.Duration{"7d": 7 * day, "36h": 36 * time.Hour, "90m": 90 * time.Minute} {

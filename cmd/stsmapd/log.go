@@ -30,16 +30,16 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 	case "json":
 		*f = logJSON
 	default:
-		return fmt.Errorf("%q is no log format: it must be text or json", text)
+		return fmt.Errorf("invalid log format %q: must be text or json", text)
 	}
 	return nil
 }
 
-// logOutput is where the daemon's log goes, and how; a reload may change level and format.
+// logOutput writes the daemon's log. A reload may change its level and format.
 type logOutput struct {
 	level  slog.LevelVar
 	format atomic.Uint32 // a logFormat
-	// lines go to the systemd journal: it has a clock of its own, and wants to be told their priority
+	// lines go to the systemd journal: they have no time and begin with their priority
 	journal bool
 
 	mu   sync.Mutex // for what follows
@@ -47,16 +47,16 @@ type logOutput struct {
 	line bytes.Buffer
 }
 
-// newLogOutput makes an output of text lines, of level info and above.
+// newLogOutput returns an output to w in text format at level info.
 func newLogOutput(w io.Writer, journal bool) *logOutput { return &logOutput{w: w, journal: journal} }
 
-// set puts a configuration in force.
+// set changes level and format.
 func (o *logOutput) set(level slog.Level, format logFormat) {
 	o.level.Set(level)
 	o.format.Store(uint32(format))
 }
 
-// logger makes a logger of it.
+// logger returns a logger that writes to o.
 func (o *logOutput) logger() *slog.Logger {
 	opt := &slog.HandlerOptions{Level: &o.level}
 	if o.journal {
@@ -109,7 +109,7 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 	return &logHandler{h.out, h.text.WithGroup(name), h.json.WithGroup(name)}
 }
 
-// priority is what the journal reads at the beginning of a line (sd-daemon(3)).
+// priority returns the prefix that tells the journal the priority of a line (sd-daemon(3)).
 func priority(l slog.Level) string {
 	switch {
 	case l >= slog.LevelError:
@@ -123,8 +123,8 @@ func priority(l slog.Level) string {
 	}
 }
 
-// toJournal reports whether what is written to w goes to the systemd journal: JOURNAL_STREAM names its device and inode
-// (systemd.exec(5)). The variable alone says nothing: it is inherited by programs whose output goes elsewhere.
+// toJournal reports whether w is the systemd journal, whose device and inode are in stream, the variable JOURNAL_STREAM
+// (systemd.exec(5)). The variable alone is no proof: a program whose output is redirected inherits it.
 func toJournal(w io.Writer, stream string) bool {
 	f, ok := w.(*os.File)
 	if !ok || stream == "" {
@@ -137,4 +137,12 @@ func toJournal(w io.Writer, stream string) bool {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && dev == strconv.FormatUint(uint64(st.Dev), 10) && ino == strconv.FormatUint(st.Ino, 10)
+}
+
+// journalPrefix returns the priority prefix of an error message that is written to w, or "" if w is not the journal.
+func journalPrefix(w any) string {
+	if f, ok := w.(*os.File); ok && toJournal(f, os.Getenv("JOURNAL_STREAM")) {
+		return "<3>"
+	}
+	return ""
 }

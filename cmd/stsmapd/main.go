@@ -1,7 +1,8 @@
 // Command stsmapd makes Postfix keep MTA-STS (RFC 8461) when it sends mail.
 //
 // `stsmapd serve` is the daemon: Postfix asks it through a socketmap what TLS policy applies to a next-hop domain. The
-// other commands ask a running daemon, or tell of this one. Results go to stdout, messages to stderr.
+// other commands query a running daemon, check a domain, or check this host's Postfix. Results go to stdout, messages
+// to stderr.
 package main
 
 import (
@@ -10,23 +11,27 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
 )
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// exit codes of all commands: 0 is success.
+// Exit codes of all commands; 0 is success.
 const (
 	exitFailure  = 1 // start-up of the daemon failed
 	exitNotFound = 1 // query: no policy for Postfix
-	exitError    = 2 // the command could not do its work, or was called wrongly
+	exitError    = 2 // the command failed, or its arguments are wrong
 )
 
-// exitCode is an error that ends the program with that code and, where there is one, its message.
+// exitCode is an error that ends the program with an exit code. run prints err unless it is nil.
 type exitCode struct {
 	code int
-	err  error // nil: the output has said it all
+	err  error // nil: nothing is printed
 }
 
 // Error implements error.
@@ -40,7 +45,7 @@ func (e *exitCode) Error() string {
 // Unwrap returns the cause.
 func (e *exitCode) Unwrap() error { return e.err }
 
-// run is main without the process: it returns the exit code.
+// run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot(stdout, stderr)
 	root.SetArgs(args)
@@ -56,4 +61,40 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, journalPrefix(stderr)+"stsmapd:", exit.err)
 	}
 	return exit.code
+}
+
+func newRoot(stdout, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "stsmapd",
+		Short: "MTA-STS policies for Postfix",
+		Long: "stsmapd tells Postfix which domains require verified TLS by MTA-STS (RFC 8461), and caches their " +
+			"policies.",
+		SilenceErrors: true, // run prints them
+		SilenceUsage:  true,
+	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newStatus(), newPostfix(), newVersion())
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "stsmapd %s (%s %s/%s)\n", version(), runtime.Version(),
+				runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+// version returns the module version that the Go toolchain recorded in the binary, or "(devel)".
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

@@ -88,7 +88,7 @@ func awaitLog(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: awaitlog FILE TEXT")
 	}
-	retry(ts, func(context.Context) error {
+	retryUntil(ts, func(context.Context) error {
 		if text := ts.ReadFile(args[0]); !strings.Contains(text, args[1]) {
 			return fmt.Errorf("%q is not in %s:\n%s", args[1], args[0], text)
 		}
@@ -101,11 +101,11 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || (len(args) != 1 && len(args) != 3) {
 		ts.Fatalf("usage: await LISTENER [KEY STATUS]")
 	}
-	retry(ts, func(ctx context.Context) error { return reached(ctx, args) })
+	retryUntil(ts, func(ctx context.Context) error { return checkAnswer(ctx, args) })
 }
 
 // retry tries again until it succeeds, or fails the script when that hangs.
-func retry(ts *testscript.TestScript, try func(context.Context) error) {
+func retryUntil(ts *testscript.TestScript, try func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), testkit.Hang)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -123,12 +123,12 @@ func retry(ts *testscript.TestScript, try func(context.Context) error) {
 	}
 }
 
-func reached(ctx context.Context, args []string) error {
+func checkAnswer(ctx context.Context, args []string) error {
 	if len(args) == 1 { // an answer, not only a connection: by then all other listeners are open too
-		_, err := ask(ctx, args[0], "sts", ".")
+		_, err := query(ctx, args[0], "sts", ".")
 		return err
 	}
-	reply, err := ask(ctx, args[0], "sts", args[1])
+	reply, err := query(ctx, args[0], "sts", args[1])
 	if err == nil && reply.Status().String() != args[2] {
 		err = fmt.Errorf("%s is answered %v", args[1], reply)
 	}

@@ -13,20 +13,18 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// where the manual pages and the commented configuration file are.
+// Paths of the manual pages and the commented configuration file.
 const (
 	manDir       = "../../packaging/man"
 	settingsFile = "../../packaging/stsmapd.toml"
 )
 
 const aboutSettings = "/etc/stsmapd/stsmapd.toml, or the file that --config names, is in TOML (https://toml.io). " +
-	"Every setting is " +
-	"optional, and so is the file; an unknown key is an error. Defaults are shown here. SIGHUP has the file read " +
-	"again; when it is " +
-	"wrong, the old settings stay in force, and the log says why."
+	"Every setting is optional, and so is the file; an unknown key is an error. The values shown are the defaults. " +
+	"SIGHUP reloads the file; if it is wrong, the old settings stay in force, and the log says why."
 
-// update has TestManPages write the pages: go generate ./packaging/man.
-var update = flag.Bool("update", false, "write the manual pages anew")
+// update makes TestManPages write the pages: go generate ./packaging/man.
+var update = flag.Bool("update", false, "rewrite the manual pages")
 
 // TestManPages: the manual pages say what the commands' help and the commented configuration file say.
 func TestManPages(t *testing.T) {

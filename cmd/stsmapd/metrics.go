@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -15,27 +14,27 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// metricsGrace is for pages and scrapes under way when the daemon ends.
+// metricsGrace is how long pages and scrapes in progress may take at shutdown.
 const metricsGrace = time.Second
 
-// served is what the daemon answers questions with, for those who count.
-type served struct {
+// components are the parts of the daemon that metrics and reloads use.
+type components struct {
 	store   *cache.Bolt
 	memory  *cache.Memory
-	fleet   *openedShared
+	fleet   *sharedEngine
 	service *resolver.Service
 	handler *tlspolicy.Handler
 	server  *socketmap.Server
 }
 
-// openedMetrics is the daemon's HTTP listener; nil: it has none.
-type openedMetrics struct {
+// metricsListener is the daemon's HTTP listener. Its methods accept nil, a daemon without one.
+type metricsListener struct {
 	server *admin.WebServer
-	served chan struct{}
+	done   chan struct{}
 }
 
-// openMetrics opens the HTTP listener, if systemd or the configuration asks for one.
-func (d *daemon) openMetrics(c config, s served, probe *admin.Prober) (*openedMetrics, error) {
+// openMetrics opens the HTTP listener of systemd or of the configuration. It returns nil if there is neither.
+func (d *daemon) openMetrics(c config, s components, probe *admin.Prober) (*metricsListener, error) {
 	l := d.manager.metrics
 	if l == nil && c.Metrics == "" {
 		return nil, nil
@@ -46,20 +45,21 @@ func (d *daemon) openMetrics(c config, s served, probe *admin.Prober) (*openedMe
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
-	host, _, _ := net.SplitHostPort(c.Metrics) // checkMetrics has seen it
-	o := &openedMetrics{
+	host, _, _ := net.SplitHostPort(c.Metrics) // checked by checkMetrics
+	o := &metricsListener{
 		server: admin.NewWeb(admin.WebOptions{
 			Host: host, Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
 			Conns: s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
 			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen,
 				StateDir: c.StateDir},
 		}),
-		served: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	go func() {
-		defer close(o.served)
+		defer close(o.done)
 		if err := o.server.Serve(l); err != nil {
-			d.log.Error("metrics and status page have failed until stsmapd is started again; mail is not concerned",
+			d.log.Error("the metrics listener failed: no metrics, health checks and status page until stsmapd is "+
+				"restarted; mail is not affected",
 				"event", "metrics_failed", "metrics", l.Addr().String(), "error", err)
 		}
 	}()
@@ -73,53 +73,33 @@ func maxConns(s *socketmap.Server) int {
 	return socketmap.DefaultMaxConns
 }
 
-// ready says whether questions are answered.
-func (o *openedMetrics) ready(ready bool) {
+// ready sets whether /readyz says that questions are answered.
+func (o *metricsListener) ready(ready bool) {
 	if o != nil {
 		o.server.Ready(ready)
 	}
 }
 
-func (o *openedMetrics) close() {
+func (o *metricsListener) close() {
 	if o == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), metricsGrace)
 	defer cancel()
 	o.server.Shutdown(ctx)
-	<-o.served
+	<-o.done
 }
 
-// reloads remembers how the last reading of the configuration went.
-type reloads struct{ state atomic.Pointer[admin.Reload] }
+// reloadRecord holds the result of the last load of the configuration.
+type reloadRecord struct{ state atomic.Pointer[admin.Reload] }
 
-func (r *reloads) done(err error) {
+func (r *reloadRecord) record(err error) {
 	r.state.Store(&admin.Reload{At: time.Now().UTC(), Failed: err != nil})
 }
 
-func (r *reloads) last() admin.Reload {
+func (r *reloadRecord) last() admin.Reload {
 	if s := r.state.Load(); s != nil {
 		return *s
 	}
 	return admin.Reload{}
-}
-
-// checkMetrics checks the setting `metrics`.
-func checkMetrics(address string) error {
-	if address == "" {
-		return nil
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || port == "" {
-		return fmt.Errorf("metrics is %.120q, must be HOST:PORT such as 127.0.0.1:9461, or empty for none", address)
-	}
-	return nil
-}
-
-// journalPrefix begins the message with which the daemon fails to start, where it goes to the journal.
-func journalPrefix(w any) string {
-	if f, ok := w.(*os.File); ok && toJournal(f, os.Getenv("JOURNAL_STREAM")) {
-		return "<3>"
-	}
-	return ""
 }

@@ -14,25 +14,22 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
-// exitToDo is the exit code of postfix when something is to be done.
-const exitToDo = 1
+// exitFindings is the exit code of postfix when something must be changed.
+const exitFindings = 1
 
-// errNotAsked says that there was nobody to ask.
-var errNotAsked = errors.New(
-	"--apply asks before it changes main.cf, and the standard input is no terminal: give --yes as well")
+// errNoTerminal says that --apply cannot ask for confirmation.
+var errNoTerminal = errors.New(
+	"--apply asks before it changes main.cf, but standard input is not a terminal: add --yes")
 
 func newPostfix() *cobra.Command {
-	var d postfixDoctor
+	var d postfixCommand
 	cmd := &cobra.Command{
 		Use:   "postfix",
-		Short: "Look over this host's Postfix, and say what to change",
-		Long: "Read the configuration of this host's Postfix by postconf, try what it would ask, and print the lines " +
-			"that main.cf " +
-			"lacks and each mistake with its cure. With --apply, set these lines by `postconf -e`; nothing else is " +
-			"ever changed, " +
-			"and Postfix is not reloaded. " +
-			"Run it as root: others cannot see everything that Postfix does. " +
-			"Exit code 0: all right; 1: there is something to do; 2: it could not be told.",
+		Short: "Check this host's Postfix configuration",
+		Long: "Check this host's Postfix configuration: read it with postconf, query the servers that Postfix would " +
+			"query, and print the lines that main.cf lacks and each mistake with its cure. With --apply, set these " +
+			"lines with `postconf -e`; nothing else is changed, and Postfix is not reloaded. Run it as root: other " +
+			"users cannot see all that Postfix uses. Exit code 0: nothing to do; 1: something to do; 2: an error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d.in, d.out, d.messages = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -42,19 +39,20 @@ func newPostfix() *cobra.Command {
 	cmd.Flags().StringVarP(&d.directory, "postconf-dir", "c", "",
 		"Postfix's configuration directory, as in postconf -c")
 	cmd.Flags().StringArrayVar(&d.connect, "connect", nil,
-		"where Postfix is to ask stsmapd; may be repeated (default: the listeners of stsmapd's configuration)")
+		"address at which Postfix should query stsmapd; may be repeated (default: the listeners of stsmapd's "+
+			"configuration)")
 	cmd.Flags().StringVar(&d.config, "config", "",
 		"stsmapd's configuration file (default "+defaultConfig+", where it exists)")
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the findings as JSON")
-	cmd.Flags().BoolVar(&d.apply, "apply", false, "show the changes to main.cf, ask, and make them")
+	cmd.Flags().BoolVar(&d.apply, "apply", false, "show the changes to main.cf, ask for confirmation, and make them")
 	cmd.Flags().BoolVar(&d.yes, "yes", false, "with --apply: do not ask")
 	cmd.MarkFlagsMutuallyExclusive("json", "apply")
 	cmd.MarkFlagsMutuallyExclusive("json", "yes")
 	return cmd
 }
 
-// postfixDoctor is the command postfix.
-type postfixDoctor struct {
+// postfixCommand is the command postfix.
+type postfixCommand struct {
 	directory, config string
 	connect           []string
 	json, apply, yes  bool
@@ -66,12 +64,12 @@ type postfixDoctor struct {
 	listeners []string
 }
 
-func (d *postfixDoctor) run(ctx context.Context) error {
+func (d *postfixCommand) run(ctx context.Context) error {
 	switch {
 	case d.yes && !d.apply:
-		return &exitCode{exitError, errors.New("--yes goes with --apply")}
+		return &exitCode{exitError, errors.New("--yes requires --apply")}
 	case d.apply && !d.yes && term.Width(d.in) == 0:
-		return &exitCode{exitError, errNotAsked}
+		return &exitCode{exitError, errNoTerminal}
 	}
 	d.listeners = d.connect
 	if d.connect == nil {
@@ -93,18 +91,18 @@ func (d *postfixDoctor) run(ctx context.Context) error {
 	case d.json:
 		err = term.WriteJSON(d.out, report)
 	case d.apply:
-		return d.mend(ctx, report)
+		return d.applyChanges(ctx, report)
 	default:
 		err = errors.Join(report.Write(d.out, d.style()), report.WriteLines(d.out, d.style()))
 	}
 	if err != nil {
 		return &exitCode{exitError, err}
 	}
-	return verdict(report)
+	return reportExit(report)
 }
 
-// examine looks the host over.
-func (d *postfixDoctor) examine(ctx context.Context) (doctor.Report, error) {
+// examine collects the facts of this host and diagnoses them.
+func (d *postfixCommand) examine(ctx context.Context) (doctor.Report, error) {
 	facts, err := d.postfix.Facts(ctx, d.listeners)
 	if err != nil {
 		return doctor.Report{}, err
@@ -112,27 +110,27 @@ func (d *postfixDoctor) examine(ctx context.Context) (doctor.Report, error) {
 	return doctor.Diagnose(facts), nil
 }
 
-// verdict is the report as an exit code.
-func verdict(r doctor.Report) error {
+// reportExit returns the exit code for a report.
+func reportExit(r doctor.Report) error {
 	if r.OK {
 		return nil
 	}
-	return &exitCode{exitToDo, nil}
+	return &exitCode{exitFindings, nil}
 }
 
-// mend shows what is to be changed, asks, and changes it.
-func (d *postfixDoctor) mend(ctx context.Context, before doctor.Report) error {
+// applyChanges shows the changes to main.cf, asks for confirmation, and makes them.
+func (d *postfixCommand) applyChanges(ctx context.Context, before doctor.Report) error {
 	if err := errors.Join(before.Write(d.out, d.style()), before.WriteChanges(d.out)); err != nil {
 		return &exitCode{exitError, err}
 	}
 	switch {
 	case len(before.Changes) == 0:
 		fmt.Fprintln(d.messages, "stsmapd: main.cf needs no change")
-		return verdict(before)
+		return reportExit(before)
 	case len(before.Blocked) > 0:
-		return &exitCode{exitToDo, errors.New("nothing is changed: it would make mail wait")}
+		return &exitCode{exitFindings, errors.New("main.cf is not changed: mail would be deferred")}
 	case !d.yes && !d.confirmed():
-		return &exitCode{exitToDo, errors.New("nothing is changed")}
+		return &exitCode{exitFindings, errors.New("main.cf is not changed")}
 	}
 	if err := d.postfix.Set(ctx, before.Changes); err != nil {
 		return &exitCode{exitError, err}
@@ -148,21 +146,21 @@ func (d *postfixDoctor) mend(ctx context.Context, before doctor.Report) error {
 			return &exitCode{exitError, err}
 		}
 	}
-	return verdict(after)
+	return reportExit(after)
 }
 
-// confirmed asks for permission.
-func (d *postfixDoctor) confirmed() bool {
-	fmt.Fprint(d.messages, "\nChange main.cf so? [y/N] ")
+// confirmed asks whether to change main.cf, and reports whether the answer is yes.
+func (d *postfixCommand) confirmed() bool {
+	fmt.Fprint(d.messages, "\nChange main.cf? [y/N] ")
 	answer, _ := bufio.NewReader(d.in).ReadString('\n') // the end of the input is a no
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
 }
 
-func (d *postfixDoctor) style() doctor.Style {
+func (d *postfixCommand) style() doctor.Style {
 	style := doctor.Style{Flags: d.postfix.Flags()}
 	if term.Coloured(d.out) {
-		style.Colours = doctor.Coloured()
+		style.Colours = doctor.TerminalColours()
 	}
 	return style
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// queryLimit is longer than the daemon lets a question wait, as Postfix's own is.
+// queryLimit is Postfix's own timeout. It is longer than the daemon lets a question wait.
 const queryLimit = 100 * time.Second
 
 func newQuery() *cobra.Command {
@@ -21,10 +21,10 @@ func newQuery() *cobra.Command {
 	var health bool
 	cmd := &cobra.Command{
 		Use:   "query [-m MAP] DOMAIN",
-		Short: "Ask the running daemon what Postfix would be told",
-		Long: "Ask the running daemon what Postfix would be told about a next hop. " +
-			"Exit code 0: a policy, printed; 1: none, Postfix does as its own configuration says; 2: an error. " +
-			"With --health and no domain, exit code 0 says that the daemon answers, and 2 that it does not within 2 s.",
+		Short: "Query the running daemon as Postfix does",
+		Long: "Query the running daemon about a next hop, as Postfix does. Exit code 0: a policy, which is printed; " +
+			"1: no policy, Postfix uses its own configuration; 2: an error. With --health and no domain, exit code " +
+			"0: the daemon answers; 2: it does not answer within 2 s.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if health {
 				return cobra.NoArgs(cmd, args)
@@ -45,7 +45,7 @@ func newQuery() *cobra.Command {
 				}
 				return nil
 			}
-			reply, err := ask(cmd.Context(), connect, mapName, args[0])
+			reply, err := query(cmd.Context(), connect, mapName, args[0])
 			if err != nil {
 				return &exitCode{exitError, err}
 			}
@@ -61,18 +61,18 @@ func newQuery() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&mapName, "map", "m", "sts", "map name, as at the end of the socketmap in main.cf")
-	cmd.Flags().BoolVar(&health, "health", false, "only see whether the daemon answers")
+	cmd.Flags().BoolVar(&health, "health", false, "only check whether the daemon answers")
 	cmd.Flags().StringVar(&connect, "connect", "", "the daemon's listener (default: the first of the configuration)")
 	cmd.Flags().StringVar(&file, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
 	return cmd
 }
 
-func ask(ctx context.Context, spec, mapName, key string) (socketmap.Reply, error) {
+func query(ctx context.Context, spec, mapName, key string) (socketmap.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	client, err := socketmap.Dial(ctx, spec)
 	if err != nil {
-		return socketmap.Reply{}, fmt.Errorf("ask the daemon: %w", err)
+		return socketmap.Reply{}, fmt.Errorf("query the daemon: %w", err)
 	}
 	defer client.Close()
 	return client.Ask(ctx, mapName, key)

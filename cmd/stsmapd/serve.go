@@ -28,13 +28,13 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
-// grace is how long questions in flight may take once the daemon is told to end; the whole end takes less than 10 s.
+// grace is how long questions in flight may take at shutdown. The whole shutdown takes less than 10 s.
 const grace = 5 * time.Second
 
-// maxInMemory is how many policies are held in memory; the others are read from the store when they are asked for.
+// maxInMemory is the number of policies in memory; the others are read from the store when they are needed.
 const maxInMemory = 250_000
 
-// serveFlags are the flags of serve; those that are set win over the configuration file.
+// serveFlags are the flags of serve. They take precedence over the configuration file.
 type serveFlags struct {
 	config   string
 	listen   []string
@@ -48,7 +48,7 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the daemon",
 		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
-			"SIGHUP reads the configuration and the CA roots again; listeners, the store and [shared] stay as they are.",
+			"SIGHUP reloads the configuration and the CA roots; listeners, the store and [shared] do not change.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(),
@@ -63,22 +63,22 @@ func newServe() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitCode{exitFailure, err} })
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
 	cmd.Flags().StringSliceVar(&f.listen, "listen", nil,
-		"where Postfix asks: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
+		"address for Postfix: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default info)")
 	return cmd
 }
 
-// daemon is what serve runs.
+// daemon is the state of the command serve.
 type daemon struct {
 	flags serveFlags
 	out   *logOutput
 	log   *slog.Logger
 
-	manager *manager
-	reloads reloads
+	manager *serviceManager
+	reloads reloadRecord
 
-	reports *reports // nil while the configuration names no collector
+	reports *reports // nil if no collector is configured
 }
 
 // reports is the connection to the TLSRPT collector at path.
@@ -87,7 +87,7 @@ type reports struct {
 	collector *tlsrpt.Collector
 }
 
-// load reads the configuration and lays the flags over it.
+// load reads the configuration and applies the flags.
 func (d *daemon) load() (config, error) {
 	c, err := loadConfig(d.flags.config)
 	if err != nil {
@@ -124,9 +124,9 @@ func (d *daemon) run(ctx context.Context) error {
 	defer d.manager.close()
 	settings, err := d.settings(c)
 	if err != nil {
-		return c.blame(err)
+		return c.inFile(err)
 	}
-	d.reloads.done(nil)
+	d.reloads.record(nil)
 	defer d.reporter("") // closes it
 	store, err := cache.OpenBolt(filepath.Join(c.StateDir, "policies.db"), cache.BoltOptions{Logger: d.log})
 	if err != nil {
@@ -145,12 +145,12 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
-	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: files(c).connections}
-	return d.serve(ctx, c, served{store, memory, fleet, service, handler, server}, signals)
+	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: currentFileBudget(c).connections}
+	return d.serve(ctx, c, components{store, memory, fleet, service, handler, server}, signals)
 }
 
-// serve listens, answers, and obeys signals until one of them or a failing listener ends it.
-func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan os.Signal) error {
+// serve answers questions and handles signals until SIGTERM, SIGINT or the failure of a listener.
+func (d *daemon) serve(ctx context.Context, c config, s components, signals <-chan os.Signal) error {
 	service, server := s.service, s.server
 	listeners, err := d.listen(&c)
 	if err != nil {
@@ -190,7 +190,7 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 				d.manager.ready()
 				continue
 			}
-			d.log.Info("stsmapd is ending", "event", "ending", "signal", sig.String())
+			d.log.Info("shutting down", "event", "shutdown", "signal", sig.String())
 		case <-ctx.Done():
 		case err = <-failed:
 		}
@@ -205,7 +205,8 @@ func (d *daemon) serve(ctx context.Context, c config, s served, signals <-chan o
 	}
 }
 
-// listen returns the listeners for questions: those from systemd, which c then names, else those of the configuration.
+// listen returns the listeners for Postfix: those from systemd, with c.Listen set to their addresses, else those of the
+// configuration.
 func (d *daemon) listen(c *config) ([]net.Listener, error) {
 	open := d.manager.postfix
 	if len(open) > 0 {
@@ -232,9 +233,9 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// settings makes what a reload may change out of the configuration.
+// settings returns the settings that a reload may change.
 func (d *daemon) settings(c config) (resolver.Settings, error) {
-	budget := files(c)
+	budget := currentFileBudget(c)
 	budget.log(d.log, c.Fetch.Concurrency)
 	dns, err := dnsclient.New(dnsclient.Config{
 		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
@@ -246,7 +247,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
 	switch {
 	case errors.Is(err, fetch.ErrNoRoots):
-		d.log.Error("no policy can be fetched; live ones are served until they expire", "event", "no_roots", "error",
+		d.log.Error("no CA roots: no policy can be fetched; live policies are served until they expire; install "+
+			"ca-certificates or set fetch.ca_file", "event", "no_roots", "error",
 			err)
 	case err != nil:
 		return resolver.Settings{}, fmt.Errorf("fetch.ca_file: %w", err)
@@ -257,9 +259,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	}
 	reportOverrides(set, time.Now(), d.log)
 	if !dns.AuthenticServers() {
-		d.log.Warn("DANE cannot be judged: the AD bit of the DNS resolver is not to be believed, so that map names "+
-			"with +dane "+
-			"(or QUERY) are answered by MTA-STS alone; run a validating resolver on this host, or set dns.servers and "+
+		d.log.Warn("DANE is not used: the AD bit of the DNS resolver is not trusted; map names with +dane (or QUERY) "+
+			"are answered by MTA-STS alone; run a validating resolver on this host, or set dns.servers and "+
 			"dns.trust_ad, or options trust-ad in resolv.conf", "event", "dane_blind", "servers", dns.Servers())
 	}
 	return resolver.Settings{
@@ -278,7 +279,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	}, nil
 }
 
-// reporter connects to the TLSRPT collector of the configuration, or keeps the connection that there is.
+// reporter returns the TLSRPT collector at path, or nil if path is "". It keeps the connection if path is the same as
+// before, and closes it otherwise.
 func (d *daemon) reporter(path string) resolver.Reporter {
 	if d.reports != nil && d.reports.path != path {
 		d.reports.collector.Close()
@@ -293,15 +295,16 @@ func (d *daemon) reporter(path string) resolver.Reporter {
 	return d.reports.collector
 }
 
-// reload puts the configuration file and the CA roots in force again, or keeps what was.
-func (d *daemon) reload(s served) {
+// reload applies the configuration file and the CA roots. If one of them is wrong, it logs an error and keeps the old
+// settings.
+func (d *daemon) reload(s components) {
 	c, err := d.load()
 	var settings resolver.Settings
 	if err == nil {
 		settings, err = d.settings(c)
-		err = c.blame(err)
+		err = c.inFile(err)
 	}
-	d.reloads.done(err)
+	d.reloads.record(err)
 	if err != nil {
 		d.log.Error("configuration not reloaded: the old settings stay in force", "event", "reload_failed", "error",
 			err)

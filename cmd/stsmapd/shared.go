@@ -12,7 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// sharedConfig is [shared] in the configuration file: the engine by which hosts share what they know.
+// sharedConfig is [shared] in the configuration file: the engine through which hosts share policies.
 type sharedConfig struct {
 	URL                  string   `toml:"url"`
 	PasswordFile         string   `toml:"password_file"`
@@ -23,7 +23,7 @@ type sharedConfig struct {
 	Timeout              duration `toml:"timeout"`
 }
 
-// The systemd credentials that stand in for password_file and sentinel_password_file.
+// The systemd credentials that are used if password_file and sentinel_password_file are empty.
 const (
 	passwordCredential         = "shared-password"
 	sentinelPasswordCredential = "shared-sentinel-password"
@@ -33,7 +33,7 @@ func defaultShared() sharedConfig {
 	return sharedConfig{Prefix: cache.DefaultPrefix, Timeout: duration(cache.DefaultBudget)}
 }
 
-// check checks the settings, but not the files that they name. Errors name the key, and never hold a password.
+// check checks the settings, but not the files that they name. Errors name the key and contain no password.
 func (c sharedConfig) check() error {
 	if c.Prefix == "" || len(c.Prefix) > 64 ||
 		strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }) {
@@ -56,7 +56,7 @@ func (c sharedConfig) check() error {
 	return nil
 }
 
-// endpoint is where the engine is, with the files of this host. The error names the key.
+// endpoint returns the address of the engine with its password and CA files. Errors name the key.
 func (c sharedConfig) endpoint(credentials string) (cache.Endpoint, error) {
 	e, err := cache.ParseEndpoint(c.URL)
 	if err != nil {
@@ -72,7 +72,7 @@ func (c sharedConfig) endpoint(credentials string) (cache.Endpoint, error) {
 	return e, e.Check()
 }
 
-// credential is the path of a systemd credential, "" where there is none.
+// credential returns the path of a systemd credential, or "" if there is none.
 func credential(dir, name string) string {
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); dir == "" || err != nil {
@@ -81,46 +81,48 @@ func credential(dir, name string) string {
 	return path
 }
 
-// openedShared is the daemon's end of the shared engine; nil: it has none.
-type openedShared struct{ *cache.Shared }
+// sharedEngine is the daemon's connection to the shared engine. Its methods accept nil, a daemon without one.
+type sharedEngine struct{ *cache.Shared }
 
-// openShared begins to connect to the engine that the configuration names, if it does. The daemon does not wait for it.
-func (d *daemon) openShared(c config) (*openedShared, error) {
+// openShared starts to connect to the configured engine, without waiting for the connection. It returns nil if none is
+// configured.
+func (d *daemon) openShared(c config) (*sharedEngine, error) {
 	if c.Shared.URL == "" {
 		return nil, nil
 	}
 	endpoint, err := c.Shared.endpoint(os.Getenv("CREDENTIALS_DIRECTORY"))
 	if err != nil {
-		return nil, c.blame(err)
+		return nil, c.inFile(err)
 	}
 	host := c.Shared.Name
 	if host == "" {
 		if host, err = os.Hostname(); err != nil {
-			d.log.Warn("this host has no name to tell others of: set shared.name", "event", "no_hostname", "error", err)
+			d.log.Warn("cannot find the name of this host: other hosts do not show which host fetched its policies; "+
+				"set shared.name", "event", "no_hostname", "error", err)
 		}
 	}
-	return &openedShared{cache.OpenShared(cache.SharedOptions{
+	return &sharedEngine{cache.OpenShared(cache.SharedOptions{
 		Endpoint: endpoint, Prefix: c.Shared.Prefix, Host: host, Budget: time.Duration(c.Shared.Timeout), Logger: d.log,
 	})}, nil
 }
 
-// fleet is what the service is told of.
-func (o *openedShared) fleet() resolver.Fleet {
+// fleet returns the engine for resolver.Options, nil if there is none.
+func (o *sharedEngine) fleet() resolver.Fleet {
 	if o == nil {
 		return nil
 	}
 	return o.Shared
 }
 
-// stats counts; without an engine all is zero.
-func (o *openedShared) stats() cache.SharedStats {
+// stats returns the counters of the engine, all zero if there is none.
+func (o *sharedEngine) stats() cache.SharedStats {
 	if o == nil {
 		return cache.SharedStats{}
 	}
 	return o.Shared.Stats()
 }
 
-func (o *openedShared) close() {
+func (o *sharedEngine) close() {
 	if o != nil {
 		o.Shared.Close()
 	}

@@ -18,9 +18,9 @@ func newStatus() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Tell how the running daemon does",
-		Long: "Tell how the running daemon does. Exit code 0: well; 1: it runs, but has problems, which are " +
-			"printed; 2: it cannot be asked.",
+		Short: "Show the running daemon's status",
+		Long: "Show the running daemon's status. Exit code 0: no problems; 1: the daemon runs but has problems, " +
+			"which are printed; 2: it cannot be queried.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := flags.client()
@@ -54,13 +54,13 @@ func newStatus() *cobra.Command {
 func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 	out := term.NewSheet(w, 22)
 	out.Heading("stsmapd " + term.Clean(s.Version))
-	out.Line("running since", term.Plain, term.Moment(now, s.Started)+", process "+strconv.Itoa(s.PID))
+	out.Line("running since", term.Plain, term.Absolute(now, s.Started)+", process "+strconv.Itoa(s.PID))
 	if s.Config != "" {
 		out.Line("configuration", term.Plain, s.Config)
 	}
 	out.Line("listens on", term.Plain, strings.Join(s.Listen, " "))
 	out.Line("state directory", term.Plain, s.StateDir)
-	out.Line("policies in the store", term.Plain, number(s.Stored))
+	out.Line("policies in the store", term.Plain, countText(s.Stored))
 	m := s.InMemory
 	out.Line("policies in memory", term.Plain,
 		fmt.Sprintf("%d enforce, %d testing, %d none, %d expired", m.Enforce, m.Testing, m.None, m.Expired))
@@ -68,24 +68,24 @@ func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 	if m.Failing > 0 {
 		colour = term.Yellow
 	}
-	out.Line("of them failing", colour, strconv.Itoa(m.Failing))
-	out.Line("without a policy", term.Plain, number(s.NoPolicy)+" domains in memory")
+	out.Line("failing", colour, strconv.Itoa(m.Failing))
+	out.Line("without a policy", term.Plain, countText(s.NoPolicy)+" domains in memory")
 	out.Line("overrides", term.Plain, strconv.Itoa(s.Overrides))
-	out.Line("refreshes waiting", term.Plain, fmt.Sprintf("%d, of them overdue %d", s.Refreshes, s.Overdue))
-	out.Line("under way", term.Plain, fmt.Sprintf("%d lookups, of them %d fetches", s.Lookups, s.Fetches))
+	out.Line("scheduled refreshes", term.Plain, fmt.Sprintf("%d, %d overdue", s.Refreshes, s.Overdue))
+	out.Line("in progress", term.Plain, fmt.Sprintf("%d lookups, %d fetches", s.Lookups, s.Fetches))
 	colour = term.Plain
 	if s.Unsaved > 0 {
 		colour = term.Red
 	}
-	out.Line("waiting for the disk", colour, strconv.Itoa(s.Unsaved))
+	out.Line("not yet on disk", colour, strconv.Itoa(s.Unsaved))
 	for _, problem := range s.Problems {
 		out.Line("problem", term.Red, problem)
 	}
 	return out.Err
 }
 
-// number is a count, where there is one.
-func number(n *int) string {
+// countText returns a count as text, "unknown" for nil.
+func countText(n *int) string {
 	if n == nil {
 		return "unknown"
 	}

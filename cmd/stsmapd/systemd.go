@@ -13,24 +13,25 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// metricsSocket is the name (FileDescriptorName=) of a socket from systemd that takes the place of the setting
-// `metrics`. Sockets of every other name are for Postfix's questions.
+// metricsSocket is the name (FileDescriptorName=) of the socket from systemd that replaces the setting `metrics`.
+// Sockets with any other name are listeners for Postfix.
 const metricsSocket = "metrics"
 
-// manager is the service manager that has started the daemon, if it is one that speaks systemd's protocols
-// (sd_listen_fds(3), sd_notify(3)); else there are no sockets, nobody is told and nothing is watched.
-type manager struct {
+// serviceManager is systemd as the daemon sees it (sd_listen_fds(3), sd_notify(3)). A daemon that was not started by
+// systemd has no sockets, and notifications do nothing.
+type serviceManager struct {
 	log      *slog.Logger
-	postfix  []net.Listener // in place of those of the setting `listen`; they stay open in systemd when the daemon ends
+	postfix  []net.Listener // replace the setting `listen`; systemd keeps them open across restarts
 	metrics  net.Listener   // nil: none
-	watchdog time.Duration  // after so long without a sign of life systemd kills the daemon; 0: never
+	watchdog time.Duration  // systemd kills the daemon after this time without a ping; 0: never
 }
 
-// newManager takes over what systemd hands to the daemon, once. An error means that a unit is wrong.
-func newManager(log *slog.Logger) (*manager, error) {
-	m := &manager{log: log}
+// newManager takes the sockets and the watchdog interval from the environment, and removes them there. An error means
+// that a systemd unit is wrong.
+func newManager(log *slog.Logger) (*serviceManager, error) {
+	m := &serviceManager{log: log}
 	for _, file := range activation.Files(true) {
-		if err := m.adopt(file); err != nil {
+		if err := m.addListener(file); err != nil {
 			m.close()
 			return nil, err
 		}
@@ -43,18 +44,18 @@ func newManager(log *slog.Logger) (*manager, error) {
 	return m, nil
 }
 
-// adopt makes a listener of a socket from systemd.
-func (m *manager) adopt(file *os.File) error {
-	defer file.Close() // the listener has a descriptor of its own
+// addListener adds a socket from systemd.
+func (m *serviceManager) addListener(file *os.File) error {
+	defer file.Close() // the listener has its own descriptor
 	l, err := net.FileListener(file)
 	if err != nil {
-		return fmt.Errorf("socket %q from systemd: only ListenStream= is of use: %w", file.Name(), err)
+		return fmt.Errorf("socket %q from systemd: only ListenStream= is supported: %w", file.Name(), err)
 	}
 	network := l.Addr().Network()
 	switch {
-	// a datagram socket passes for a listener until somebody accepts from it
+	// net.FileListener accepts a datagram socket too
 	case network != "tcp" && network != "unix":
-		err = fmt.Errorf("socket %q from systemd: only ListenStream= is of use, this one is of type %s", file.Name(),
+		err = fmt.Errorf("socket %q from systemd: only ListenStream= is supported, this one is of type %s", file.Name(),
 			network)
 	case file.Name() != metricsSocket:
 		m.postfix = append(m.postfix, l)
@@ -67,18 +68,18 @@ func (m *manager) adopt(file *os.File) error {
 		l.Close()
 		return err
 	}
-	m.log.Info("a socket from systemd is used", "event", "activated", "name", file.Name(), "listen", specOf(l.Addr()))
+	m.log.Info("using a socket from systemd", "event", "activated", "name", file.Name(), "listen", specOf(l.Addr()))
 	return nil
 }
 
-func (m *manager) close() {
+func (m *serviceManager) close() {
 	closeAll(m.postfix)
 	if m.metrics != nil {
 		m.metrics.Close()
 	}
 }
 
-// specOf writes a listener's address as Postfix and socketmap.Dial want it.
+// specOf returns a listener's address in the form of the setting `listen`, which Postfix and socketmap.Dial use too.
 func specOf(a net.Addr) string {
 	if a.Network() == "unix" {
 		return "unix:" + a.String()
@@ -86,34 +87,33 @@ func specOf(a net.Addr) string {
 	return "inet:" + a.String()
 }
 
-// ready tells systemd that questions are answered, and by which settings: at start and after a reload.
-func (m *manager) ready() { m.notify(sd.SdNotifyReady) }
+// ready tells systemd that the daemon is ready, after its start and after each reload.
+func (m *serviceManager) ready() { m.notify(sd.SdNotifyReady) }
 
-// reloading tells systemd that a reload begins, and when: so it knows which reload the next ready is about.
-func (m *manager) reloading() { m.notify(sd.SdNotifyReloading, sd.SdNotifyMonotonicUsec()) }
+// reloading tells systemd that a reload begins. The time in the message assigns the next ready to this reload.
+func (m *serviceManager) reloading() { m.notify(sd.SdNotifyReloading, sd.SdNotifyMonotonicUsec()) }
 
-// stopping tells systemd that the end has begun.
-func (m *manager) stopping() { m.notify(sd.SdNotifyStopping) }
+// stopping tells systemd that the daemon is shutting down.
+func (m *serviceManager) stopping() { m.notify(sd.SdNotifyStopping) }
 
-// notify does nothing where nobody wants to be told.
-func (m *manager) notify(state ...string) {
+// notify sends a state to systemd. It does nothing if NOTIFY_SOCKET is not set.
+func (m *serviceManager) notify(state ...string) {
 	if _, err := sd.SdNotify(false, strings.Join(state, "\n")); err != nil {
-		m.log.Warn("systemd cannot be told how the daemon does, and may take it for hung; check NotifyAccess= of the "+
-			"unit",
+		m.log.Warn("cannot notify systemd, which may restart the daemon; check NotifyAccess= of the unit",
 			"event", "notify_failed", "state", state[0], "error", err)
 	}
 }
 
-// feeds is how often the watchdog is fed in the time after which it bites: two probes may fail before it does.
-const feeds = 3
+// watchdogPings is the number of probes in one watchdog interval: two may fail before systemd kills the daemon.
+const watchdogPings = 3
 
-// watch feeds systemd's watchdog until ctx ends: each time that probe, which asks a question as Postfix does, is
-// answered. While none is, the watchdog goes hungry, and systemd starts the daemon again.
-func (m *manager) watch(ctx context.Context, probe func(context.Context) error) {
+// watch calls probe periodically until ctx ends, and pings systemd's watchdog each time it succeeds. Without pings,
+// systemd kills the daemon and starts it again.
+func (m *serviceManager) watch(ctx context.Context, probe func(context.Context) error) {
 	if m.watchdog <= 0 {
 		return
 	}
-	tick := time.NewTicker(m.watchdog / feeds)
+	tick := time.NewTicker(m.watchdog / watchdogPings)
 	defer tick.Stop()
 	healthy := true
 	for {
@@ -136,13 +136,13 @@ func (m *manager) watch(ctx context.Context, probe func(context.Context) error) 
 	}
 }
 
-func (m *manager) logHealth(err error) {
+func (m *serviceManager) logHealth(err error) {
 	if err == nil {
-		m.log.Info("stsmapd answers its own questions again", "event", "self_check_recovered")
+		m.log.Info("stsmapd answers its own health check again", "event", "self_check_recovered")
 		return
 	}
-	m.log.Error("stsmapd does not answer a question of its own; if this goes on, systemd kills it and starts it "+
-		"again; its last words "+
-		"will say where it hangs: please report them", "event", "self_check_failed", "watchdog", m.watchdog, "error",
+	m.log.Error("stsmapd does not answer its own health check; if this continues, systemd restarts it; the stack "+
+		"trace in the log then shows where it hangs: please report it", "event", "self_check_failed", "watchdog",
+		m.watchdog, "error",
 		err)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is for what comes by itself.
-const patience = testkit.Hang
+const hangLimit = testkit.Hang
 
 // notified is a NOTIFY_SOCKET: what systemd would be told.
 type notified struct {
@@ -57,7 +57,7 @@ func (n *notified) within(t *testing.T, limit time.Duration) (message string, ok
 func (n *notified) next(t *testing.T) string {
 	t.Helper()
 	for {
-		message, ok := n.within(t, patience)
+		message, ok := n.within(t, hangLimit)
 		if !ok {
 			t.Fatal("systemd is told nothing")
 		}
@@ -155,7 +155,7 @@ func (p *program) end(t *testing.T, code int) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
+	case <-time.After(hangLimit):
 		t.Fatal("the daemon does not end")
 	}
 	if got := p.ProcessState.ExitCode(); got != code {

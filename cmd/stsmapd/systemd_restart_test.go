@@ -34,7 +34,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	f.hold(t, "inet", tcp)
 	f.hold(t, "chroot", chroot)
 
-	ctx, stop := context.WithTimeout(t.Context(), patience)
+	ctx, stop := context.WithTimeout(t.Context(), hangLimit)
 	defer stop()
 	var answered, closed atomic.Int64
 	var done sync.WaitGroup

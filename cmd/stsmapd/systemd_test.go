@@ -76,7 +76,7 @@ func TestSocketActivation(t *testing.T) {
 	if got := notify.next(t); got != "READY=1" {
 		t.Errorf("told %q at start", got)
 	}
-	if got, ok := notify.within(t, patience); !ok || got != "WATCHDOG=1" {
+	if got, ok := notify.within(t, hangLimit); !ok || got != "WATCHDOG=1" {
 		t.Errorf("told %q then, not that it lives", got)
 	}
 	if got := get(t, "http://"+addresses[1]+"/healthz"); got != "ok\n" {
@@ -105,12 +105,12 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-// TestUselessSockets: a unit that is wrong is told of.
-func TestUselessSockets(t *testing.T) {
+// TestUnusableSockets: a unit that is wrong is told of.
+func TestUnusableSockets(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ why, name, network, want string }{
 		{"ListenDatagram=", "chroot", "unixgram",
-			`stsmapd: socket "chroot" from systemd: only ListenStream= is of use, this one is of type unixgram`},
+			`stsmapd: socket "chroot" from systemd: only ListenStream= is supported, this one is of type unixgram`},
 		{"two of one kind", "metrics", "unix", `stsmapd: more than one socket from systemd has the name "metrics"`},
 	} {
 		var f fakeSystemd
@@ -155,8 +155,9 @@ func (g *gated) Answer(ctx context.Context, _ resolver.Question) resolver.Verdic
 	return resolver.Verdict{Outcome: resolver.Absent}
 }
 
-// TestWatchdogGoesHungry: systemd hears that the daemon lives as long as questions are answered, and no longer.
-func TestWatchdogGoesHungry(t *testing.T) {
+// TestWatchdogStopsWithoutAnswers: systemd hears that the daemon lives as long as questions are answered, and no
+// longer.
+func TestWatchdogStopsWithoutAnswers(t *testing.T) {
 	log := &program{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	answerer := &gated{gate: make(chan struct{}, 1)}
@@ -175,12 +176,12 @@ func TestWatchdogGoesHungry(t *testing.T) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		m := &manager{log: logger, watchdog: 300 * time.Millisecond}
+		m := &serviceManager{log: logger, watchdog: 300 * time.Millisecond}
 		m.watch(ctx, admin.NewProber(specOf(l.Addr())).Probe)
 	}()
 	defer func() { end(); <-watched }()
 
-	fed := func() bool { m, ok := notify.within(t, patience); return ok && m == "WATCHDOG=1" }
+	fed := func() bool { m, ok := notify.within(t, hangLimit); return ok && m == "WATCHDOG=1" }
 	for range 2 {
 		if !fed() {
 			t.Fatal("the watchdog is not fed while all is well")
@@ -225,7 +226,7 @@ func freeAddresses(t *testing.T, n int) (addresses []string) {
 
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), hangLimit)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); !done(); {
 		select {
@@ -240,7 +241,7 @@ func waitFor(t *testing.T, done func() bool) {
 func askUntilAnswered(t *testing.T, spec string) (answer string) {
 	t.Helper()
 	waitFor(t, func() bool {
-		reply, err := ask(t.Context(), spec, "sts", "partner.example")
+		reply, err := query(t.Context(), spec, "sts", "partner.example")
 		answer = reply.String()
 		return err == nil
 	})

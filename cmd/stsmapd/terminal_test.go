@@ -96,7 +96,8 @@ func TestHostilePolicyText(t *testing.T) {
 	var out bytes.Buffer
 	d := admin.Domain{Domain: "evil.example",
 		Policy: &admin.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
-			Text: "version: STSv1\r\nx: \u009b2J\u202e\n", Trouble: &admin.Trouble{Failures: 1, Reason: "\x1b[2J"}}}
+			Text:          "version: STSv1\r\nx: \u009b2J\u202e\n",
+			FetchFailures: &admin.FetchFailures{Count: 1, Reason: "\x1b[2J"}}}
 	if err := showDomain(&out, time.Now(), d); err != nil {
 		t.Fatal(err)
 	}

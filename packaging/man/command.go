@@ -8,11 +8,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// section is that of all commands: they are for system administrators.
+// section is the manual section of all commands: system administration.
 const section = 8
 
-// Commands returns the pages of a program's commands, by file name. The program's own page has more to say than its
-// help: sections of plain text that begin with lines such as `# FILES`.
+// Commands returns the pages of a program and its commands, by file name. more has further sections for the page of the
+// program, as plain text; each begins with a line such as `# FILES`.
 func Commands(root *cobra.Command, more string) map[string]string {
 	root.InitDefaultCompletionCmd("completion")
 	pages := map[string]string{}
@@ -23,14 +23,14 @@ func Commands(root *cobra.Command, more string) map[string]string {
 func add(pages map[string]string, cmd *cobra.Command, more string) {
 	pages[fmt.Sprintf("%s.%d", name(cmd), section)] = command(cmd, more)
 	if cmd.Name() == "completion" {
-		return // its own commands are the names of shells
+		return // its subcommands are shells
 	}
 	for _, sub := range subcommands(cmd) {
 		add(pages, sub, "")
 	}
 }
 
-// subcommands are those that a page tells of.
+// subcommands returns the subcommands that a page lists.
 func subcommands(cmd *cobra.Command) (subs []*cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() && sub.Name() != "help" {
@@ -40,7 +40,7 @@ func subcommands(cmd *cobra.Command) (subs []*cobra.Command) {
 	return subs
 }
 
-// name is the name of a command's page, such as stsmapd-cache-list.
+// name returns the name of a command's page, such as stsmapd-cache-list.
 func name(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
 func command(cmd *cobra.Command, more string) string {
@@ -84,7 +84,8 @@ func command(cmd *cobra.Command, more string) string {
 	return p.String()
 }
 
-// sectionText is prose, but a paragraph whose first line ends in a colon and whose others are indented is an item.
+// sectionText writes prose; a paragraph whose first line ends in a colon and whose other lines are indented becomes an
+// item.
 func (p *page) sectionText(text string) {
 	for i, paragraph := range strings.Split(strings.Trim(text, "\n"), "\n\n") {
 		term, explanation, _ := strings.Cut(paragraph, "\n")
@@ -99,7 +100,7 @@ func (p *page) sectionText(text string) {
 	}
 }
 
-// sentence gives a text its final stop, if it has no other.
+// sentence adds a full stop to a text unless it ends in a question mark.
 func sentence(text string) string {
 	if strings.HasSuffix(text, "?") {
 		return text
@@ -109,7 +110,7 @@ func sentence(text string) string {
 
 func ref(cmd *cobra.Command) string { return fmt.Sprintf("%s(%d)", name(cmd), section) }
 
-// flag is an item as in the command's help.
+// flag writes a flag as an item.
 func (p *page) flag(f *pflag.Flag) {
 	if f.Hidden {
 		return

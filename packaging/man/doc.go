@@ -1,10 +1,9 @@
-// Package man makes stsmapd's manual pages, which lie beside it, of what the program says of itself: those of the
-// commands of their help, stsmapd.toml(5) of the commented configuration file. Whoever changes a help text makes them
-// again by
+// Package man generates stsmapd's manual pages, which are in its folder: those of the commands from their help, and
+// stsmapd.toml(5) from the commented configuration file. After a change of a help text, run
 //
 //	go generate ./packaging/man
 //
-// and a test of cmd/stsmapd fails where that was forgotten.
+// A test of cmd/stsmapd fails if the pages are out of date.
 package man
 
 //go:generate go test github.com/stsmapd/stsmapd/cmd/stsmapd -run ^TestManPages$ -update

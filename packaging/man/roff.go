@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// page is a manual page that is being written, in roff with the macros of man(7).
+// page is a manual page under construction, in roff with the macros of man(7).
 type page struct{ strings.Builder }
 
-// newPage begins a page: a program or file, its section, and what it is in one line.
+// newPage starts a page for a program or file, with its section and a one-line description.
 func newPage(name string, section int, short string) *page {
 	p := &page{}
 	fmt.Fprintf(p, ".\\\" Made by packaging/man; do not edit.\n.TH %s %d \"\" stsmapd\n.nh\n",
@@ -20,16 +20,16 @@ func newPage(name string, section int, short string) *page {
 
 func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", escape(title)) }
 
-// item is a term with its explanation.
+// item writes a term with its explanation.
 func (p *page) item(term, text string) {
 	fmt.Fprintf(p, ".TP\n\\fB%s\\fR\n", escape(term))
 	p.text(text, ".IP\n")
 }
 
-// prose writes paragraphs of plain text, which blank lines part. Indented lines stay as they are.
+// prose writes plain text: paragraphs separated by blank lines. Indented lines are not filled.
 func (p *page) prose(text string) { p.text(text, ".PP\n") }
 
-// text is prose with this macro between its paragraphs.
+// text is prose with the macro next between its paragraphs.
 func (p *page) text(text, next string) {
 	for i, paragraph := range strings.Split(strings.Trim(text, "\n"), "\n\n") {
 		if i > 0 {
@@ -49,7 +49,7 @@ func (p *page) text(text, next string) {
 	}
 }
 
-// fill switches between text that is broken anew, and lines that stay.
+// fill switches filling of lines on and off.
 func (p *page) fill(on bool) {
 	if on {
 		p.WriteString(".fi\n")
@@ -58,7 +58,7 @@ func (p *page) fill(on bool) {
 	p.WriteString(".nf\n")
 }
 
-// line writes a line of text; one that begins as a request of roff's does is none.
+// line writes a line of text, which is never a request of roff.
 func (p *page) line(text string) {
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
 		p.WriteString(`\&`)
@@ -66,7 +66,7 @@ func (p *page) line(text string) {
 	p.WriteString(escape(text) + "\n")
 }
 
-// escape makes characters that mean something to roff, or that it would set as others, stand for themselves.
+// escape escapes the characters that roff would interpret or replace.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "'", `\(aq`, `"`, `\(dq`,
 		"…", `...`).Replace(text)

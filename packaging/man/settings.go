@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Settings makes the page of a configuration file of its commented text: comments of sentences, and below each the
-// setting that it is about, commented out, with its default. about is the page's first section.
+// Settings returns the page of a configuration file, made from its text: comments, and below each the setting that it
+// describes, commented out, with its default. about is the text of the section DESCRIPTION.
 func Settings(file string, section int, about, text string) string {
 	p := newPage(file, section, "settings of stsmapd")
 	p.section("DESCRIPTION")
@@ -19,7 +19,7 @@ func Settings(file string, section int, about, text string) string {
 		case isComment:
 			comment = append(comment, sentence)
 		case line == "":
-			comment = nil // what is not about a setting is for readers of the file
+			comment = nil // a comment that describes no setting is not in the page
 		case strings.HasPrefix(strings.TrimPrefix(line, "#"), "["):
 			fmt.Fprintf(p, ".SS %s\n", escape(strings.TrimPrefix(line, "#")))
 			if comment != nil {

@@ -19,26 +19,26 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// replyLimit is how long a client waits for an answer out of what is known.
+// replyLimit is how long a client waits for a reply that needs no lookup.
 const replyLimit = 60 * time.Second
 
-// Client asks a running daemon. It is safe for concurrent use. Of its errors, *UnreachableError: nobody serves the
-// socket, or this user may not ask; *Error: what the daemon said.
+// Client sends requests to a running daemon. It is safe for concurrent use. Its errors are *Error for an error reply of
+// the daemon; others say that the daemon cannot be reached or did not finish its reply.
 type Client struct {
 	spec string
 	http *http.Client
 }
 
-// UnreachableError: the daemon does not answer. It does not run, has another control socket or none, or does not let
+// unreachableError: the daemon does not answer. It does not run, has another control socket or none, or does not let
 // this user in.
-type UnreachableError struct {
+type unreachableError struct {
 	Spec string // of the socket
 	Err  error
 }
 
-// Error says what to check.
-func (e *UnreachableError) Error() string {
-	what := "cannot ask the daemon at " + e.Spec + ": "
+// Error says what happened and what to check.
+func (e *unreachableError) Error() string {
+	what := "cannot reach the daemon at " + e.Spec + ": "
 	switch {
 	case errors.Is(e.Err, fs.ErrPermission):
 		return what + "permission denied: be root, or a member of the socket's group (setting control_group)"
@@ -48,8 +48,8 @@ func (e *UnreachableError) Error() string {
 	return what + e.cause()
 }
 
-// cause is the error without what net and net/http say around it.
-func (e *UnreachableError) cause() string {
+// cause is the error without the text that net and net/http add.
+func (e *unreachableError) cause() string {
 	var number syscall.Errno
 	if errors.As(e.Err, &number) {
 		return number.Error()
@@ -58,9 +58,9 @@ func (e *UnreachableError) cause() string {
 }
 
 // Unwrap returns the cause.
-func (e *UnreachableError) Unwrap() error { return e.Err }
+func (e *unreachableError) Unwrap() error { return e.Err }
 
-// NewClient makes a client for a control socket, "unix:/path". It does not connect yet. The error is a
+// NewClient returns a client for a control socket, "unix:/path". It does not connect yet. The error is a
 // *socketmap.SpecError.
 func NewClient(spec string) (*Client, error) {
 	network, path, err := socketmap.ParseSpec(spec)
@@ -82,31 +82,32 @@ func NewClient(spec string) (*Client, error) {
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status asks how the daemon does.
+// Status returns the daemon's status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	return once[Status](ctx, c, http.MethodGet, replyLimit, nil, nil, "status")
+	return requestOne[Status](ctx, c, http.MethodGet, replyLimit, nil, nil, "status")
 }
 
-// Show asks what is known of a domain. An *Error with code 404: nothing.
+// Show returns what is known about a domain. The error is an *Error with code 404 if that is nothing.
 func (c *Client) Show(ctx context.Context, domain dnsname.Name) (Domain, error) {
-	return once[Domain](ctx, c, http.MethodGet, replyLimit, nil, nil, "policies", domain.String())
+	return requestOne[Domain](ctx, c, http.MethodGet, replyLimit, nil, nil, "policies", domain.String())
 }
 
-// Refresh has a domain's policy fetched now. That the fetch failed is no error here: Refreshed says so.
+// Refresh fetches a domain's policy now. A failed fetch is not an error: Refreshed has the reason.
 func (c *Client) Refresh(ctx context.Context, domain dnsname.Name) (Refreshed, error) {
-	return once[Refreshed](ctx, c, http.MethodPost, turnLimit+lookupLimit, nil, nil, "policies", domain.String(),
+	return requestOne[Refreshed](ctx, c, http.MethodPost, queueLimit+lookupLimit, nil, nil, "policies", domain.String(),
 		"refresh")
 }
 
-// Forget has all that is known of a domain forgotten. An *Error with code 404: there was nothing.
+// Forget removes everything known about a domain. The error is an *Error with code 404 if that is nothing.
 func (c *Client) Forget(ctx context.Context, domain dnsname.Name) error {
-	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, nil, "policies", domain.String())
+	_, err := requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, nil, "policies", domain.String())
 	return err
 }
 
-// ForgetEverywhere is Forget on all hosts of the fleet. An *Error with code 400: there is no fleet.
+// ForgetEverywhere is Forget on all hosts of the fleet. The error is an *Error with code 400 if there is no fleet.
 func (c *Client) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
-	_, err := once[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}}, "policies",
+	_, err := requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}},
+		"policies",
 		domain.String())
 	return err
 }
@@ -117,14 +118,14 @@ func (c *Client) Warm(ctx context.Context, domain dnsname.Name) (Warmed, error) 
 	if err != nil {
 		return Warmed{}, err
 	}
-	return once[Warmed](ctx, c, http.MethodPost, turnLimit+lookupLimit, body, nil, "warm")
+	return requestOne[Warmed](ctx, c, http.MethodPost, queueLimit+lookupLimit, body, nil, "warm")
 }
 
-// Policies yields the policies of a list. One that the daemon could not read yields its error, an *Error with the
-// domain where that is known, and the list goes on; after any other error it ends.
+// Policies yields the policies that l selects. A policy that the daemon could not read yields an *Error, with the
+// domain if it is known, and the iteration continues; any other error ends it.
 func (c *Client) Policies(ctx context.Context, l List) iter.Seq2[Policy, error] {
 	return func(yield func(Policy, error) bool) {
-		for p, err := range many[Policy](ctx, c, l.values(), "policies") {
+		for p, err := range requestLines[Policy](ctx, c, l.values(), "policies") {
 			if err == nil && p.Error != "" {
 				err = &Error{Code: http.StatusInternalServerError, Domain: p.Domain, Message: p.Error}
 			}
@@ -137,11 +138,12 @@ func (c *Client) Policies(ctx context.Context, l List) iter.Seq2[Policy, error] 
 
 // Overrides yields the overrides that are in force.
 func (c *Client) Overrides(ctx context.Context) iter.Seq2[Override, error] {
-	return many[Override](ctx, c, nil, "overrides")
+	return requestLines[Override](ctx, c, nil, "overrides")
 }
 
-// once asks for one object.
-func once[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte, query url.Values,
+// requestOne sends a request whose reply is one object.
+func requestOne[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte,
+	query url.Values,
 	path ...string) (v T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -151,14 +153,14 @@ func once[T any](ctx context.Context, c *Client, method string, limit time.Durat
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
-		return v, c.broken(err)
+		return v, c.incompleteReply(err)
 	}
-	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
+	_, _ = io.Copy(io.Discard, resp.Body) // lets the connection be reused
 	return v, nil
 }
 
-// many asks for JSON lines.
-func many[T any](ctx context.Context, c *Client, query url.Values, path ...string) iter.Seq2[T, error] {
+// requestLines sends a request whose reply is JSON lines.
+func requestLines[T any](ctx context.Context, c *Client, query url.Values, path ...string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		resp, err := c.do(ctx, http.MethodGet, nil, query, path...)
@@ -173,7 +175,7 @@ func many[T any](ctx context.Context, c *Client, query url.Values, path ...strin
 			case errors.Is(err, io.EOF):
 				return
 			case err != nil:
-				yield(none, c.broken(err))
+				yield(none, c.incompleteReply(err))
 				return
 			}
 			if !yield(v, nil) {
@@ -183,12 +185,12 @@ func many[T any](ctx context.Context, c *Client, query url.Values, path ...strin
 	}
 }
 
-// broken is the error for an answer that ended before its end, or is none.
-func (c *Client) broken(err error) error {
-	return fmt.Errorf("the daemon at %s did not finish its answer: %w", c.spec, err)
+// incompleteReply is the error for a reply that is cut short or is not JSON.
+func (c *Client) incompleteReply(err error) error {
+	return fmt.Errorf("the daemon at %s did not finish its reply: %w", c.spec, err)
 }
 
-// do sends a request. Without an error the answer is a good one, and its body must be closed.
+// do sends a request. A reply that it returns has status 200, and its body must be closed.
 func (c *Client) do(ctx context.Context, method string, body []byte, query url.Values, path ...string) (*http.Response,
 	error) {
 	u := (&url.URL{Scheme: "http", Host: "stsmapd", Path: "/v1", RawQuery: query.Encode()}).JoinPath(path...)
@@ -205,7 +207,7 @@ func (c *Client) do(ctx context.Context, method string, body []byte, query url.V
 		if errors.As(err, &inner) {
 			err = inner.Err
 		}
-		return nil, &UnreachableError{c.spec, err}
+		return nil, &unreachableError{c.spec, err}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil

@@ -12,17 +12,16 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// register puts what is counted into a registry. No label holds a domain, or anything else that a stranger could
-// choose.
+// register adds all metrics to a registry. No label holds a domain or anything else that a remote party chooses.
 func register(r *prometheus.Registry, o WebOptions, s *surveyor) {
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&collector{o, s, descs()},
+		&collector{o, s, newDescs()},
 	)
 }
 
-// collector reads the counts when it is asked for them.
+// collector is a prometheus.Collector that reads the counters of the daemon at each scrape.
 type collector struct {
 	opt      WebOptions
 	surveyor *surveyor
@@ -46,8 +45,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge("connections", float64(c.opt.Conns()))
 	out.gauge("connections_limit", float64(c.opt.MaxConns))
 	reload := c.opt.Reload()
-	out.gauge("config_last_reload_successful", truth(!reload.Failed))
-	out.gauge("config_last_reload_timestamp_seconds", seconds(reload.At))
+	out.gauge("config_last_reload_successful", boolValue(!reload.Failed))
+	out.gauge("config_last_reload_timestamp_seconds", unixSeconds(reload.At))
 	out.service(c.opt.Service.Metrics())
 	c.store(out)
 	out.shared(c.opt.Shared())
@@ -70,7 +69,7 @@ func (c *collector) store(out sink) {
 }
 
 func (s sink) shared(v cache.SharedStats) {
-	s.gauge("shared_failing", truth(v.Failing))
+	s.gauge("shared_failing", boolValue(v.Failing))
 	s.gauge("shared_queued", float64(v.Queued))
 	for name, counts := range map[string]map[string]uint64{
 		"shared_reads_total":    {"hit": v.Hits, "miss": v.Misses, "error": v.Failed, "skipped": v.Skipped},
@@ -85,7 +84,7 @@ func (s sink) shared(v cache.SharedStats) {
 	s.counter("shared_poisoned_total", float64(v.Poisoned))
 }
 
-// sink takes metrics by name.
+// sink sends metrics, by name, to the channel of a scrape.
 type sink struct {
 	ch    chan<- prometheus.Metric
 	descs map[string]*prometheus.Desc
@@ -127,9 +126,9 @@ func (s sink) service(m resolver.Metrics) {
 		s.gauge("negative_entries", float64(m.Absences))
 	}
 	s.gauge("policies_unsaved", float64(m.Unsaved))
-	s.gauge("store_failing", truth(m.Failing))
-	s.gauge("ca_roots_loaded", truth(!m.NoRoots))
-	s.gauge("dns_ad_trusted", truth(m.TrustedAD))
+	s.gauge("store_failing", boolValue(m.Failing))
+	s.gauge("ca_roots_loaded", boolValue(!m.NoRoots))
+	s.gauge("dns_ad_trusted", boolValue(m.TrustedAD))
 	s.counter("shared_adopted_total", float64(m.Adopted))
 	s.counter("tlsrpt_reports_total", float64(m.Reported), "sent")
 	s.counter("tlsrpt_reports_total", float64(m.Dropped), "dropped")
@@ -147,17 +146,17 @@ func (s sink) survey(v *survey) {
 	} {
 		s.gauge(name, float64(n))
 	}
-	s.gauge("policies_counted_timestamp_seconds", seconds(v.at))
+	s.gauge("policies_counted_timestamp_seconds", unixSeconds(v.at))
 }
 
-func truth(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-func seconds(t time.Time) float64 {
+func unixSeconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}

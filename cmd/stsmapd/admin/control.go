@@ -22,17 +22,17 @@ import (
 // Bounds of the server.
 const (
 	readLimit   = 10 * time.Second  // for a request, head and body
-	writeLimit  = 30 * time.Second  // for a reply, or a piece of a list
-	turnLimit   = 30 * time.Second  // for the wait until another lookup may begin
-	lookupLimit = 120 * time.Second // for a reply that waits for the DNS and a policy host; longer than those may take
+	writeLimit  = 30 * time.Second  // for a reply, or for flushLines lines of a list
+	queueLimit  = 30 * time.Second  // for the wait until a lookup may start
+	lookupLimit = 120 * time.Second // for a reply that needs a lookup; longer than a lookup may take
 	idleLimit   = 2 * time.Minute
 	maxHeader   = 16 << 10
 	maxBody     = 4 << 10
-	// maxLookups is how many domains are looked up at once on administrators' behalf: few, beside what mail may need.
+	// maxLookups is the number of concurrent lookups on behalf of administrators: few compared with those for mail.
 	maxLookups = 64
 )
 
-// ControlServer answers the commands. New makes one.
+// ControlServer serves the control socket. NewControl returns one.
 type ControlServer struct {
 	service *resolver.Service
 	info    Info
@@ -41,7 +41,7 @@ type ControlServer struct {
 	end     context.CancelCauseFunc // of all requests
 }
 
-// New makes a server for the service. What goes wrong below HTTP is logged.
+// NewControl returns a server for the service. It logs errors of HTTP connections.
 func NewControl(service *resolver.Service, info Info, log *slog.Logger) *ControlServer {
 	ctx, end := context.WithCancelCause(context.Background())
 	s := &ControlServer{service: service, info: info, lookups: semaphore.NewWeighted(maxLookups), end: end}
@@ -58,7 +58,7 @@ func NewControl(service *resolver.Service, info Info, log *slog.Logger) *Control
 	return s
 }
 
-// Serve answers on a listener until Shutdown; then it returns nil.
+// Serve answers requests on a listener until Shutdown, and then returns nil.
 func (s *ControlServer) Serve(l net.Listener) error {
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control socket: %w", err)
@@ -66,12 +66,12 @@ func (s *ControlServer) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown ends what is under way and closes listener and connections, with a last word if there is time for one before
-// ctx ends.
+// Shutdown ends requests in progress with an error reply, and closes the listener and all connections, at the latest
+// when ctx ends.
 func (s *ControlServer) Shutdown(ctx context.Context) {
 	s.end(resolver.ErrClosed)
 	if s.http.Shutdown(ctx) != nil {
-		_ = s.http.Close() // whoever is left has had his time
+		_ = s.http.Close() // the remaining connections are closed
 	}
 }
 
@@ -86,14 +86,14 @@ func (s *ControlServer) routes() http.Handler {
 	mux.Handle("POST /v1/warm", handler(s.warm))
 	mux.Handle("/", handler(func(_ http.ResponseWriter, r *http.Request) error {
 		return &Error{Code: http.StatusNotFound,
-			Message: fmt.Sprintf("there is no %s %.100q here: are stsmapd and the command of the same version?",
+			Message: fmt.Sprintf("there is no %s %.100q here: do the daemon and the command have the same version?",
 				r.Method, r.URL.Path)}
 	}))
 	return mux
 }
 
-// handler answers a request or returns an error, which it then answers with. After an error that comes when a part of
-// the reply is on its way, it cuts the connection.
+// handler answers a request, or returns an error, which ServeHTTP sends as the reply. After a *brokenListError, when a
+// part of the reply has been sent, ServeHTTP cuts the connection.
 type handler func(http.ResponseWriter, *http.Request) error
 
 // ServeHTTP implements http.Handler.
@@ -102,22 +102,22 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		return
 	}
-	var cut *cutError
+	var cut *brokenListError
 	if errors.As(err, &cut) {
 		panic(http.ErrAbortHandler)
 	}
 	answer := asError(r, err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(answer.Code)
-	_ = json.NewEncoder(w).Encode(answer) // who asked has gone
+	_ = json.NewEncoder(w).Encode(answer) // the client has gone
 }
 
-// cutError: a list cannot go on.
-type cutError struct{ err error }
+// brokenListError says that a list cannot be finished after a part of it was sent.
+type brokenListError struct{ err error }
 
-func (e *cutError) Error() string { return e.err.Error() }
+func (e *brokenListError) Error() string { return e.err.Error() }
 
-// asError finds the status for an error, and says whose it is.
+// asError returns the error reply for an error, with its status and domain.
 func asError(r *http.Request, err error) *Error {
 	var known *Error
 	if errors.As(err, &known) {
@@ -135,12 +135,12 @@ func asError(r *http.Request, err error) *Error {
 	return answer
 }
 
-func reply(w http.ResponseWriter, v any) error {
+func writeJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(v)
 }
 
-// pathDomain is the domain that a request's path names.
+// pathDomain returns the domain in a request's path.
 func pathDomain(r *http.Request) (dnsname.Name, error) { return parseDomain(r.PathValue("domain")) }
 
 func parseDomain(text string) (dnsname.Name, error) {
@@ -152,7 +152,7 @@ func parseDomain(text string) (dnsname.Name, error) {
 }
 
 func (s *ControlServer) status(w http.ResponseWriter, _ *http.Request) error {
-	return reply(w, viewStatus(s.info, s.service.Status(), len(s.service.Overrides())))
+	return writeJSON(w, viewStatus(s.info, s.service.Status(), len(s.service.Overrides())))
 }
 
 func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
@@ -165,13 +165,13 @@ func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
 	case err != nil && r.Context().Err() != nil:
 		return err
 	case err == nil && k.Empty():
-		return unknown(domain)
+		return notFound(domain)
 	}
-	return reply(w, viewDomain(k, err))
+	return writeJSON(w, viewDomain(k, err))
 }
 
-func unknown(domain dnsname.Name) error {
-	return &Error{Code: http.StatusNotFound, Domain: domain.String(), Message: "nothing is known of this domain"}
+func notFound(domain dnsname.Name) error {
+	return &Error{Code: http.StatusNotFound, Domain: domain.String(), Message: "nothing is known about this domain"}
 }
 
 func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
@@ -179,11 +179,11 @@ func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.enter(w, r)
+	release, err := s.acquireLookup(w, r)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer release()
 	found, err := s.service.Refresh(r.Context(), domain)
 	if errors.Is(err, resolver.ErrClosed) || errors.Is(err, resolver.ErrNotTried) || r.Context().Err() != nil {
 		return err
@@ -192,15 +192,16 @@ func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
 	if storeErr != nil && k.Entry == nil {
 		return storeErr
 	}
-	return reply(w, viewRefreshed(domain.String(), found, k, err))
+	return writeJSON(w, viewRefreshed(domain.String(), found, k, err))
 }
 
-// enter waits until the domain of a request may be looked up, and gives it time.
-func (s *ControlServer) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(turnLimit + lookupLimit)); err != nil {
+// acquireLookup waits until a lookup may start, and extends the time for the reply. release must be called after the
+// lookup.
+func (s *ControlServer) acquireLookup(w http.ResponseWriter, r *http.Request) (release func(), err error) {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(queueLimit + lookupLimit)); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), turnLimit, resolver.ErrNotTried)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), queueLimit, resolver.ErrNotTried)
 	defer cancel()
 	if s.lookups.Acquire(ctx, 1) != nil {
 		return nil, context.Cause(ctx)
@@ -213,7 +214,7 @@ func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// What is under way for the domain comes first.
+	// A lookup in progress for the domain comes first.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lookupLimit)); err != nil {
 		return err
 	}
@@ -229,9 +230,9 @@ func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	case !something:
-		return unknown(domain)
+		return notFound(domain)
 	}
-	return reply(w, Forgotten{Domain: domain.String(), Forgotten: true})
+	return writeJSON(w, Forgotten{Domain: domain.String(), Forgotten: true})
 }
 
 func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
@@ -245,17 +246,17 @@ func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 			Message: fmt.Sprintf(`the body must be {"domain": "example.org"}: %v`, err)}
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &Error{Code: http.StatusBadRequest, Message: "there is more in the body than one domain"}
+		return &Error{Code: http.StatusBadRequest, Message: "the body has more than one JSON value"}
 	}
 	domain, err := parseDomain(ask.Domain)
 	if err != nil {
 		return err
 	}
-	leave, err := s.enter(w, r)
+	release, err := s.acquireLookup(w, r)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer release()
 	v := s.service.Answer(r.Context(), resolver.Question{Destination: dane.Destination{Domain: domain}})
 	if v.Outcome == resolver.Closing {
 		return &Error{Code: http.StatusServiceUnavailable, Domain: domain.String(), Message: resolver.ErrClosed.Error()}
@@ -264,5 +265,5 @@ func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 	if v.Reason != nil {
 		view.Reason = v.Reason.Error()
 	}
-	return reply(w, view)
+	return writeJSON(w, view)
 }

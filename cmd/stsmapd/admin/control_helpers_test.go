@@ -209,7 +209,7 @@ func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolve
 }
 
 // troubled is the entry with a failed refresh.
-func troubled(e resolver.Entry) resolver.Entry {
+func withFailures(e resolver.Entry) resolver.Entry {
 	now := e.Fetched
 	e.Failures = resolver.FetchFailures{
 		Count: 3, ID: "1", Since: now, RetryAt: now.Add(time.Hour), Reason: "connection refused"}

@@ -54,7 +54,7 @@ func TestLifeOfAPolicy(t *testing.T) {
 		t.Errorf("warm: %+v, %v", warmed, err)
 	}
 	shown, err := d.client.Show(ctx, name("example.org"))
-	if err != nil || shown.Policy == nil || shown.Absence != nil {
+	if err != nil || shown.Policy == nil || shown.Negative != nil {
 		t.Fatalf("show: %+v, %v", shown, err)
 	}
 	p := shown.Policy
@@ -86,7 +86,7 @@ func TestLifeOfAPolicy(t *testing.T) {
 	refreshed, err = d.client.Refresh(ctx, name("example.org"))
 	if err != nil || refreshed.Outcome != "testing" || !strings.Contains(refreshed.Error, "no colon") ||
 		refreshed.Policy == nil ||
-		refreshed.Policy.Trouble == nil || refreshed.Policy.Trouble.Failures != 1 {
+		refreshed.Policy.FetchFailures == nil || refreshed.Policy.FetchFailures.Count != 1 {
 		t.Errorf("refresh that fails: %+v, %v", refreshed, err)
 	}
 
@@ -120,8 +120,8 @@ func TestOutcomes(t *testing.T) {
 			t.Errorf("refresh %s: %+v, %v", c.domain, r, err)
 		}
 		s, err := d.client.Show(t.Context(), name(c.domain))
-		if err != nil || s.Absence == nil || s.Absence.Outcome != c.shown ||
-			!strings.Contains(s.Absence.Reason, c.reason) {
+		if err != nil || s.Negative == nil || s.Negative.Outcome != c.shown ||
+			!strings.Contains(s.Negative.Reason, c.reason) {
 			t.Errorf("show %s: %+v, %v", c.domain, s, err)
 			continue
 		}
@@ -160,7 +160,7 @@ func TestBadRequests(t *testing.T) {
 	}
 	line := func(line string) string { return line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" }
 	for _, c := range []struct{ why, request, code, says string }{
-		{"no such path", line("GET /v2/status"), "404", "of the same version"},
+		{"no such path", line("GET /v2/status"), "404", "have the same version"},
 		{"no such method", line("PATCH /v1/status"), "404", "PATCH"},
 		{"no host name", line("GET /v1/policies/under_score.example"), "400", "under_score.example"},
 		{"an address", line("GET /v1/policies/192.0.2.1"), "400", "192.0.2.1"},
@@ -179,7 +179,7 @@ func TestBadRequests(t *testing.T) {
 		{"no body", post(""), "400", "example.org"},
 		{"no JSON", post("example.org"), "400", "example.org"},
 		{"an unknown key", post(`{"domain":"example.org","force":true}`), "400", "force"},
-		{"two objects", post(`{"domain":"example.org"}{"domain":"example.net"}`), "400", "more in the body"},
+		{"two objects", post(`{"domain":"example.org"}{"domain":"example.net"}`), "400", "more than one JSON value"},
 		{"no domain", post(`{}`), "400", "it is empty"},
 		{"an address with user", post(`{"domain":"me@example.org"}`), "400", "me@example.org"},
 		{"a body without end", post(`{"domain":"` + strings.Repeat("x", 1<<20) + `"}`), "400", "too large"},
@@ -272,10 +272,10 @@ func TestShutdown(t *testing.T) {
 		t.Error("the shutdown waits for the policy hosts")
 	}
 	for range 2 {
-		wantCode(t, "in flight", <-errs, 503, "shutting down")
+		wantCode(t, "in flight", <-errs, 503, resolver.ErrClosed.Error())
 	}
 	_, err := d.client.Status(t.Context())
-	var unreachable *UnreachableError
+	var unreachable *unreachableError
 	if !errors.As(err, &unreachable) {
 		t.Errorf("afterwards: %v", err)
 	}
@@ -328,7 +328,7 @@ func TestUnreachable(t *testing.T) {
 			t.Errorf("%s: %v", c.spec, err)
 		}
 	}
-	if text := (&UnreachableError{"unix:/x", syscall.EACCES}).Error(); !strings.Contains(text, "control_group") {
+	if text := (&unreachableError{"unix:/x", syscall.EACCES}).Error(); !strings.Contains(text, "control_group") {
 		t.Errorf("no permission: %s", text)
 	}
 	for _, spec := range []string{"inet:127.0.0.1:1", "unix:relative", "/run/x.sock", ""} {

@@ -1,10 +1,8 @@
-// Package admin is the running daemon seen from outside: by administrators' commands, by people with a browser, and by
-// what supervises it.
+// Package admin is the running daemon seen from outside: by administrators' commands, in a browser, and by monitoring.
 //
-// The control socket (control.go, client.go, views.go) is how the stsmapd commands talk with the daemon: HTTP over a
-// UNIX socket. A process that may write to the socket is an administrator's; there is no other authentication. What
-// goes over it is JSON, in the types of this package, times in UTC as RFC 3339 writes them. Lists are JSON lines: one
-// object a line.
+// The control socket (control.go, client.go, api.go) serves the stsmapd commands: HTTP over a UNIX socket. A process
+// that may write to the socket is an administrator's; there is no other authentication. Requests and replies are JSON,
+// in the types of this package; times are RFC 3339 in UTC. Lists are JSON lines: one object a line.
 //
 //	GET    /v1/status                     Status
 //	GET    /v1/policies                   Policy, one a line: ?mode= &failing=true &expiring=168h &domain=TEXT &sort=KEY &limit=N
@@ -14,13 +12,12 @@
 //	GET    /v1/overrides                  Override, one a line
 //	POST   /v1/warm                       Warmed: asks a question, as Postfix would; the body is {"domain": "example.org"}
 //
-// A failure is an Error, with a status of 400 or more: 400 the question is wrong, 404 nothing is known, 500 the store
+// A failure is an Error, with a status of 400 or more: 400 the request is wrong, 404 nothing is known, 500 the store
 // failed, 503 too many lookups are in progress, or the daemon is shutting down. A list that was cut short ends without
-// the last chunk of HTTP's chunked encoding; one entry of it that could not be read is a line with an error in it.
+// the last chunk of HTTP's chunked encoding. An entry that could not be read is a line with an error in it.
 //
-// The status page and the metrics (web.go, page.go, collector.go) are on the address of the setting `metrics`: counts
-// for Prometheus at /metrics, /healthz and /readyz for what supervises the daemon, and pages for people at /. All of it
-// can only be read. It says which domains this host sends mail to, so that the address should be one of this host or of
-// the administrators' network. A survey (survey.go) walks over all policies once in a while, so seldom that it takes
-// one part in a hundred of one processor at most, and pages and metrics read the last one.
+// The status page and the metrics (web.go, page.go, collector.go) are on the address of the setting `metrics`: /metrics
+// for Prometheus, /healthz and /readyz for monitoring, and pages for people at /. They change nothing. They show which
+// domains this host sends mail to, so the address should be one of this host or of the administrators' network. Pages
+// and metrics read the last survey (survey.go), a walk over all policies that takes at most one percent of the time.
 package admin

@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// when writes a time for people, in UTC.
-func when(t time.Time) string {
+// formatTime formats a time for people, in UTC; "never" for the zero time.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05") + " UTC"
 }
 
-// relative says how far a time is from now: "in 6 days", "3 hours ago"; "" for the zero time.
-func relative(now, t time.Time) string {
+// formatRelative formats a time relative to now: "in 6 days", "3 hours ago"; "" for the zero time.
+func formatRelative(now, t time.Time) string {
 	switch d := t.Sub(now); {
 	case t.IsZero():
 		return ""
 	case d.Abs() < time.Second:
 		return "now"
 	case d < 0:
-		return lifetime(-d) + " ago"
+		return formatDuration(-d) + " ago"
 	default:
-		return "in " + lifetime(d)
+		return "in " + formatDuration(d)
 	}
 }
 
-// lifetime writes a duration in its greatest unit, rounded down.
-func lifetime(d time.Duration) string {
+// formatDuration formats a duration in its greatest unit, rounded down.
+func formatDuration(d time.Duration) string {
 	for _, unit := range []struct {
 		name string
 		size time.Duration

@@ -15,20 +15,20 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// List says which policies are wanted, and in what order. The zero List is all of them, as they come.
+// List selects and sorts policies. The zero List selects all, in the order of the store.
 type List struct {
-	Modes    []mtasts.Mode // none: all
-	Failing  bool          // only those whose last fetch failed
-	Expiring time.Duration // 0: all; else only the live ones that expire within this time
-	Domain   string        // only those with this text in their name
-	Sort     string        // one of SortKeys, with "-" before it the other way round; "": as they come
+	Modes    []mtasts.Mode // empty: all
+	Failing  bool          // only policies whose last fetch failed
+	Expiring time.Duration // only live policies that expire within this time; 0: all
+	Domain   string        // only domains whose name contains this text
+	Sort     string        // one of SortKeys, with a leading "-" for the reverse order; "": as in the store
 	Limit    int           // 0: all
 }
 
-// SortKeys are what policies can be sorted by. Equals are sorted by domain.
+// SortKeys returns the keys by which policies can be sorted. Policies of the same key are sorted by domain.
 func SortKeys() []string { return []string{"domain", "mode", "expires", "fetched", "used", "refresh"} }
 
-// values is the list as a URL's query.
+// values encodes the list as the query of a URL.
 func (l List) values() url.Values {
 	q := url.Values{}
 	for _, m := range l.Modes {
@@ -52,11 +52,11 @@ func (l List) values() url.Values {
 	return q
 }
 
-// parseList is the inverse of values, for what may come from anyone. Errors name the parameter.
+// parseList is the inverse of values, for untrusted input. Errors name the parameter.
 func parseList(q url.Values) (l List, err error) {
 	for key, texts := range q {
 		if key != "mode" && len(texts) != 1 {
-			return List{}, fmt.Errorf("%.40q stands more than once", key)
+			return List{}, fmt.Errorf("%.40q appears more than once", key)
 		}
 		for _, text := range texts {
 			if err := l.set(key, text); err != nil {
@@ -79,26 +79,27 @@ func (l *List) set(key, text string) (err error) {
 		}
 	case "expiring":
 		if l.Expiring, err = time.ParseDuration(text); err != nil || l.Expiring <= 0 {
-			err = fmt.Errorf("%.40q is no duration such as 168h", text)
+			err = fmt.Errorf("invalid duration %.40q: use a form such as 168h", text)
 		}
 	case "domain":
 		l.Domain = foldDomain(text)
 	case "sort":
 		l.Sort = text
 		if !slices.Contains(SortKeys(), strings.TrimPrefix(text, "-")) {
-			err = fmt.Errorf("%.40q is none of %s", text, strings.Join(SortKeys(), ", "))
+			err = fmt.Errorf("%.40q is not one of %s", text, strings.Join(SortKeys(), ", "))
 		}
 	case "limit":
 		if l.Limit, err = strconv.Atoi(text); err != nil || l.Limit < 0 {
-			err = fmt.Errorf("%.40q is no number of policies", text)
+			err = fmt.Errorf("invalid number of policies %.40q", text)
 		}
 	default:
-		err = fmt.Errorf("there is no such parameter")
+		err = fmt.Errorf("unknown parameter")
 	}
 	return err
 }
 
-// foldDomain spells a part of a name as names are kept; a whole name in people's script becomes its A-labels.
+// foldDomain returns a name, or a part of one, in the form in which names are stored: in lower case, and a whole name
+// as A-labels.
 func foldDomain(text string) string {
 	if name, err := dnsname.Parse(text); err == nil {
 		return name.String()
@@ -106,8 +107,8 @@ func foldDomain(text string) string {
 	return strings.ToLower(text)
 }
 
-// wants reports whether a policy is one of the list.
-func (l List) wants(now time.Time, k resolver.Known) bool {
+// matches reports whether the list selects a policy.
+func (l List) matches(now time.Time, k resolver.Known) bool {
 	e := k.Entry
 	switch {
 	case e == nil:
@@ -122,13 +123,13 @@ func (l List) wants(now time.Time, k resolver.Known) bool {
 	return strings.Contains(k.Domain.String(), l.Domain)
 }
 
-// row is what a policy is sorted by: a million of them take 40 MB for a moment.
-type row struct {
+// sortEntry is the sort key of a policy. A million of them take 40 MB.
+type sortEntry struct {
 	domain dnsname.Name
 	key    int64
 }
 
-// rank is a policy's place in the order of the list, but for its name.
+// rank returns the number by which a policy is sorted.
 func (l List) rank(k resolver.Known) int64 {
 	switch strings.TrimPrefix(l.Sort, "-") {
 	case "mode":
@@ -148,10 +149,10 @@ func (l List) rank(k resolver.Known) int64 {
 	return 0
 }
 
-// order sorts rows as the list wants them.
-func (l List) order(rows []row) {
+// order sorts entries by l.Sort.
+func (l List) order(rows []sortEntry) {
 	down := strings.HasPrefix(l.Sort, "-")
-	slices.SortFunc(rows, func(a, b row) int {
+	slices.SortFunc(rows, func(a, b sortEntry) int {
 		byKey, byName := cmp.Compare(a.key, b.key), strings.Compare(a.domain.String(), b.domain.String())
 		switch {
 		case !down:
@@ -163,7 +164,7 @@ func (l List) order(rows []row) {
 	})
 }
 
-// limited ends a walk after so many policies; errors do not count. 0: it does not end it.
+// limited yields at most limit policies, 0 for all; errors are yielded too and do not count.
 func limited(all iter.Seq2[resolver.Known, error], limit int) iter.Seq2[resolver.Known, error] {
 	return func(yield func(resolver.Known, error) bool) {
 		n := 0

@@ -16,7 +16,8 @@ import (
 func TestList(t *testing.T) {
 	d := start(t, entry(t, "b.example", "enforce", time.Hour, 7*day),
 		entry(t, "a.example", "testing", 2*time.Hour, 30*day),
-		troubled(entry(t, "c.example", "enforce", 20*time.Hour, day)), entry(t, "d.other", "none", 3*time.Hour, 14*day),
+		withFailures(entry(t, "c.example", "enforce", 20*time.Hour, day)),
+		entry(t, "d.other", "none", 3*time.Hour, 14*day),
 		entry(t, "gone.example", "enforce", 9*day, day))
 	list := func(l List) string {
 		var got []string
@@ -58,7 +59,7 @@ func TestList(t *testing.T) {
 		}
 	}
 	for p := range d.client.Policies(t.Context(), List{Domain: "c.example"}) {
-		if p.Trouble == nil || p.Trouble.Failures != 3 || p.Answer == nil ||
+		if p.FetchFailures == nil || p.FetchFailures.Count != 3 || p.Answer == nil ||
 			p.Answer.Data != "secure match=mx.c.example servername=hostname" || p.InMemory {
 			t.Errorf("c.example: %+v", p)
 		}

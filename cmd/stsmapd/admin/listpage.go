@@ -12,30 +12,30 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// listView is a page of the policies, by name.
+// listView is one page of the policies that a search found, sorted by name.
 type listView struct {
 	Query, Mode string
 	Failing     bool
 	Modes       []string
-	Exact       string // the domain that Query names; "": none
+	Exact       string // the domain, if Query is a whole name; else ""
 	Rows        []policyRow
-	First, Next string // pages: URLs, "" where there is none
-	Incomplete  bool   // time ran out before all were looked at
+	First, Next string // URLs of pages; "": none
+	Incomplete  bool   // the time limit ended the search
 }
 
 func (listView) template() string { return "list.html" }
 
-// maxQuery is longer than any domain name.
+// maxQuery is the longest search text, in bytes. It is longer than any domain name.
 const maxQuery = 300
 
-// policies lists the policies that were searched for, a page at a time.
+// policies makes a page of the policies that match the request's query.
 func (s *WebServer) policies(r *http.Request) (view, error) {
 	q := r.URL.Query()
 	v := listView{Query: strings.TrimSpace(q.Get("q")), Mode: q.Get("mode"), Failing: q.Get("failing") != "",
 		Modes: []string{mtasts.ModeEnforce.String(), mtasts.ModeTesting.String(), mtasts.ModeNone.String()}}
 	after := q.Get("after")
 	if len(v.Query) > maxQuery || len(after) > maxQuery || !utf8.ValidString(v.Query) {
-		return nil, &pageError{http.StatusBadRequest, "Not a search", "That is no part of a domain name."}
+		return nil, &pageError{http.StatusBadRequest, "Invalid search", "The text is not a part of a domain name."}
 	}
 	part := strings.ToLower(v.Query)
 	if name, err := dnsname.Parse(v.Query); err == nil {
@@ -56,7 +56,7 @@ func (s *WebServer) policies(r *http.Request) (view, error) {
 	return v, nil
 }
 
-// url is that of the same search, from after a domain on.
+// url returns the URL of the page of the same search that begins after a domain.
 func (v listView) url(after string) string {
 	q := url.Values{}
 	for key, value := range map[string]string{"q": v.Query, "mode": v.Mode, "after": after} {
@@ -70,7 +70,7 @@ func (v listView) url(after string) string {
 	return "/policies?" + q.Encode()
 }
 
-// search walks over all policies for those of one page, and one more to tell that there are more.
+// search returns the rows of one page, sorted by name, and one more row if there is another page.
 func (s *WebServer) search(ctx context.Context, after string, wanted func(resolver.Known) bool) []policyRow {
 	found := least[policyRow]{n: pageSize + 1, cmp: byDomain}
 	for k, err := range s.opt.Service.Entries(ctx) {
@@ -81,5 +81,5 @@ func (s *WebServer) search(ctx context.Context, after string, wanted func(resolv
 			found.add(policyRowOf(k))
 		}
 	}
-	return found.take()
+	return found.sorted()
 }

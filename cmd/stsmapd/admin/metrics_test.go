@@ -67,18 +67,18 @@ func TestMetrics(t *testing.T) {
 		dailyEntry(t, "a.test", "enforce", time.Hour, 30*day), dailyEntry(t, "b.test", "testing", time.Hour, 30*day),
 		dailyEntry(t, "c.test", "none", time.Hour, day),
 		dailyEntry(t, "d.test", "enforce", 2*day, 3*day),
-		failing(dailyEntry(t, "e.test", "enforce", 2*day, 3*day), "no"),
-		failing(dailyEntry(t, "f.test", "enforce", 2*day, 30*day), "no"),
-		failing(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
+		withFailure(dailyEntry(t, "e.test", "enforce", 2*day, 3*day), "no"),
+		withFailure(dailyEntry(t, "f.test", "enforce", 2*day, 30*day), "no"),
+		withFailure(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
 		dailyEntry(t, "h.test", "enforce", 3*day, 2*day))
-	f.ask("sts", "a.test")
-	f.ask("sts+tlsrpt+dane", "a.test")
-	f.ask("sts", "x.new.test")
-	f.ask("sts", "x.mute.test")
-	f.ask("sts+defer", "x.mute.test")
-	f.ask("sts", "absent.test")
-	f.ask("sts", ".test")
-	f.ask("nonsense", "a.test")
+	f.query("sts", "a.test")
+	f.query("sts+tlsrpt+dane", "a.test")
+	f.query("sts", "x.new.test")
+	f.query("sts", "x.mute.test")
+	f.query("sts+defer", "x.mute.test")
+	f.query("sts", "absent.test")
+	f.query("sts", ".test")
+	f.query("nonsense", "a.test")
 	f.reload.Failed = true
 	all := f.gathered()
 	for _, c := range []struct {
@@ -121,13 +121,13 @@ func TestMetrics(t *testing.T) {
 
 // TestNoDomainIsALabel: whatever Postfix or a stranger's DNS says, the metrics' number stays the same.
 func TestNoDomainIsALabel(t *testing.T) {
-	f := startWeb(t, nil, failing(dailyEntry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour),
+	f := startWeb(t, nil, withFailure(dailyEntry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour),
 		"reason of secret.test"))
 	for _, key := range []string{
 		"trouble.secret.test", "a.secret.test", "b.secret.new.test", "c.secret.mute.test", "[d.secret.test]:587",
 		"\x00secret"} {
-		f.ask("sts+dane", key)
-		f.ask("secret", key)
+		f.query("sts+dane", key)
+		f.query("secret", key)
 	}
 	if body := f.page("/metrics"); strings.Contains(body, "secret") {
 		t.Errorf("a domain is in the metrics:\n%s", body)
@@ -138,7 +138,7 @@ func TestNoDomainIsALabel(t *testing.T) {
 // trouble is named by one of the two.
 func TestNamesInPackaging(t *testing.T) {
 	f := startWeb(t, nil)
-	f.ask("sts", "absent.test")
+	f.query("sts", "absent.test")
 	all := f.gathered()
 	name := regexp.MustCompile(`\b(?:stsmapd|go|process|promhttp)_[a-z0-9_]+`)
 	named := map[string]bool{}
@@ -172,9 +172,9 @@ func TestNamesInPackaging(t *testing.T) {
 // TestDescriptions: what is described is collected, and named as Prometheus wants it.
 func TestDescriptions(t *testing.T) {
 	f := startWeb(t, nil)
-	f.ask("sts", "absent.test")
+	f.query("sts", "absent.test")
 	all := f.gathered()
-	for _, d := range metricList() {
+	for _, d := range metricDefs() {
 		family := all["stsmapd_"+d.name]
 		switch {
 		case family == nil:

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// view is what one page shows; its template has that name.
+// view is the data of one page. template returns the name of its template.
 type view interface{ template() string }
 
-// pageError is an error that is shown to whoever asked for the page.
+// pageError is an error that is shown as a page.
 type pageError struct {
 	Code  int
 	Title string
@@ -25,20 +25,20 @@ func (e *pageError) Error() string { return e.Text }
 func (e *pageError) template() string { return "error.html" }
 
 func errNoPage() error {
-	return &pageError{http.StatusNotFound, "No such page", "There is nothing here. The policies are on the first page."}
+	return &pageError{http.StatusNotFound, "No such page", "There is no such page. The policies are on the first page."}
 }
 
-// frame is what every page has around its view.
+// frame is the data of a whole page: header, footer and view.
 type frame struct {
 	Now   time.Time
 	Info  Info
 	Title string
-	Query string // what stands in the search box
+	Query string // text of the search box
 	View  view
 }
 
-// table is a list of policies, and the time that their times are told by.
-type table struct {
+// policyTable is the data of the template "rows". Relative times are relative to Now.
+type policyTable struct {
 	Now  time.Time
 	Rows []policyRow
 }
@@ -46,15 +46,17 @@ type table struct {
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// templates parses the pages. What domains and policy hosts say goes through html/template's escaping alone.
+// templates parses the pages. Only html/template's escaping protects them from text that domains and policy hosts
+// choose.
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"when": when, "ago": relative, "days": lifetime,
-		"table": func(now time.Time, rows []policyRow) table { return table{now, rows} },
+		"time": formatTime, "ago": formatRelative, "duration": formatDuration,
+		"policyTable": func(now time.Time, rows []policyRow) policyTable { return policyTable{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))
 }
 
-// page makes a handler of what makes a view. Only so many are made at once: each may walk over all policies.
+// page returns a handler that shows the view of build. At most maxPages pages are built at a time: each may walk over
+// all policies.
 func (s *WebServer) page(build func(*http.Request) (view, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -64,7 +66,7 @@ func (s *WebServer) page(build func(*http.Request) (view, error)) http.Handler {
 			w.Header().Set("Retry-After", "1")
 			s.show(w, r, http.StatusServiceUnavailable,
 				&pageError{http.StatusServiceUnavailable, "Busy",
-					"Too many pages are being made. Try again in a moment."})
+					"Too many pages are in progress. Try again in a moment."})
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), pageLimit)
@@ -82,7 +84,7 @@ func (s *WebServer) page(build func(*http.Request) (view, error)) http.Handler {
 	})
 }
 
-// pageLimit is how long a page may take to be made.
+// pageLimit is how long building a page may take.
 const pageLimit = 10 * time.Second
 
 func (s *WebServer) show(w http.ResponseWriter, r *http.Request, code int, v view) {
@@ -97,12 +99,12 @@ func (s *WebServer) show(w http.ResponseWriter, r *http.Request, code int, v vie
 	}
 	var b bytes.Buffer
 	if err := s.templates.ExecuteTemplate(&b, v.template(), f); err != nil {
-		s.opt.Log.Error("a status page cannot be made; please report it", "event", "status_failed", "template",
+		s.opt.Log.Error("cannot render a status page; please report it", "event", "status_failed", "template",
 			v.template(), "error", err)
-		plain(w, http.StatusInternalServerError, "this page cannot be made; see stsmapd's log")
+		writeText(w, http.StatusInternalServerError, "this page cannot be rendered; see stsmapd's log")
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // who asked has gone
+	_, _ = w.Write(b.Bytes()) // the client has gone
 }

@@ -25,8 +25,8 @@ func TestHome(t *testing.T) {
 			Reason: "ticket 4711"}},
 		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day),
 		dailyEntry(t, "trial.test", "testing", time.Hour, 30*day),
-		failing(dailyEntry(t, "later.test", "enforce", 2*day, 20*day), "connection refused"),
-		failing(dailyEntry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
+		withFailure(dailyEntry(t, "later.test", "enforce", 2*day, 20*day), "connection refused"),
+		withFailure(dailyEntry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
 	f.reload.Failed = true
 	body := f.page("/")
 	trouble, rest, _ := strings.Cut(body, `<section id="policies">`)
@@ -56,12 +56,12 @@ func TestDomainPages(t *testing.T) {
 		{Domain: dnsname.MustParse("strict.test"), Action: resolver.ActionStrict, Reason: "trial"}},
 		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day),
 		dailyEntry(t, "strict.test", "testing", time.Hour, 30*day),
-		failing(dailyEntry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"),
+		withFailure(dailyEntry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"),
 		dailyEntry(t, "over.test", "enforce", 3*day, 2*day))
-	f.ask("sts", "x.new.test")
-	f.ask("sts", "x.mute.test")
-	f.ask("sts", "absent.test")
-	f.ask("sts", "good.test")
+	f.query("sts", "x.new.test")
+	f.query("sts", "x.mute.test")
+	f.query("sts", "absent.test")
+	f.query("sts", "good.test")
 	for _, c := range []struct {
 		why, path string
 		code      int
@@ -79,9 +79,9 @@ func TestDomainPages(t *testing.T) {
 		{"DNS failed", "/domain/x.mute.test", 200, []string{"does not say", "TEMP MTA-STS"}},
 		{"no policy", "/domain/absent.test", 200, []string{"no MTA-STS policy", "NOTFOUND"}},
 		{"nothing known", "/domain/stranger.test", 404, []string{"Nothing is known"}},
-		{"no name", "/domain/not_a_domain", 400, []string{"No domain"}},
+		{"no name", "/domain/not_a_domain", 400, []string{"Invalid domain"}},
 		{"no page", "/admin", 404, []string{"No such page"}},
-		{"a long name", "/domain/" + strings.Repeat("a", 5000), 400, []string{"No domain"}},
+		{"a long name", "/domain/" + strings.Repeat("a", 5000), 400, []string{"Invalid domain"}},
 	} {
 		code, body, _ := f.get(c.path)
 		if code != c.code {
@@ -101,7 +101,7 @@ func TestSearchAndPages(t *testing.T) {
 		all = append(all, dailyEntry(t, fmt.Sprintf("d%03d.many.test", i), "enforce", time.Hour, 30*day))
 	}
 	all = append(all, dailyEntry(t, "xn--bcher-kva.example", "testing", time.Hour, 30*day),
-		failing(dailyEntry(t, "ill.many.test", "enforce", time.Hour, 30*day), "no"))
+		withFailure(dailyEntry(t, "ill.many.test", "enforce", time.Hour, 30*day), "no"))
 	f := startWeb(t, nil, all...)
 	link := regexp.MustCompile(`<td class="domain"><a href="/domain/([^"]+)"`)
 	next := regexp.MustCompile(`<a href="(/policies\?[^"]+)">next page</a>`)
@@ -160,7 +160,7 @@ func TestHostileData(t *testing.T) {
 	}
 	e.Policy = p
 	f := startWeb(t, []resolver.Override{
-		{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, failing(e, evil))
+		{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, withFailure(e, evil))
 	for _, path := range []string{
 		"/", "/domain/evil.test", "/domain/also.test", "/policies?failing=1", "/policies?q=" + url.QueryEscape(evil),
 		"/policies?after=" + url.QueryEscape(evil) + "&mode=" + url.QueryEscape(evil),

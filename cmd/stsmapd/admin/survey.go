@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	surveyShare   = 100             // walks take at most one part in so many of the time
-	surveyForAll  = time.Minute     // the least time between two walks for scrapes
-	surveyForPage = 2 * time.Second // and for pages, which wait for theirs
-	surveyPatient = 2 * time.Second // how long a scrape waits for the first one
-	soon          = 7 * 24 * time.Hour
-	maxTrouble    = 500 // policies in trouble that are listed
-	pageSize      = 50
+	surveyShare     = 100             // walks take at most 1/surveyShare of the time
+	surveyForScrape = time.Minute     // least time between two walks for scrapes
+	surveyForPage   = 2 * time.Second // least time between two walks for pages
+	surveyFirstWait = 2 * time.Second // how long a scrape waits for the first walk
+	soon            = 7 * 24 * time.Hour
+	maxFailing      = 500 // failing policies that are listed
+	pageSize        = 50
 )
 
-// row is a policy in a list.
+// policyRow is a policy in a table.
 type policyRow struct {
 	Domain   string
 	Mode     string
@@ -40,28 +40,28 @@ func policyRowOf(k resolver.Known) policyRow {
 		e.Failures.Since, e.Failures.Reason}
 }
 
-// survey is what a walk over all policies brought.
+// survey is the result of a walk over all policies.
 type survey struct {
 	at   time.Time
 	took time.Duration
 
 	live            map[mtasts.Mode]int
-	expired         int // in the store all the same
+	expired         int // still in the store
 	failing         int // live, not of mode none, and the last fetch failed
-	expiring        int // live, not of mode none, and over within 7 days
+	expiring        int // live, not of mode none, and expires within 7 days
 	expiringFailing int // both
 	unreadable      int
-	trouble         []policyRow // the failing ones, those that expire first before the others; maxTrouble at most
-	first           []policyRow // by name; pageSize at most
+	failingRows     []policyRow // failing policies by expiry, at most maxFailing
+	first           []policyRow // by name, at most pageSize
 	status          resolver.Status
 	overrides       int
 }
 
-// take looks at all policies. It ends early, with what it has, when ctx does.
-func take(ctx context.Context, service *resolver.Service) *survey {
+// runSurvey walks over all policies. If ctx ends, the result is incomplete.
+func runSurvey(ctx context.Context, service *resolver.Service) *survey {
 	now := time.Now().UTC()
 	s := &survey{live: map[mtasts.Mode]int{}}
-	trouble := least[policyRow]{n: maxTrouble, cmp: func(a, b policyRow) int {
+	trouble := least[policyRow]{n: maxFailing, cmp: func(a, b policyRow) int {
 		return cmp.Or(a.Expires.Compare(b.Expires), strings.Compare(a.Domain, b.Domain))
 	}}
 	first := least[policyRow]{n: pageSize, cmp: byDomain}
@@ -79,7 +79,7 @@ func take(ctx context.Context, service *resolver.Service) *survey {
 			trouble.add(r)
 		}
 	}
-	s.trouble, s.first = trouble.take(), first.take()
+	s.failingRows, s.first = trouble.sorted(), first.sorted()
 	s.status, s.overrides = service.Status(), len(service.Overrides())
 	s.at, s.took = now, time.Since(now)
 	return s
@@ -87,7 +87,7 @@ func take(ctx context.Context, service *resolver.Service) *survey {
 
 func byDomain(a, b policyRow) int { return strings.Compare(a.Domain, b.Domain) }
 
-// count counts a policy and reports whether it is in trouble.
+// count counts a policy and reports whether it is failing: live, not of mode none, and its last fetch failed.
 func (s *survey) count(now time.Time, k resolver.Known) (trouble bool) {
 	e := k.Entry
 	if !k.Live {
@@ -112,7 +112,7 @@ func (s *survey) count(now time.Time, k resolver.Known) (trouble bool) {
 	return trouble
 }
 
-// least keeps the n least of all that are added.
+// least keeps the n least of all added values.
 type least[T any] struct {
 	n    int
 	cmp  func(a, b T) int
@@ -122,12 +122,12 @@ type least[T any] struct {
 func (l *least[T]) add(v T) {
 	l.kept = append(l.kept, v)
 	if len(l.kept) >= 4*l.n {
-		l.take()
+		l.sorted()
 	}
 }
 
-// take returns what is kept, in order.
-func (l *least[T]) take() []T {
+// sorted returns the kept values in order.
+func (l *least[T]) sorted() []T {
 	slices.SortFunc(l.kept, l.cmp)
 	if len(l.kept) > l.n {
 		clear(l.kept[l.n:])
@@ -136,31 +136,31 @@ func (l *least[T]) take() []T {
 	return l.kept
 }
 
-// surveyor makes surveys, one at a time, and not too often.
+// surveyor runs surveys, one at a time, and limits how often.
 type surveyor struct {
 	ctx     context.Context // of the walks
 	service *resolver.Service
-	running sync.WaitGroup
+	walks   sync.WaitGroup
 
-	mu    sync.Mutex
-	last  *survey       // nil: none yet
-	doing chan struct{} // closed when the walk that is under way ends; nil: none is
+	mu      sync.Mutex
+	last    *survey       // nil: none yet
+	running chan struct{} // closed when the walk in progress ends; nil: no walk is in progress
 }
 
 func newSurveyor(ctx context.Context, service *resolver.Service) *surveyor {
 	return &surveyor{ctx: ctx, service: service}
 }
 
-// wait waits for a walk under way; the context must have ended.
-func (s *surveyor) wait() { s.running.Wait() }
+// wait waits for a walk in progress to end. The surveyor's context must have ended.
+func (s *surveyor) wait() { s.walks.Wait() }
 
-// forScrape returns the last survey, and has another one made where that is old. nil: there is none yet.
+// forScrape returns the last survey, nil if there is none yet. If it is old, a new walk starts in the background.
 func (s *surveyor) forScrape() *survey {
-	last, next := s.renew(surveyForAll)
+	last, next := s.request(surveyForScrape)
 	if last != nil || next == nil {
 		return last
 	}
-	limit := time.NewTimer(surveyPatient)
+	limit := time.NewTimer(surveyFirstWait)
 	defer limit.Stop()
 	select {
 	case <-next:
@@ -169,9 +169,10 @@ func (s *surveyor) forScrape() *survey {
 	return s.current()
 }
 
-// forPage returns a survey that is new, if that takes no more than its share; nil: ctx ended before there was any.
+// forPage returns a recent survey: it waits for a walk if surveyShare allows one. It returns nil if ctx ends before the
+// first survey is complete.
 func (s *surveyor) forPage(ctx context.Context) *survey {
-	last, next := s.renew(surveyForPage)
+	last, next := s.request(surveyForPage)
 	if next == nil {
 		return last
 	}
@@ -188,27 +189,27 @@ func (s *surveyor) current() *survey {
 	return s.last
 }
 
-// renew begins a walk where the last survey is older than age and than surveyShare times what it took; next is closed
-// when that ends, nil: the last one is good enough.
-func (s *surveyor) renew(age time.Duration) (last *survey, next <-chan struct{}) {
+// request returns the last survey. It starts a walk if that survey is older than age and older than surveyShare times
+// its duration; next is closed when the walk ends, and nil if none was needed.
+func (s *surveyor) request(age time.Duration) (last *survey, next <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.last != nil && time.Since(s.last.at) < max(age, surveyShare*s.last.took) || s.ctx.Err() != nil {
 		return s.last, nil
 	}
-	if s.doing == nil {
+	if s.running == nil {
 		done := make(chan struct{})
-		s.doing = done
-		s.running.Go(func() {
+		s.running = done
+		s.walks.Go(func() {
 			defer close(done)
-			made := take(s.ctx, s.service)
+			made := runSurvey(s.ctx, s.service)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.doing = nil
+			s.running = nil
 			if s.ctx.Err() == nil {
 				s.last = made
 			}
 		})
 	}
-	return s.last, s.doing
+	return s.last, s.running
 }

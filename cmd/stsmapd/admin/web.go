@@ -23,20 +23,20 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// MaxConns is how many connections the server has at a time; others wait.
+// MaxConns is the number of connections that a WebServer accepts at a time; others wait.
 const MaxConns = 256
 
 // Bounds of the server.
 const (
 	maxScrapes    = 4 // at once
-	maxPages      = 8 // at once; the others are told to come back
+	maxPages      = 8 // at once; others get status 503
 	webMaxHeader  = 16 << 10
 	webReadLimit  = 5 * time.Second
 	webWriteLimit = 30 * time.Second
 	webIdleLimit  = 2 * time.Minute
 )
 
-// WebOptions say what is shown. All functions are called from many goroutines.
+// WebOptions are the sources of a WebServer's data. The functions are called from many goroutines.
 type WebOptions struct {
 	Service   *resolver.Service
 	Store     func() cache.Stats
@@ -44,32 +44,32 @@ type WebOptions struct {
 	Questions func() []tlspolicy.Count
 	Conns     func() int // of Postfix's
 	MaxConns  int
-	Host      string        // of the setting `metrics`: a name by which the page may be asked for
+	Host      string        // host of the setting `metrics`: a name that requests may use
 	Probe     *Prober       // for /healthz
 	Reload    func() Reload // of the configuration
 	Info      Info
 	Log       *slog.Logger
 }
 
-// Reload is how the last reading of the configuration went.
+// Reload is the result of the last load of the configuration.
 type Reload struct {
 	At     time.Time
-	Failed bool // the settings from before are in force
+	Failed bool // the old settings stay in force
 }
 
-// WebServer answers on the address of the setting `metrics`. New makes one.
+// WebServer serves the address of the setting `metrics`. NewWeb returns one.
 type WebServer struct {
 	opt       WebOptions
 	http      *http.Server
 	registry  *prometheus.Registry
 	surveyor  *surveyor
 	templates *template.Template
-	pages     chan struct{} // a slot for each page that is being made
+	pages     chan struct{} // a slot for each page in progress
 	ready     atomic.Bool
 	end       context.CancelFunc // of all requests
 }
 
-// New makes a server. It is not ready until Ready says so.
+// NewWeb returns a server. /readyz fails until Ready(true).
 func NewWeb(o WebOptions) *WebServer {
 	ctx, end := context.WithCancel(context.Background())
 	s := &WebServer{
@@ -90,10 +90,10 @@ func NewWeb(o WebOptions) *WebServer {
 	return s
 }
 
-// Ready sets what /readyz says: whether Postfix's questions are answered.
+// Ready sets whether /readyz says that Postfix's questions are answered.
 func (s *WebServer) Ready(ready bool) { s.ready.Store(ready) }
 
-// Serve answers on a listener until Shutdown; then it returns nil.
+// Serve answers requests on a listener until Shutdown, and then returns nil.
 func (s *WebServer) Serve(l net.Listener) error {
 	if err := s.http.Serve(netutil.LimitListener(l, MaxConns)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics listener: %w", err)
@@ -101,11 +101,11 @@ func (s *WebServer) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown lets requests under way end until ctx does, and closes listener and connections.
+// Shutdown waits for requests in progress until ctx ends, and closes the listener and all connections.
 func (s *WebServer) Shutdown(ctx context.Context) {
 	s.Ready(false)
 	if s.http.Shutdown(ctx) != nil {
-		_ = s.http.Close() // whoever is left has had his time
+		_ = s.http.Close() // the remaining connections are closed
 	}
 	s.end()
 	s.surveyor.wait()
@@ -127,14 +127,14 @@ func (s *WebServer) routes() http.Handler {
 	return guarded(s.opt.Host, mux)
 }
 
-// guarded refuses a browser that was led here by another's name, and gives every answer the headers that keep a browser
-// from doing more with it than showing it.
+// guarded refuses requests that isRebound reports, and adds headers that forbid a browser everything but showing the
+// page.
 func guarded(own string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rebound(r, own) {
-			plain(w, http.StatusMisdirectedRequest,
-				"stsmapd listens on a loopback address here, and is not asked for by a name but localhost: "+
-					"use that or the address; a proxy must set the Host header so")
+		if isRebound(r, own) {
+			writeText(w, http.StatusMisdirectedRequest,
+				"on a loopback address, stsmapd only answers requests for localhost or for the address: use one of "+
+					"them; a proxy must set the Host header accordingly")
 			return
 		}
 		h := w.Header()
@@ -147,12 +147,12 @@ func guarded(own string, next http.Handler) http.Handler {
 	})
 }
 
-// rebound reports whether a request came to a loopback address by a name that is neither local nor the configuration's
-// own. Any web page can point a name of its own at 127.0.0.1, and would then read with the browser of somebody on this
-// host.
-func rebound(r *http.Request, own string) bool {
+// isRebound reports whether a request reached a loopback address under a name that is neither local nor own, the
+// configured name (DNS rebinding). Any web site can point its name to 127.0.0.1, and could then read the pages with the
+// browser of a user of this host.
+func isRebound(r *http.Request, own string) bool {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if !ok || !local.IP.IsLoopback() || r.Host == "" { // who names no host is no browser
+	if !ok || !local.IP.IsLoopback() || r.Host == "" { // browsers always send a Host header
 		return false
 	}
 	name := r.Host
@@ -167,31 +167,31 @@ func rebound(r *http.Request, own string) bool {
 }
 
 //go:embed style.css
-var style []byte
+var styleCSS []byte
 
 func styleSheet(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	_, _ = w.Write(style) // who asked has gone
+	_, _ = w.Write(styleCSS) // the client has gone
 }
 
 func (s *WebServer) healthz(w http.ResponseWriter, r *http.Request) {
 	if err := s.opt.Probe.Probe(r.Context()); err != nil {
-		plain(w, http.StatusServiceUnavailable, fmt.Sprintf("stsmapd does not answer questions: %v", err))
+		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("stsmapd does not answer questions: %v", err))
 		return
 	}
-	plain(w, http.StatusOK, "ok")
+	writeText(w, http.StatusOK, "ok")
 }
 
 func (s *WebServer) readyz(w http.ResponseWriter, _ *http.Request) {
 	if !s.ready.Load() {
-		plain(w, http.StatusServiceUnavailable, "stsmapd is starting or ending: it takes no questions")
+		writeText(w, http.StatusServiceUnavailable, "stsmapd is starting or shutting down: it answers no questions")
 		return
 	}
-	plain(w, http.StatusOK, "ok")
+	writeText(w, http.StatusOK, "ok")
 }
 
-func plain(w http.ResponseWriter, code int, text string) {
+func writeText(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = fmt.Fprintln(w, text) // who asked has gone
+	_, _ = fmt.Fprintln(w, text) // the client has gone
 }

@@ -28,9 +28,9 @@ import (
 
 // nowhere is a DNS and an internet: domains below .new.test announce a policy that cannot be fetched, names below
 // .mute.test are not answered, and no other has a policy.
-type nowhere struct{}
+type noNetwork struct{}
 
-func (nowhere) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {
+func (noNetwork) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {
 	switch {
 	case strings.HasSuffix(name, ".new.test"):
 		return dnsclient.Answer[string]{Records: []string{"v=STSv1; id=1"}, TTL: time.Hour}, nil
@@ -40,21 +40,23 @@ func (nowhere) TXT(_ context.Context, name string) (a dnsclient.Answer[string], 
 	return dnsclient.Answer[string]{Denial: dnsclient.NXDomain, TTL: time.Hour}, nil
 }
 
-func (nowhere) MX(context.Context, string) (a dnsclient.Answer[dnsclient.MX], err error) {
+func (noNetwork) MX(context.Context, string) (a dnsclient.Answer[dnsclient.MX], err error) {
 	return a, nil
 }
 
-func (nowhere) A(context.Context, string) (a dnsclient.Answer[netip.Addr], err error) { return a, nil }
-
-func (nowhere) AAAA(context.Context, string) (a dnsclient.Answer[netip.Addr], err error) {
+func (noNetwork) A(context.Context, string) (a dnsclient.Answer[netip.Addr], err error) {
 	return a, nil
 }
 
-func (nowhere) TLSA(context.Context, string) (a dnsclient.Answer[dnsclient.TLSA], err error) {
+func (noNetwork) AAAA(context.Context, string) (a dnsclient.Answer[netip.Addr], err error) {
 	return a, nil
 }
 
-func (nowhere) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+func (noNetwork) TLSA(context.Context, string) (a dnsclient.Answer[dnsclient.TLSA], err error) {
+	return a, nil
+}
+
+func (noNetwork) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	return mtasts.Policy{}, &fetch.Error{
 		Domain: domain, Kind: fetch.Refused, Err: errors.New(`status "404 <b>Not Found</b>"`)}
 }
@@ -93,8 +95,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 		t.Fatal(err)
 	}
 	f.service = resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Settings:   resolver.Settings{DNS: nowhere{}, Fetcher: nowhere{}, Overrides: set}, Store: f.store,
+		Settings: resolver.Settings{DNS: noNetwork{}, Fetcher: noNetwork{}, Overrides: set}, Store: f.store,
 		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log,
 	})
 	t.Cleanup(f.service.Close)
@@ -163,7 +164,7 @@ func (f *fixture) page(path string) string {
 }
 
 // ask asks as Postfix does.
-func (f *fixture) ask(mapName, key string) socketmap.Reply {
+func (f *fixture) query(mapName, key string) socketmap.Reply {
 	f.t.Helper()
 	c, err := socketmap.Dial(f.t.Context(), f.spec)
 	if err != nil {
@@ -191,7 +192,7 @@ func dailyEntry(t *testing.T, domain, mode string, age, maxAge time.Duration) re
 }
 
 // failing is the entry with fetches that fail.
-func failing(e resolver.Entry, reason string) resolver.Entry {
+func withFailure(e resolver.Entry, reason string) resolver.Entry {
 	e.Failures = resolver.FetchFailures{
 		Count: 4, ID: "2", Since: e.Fetched.Add(time.Hour),
 		RetryAt: time.Now().UTC().Add(time.Hour).Truncate(time.Second), Reason: reason}

@@ -160,7 +160,7 @@ func TestSurveysKeepTheirShare(t *testing.T) {
 			if c.page {
 				got = func() *survey { return s.forPage(ctx) }
 			}
-			if got() != s.last || s.doing != nil {
+			if got() != s.last || s.running != nil {
 				t.Errorf("%s: a walk was made", c.why)
 			}
 		}
@@ -178,11 +178,11 @@ func TestTimesForPeople(t *testing.T) {
 		{0, "now"}, {30 * time.Second, "in 30 s"}, {-90 * time.Second, "1 minute ago"}, {2 * time.Hour, "in 2 hours"},
 		{-47 * time.Hour, "1 day ago"}, {400 * day, "in 400 days"},
 	} {
-		if got := relative(now, now.Add(c.d)); got != c.want {
+		if got := formatRelative(now, now.Add(c.d)); got != c.want {
 			t.Errorf("%v: %q, want %q", c.d, got, c.want)
 		}
 	}
-	if relative(now, time.Time{}) != "" || when(time.Time{}) != "never" {
+	if formatRelative(now, time.Time{}) != "" || formatTime(time.Time{}) != "never" {
 		t.Error("the zero time is never")
 	}
 }

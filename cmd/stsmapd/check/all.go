@@ -7,12 +7,12 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// maxDomains is how many domains are checked at a time.
+// maxDomains is the number of domains that are checked at a time.
 const maxDomains = 8
 
-// All checks domains, several at a time, and gives each report to report as soon as it and all before it are there: in
-// the order of the domains, one call at a time. After ctx has ended no more checks begin, and none is reported any
-// more.
+// All checks domains, several at a time. It calls report with each report in the order of the domains, one call at a
+// time, as soon as that and all before it are complete. After ctx has ended no more checks start, and report is not
+// called any more.
 func (c *Checker) All(ctx context.Context, to []dane.Destination, report func(*Report)) {
 	reports := make([]chan *Report, len(to))
 	for i := range reports {

@@ -13,20 +13,21 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// maps are the map names that a check answers for: a Postfix without DANE, one with it, and one from 3.10 on.
+// maps returns the map names whose answers a check reports: for a Postfix without DANE, one with DANE, and one of
+// version 3.10 or later.
 func maps() []string { return []string{"sts", "sts+dane", "sts+dane+tlsrpt"} }
 
-// decision is what the daemon would go by.
+// decision is the input of resolver.Decide in the daemon.
 type decision struct {
 	at       time.Time
 	to       dane.Destination
 	finding  resolver.Finding
-	override *resolver.Override // nil: none counts
-	policy   *mtasts.Policy     // by which MX hosts are judged, whether it binds or not; nil: none
+	override *resolver.Override // in force for the domain; nil: none
+	policy   *mtasts.Policy     // by which MX hosts are judged, in any mode; nil: none
 }
 
-// decide turns what was seen into what the daemon would find with nothing remembered.
-func decide(l *looking, overrides *resolver.Overrides, record looked[string], file *fetched) decision {
+// decide turns what was seen into what the daemon would find with an empty cache.
+func decide(l *checkRun, overrides *resolver.Overrides, record lookupResult[string], file *fetchResult) decision {
 	d := decision{at: l.at, to: l.to, override: overrides.For(l.to.Domain, l.at)}
 	parsed, err := mtasts.ParseRecord(record.answer.Records)
 	own := record.err
@@ -49,32 +50,32 @@ func decide(l *looking, overrides *resolver.Overrides, record looked[string], fi
 		held := &resolver.CachedPolicy{Entry: resolver.Entry{
 			Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
 		d.finding = held
-		d.policy = bindable(held)
+		d.policy = hostPolicy(held)
 	}
 	if d.override != nil && d.override.Action != resolver.ActionStrict {
 		d.finding = resolver.Overridden{By: d.override}
 		if v := d.verdict(tlspolicy.Features{}, dane.Finding{}); v.Policy != nil {
-			d.policy = bindable(v.Policy)
+			d.policy = hostPolicy(v.Policy)
 		}
 	}
 	return d
 }
 
-// bindable is the policy if hosts can be judged by it: mode none names none that count.
-func bindable(h *resolver.CachedPolicy) *mtasts.Policy {
+// hostPolicy returns the policy by which hosts are judged, nil for mode none.
+func hostPolicy(h *resolver.CachedPolicy) *mtasts.Policy {
 	if h.Entry.Policy.Mode == mtasts.ModeNone {
 		return nil
 	}
 	return &h.Entry.Policy
 }
 
-// verdict is the daemon's for a Postfix of these features.
+// verdict returns the daemon's verdict for a Postfix with these features.
 func (d decision) verdict(f tlspolicy.Features, found dane.Finding) resolver.Verdict {
 	strict := f.Strict || d.override != nil && d.override.Action == resolver.ActionStrict
 	return resolver.Decide(d.at, resolver.Question{Destination: d.to, Strict: strict, DANE: f.DANE}, found, d.finding)
 }
 
-// answers are the replies for each map.
+// answers returns the replies for maps().
 func (d decision) answers(found dane.Finding) []Answer {
 	var answers []Answer
 	for _, name := range maps() {
@@ -89,7 +90,7 @@ func (d decision) answers(found dane.Finding) []Answer {
 	return answers
 }
 
-// describeOverride is nil for nil.
+// describeOverride converts an override; nil for nil.
 func describeOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil

@@ -89,7 +89,7 @@ var policyCases = []brokenCase{
 	}, true, "delivered, verified"},
 	{"no record", goodMX, false, without + "it has no policy"},
 	{"two records", func(w *world) { onePolicy(w); w.record("v=STSv1; id=2") }, false,
-		without + "it has more than one MTA-STS record, so that none counts"},
+		without + "it has more than one MTA-STS record, so all are ignored"},
 	{"malformed record", func(w *world) { goodMX(w); w.record("v=STSv1; id=2080-01-01") }, false,
 		without +
 			`its MTA-STS record is malformed: the MTA-STS record's id is "2080-01-01", not 1 to 32 letters and digits`},
@@ -157,7 +157,7 @@ var policyCases = []brokenCase{
 	}, false, without + "the policy is in mode testing; enforced, it would be deferred: mx1.example.org offers no " +
 		"STARTTLS"},
 	{"no SMTP", func(w *world) { onePolicy(w); w.opts.NoSMTP = true }, true,
-		"delivered to mx1.example.org only with a valid certificate; that was not looked at (--no-smtp)"},
+		"delivered to mx1.example.org only with a valid certificate, which was not checked (--no-smtp)"},
 	{"no SMTP, not in the policy",
 		func(w *world) { w.publish(policy("enforce", mx2)); goodMX(w); w.opts.NoSMTP = true }, false,
 		"deferred: mx1.example.org is not in the policy"},
@@ -212,7 +212,7 @@ var mxCases = []brokenCase{
 		w.mail(mx1, &tls.Config{
 			Certificates: []tls.Certificate{*w.ca.issueFor(w.t, key, farEnd(), mx1)}, MinVersion: tls.VersionTLS10,
 			MaxVersion: tls.VersionTLS11})
-	}), false, "deferred: mx1.example.org speaks TLS 1.1, and TLS 1.2 is the least"},
+	}), false, "deferred: mx1.example.org speaks TLS 1.1, and TLS 1.2 is required"},
 	{"expired", badMX(func(w *world) {
 		w.mail(mx1, &tls.Config{Certificates: []tls.Certificate{*w.ca.issue(w.t, pastEnd(), mx1)}})
 	}), false, "deferred: mx1.example.org has a certificate that expired on 2021-03-01"},
@@ -237,7 +237,7 @@ var mxCases = []brokenCase{
 		w.mx(mx1, mx2)
 		w.mail(mx1, nil)
 		w.mail(mx2, w.good(mx2))
-	}, true, "delivered, verified, to mx2.example.org, after mx1.example.org in vain: mx1.example.org offers no " +
+	}, true, "delivered, verified, to mx2.example.org, after mx1.example.org without success: mx1.example.org offers no " +
 		"STARTTLS"},
 	{"fallback does not pass", func(w *world) {
 		w.publish(policy("enforce", mx1))
@@ -255,7 +255,7 @@ var mxCases = []brokenCase{
 	}, false, "deferred: m0.example.org offers no STARTTLS; m1.example.org offers no STARTTLS; m2.example.org offers " +
 		"no STARTTLS; and 2 more"},
 	{"sent away", badMX(func(w *world) { w.script(mx1, lines("554 5.7.1 not you\x1b[2J\r\n", "221 bye\r\n")) }), false,
-		`deferred: mx1.example.org sends us away: "554 5.7.1 not you` + "\uFFFD" + `[2J"`},
+		`deferred: mx1.example.org refuses the session: "554 5.7.1 not you` + "\uFFFD" + `[2J"`},
 	{"silent", badMX(func(w *world) { w.script(mx1, until); w.opts.Step = 200 * time.Millisecond }), false,
 		"deferred: mx1.example.org sends no greeting within 200ms"},
 	{"closes at once", badMX(func(w *world) { w.script(mx1, func(net.Conn) {}) }), false,

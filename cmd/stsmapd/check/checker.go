@@ -26,26 +26,26 @@ import (
 const (
 	defaultTimeout = time.Minute
 	maxSessions    = 16 // SMTP sessions at a time, of all domains
-	maxHosts       = 20 // MX hosts looked at of one domain
+	maxHosts       = 20 // MX hosts of one domain that are probed
 	smtpPort       = 25
 )
 
-// Options is what a Checker works with.
+// Options are the settings of a Checker.
 type Options struct {
 	DNS       resolver.DNS
-	ADTrusted bool         // the AD bit of a server that DNS asks is believed; without, DANE is never found
-	Fetch     fetch.Config // as the daemon's; its Roots judge the certificates of MX hosts too
+	ADTrusted bool         // the AD bit of DNS's servers is trusted; if not, DANE is never found
+	Fetch     fetch.Config // as in the daemon; its Roots are used for MX hosts too
 	Overrides *resolver.Overrides
 	Helo      string        // this host's name for EHLO
-	Timeout   time.Duration // of the check of one domain; 0: 1 minute
-	Step      time.Duration // for each answer of an MX host; 0: 10 s
+	Timeout   time.Duration // for one domain; 0: 1 minute
+	Step      time.Duration // for each reply of an MX host; 0: 10 s
 	NoSMTP    bool          // do not connect to MX hosts
 	// Dial connects to policy hosts and MX hosts; nil: TCP.
 	Dial func(context.Context, netip.AddrPort) (net.Conn, error)
 	Now  func() time.Time // nil: the wall clock
-	// Remembered tells what a running daemon holds of a domain: the id of the TXT record that its policy was fetched
-	// under, and the file; false: nothing. nil: there is nobody to ask, and AdviceSameID is never given.
-	Remembered func(context.Context, dnsname.Name) (id, text string, ok bool)
+	// CachedPolicy returns the policy that a running daemon has of a domain: the id of the TXT record at its fetch, and
+	// the text; false: it has none. nil: there is no daemon, and AdviceSameID is never given.
+	CachedPolicy func(context.Context, dnsname.Name) (id, text string, ok bool)
 }
 
 // Checker checks domains. It is safe for concurrent use.
@@ -54,7 +54,7 @@ type Checker struct {
 	sessions *semaphore.Weighted
 }
 
-// New makes a Checker.
+// New returns a Checker.
 func New(o Options) *Checker {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -66,16 +66,16 @@ func New(o Options) *Checker {
 		o.Now = time.Now
 	}
 	if o.Fetch.Roots == nil {
-		o.Fetch.Roots = x509.NewCertPool() // crypto/x509 takes nil for the system's
+		o.Fetch.Roots = x509.NewCertPool() // with nil, crypto/x509 would use the system's
 	}
 	return &Checker{opts: o, sessions: semaphore.NewWeighted(maxSessions)}
 }
 
-// Watcher follows a check. Its methods are called one at a time, in the order of the steps.
+// Watcher follows the progress of a check. Its methods are called one at a time, in the order of the steps.
 type Watcher interface {
-	// Doing says what is waited for, in a few words.
+	// Doing says in a few words what the check waits for.
 	Doing(what string)
-	// Done says that a part of the report is complete: print it now, the rest of it is not there yet.
+	// Done says that the part of the report for step is complete. Later parts are not set yet.
 	Done(step Step, r *Report)
 }
 
@@ -95,13 +95,13 @@ const (
 	StepResult
 )
 
-// Check looks at one domain and reports. It ends within Options.Timeout, or soon after ctx does; what was not seen by
-// then is reported so. w may be nil; after ctx has ended it is told no more, for what it would be told says nothing of
-// the domain.
+// Check checks one domain. It returns within Options.Timeout, or soon after ctx ends; the report then says what was not
+// seen in time. w may be nil. After ctx has ended w is not called any more: what follows would say nothing about the
+// domain.
 func (c *Checker) Check(ctx context.Context, to dane.Destination, w Watcher) *Report {
-	watch := watching{ctx, w}
+	watch := notifier{ctx, w}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, fmt.Errorf("not finished within %v", c.opts.Timeout))
-	look := c.look(ctx, to)
+	look := c.start(ctx, to)
 	defer func() {
 		cancel()
 		look.running.Wait()
@@ -110,61 +110,61 @@ func (c *Checker) Check(ctx context.Context, to dane.Destination, w Watcher) *Re
 	return c.report(look, watch)
 }
 
-// watching is a Watcher that need not be there, as long as the caller's context has not ended.
-type watching struct {
+// notifier calls a Watcher, which may be nil, until the context of the caller ends.
+type notifier struct {
 	ctx context.Context
 	to  Watcher
 }
 
-func (w watching) doing(what string) {
+func (w notifier) doing(what string) {
 	if w.to != nil && w.ctx.Err() == nil {
 		w.to.Doing(what)
 	}
 }
 
-func (w watching) done(s Step, r *Report) {
+func (w notifier) done(s Step, r *Report) {
 	if w.to != nil && w.ctx.Err() == nil {
 		w.to.Done(s, r)
 	}
 }
 
-// looking is a check under way: all that can be looked at at once is.
-type looking struct {
+// checkRun is a check in progress. All parts that do not depend on each other run concurrently.
+type checkRun struct {
 	to      dane.Destination
 	at      time.Time
-	dns     *memo
+	dns     *dnsCache
 	running sync.WaitGroup
 
-	record *future[looked[string]]
-	policy *future[*fetched] // nil: no record announces one
-	mx     *future[exchangers]
+	record *future[lookupResult[string]]
+	policy *future[*fetchResult] // value nil: no record announces a policy
+	mx     *future[mxLookup]
 	dane   *future[dane.Inspection]
-	tlsrpt *future[looked[string]]
+	tlsrpt *future[lookupResult[string]]
 }
 
-// fetched is the policy host as it was seen.
-type fetched struct {
+// fetchResult is what was seen of the policy host.
+type fetchResult struct {
 	addresses  []netip.Addr
 	inspection fetch.Inspection
-	same       bool // a daemon remembers another file under the same id
+	sameID     bool // the daemon has another file of the same id
 }
 
-// exchangers are the MX records, and looks at their hosts under way.
-type exchangers struct {
+// mxLookup is the result of the MX lookup, with the probes of the hosts in progress.
+type mxLookup struct {
 	status  MXStatus
 	err     error
 	records []dnsclient.MX
-	leftOut int
+	omitted int
 	probes  []*future[probe]
 }
 
-// future is a value that is being found out.
+// future is the result of a function that runs in another goroutine.
 type future[T any] struct {
 	done  chan struct{}
 	value T
 }
 
-func begin[T any](running *sync.WaitGroup, find func() T) *future[T] {
+func goFuture[T any](running *sync.WaitGroup, find func() T) *future[T] {
 	f := &future[T]{done: make(chan struct{})}
 	running.Go(func() {
 		defer close(f.done)
@@ -173,31 +173,31 @@ func begin[T any](running *sync.WaitGroup, find func() T) *future[T] {
 	return f
 }
 
-// wait returns the value: all that is done for one ends when the check's context does.
+// wait waits for the value. All work of a check ends when its context ends.
 func (f *future[T]) wait() T {
 	<-f.done
 	return f.value
 }
 
-func (c *Checker) look(ctx context.Context, to dane.Destination) *looking {
-	l := &looking{to: to, at: c.opts.Now().UTC().Truncate(time.Second), dns: newMemo(ctx, c.opts.DNS)}
-	l.record = begin(&l.running, func() looked[string] { return l.text(ctx, resolver.TXTName(to.Domain)) })
-	l.tlsrpt = begin(&l.running, func() looked[string] { return l.text(ctx, tlsrptName(to.Domain)) })
-	l.policy = begin(&l.running, func() *fetched { return c.fetch(ctx, l) })
-	l.mx = begin(&l.running, func() exchangers { return c.exchangers(ctx, l) })
-	l.dane = begin(&l.running, func() dane.Inspection { return dane.Inspect(ctx, l.dns, to) })
+func (c *Checker) start(ctx context.Context, to dane.Destination) *checkRun {
+	l := &checkRun{to: to, at: c.opts.Now().UTC().Truncate(time.Second), dns: newDNSCache(ctx, c.opts.DNS)}
+	l.record = goFuture(&l.running, func() lookupResult[string] { return l.text(ctx, resolver.TXTName(to.Domain)) })
+	l.tlsrpt = goFuture(&l.running, func() lookupResult[string] { return l.text(ctx, tlsrptName(to.Domain)) })
+	l.policy = goFuture(&l.running, func() *fetchResult { return c.fetchPolicy(ctx, l) })
+	l.mx = goFuture(&l.running, func() mxLookup { return c.lookUpMX(ctx, l) })
+	l.dane = goFuture(&l.running, func() dane.Inspection { return dane.Inspect(ctx, l.dns, to) })
 	return l
 }
 
-func (l *looking) text(ctx context.Context, name string) looked[string] {
+func (l *checkRun) text(ctx context.Context, name string) lookupResult[string] {
 	a, err := l.dns.TXT(ctx, name)
-	return looked[string]{a, err}
+	return lookupResult[string]{a, err}
 }
 
 func tlsrptName(domain dnsname.Name) string { return "_smtp._tls." + domain.String() }
 
-// fetch gets the policy where a record announces one, as the daemon does.
-func (c *Checker) fetch(ctx context.Context, l *looking) *fetched {
+// fetchPolicy fetches the policy as the daemon does. It returns nil if no record announces one.
+func (c *Checker) fetchPolicy(ctx context.Context, l *checkRun) *fetchResult {
 	found := l.record.wait()
 	record, err := mtasts.ParseRecord(found.answer.Records)
 	if found.err != nil || err != nil {
@@ -207,24 +207,25 @@ func (c *Checker) fetch(ctx context.Context, l *looking) *fetched {
 	if c.opts.Dial != nil {
 		fetcher.ConnectBy(c.opts.Dial)
 	}
-	f := &fetched{inspection: fetcher.Inspect(ctx, l.to.Domain)}
-	f.addresses, _ = l.dns.addresses(ctx, fetch.PolicyHost(l.to.Domain)) // the fetch tells why there are none
-	if c.opts.Remembered != nil && f.inspection.Err == nil {
-		id, text, ok := c.opts.Remembered(ctx, l.to.Domain)
-		f.same = ok && id == record.ID && text != f.inspection.Policy.Text
+	f := &fetchResult{inspection: fetcher.Inspect(ctx, l.to.Domain)}
+	// the error of the fetch says why there are none
+	f.addresses, _ = l.dns.addresses(ctx, fetch.PolicyHost(l.to.Domain))
+	if c.opts.CachedPolicy != nil && f.inspection.Err == nil {
+		id, text, ok := c.opts.CachedPolicy(ctx, l.to.Domain)
+		f.sameID = ok && id == record.ID && text != f.inspection.Policy.Text
 	}
 	return f
 }
 
-// exchangers looks up where mail goes and begins to look at the hosts.
-func (c *Checker) exchangers(ctx context.Context, l *looking) exchangers {
-	x := c.records(ctx, l)
+// lookUpMX looks up the MX records and starts a probe of each host.
+func (c *Checker) lookUpMX(ctx context.Context, l *checkRun) mxLookup {
+	x := c.mxRecords(ctx, l)
 	if more := len(x.records) - maxHosts; more > 0 {
-		x.records, x.leftOut = x.records[:maxHosts], more
+		x.records, x.omitted = x.records[:maxHosts], more
 	}
 	p := prober{
 		client: client{helo: c.opts.Helo, step: c.opts.Step}, dial: c.opts.Dial, sessions: c.sessions, port: l.to.Port,
-		off: c.opts.NoSMTP,
+		noSMTP: c.opts.NoSMTP,
 	}
 	if p.dial == nil {
 		p.dial = dialTCP
@@ -233,29 +234,29 @@ func (c *Checker) exchangers(ctx context.Context, l *looking) exchangers {
 		p.port = smtpPort
 	}
 	for _, r := range x.records {
-		x.probes = append(x.probes, begin(&l.running, func() probe { return p.probe(ctx, l.dns, r.Host) }))
+		x.probes = append(x.probes, goFuture(&l.running, func() probe { return p.probe(ctx, l.dns, r.Host) }))
 	}
 	return x
 }
 
-// records are the MX records, or what stands for them; none where no mail can be delivered.
-func (c *Checker) records(ctx context.Context, l *looking) exchangers {
+// mxRecords returns the MX records, or the domain itself if it is its own MX host; none if no mail can be delivered.
+func (c *Checker) mxRecords(ctx context.Context, l *checkRun) mxLookup {
 	itself := []dnsclient.MX{{Host: l.to.Domain.String()}}
 	if l.to.Direct {
-		return exchangers{status: MXDirect, records: itself}
+		return mxLookup{status: MXDirect, records: itself}
 	}
 	a, err := l.dns.MX(ctx, l.to.Domain.String())
 	switch {
 	case err != nil:
-		return exchangers{status: MXNoAnswer, err: err}
+		return mxLookup{status: MXNoAnswer, err: err}
 	case a.Denial == dnsclient.NXDomain:
-		return exchangers{status: MXNoDomain}
+		return mxLookup{status: MXNoDomain}
 	case a.Denial == dnsclient.NoData:
-		return exchangers{status: MXImplicit, records: itself}
+		return mxLookup{status: MXImplicit, records: itself}
 	}
-	x := exchangers{status: MXFound}
+	x := mxLookup{status: MXFound}
 	for _, r := range a.Records {
-		if r.Host != "" { // a null MX beside others is a mistake that Postfix passes over
+		if r.Host != "" { // Postfix ignores a null MX beside other records
 			x.records = append(x.records, r)
 		}
 	}
@@ -265,8 +266,8 @@ func (c *Checker) records(ctx context.Context, l *looking) exchangers {
 	return x
 }
 
-// report waits for each part in its order, has it judged, and tells the watcher.
-func (c *Checker) report(l *looking, w watching) *Report {
+// report waits for each part in the order of the steps, judges it, and notifies the watcher.
+func (c *Checker) report(l *checkRun, w notifier) *Report {
 	r := &Report{Domain: l.to.Domain.String(), NextHop: l.to.String(), At: l.at}
 	done := func(s Step) { w.done(s, r) }
 
@@ -287,7 +288,7 @@ func (c *Checker) report(l *looking, w watching) *Report {
 	w.doing("looking up TLSA records")
 	inspected := l.dane.wait()
 	r.DANE = judgeDANE(l, inspected, hosts, c.opts.ADTrusted)
-	placeDANE(r)
+	setHostDANE(r)
 	done(StepDANE)
 
 	w.doing("looking up " + tlsrptName(l.to.Domain))
@@ -296,24 +297,24 @@ func (c *Checker) report(l *looking, w watching) *Report {
 
 	r.Answers = d.answers(inspected.Finding())
 	done(StepAnswers)
-	r.Advice = advise(l.at, r, file != nil && file.same)
+	r.Advice = advise(l.at, r, file != nil && file.sameID)
 	done(StepAdvice)
 	r.Result = conclude(r, d, inspected.Finding())
 	done(StepResult)
 	return r
 }
 
-// seenHost is an MX host's certificates and name, for DANE.
+// seenHost is an MX host with its certificates, for DANE.
 type seenHost struct {
 	name  string
 	chain []*x509.Certificate
 }
 
-// reportMX is the part of report about the MX hosts.
-func (c *Checker) reportMX(l *looking, w watching, r *Report, policy *mtasts.Policy) []seenHost {
+// reportMX does the part of report about the MX hosts. It returns the hosts that sent certificates.
+func (c *Checker) reportMX(l *checkRun, w notifier, r *Report, policy *mtasts.Policy) []seenHost {
 	w.doing("looking up the MX records")
 	x := l.mx.wait()
-	r.MX = MX{Status: x.status, Hosts: []Host{}, LeftOut: x.leftOut}
+	r.MX = MX{Status: x.status, Hosts: []Host{}, Omitted: x.omitted}
 	if x.err != nil {
 		r.MX.Error = x.err.Error()
 	}
@@ -333,15 +334,15 @@ func (c *Checker) reportMX(l *looking, w watching, r *Report, policy *mtasts.Pol
 	return hosts
 }
 
-// judgeTLSRPT is what the record of the name came to.
-func judgeTLSRPT(name string, found looked[string]) TLSRPT {
+// judgeTLSRPT turns the TXT records of name into the report's part about TLSRPT.
+func judgeTLSRPT(name string, found lookupResult[string]) TLSRPT {
 	t := TLSRPT{Name: name, Status: Found}
 	record, err := tlsrpt.ParseRecord(found.answer.Records)
 	switch {
 	case found.err != nil:
 		t.Status, err = NoAnswer, found.err
 	case errors.Is(err, tlsrpt.ErrNoRecord):
-		t.Status = NotThere
+		t.Status = NoRecord
 	case errors.Is(err, tlsrpt.ErrMultipleRecords):
 		t.Status = Several
 	case err != nil:

@@ -25,7 +25,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // golden compares a text with a file of testdata. Which cipher TLS 1.3 takes depends on the processor, the port of the
 // DNS server on chance, and the policy host's certificate is verified by the real clock.
@@ -45,7 +45,7 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s (-update writes it anew):\n%s\nwant:\n%s", file, got, want)
+		t.Errorf("%s (-update rewrites it):\n%s\nwant:\n%s", file, got, want)
 	}
 }
 
@@ -72,7 +72,7 @@ var pages = []struct {
 		w.mx(mx1, mx2)
 		w.mail(mx1, &tls.Config{Certificates: []tls.Certificate{*w.ca.issue(w.t, testNow().Add(30*time.Hour), mx1)}})
 		w.mail(mx2, w.good(mx1)) // that name is in the policy
-		w.opts.Remembered = remembers("20800101", policy("enforce", mx1))
+		w.opts.CachedPolicy = remembers("20800101", policy("enforce", mx1))
 	}},
 	{"invalid", func(w *world) {
 		w.serve(w.ca.issue(w.t, farEnd(), "mta-sts.example.org"),
@@ -148,7 +148,7 @@ func TestColour(t *testing.T) {
 	text := NewText(&out, Style{Colour: true}, nil)
 	text.record(Record{Name: "_mta-sts.example.org", Status: Found, ID: "1"})
 	text.record(Record{Name: "_mta-sts.example.org", Status: Several, Error: "two"})
-	text.record(Record{Name: "_mta-sts.example.org", Status: NotThere})
+	text.record(Record{Name: "_mta-sts.example.org", Status: NoRecord})
 	for _, want := range []string{
 		"\x1b[32mok   \x1b[0m_mta", "\x1b[1;31mFAIL \x1b[0m_mta", "\x1b[33mnote \x1b[0m_mta"} {
 		if !strings.Contains(out.String(), want) {
@@ -288,8 +288,8 @@ func TestNextHops(t *testing.T) {
 	}
 }
 
-// TestRemembered: only another file under the same id is a mistake.
-func TestRemembered(t *testing.T) {
+// TestCachedPolicy: only another file under the same id is a mistake.
+func TestCachedPolicy(t *testing.T) {
 	for _, c := range []struct {
 		id, text string
 		want     bool
@@ -301,7 +301,7 @@ func TestRemembered(t *testing.T) {
 		t.Run(c.id, func(t *testing.T) {
 			w := newWorld(t)
 			onePolicy(w)
-			w.opts.Remembered = remembers(c.id, c.text)
+			w.opts.CachedPolicy = remembers(c.id, c.text)
 			w.opts.NoSMTP = true
 			advice := w.check().Advice
 			if got := len(advice) == 1 && advice[0].Code == AdviceSameID; got != c.want || len(advice) > 1 {

@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
-// WriteJSON writes a report as one line of JSON. Control characters of strangers are escaped, so that the line is safe
-// on a terminal.
+// WriteJSON writes a report as one line of JSON. Control characters are escaped, so that the line is safe on a
+// terminal.
 func WriteJSON(w io.Writer, r *Report) error {
 	var line bytes.Buffer
 	e := json.NewEncoder(&line)

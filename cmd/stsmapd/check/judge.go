@@ -17,9 +17,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
-// judgeRecord is what the TXT records of the name came to (RFC 8461 section 3.1).
-func judgeRecord(name string, found looked[string]) Record {
-	r := Record{Name: name, Status: Found, Texts: some(found.answer.Records), Alias: found.answer.Target,
+// judgeRecord turns the TXT records of name into the report's part about the record (RFC 8461 section 3.1).
+func judgeRecord(name string, found lookupResult[string]) Record {
+	r := Record{Name: name, Status: Found, Texts: notNil(found.answer.Records), Alias: found.answer.Target,
 		TTL: seconds(found.answer.TTL)}
 	if found.err != nil {
 		r.Status, r.Error = NoAnswer, found.err.Error()
@@ -31,7 +31,7 @@ func judgeRecord(name string, found looked[string]) Record {
 		r.ID = record.ID
 		return r
 	case errors.Is(err, mtasts.ErrNoRecord):
-		r.Status = NotThere
+		r.Status = NoRecord
 	case errors.Is(err, mtasts.ErrMultipleRecords):
 		r.Status = Several
 	default:
@@ -41,8 +41,8 @@ func judgeRecord(name string, found looked[string]) Record {
 	return r
 }
 
-// judgePolicy describes what was fetched; nil where nothing was to be.
-func judgePolicy(now time.Time, domain dnsname.Name, f *fetched) *Policy {
+// judgePolicy turns a fetch into the report's part about the policy; nil if nothing was fetched.
+func judgePolicy(now time.Time, domain dnsname.Name, f *fetchResult) *Policy {
 	if f == nil {
 		return nil
 	}
@@ -65,7 +65,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetched) *Policy {
 		if len(in.Chain) > 0 {
 			leaf = in.Chain[0]
 		}
-		p.reason = plainFetch(p, in.Err, leaf, now)
+		p.reason = fetchReason(p, in.Err, leaf, now)
 		return p
 	}
 	p.Mode, p.MaxAge = in.Policy.Mode.String(), seconds(in.Policy.MaxAge)
@@ -84,7 +84,7 @@ func describeLines(body []byte) []Line {
 	return lines
 }
 
-// describeTLS is nil where there were no certificates.
+// describeTLS describes a connection, nil if the server sent no certificates.
 func describeTLS(state tls.ConnectionState, chain []*x509.Certificate) *TLS {
 	if len(chain) == 0 {
 		return nil
@@ -96,7 +96,7 @@ func describeTLS(state tls.ConnectionState, chain []*x509.Certificate) *TLS {
 	for i, c := range chain {
 		sum := sha256.Sum256(c.Raw)
 		t.Certificates[i] = Certificate{
-			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: some(c.DNSNames),
+			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: notNil(c.DNSNames),
 			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), SHA256: hex.EncodeToString(sum[:]),
 		}
 	}
@@ -110,11 +110,11 @@ type hostJudge struct {
 	policy *mtasts.Policy // nil: none
 }
 
-// judge is what a host came to.
+// judge turns the probe of a host into the report's part about it.
 func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 	h := Host{
-		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), LookedAt: p.lookedAt,
-		Failed:   some(p.failed),
+		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), Probed: p.probed,
+		Failed:   notNil(p.failed),
 		Greeting: p.greeting, StartTLS: p.starttls, Problems: []Problem{},
 	}
 	if p.address.IsValid() {
@@ -131,16 +131,16 @@ func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 		h.TLS = describeTLS(*p.tls, p.tls.PeerCertificates)
 		h.Problems = append(h.Problems, j.tlsProblems(m.Host, *p.tls)...)
 	}
-	if p.fault != nil {
-		h.Problems = append(h.Problems, *p.fault)
+	if p.problem != nil {
+		h.Problems = append(h.Problems, *p.problem)
 	}
-	h.Passes = h.LookedAt && len(h.Problems) == 0
+	h.Passes = h.Probed && len(h.Problems) == 0
 	h.PassesMatch = p.tls != nil && j.policy != nil && onlyNames(h.Problems) &&
 		matchesAsPostfix(p.tls.PeerCertificates[0].DNSNames, j.policy.MX)
 	return h
 }
 
-// matching returns the first pattern of the policy that names the host (RFC 8461 section 4.1), and whether there is
+// matching returns the first pattern of the policy that matches the host (RFC 8461 section 4.1), and whether there is
 // one.
 func matching(policy mtasts.Policy, host string) (string, bool) {
 	name, err := dnsname.Parse(host)
@@ -155,20 +155,20 @@ func matching(policy mtasts.Policy, host string) (string, bool) {
 	return "", false
 }
 
-// tlsProblems is what keeps a finished handshake from being good enough.
+// tlsProblems returns the problems of a connection whose handshake succeeded.
 func (j hostJudge) tlsProblems(host string, state tls.ConnectionState) []Problem {
 	var problems []Problem
 	if state.Version < tls.VersionTLS12 {
 		problems = append(problems,
-			Problem{ProblemTLSVersion, "speaks " + tls.VersionName(state.Version) + ", and TLS 1.2 is the least"})
+			Problem{ProblemTLSVersion, "speaks " + tls.VersionName(state.Version) + ", and TLS 1.2 is required"})
 	}
 	chain := state.PeerCertificates
 	if _, err := chain[0].Verify(
 		x509.VerifyOptions{Roots: j.roots, Intermediates: pool(chain[1:]), CurrentTime: j.now}); err != nil {
-		problems = append(problems, plainCertificate(err, chain[0], j.now))
+		problems = append(problems, certificateProblem(err, chain[0], j.now))
 	}
 	if err := chain[0].VerifyHostname(host); err != nil {
-		problems = append(problems, plainCertificate(err, chain[0], j.now))
+		problems = append(problems, certificateProblem(err, chain[0], j.now))
 	}
 	return problems
 }
@@ -181,7 +181,7 @@ func pool(certs []*x509.Certificate) *x509.CertPool {
 	return p
 }
 
-// onlyNames reports whether there are problems, and all of them are that names do not match.
+// onlyNames reports whether there are problems, and all of them are names that do not match.
 func onlyNames(problems []Problem) bool {
 	for _, p := range problems {
 		if p.Code != ProblemNotInPolicy && p.Code != ProblemWrongName {
@@ -191,8 +191,9 @@ func onlyNames(problems []Problem) bool {
 	return len(problems) > 0
 }
 
-// matchesAsPostfix reports whether `match=` takes a certificate with these names: one of them is a pattern, or below
-// one that began with an asterisk, at any depth; or begins with an asterisk, for one label, and stands for a pattern.
+// matchesAsPostfix reports whether Postfix's `match=` with these patterns accepts a certificate with these names. A
+// name matches a pattern that is equal to it; a name at any depth matches a wildcard pattern above it; a wildcard name
+// matches a pattern one label below it.
 func matchesAsPostfix(names []string, patterns []mtasts.Pattern) bool {
 	for _, name := range names {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
@@ -215,8 +216,8 @@ func addressTexts(addrs []netip.Addr) []string {
 	return texts
 }
 
-// some is the list, never nil.
-func some[T any](list []T) []T {
+// notNil returns the list, or an empty one for nil.
+func notNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}
 	}

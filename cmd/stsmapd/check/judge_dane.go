@@ -13,9 +13,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// judge describes the TLSA records, and whether the certificates that the hosts showed match them.
-func judgeDANE(l *looking, in dane.Inspection, seen []seenHost, believed bool) DANE {
-	d := DANE{Believed: believed, Status: in.Status.String(), Hosts: []DANEHost{}}
+// judgeDANE describes the TLSA records, and whether the hosts' certificates match them.
+func judgeDANE(l *checkRun, in dane.Inspection, seen []seenHost, believed bool) DANE {
+	d := DANE{ADTrusted: believed, Status: in.Status.String(), Hosts: []DANEHost{}}
 	if in.Err != nil {
 		d.Error = in.Err.Error()
 	}
@@ -46,7 +46,7 @@ func judgeDANE(l *looking, in dane.Inspection, seen []seenHost, believed bool) D
 	return d
 }
 
-// The fields of TLSA records (RFC 7218) that make a difference here; the records are usable ones.
+// Values of the fields of usable TLSA records (RFC 7218).
 const (
 	usageTA      = 2
 	selectorSPKI = 1
@@ -54,20 +54,20 @@ const (
 	matchSHA512  = 2
 )
 
-// matchesTLSA reports whether one of the usable records matches the certificates of a host (RFC 7671 section 5). Usage
-// 3 pins the host's own certificate or key, whatever else is in it. Usage 2 pins an authority, from which the
-// certificate must come, in date and for one of the names (RFC 7672 section 3.2).
+// matchesTLSA reports whether one of the usable records matches the certificate chain of a host (RFC 7671 section 5).
+// Usage 3 pins the host's own certificate or key, without regard to names and dates. Usage 2 pins an authority, which
+// must have issued the certificate; dates must be valid, and one of names must match (RFC 7672 section 3.2).
 func matchesTLSA(now time.Time, records []dnsclient.TLSA, chain []*x509.Certificate, names []string) bool {
 	for _, r := range records {
 		if r.Usage != usageTA {
-			if covers(r, chain[0]) {
+			if matchesRecord(r, chain[0]) {
 				return true
 			}
 			continue
 		}
 		anchors := x509.NewCertPool()
 		for _, c := range chain {
-			if covers(r, c) {
+			if matchesRecord(r, c) {
 				anchors.AddCert(c)
 			}
 		}
@@ -85,8 +85,8 @@ func matchesTLSA(now time.Time, records []dnsclient.TLSA, chain []*x509.Certific
 	return false
 }
 
-// covers reports whether the record is about this certificate or its key (RFC 6698 section 2.1).
-func covers(r dnsclient.TLSA, c *x509.Certificate) bool {
+// matchesRecord reports whether the record pins this certificate or its key (RFC 6698 section 2.1).
+func matchesRecord(r dnsclient.TLSA, c *x509.Certificate) bool {
 	data := c.Raw
 	if r.Selector == selectorSPKI {
 		data = c.RawSubjectPublicKeyInfo
@@ -102,20 +102,20 @@ func covers(r dnsclient.TLSA, c *x509.Certificate) bool {
 	return bytes.Equal(data, r.Data)
 }
 
-// What DANE would do with a host, as Host.DANE has it.
+// The values of Host.DANE: how Postfix's level dane would treat a host.
 const (
 	daneVerified  = "verified"  // a usable record matches
-	daneEncrypted = "encrypted" // no record is usable: where no policy is enforced, TLS, whatever the certificate
-	danePlain     = "plain"     // no records: as without DANE
+	daneEncrypted = "encrypted" // no record is usable: TLS with any certificate, if no policy is enforced
+	daneNone      = "plain"     // no records: DANE does not apply
 	daneRefused   = "refused"
-	daneUnknown   = "unknown" // a lookup failed: the host must wait
+	daneUnknown   = "unknown" // a lookup failed: mail to the host is deferred
 )
 
-// placeDANE tells each MX host what DANE would do with it.
-func placeDANE(r *Report) {
+// setHostDANE sets Host.DANE of each probed MX host.
+func setHostDANE(r *Report) {
 	for _, d := range r.DANE.Hosts {
 		for i := range r.MX.Hosts {
-			if h := &r.MX.Hosts[i]; h.Name == d.Name && h.LookedAt {
+			if h := &r.MX.Hosts[i]; h.Name == d.Name && h.Probed {
 				h.DANE = daneOf(*h, d)
 			}
 		}
@@ -136,7 +136,7 @@ func daneOf(h Host, d DANEHost) string {
 		}
 		return daneRefused
 	case dane.HostPlain.String():
-		return danePlain
+		return daneNone
 	case dane.HostUnknown.String():
 		return daneUnknown
 	}

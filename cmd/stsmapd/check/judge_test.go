@@ -147,10 +147,10 @@ func TestAdvice(t *testing.T) {
 		{"a host outside", host(Host{InPolicy: &no}), false, AdviceNotInPolicy},
 		{"a host outside of an override",
 			Report{MX: MX{Hosts: []Host{{InPolicy: &no}}}, Override: &Override{Action: "enforce"}}, false, ""},
-		{"no host can be reached", host(Host{LookedAt: true, Problems: []Problem{{ProblemUnreachable, ""}}}), false,
+		{"no host can be reached", host(Host{Probed: true, Problems: []Problem{{ProblemUnreachable, ""}}}), false,
 			AdvicePort25},
 		{"one host can", Report{
-			MX: MX{Hosts: []Host{{LookedAt: true, Problems: []Problem{{ProblemUnreachable, ""}}}, {LookedAt: true}}}},
+			MX: MX{Hosts: []Host{{Probed: true, Problems: []Problem{{ProblemUnreachable, ""}}}, {Probed: true}}}},
 			false, ""},
 		{"an authority that ends soon",
 			host(Host{TLS: &TLS{Certificates: []Certificate{{NotAfter: farEnd()}, {NotAfter: testNow().Add(week)}}}}),
@@ -170,14 +170,14 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// TestTried: Postfix takes hosts of one preference in any order.
-func TestTried(t *testing.T) {
+// TestTryHosts: Postfix takes hosts of one preference in any order.
+func TestTryHosts(t *testing.T) {
 	for _, c := range []struct{ hosts, want string }{
 		{"a10", "delivered, verified"},
 		{"A10", "deferred: A fails"},
-		{"A10 b20", "delivered, verified, to b, after A in vain: A fails"},
+		{"A10 b20", "delivered, verified, to b, after A without success: A fails"},
 		{"A10 b10", "delivered, verified, to b, never to A: A fails"},
-		{"A10 b20 C20 D30", "delivered, verified, to b, after A in vain, never to C and D: A fails; C fails; D fails"},
+		{"A10 b20 C20 D30", "delivered, verified, to b, after A without success, never to C and D: A fails; C fails; D fails"},
 		{"a10 b10 c10 d10 E20", "delivered, verified, to a, b, c and 1 more, never to E: E fails"},
 		{"a10 ?20", "delivered, not always verified: ? is weak"},
 	} {
@@ -189,7 +189,7 @@ func TestTried(t *testing.T) {
 			}
 			hosts = append(hosts, h)
 		}
-		got := tried(hosts, func(h Host) (Delivery, string) {
+		got := tryHosts(hosts, func(h Host) (Delivery, string) {
 			switch {
 			case h.Name == "?":
 				return Unverified, "? is weak"

@@ -5,16 +5,16 @@ import (
 	"io"
 )
 
-// Progress is one line at the end of a terminal that says what is waited for. The nil Progress shows nothing.
+// Progress is one line at the end of a terminal that says what the check waits for. A nil *Progress shows nothing.
 type Progress struct {
 	w     io.Writer
 	shown bool
 }
 
-// NewProgress makes a Progress on a terminal, which w must be.
+// NewProgress returns a Progress on a terminal, which w must be.
 func NewProgress(w io.Writer) *Progress { return &Progress{w: w} }
 
-// Show replaces the line. Whether it can be written does not matter.
+// Show replaces the line. It ignores errors of writing.
 func (p *Progress) Show(text string) {
 	if p == nil {
 		return

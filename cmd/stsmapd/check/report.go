@@ -2,17 +2,17 @@ package check
 
 import "time"
 
-// Report is all that a check found out of one domain. Its JSON form is the output of `stsmapd check --json`: the names
-// of its fields stay, and fields may be added. Times are RFC 3339, UTC; lists are never null; texts of strangers are as
-// they came, apart from bytes that are no UTF-8.
+// Report is the result of a check of one domain. Its JSON form is the output of `stsmapd check --json`: names of
+// members do not change, and members may be added. Times are RFC 3339, UTC; lists are never null; untrusted texts are
+// unchanged, apart from bytes that are not UTF-8.
 type Report struct {
 	Domain string `json:"domain"` // the policy domain, as an A-label
-	// what Postfix would ask about; the domain, unless a port or brackets were given
+	// the key that Postfix would send: the domain, unless a port or brackets were given
 	NextHop  string    `json:"next_hop"`
-	At       time.Time `json:"at"` // when the check began
+	At       time.Time `json:"at"` // start of the check
 	Record   Record    `json:"record"`
-	Policy   *Policy   `json:"policy"`   // null where no record announces one
-	Override *Override `json:"override"` // of this stsmapd's configuration; null where there is none for the domain
+	Policy   *Policy   `json:"policy"`   // null if no record announces one
+	Override *Override `json:"override"` // of this stsmapd's configuration; null if there is none for the domain
 	MX       MX        `json:"mx"`
 	DANE     DANE      `json:"dane"`
 	TLSRPT   TLSRPT    `json:"tlsrpt"`
@@ -21,15 +21,15 @@ type Report struct {
 	Result   Result    `json:"result"`
 }
 
-// Status is what became of a look at a TXT record.
+// Status is the result of the lookup of a TXT record.
 type Status string
 
 // The statuses of TXT records.
 const (
 	Found     Status = "found"
-	NotThere  Status = "none"      // the DNS says that there is none
-	Several   Status = "several"   // more than one, so none counts
-	Malformed Status = "malformed" // it breaks the grammar, so it does not count
+	NoRecord  Status = "none"      // the DNS says that there is none
+	Several   Status = "several"   // more than one: all are ignored
+	Malformed Status = "malformed" // a syntax error: it is ignored
 	NoAnswer  Status = "no_answer" // the DNS did not answer
 )
 
@@ -38,32 +38,32 @@ type Record struct {
 	Name   string   `json:"name"`
 	Status Status   `json:"status"`
 	Texts  []string `json:"texts"` // of all TXT records of the name
-	Alias  string   `json:"alias"` // where CNAMEs led; ""
+	Alias  string   `json:"alias"` // name at the end of CNAMEs; "" without
 	TTL    int      `json:"ttl_seconds"`
 	ID     string   `json:"id"`
-	Error  string   `json:"error"` // "" where the status is found
+	Error  string   `json:"error"` // "" if the status is found
 }
 
-// Policy is the policy file, and how it was got (RFC 8461 sections 3.2 and 3.3).
+// Policy is the policy file and its fetch (RFC 8461 sections 3.2 and 3.3).
 type Policy struct {
 	URL       string   `json:"url"`
 	Host      string   `json:"host"`
 	Addresses []string `json:"addresses"` // of the host, IPv6 first
 	Via       string   `json:"via"`       // "with 192.0.2.1:443", "through the proxy …"; ""
-	TLS       *TLS     `json:"tls"`       // null where the host sent no certificate
+	TLS       *TLS     `json:"tls"`       // null if the host sent no certificate
 	// ok, or unreachable, certificate, status, media_type, too_large, invalid_policy
 	Status string   `json:"status"`
-	Error  string   `json:"error"` // "" where the status is ok
-	Text   string   `json:"text"`  // the file; "" where none was got
+	Error  string   `json:"error"` // "" if the status is ok
+	Text   string   `json:"text"`  // the file; "" if there is none
 	Lines  []Line   `json:"lines"`
-	Mode   string   `json:"mode"` // "" unless the status is ok, as the next two
+	Mode   string   `json:"mode"` // "" unless the status is ok
 	MX     []string `json:"mx"`
 	MaxAge int      `json:"max_age_seconds"`
 
-	reason string // Error in plain words, for the last line
+	reason string // Error as text for the summary
 }
 
-// Line is one line of the policy file, and what the parser makes of it.
+// Line is one line of the policy file, with the parser's verdict.
 type Line struct {
 	Number  int    `json:"number"`
 	Text    string `json:"text"`
@@ -71,7 +71,7 @@ type Line struct {
 	Error   string `json:"error"`   // for wrong
 }
 
-// Override is what the configuration of this stsmapd says about the domain.
+// Override is the override for the domain in the configuration of this stsmapd.
 type Override struct {
 	Domain string   `json:"domain"` // as configured
 	Action string   `json:"action"` // ignore, strict or enforce
@@ -81,8 +81,8 @@ type Override struct {
 
 // TLS is a TLS connection, or the handshake that failed.
 type TLS struct {
-	Version      string        `json:"version"`      // "TLS 1.3"; "" where the handshake did not succeed
-	Cipher       string        `json:"cipher"`       // as the version
+	Version      string        `json:"version"`      // "TLS 1.3"; "" if the handshake failed
+	Cipher       string        `json:"cipher"`       // "" if the handshake failed
 	Certificates []Certificate `json:"certificates"` // as the server sent them, its own first
 }
 
@@ -96,15 +96,15 @@ type Certificate struct {
 	SHA256    string    `json:"sha256"` // of the certificate, in hexadecimal
 }
 
-// MX is where the domain's mail goes.
+// MX are the MX hosts of the domain.
 type MX struct {
 	Status  MXStatus `json:"status"`
-	Error   string   `json:"error"`    // for no_answer
-	Hosts   []Host   `json:"hosts"`    // in the order in which Postfix tries them, 20 at most
-	LeftOut int      `json:"left_out"` // hosts beyond those
+	Error   string   `json:"error"`   // for no_answer
+	Hosts   []Host   `json:"hosts"`   // in the order in which Postfix tries them, 20 at most
+	Omitted int      `json:"omitted"` // number of further hosts
 }
 
-// MXStatus is what the domain's MX records came to.
+// MXStatus is the result of the lookup of the domain's MX records.
 type MXStatus string
 
 // The MX statuses.
@@ -122,36 +122,36 @@ type Host struct {
 	Name       string   `json:"name"`
 	Preference int      `json:"preference"`
 	Addresses  []string `json:"addresses"`
-	InPolicy   *bool    `json:"in_policy"` // null where there is no policy with MX patterns
-	Pattern    string   `json:"pattern"`   // the first that matches; ""
-	// false with --no-smtp: nothing is known of what follows, and passes is false
-	LookedAt bool      `json:"looked_at"`
-	Address  string    `json:"address"`  // that was talked to; ""
-	Failed   []Failure `json:"failed"`   // addresses that were tried before, in vain
-	Greeting string    `json:"greeting"` // the first line
+	InPolicy   *bool    `json:"in_policy"` // null if there is no policy with MX patterns
+	Pattern    string   `json:"pattern"`   // the first that matches; "" without
+	// false with --no-smtp: the members below are not known, and passes is false
+	Probed   bool      `json:"probed"`
+	Address  string    `json:"address"`  // of the session; "" without
+	Failed   []Failure `json:"failed"`   // addresses that were tried before
+	Greeting string    `json:"greeting"` // its first line
 	StartTLS bool      `json:"starttls"` // is offered
 	TLS      *TLS      `json:"tls"`      // null without a handshake
-	// Passes: Postfix would deliver at level secure: the policy, if there is one, names the host, and STARTTLS, TLS
-	// version and certificate are as they should be (RFC 8461 sections 4.1, 4.2 and 7.2).
+	// Passes says that Postfix would deliver at level secure: the policy, if there is one, names the host, and
+	// STARTTLS, TLS version and certificate are valid (RFC 8461 sections 4.1, 4.2 and 7.2).
 	Passes bool `json:"passes"`
-	// PassesMatch: it does not pass, but a Postfix that goes by match= alone would deliver (before 3.10.5, or asking a
-	// map without tlsrpt): its certificate has another name that the policy has.
+	// PassesMatch says that the host does not pass, but that a Postfix that only uses match= would deliver (before
+	// 3.10.5, or with a map without tlsrpt): its certificate has another name that the policy allows.
 	PassesMatch bool      `json:"passes_match"`
-	Problems    []Problem `json:"problems"` // why it does not pass; the first is the one to tell
-	// what DANE would do: verified, encrypted, plain, refused, unknown; "" where DANE does not judge the host
+	Problems    []Problem `json:"problems"` // why it does not pass; the first is the most important
+	// result of DANE: verified, encrypted, plain, refused, unknown; "" if DANE does not judge the host
 	DANE string `json:"dane"`
 }
 
-// Failure is an address of a host that no SMTP session could be begun with.
+// Failure is an address of a host that has no SMTP session.
 type Failure struct {
 	Address string `json:"address"`
 	Error   string `json:"error"`
 }
 
-// Problem is one thing that keeps mail from a host.
+// Problem is one reason why mail cannot be delivered to a host.
 type Problem struct {
 	Code ProblemCode `json:"code"`
-	Text string      `json:"text"` // goes on after the host's name: "offers no STARTTLS"
+	Text string      `json:"text"` // continues the host's name: "offers no STARTTLS"
 }
 
 // ProblemCode is a kind of problem.
@@ -160,11 +160,11 @@ type ProblemCode string
 // The kinds of problems.
 const (
 	ProblemNotInPolicy ProblemCode = "not_in_policy"
-	ProblemNoAnswer    ProblemCode = "no_answer"  // of the DNS, about its addresses
+	ProblemNoAnswer    ProblemCode = "no_answer"  // of the DNS, for its addresses
 	ProblemNoAddress   ProblemCode = "no_address" // the DNS knows none
 	ProblemUnreachable ProblemCode = "unreachable"
-	ProblemGreeting    ProblemCode = "greeting" // none, or one that sends us away
-	ProblemSession     ProblemCode = "session"  // it breaks off, or refuses EHLO
+	ProblemGreeting    ProblemCode = "greeting" // none, or not 220
+	ProblemSession     ProblemCode = "session"  // it ends early, or EHLO is refused
 	ProblemNoStartTLS  ProblemCode = "no_starttls"
 	ProblemRefusedTLS  ProblemCode = "starttls_refused"
 	ProblemHandshake   ProblemCode = "handshake"
@@ -174,23 +174,23 @@ const (
 	ProblemWrongName   ProblemCode = "certificate_name"
 )
 
-// DANE is what the TLSA records of the MX hosts say (RFC 7672).
+// DANE is the result of the TLSA lookups for the MX hosts (RFC 7672).
 type DANE struct {
-	Believed bool       `json:"believed"` // the DNS resolver's AD bit is; if not, no DANE can be found
-	Status   string     `json:"status"`   // none, usable or failed
-	Error    string     `json:"error"`
-	Hosts    []DANEHost `json:"hosts"` // those of a secure MX answer
+	ADTrusted bool       `json:"ad_trusted"` // the DNS resolver's AD bit is trusted; if not, no DANE is found
+	Status    string     `json:"status"`     // none, usable or failed
+	Error     string     `json:"error"`
+	Hosts     []DANEHost `json:"hosts"` // of an MX answer that DNSSEC proves
 }
 
-// DANEHost is the DANE of one MX host.
+// DANEHost is the result of the TLSA lookup for one MX host.
 type DANEHost struct {
 	Name    string `json:"name"`
 	State   string `json:"state"`    // usable, unusable, plain, no_address or unknown
-	InReach bool   `json:"in_reach"` // one of its addresses can be among the first five, which Postfix tries
+	InReach bool   `json:"in_reach"` // an address of it can be among the first five, which Postfix tries
 	Error   string `json:"error"`    // for unknown
 	At      string `json:"at"`       // the name of the TLSA records
 	Records []TLSA `json:"records"`
-	Matches *bool  `json:"matches"` // a usable record matches the certificate; null where there is none of either
+	Matches *bool  `json:"matches"` // a usable record matches the certificate; null if one of both is missing
 }
 
 // TLSA is one TLSA record.
@@ -210,7 +210,7 @@ type TLSRPT struct {
 	Error  string `json:"error"`
 }
 
-// Answer is what the daemon would tell Postfix, with nothing remembered but what the check found.
+// Answer is the reply that the daemon would give to Postfix with an empty cache.
 type Answer struct {
 	Map string `json:"map"`
 	// enforce, testing, none, no_policy, lookup_failed, fetch_failed, ignored, dane_only, dane_unknown
@@ -218,7 +218,7 @@ type Answer struct {
 	Reply   string `json:"reply"` // "OK secure match=… servername=hostname", "NOTFOUND", "TEMP …"
 }
 
-// Advice is something that the domain's owner should mend, though mail gets through.
+// Advice is something that the domain's owner should change, although mail is delivered.
 type Advice struct {
 	Code AdviceCode `json:"code"`
 	Text string     `json:"text"`
@@ -232,32 +232,32 @@ const (
 	AdviceShortMaxAge AdviceCode = "max_age_short" // under a day
 	AdviceLongMaxAge  AdviceCode = "max_age_long"  // over a year
 	AdviceMediaType   AdviceCode = "media_type"    // not text/plain
-	// the file is another than the daemon remembers under the same id
+	// the file differs from the daemon's policy of the same id
 	AdviceSameID      AdviceCode = "id_unchanged"
 	AdviceNotInPolicy AdviceCode = "mx_not_in_policy"    // an MX host that the policy does not name
 	AdviceExpiring    AdviceCode = "certificate_expires" // within 14 days, or has expired
-	AdvicePort25      AdviceCode = "port_25"             // for who checks: no MX host at all could be reached
+	AdvicePort25      AdviceCode = "port_25"             // for the user of check: no MX host can be reached
 )
 
-// Delivery is what would become of a mail.
+// Delivery is the result of a delivery.
 type Delivery string
 
-// What can become of a mail.
+// The results of a delivery.
 const (
 	Verified   Delivery = "verified"   // delivered to an MX host that passes
-	Unverified Delivery = "unverified" // delivered, but not under the policy: there is none, or it does not bind
+	Unverified Delivery = "unverified" // delivered, but not under the policy: there is none, or it is not enforced
 	Deferred   Delivery = "deferred"   // no MX host passes
 	Returned   Delivery = "returned"   // the domain takes no mail
-	Unlooked   Delivery = "not_looked" // --no-smtp: the policy names an MX host, and that is all that is known
+	NotProbed  Delivery = "not_probed" // --no-smtp: the policy names an MX host; the hosts were not probed
 )
 
-// Result is the sum of a check.
+// Result is the summary of a check.
 type Result struct {
 	OK       bool     `json:"ok"`       // delivery under the policy works: exit code 0
-	Delivery Delivery `json:"delivery"` // by a Postfix that asks the map sts
-	// WithDANE is the same for a Postfix that does DANE and asks sts+dane.
+	Delivery Delivery `json:"delivery"` // by a Postfix with the map sts
+	// WithDANE is Delivery for a Postfix that does DANE, with the map sts+dane.
 	WithDANE Delivery `json:"delivery_with_dane"`
-	// Enforced is Delivery as it would be if the mode of the policy were enforce; "" where no policy was got.
+	// Enforced is Delivery if the mode of the policy were enforce; "" without a policy.
 	Enforced Delivery `json:"delivery_if_enforced"`
 	Summary  string   `json:"summary"` // the last line of the text output
 }

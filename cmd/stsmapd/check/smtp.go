@@ -14,41 +14,40 @@ import (
 	"time"
 )
 
-// Bounds on what an MX host may say (RFC 5321 section 4.5.3.1.5 has 512 octets for a line of a reply).
+// Bounds on the replies of an MX host (RFC 5321 section 4.5.3.1.5: 512 octets for a line of a reply).
 const (
 	maxReplyLine  = 2048
 	maxReplyLines = 100
-	// byeLimit is how long the reply to QUIT, which nobody needs, is waited for.
-	byeLimit = 2 * time.Second
+	// quitLimit is how long to wait for the reply to QUIT, which is not used.
+	quitLimit = 2 * time.Second
 )
 
-// talk is what an SMTP session up to TLS came to.
-type talk struct {
-	greeting string               // its first line
-	starttls bool                 // is offered
-	tls      *tls.ConnectionState // after the handshake; whether it is good is judged elsewhere
-	fault    *Problem             // that ended the session; nil: it went as it should
+// smtpResult is the result of an SMTP session up to TLS.
+type smtpResult struct {
+	greeting string               // first line
+	starttls bool                 // offered
+	tls      *tls.ConnectionState // after the handshake; not yet judged
+	problem  *Problem             // that ended the session; nil: none
 }
 
-// client holds SMTP sessions as far as TLS. It sends no mail.
+// client does SMTP sessions up to TLS. It sends no mail.
 type client struct {
 	helo string
-	step time.Duration // for each answer, and for the handshake
+	step time.Duration // for each reply, and for the handshake
 }
 
-// converse talks to a host on a connection that was just made, says goodbye and closes it. The session ends at once
-// when ctx does.
-func (c client) converse(ctx context.Context, raw net.Conn, host string) talk {
+// run does a session with a host on a new connection, and closes it. The session ends when ctx ends.
+func (c client) run(ctx context.Context, raw net.Conn, host string) smtpResult {
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
 	defer raw.Close()
 	s := &session{ctx: ctx, client: c, conn: raw, r: bufio.NewReaderSize(raw, maxReplyLine)}
-	var t talk
-	if t.fault = s.greet(&t); t.fault == nil {
-		t.fault = s.hello(&t)
+	var t smtpResult
+	if t.problem = s.greet(&t); t.problem == nil {
+		t.problem = s.hello(&t)
 	}
-	if t.fault == nil {
-		t.fault = s.secure(&t, host)
+	if t.problem == nil {
+		t.problem = s.startTLS(&t, host)
 	}
 	return t
 }
@@ -61,26 +60,26 @@ type session struct {
 	r    *bufio.Reader
 }
 
-func (s *session) greet(t *talk) *Problem {
-	s.arm(s.step)
+func (s *session) greet(t *smtpResult) *Problem {
+	s.setDeadline(s.step)
 	r, err := s.read()
 	if err != nil {
-		return s.broken(err, ProblemGreeting, "sends no greeting", "closes the connection without a greeting")
+		return s.problem(err, ProblemGreeting, "sends no greeting", "closes the connection without a greeting")
 	}
 	if t.greeting = r.first(); r.code != 220 {
-		s.bye()
-		return &Problem{ProblemGreeting, "sends us away: " + quoted(t.greeting)}
+		s.quit()
+		return &Problem{ProblemGreeting, "refuses the session: " + quoted(t.greeting)}
 	}
 	return nil
 }
 
-func (s *session) hello(t *talk) *Problem {
+func (s *session) hello(t *smtpResult) *Problem {
 	r, err := s.command("EHLO " + s.helo)
 	if err != nil {
-		return s.broken(err, ProblemSession, "does not answer EHLO", "closes the connection after EHLO")
+		return s.problem(err, ProblemSession, "does not answer EHLO", "closes the connection after EHLO")
 	}
 	if r.code != 250 {
-		s.bye()
+		s.quit()
 		return &Problem{ProblemSession, "refuses EHLO: " + quoted(r.first())}
 	}
 	for _, line := range r.lines[1:] {
@@ -88,51 +87,51 @@ func (s *session) hello(t *talk) *Problem {
 		t.starttls = t.starttls || strings.EqualFold(word, "STARTTLS")
 	}
 	if !t.starttls {
-		s.bye()
+		s.quit()
 		return &Problem{ProblemNoStartTLS, "offers no STARTTLS"}
 	}
 	return nil
 }
 
-func (s *session) secure(t *talk, host string) *Problem {
+func (s *session) startTLS(t *smtpResult, host string) *Problem {
 	r, err := s.command("STARTTLS")
 	if err != nil {
-		return s.broken(err, ProblemRefusedTLS, "does not answer STARTTLS", "closes the connection after STARTTLS")
+		return s.problem(err, ProblemRefusedTLS, "does not answer STARTTLS", "closes the connection after STARTTLS")
 	}
 	if r.code != 220 {
-		s.bye()
+		s.quit()
 		return &Problem{ProblemRefusedTLS, "refuses STARTTLS: " + quoted(r.first())}
 	}
-	// What came in the clear behind the reply, if anything did, is forgotten with s.r: it may be forged.
+	// Plain text after the reply is dropped with s.r: it may be forged.
 	conn := tls.Client(s.conn, handshakeConfig(host))
-	s.arm(s.step)
+	s.setDeadline(s.step)
 	if err := conn.HandshakeContext(s.ctx); err != nil {
-		return s.handshakeFault(err)
+		return s.handshakeProblem(err)
 	}
 	state := conn.ConnectionState()
 	t.tls = &state
 	s.conn, s.r = conn, bufio.NewReaderSize(conn, maxReplyLine)
-	// A server that wants a certificate of ours, among others, says so only now.
+	// With TLS 1.3, a server that requires a client certificate fails only now.
 	if r, err = s.command("EHLO " + s.helo); err != nil {
-		return s.broken(err, ProblemSession, "says nothing after the TLS handshake",
+		return s.problem(err, ProblemSession, "says nothing after the TLS handshake",
 			"closes the connection after the TLS handshake")
 	}
-	s.bye()
+	s.quit()
 	if r.code != 250 {
 		return &Problem{ProblemSession, "refuses EHLO after the TLS handshake: " + quoted(r.first())}
 	}
 	return nil
 }
 
-// handshakeConfig lets a handshake succeed with whatever can be looked at: who judges it wants to tell what is wrong.
-// SNI is sent as `servername=hostname` makes Postfix do (RFC 8461 section 7.1).
+// handshakeConfig accepts old versions and any certificate, so that hostJudge can say what is wrong. SNI is sent as by
+// Postfix with `servername=hostname` (RFC 8461 section 7.1).
 func handshakeConfig(host string) *tls.Config {
 	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS10, InsecureSkipVerify: true}
 	if _, err := netip.ParseAddr(host); err == nil {
 		cfg.ServerName = ""
 	}
 	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		// OpenSSL would not take those
+		// OpenSSL does not accept these
 		if !strings.Contains(suite.Name, "RC4") && !strings.Contains(suite.Name, "3DES") {
 			cfg.CipherSuites = append(cfg.CipherSuites, suite.ID)
 		}
@@ -140,16 +139,16 @@ func handshakeConfig(host string) *tls.Config {
 	return cfg
 }
 
-func (s *session) handshakeFault(err error) *Problem {
+func (s *session) handshakeProblem(err error) *Problem {
 	if s.ctx.Err() == nil && !isTimeout(err) {
 		return &Problem{ProblemHandshake,
-			"fails in the TLS handshake: " + cut(strings.TrimPrefix(plainConn(err), "tls: "), 160)}
+			"fails in the TLS handshake: " + cut(strings.TrimPrefix(connReason(err), "tls: "), 160)}
 	}
-	return s.broken(err, ProblemHandshake, "does not finish the TLS handshake", "")
+	return s.problem(err, ProblemHandshake, "does not finish the TLS handshake", "")
 }
 
-// broken is the problem that a failed read or write is.
-func (s *session) broken(err error, code ProblemCode, silent, closed string) *Problem {
+// problem describes a failed read or write.
+func (s *session) problem(err error, code ProblemCode, silent, closed string) *Problem {
 	var garbage *notSMTP
 	switch {
 	case s.ctx.Err() != nil:
@@ -161,12 +160,12 @@ func (s *session) broken(err error, code ProblemCode, silent, closed string) *Pr
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return &Problem{code, closed}
 	}
-	return &Problem{code, closed + ": " + cut(plainConn(err), 160)}
+	return &Problem{code, closed + ": " + cut(connReason(err), 160)}
 }
 
-// bye ends the session politely; what comes of it does not matter.
-func (s *session) bye() {
-	s.arm(byeLimit)
+// quit ends the session with QUIT and ignores errors.
+func (s *session) quit() {
+	s.setDeadline(quitLimit)
 	if _, err := io.WriteString(s.conn, "QUIT\r\n"); err == nil {
 		_, _ = s.read()
 	}
@@ -174,17 +173,17 @@ func (s *session) bye() {
 }
 
 func (s *session) command(line string) (reply, error) {
-	s.arm(s.step)
+	s.setDeadline(s.step)
 	if _, err := io.WriteString(s.conn, line+"\r\n"); err != nil {
 		return reply{}, err
 	}
 	return s.read()
 }
 
-// arm gives what follows so much time. Failing, it leaves the session to fail by itself.
-func (s *session) arm(d time.Duration) { _ = s.conn.SetDeadline(time.Now().Add(d)) }
+// setDeadline limits the next reads and writes. An error of it is ignored: the session then fails by itself.
+func (s *session) setDeadline(d time.Duration) { _ = s.conn.SetDeadline(time.Now().Add(d)) }
 
-// reply is an SMTP reply (RFC 5321 section 4.2): one line or more, each of four bytes at least, "220 " or "250-".
+// reply is an SMTP reply (RFC 5321 section 4.2): one or more lines, each of at least four bytes, "220 " or "250-".
 type reply struct {
 	code  int
 	lines []string
@@ -192,7 +191,7 @@ type reply struct {
 
 func (r reply) first() string { return strings.TrimRight(r.lines[0], " -") }
 
-// notSMTP: the other side speaks something else.
+// notSMTP says that the server does not speak SMTP.
 type notSMTP struct{ text string }
 
 func (e *notSMTP) Error() string { return "does not speak SMTP: it sends " + quoted(e.text) }
@@ -223,7 +222,7 @@ func (s *session) read() (reply, error) {
 	return r, &notSMTP{fmt.Sprintf("a reply of more than %d lines", maxReplyLines)}
 }
 
-// parseReplyLine reads "250-text", "250 text" or "250".
+// parseReplyLine parses "250-text", "250 text" or "250". last says that the reply ends with this line.
 func parseReplyLine(line string) (code int, last, ok bool) {
 	if len(line) < 3 || len(line) > 3 && line[3] != ' ' && line[3] != '-' {
 		return 0, false, false

@@ -6,22 +6,21 @@ import (
 	"strings"
 )
 
-// Table prints many reports, a row of each, in the order in which they are added. A row ends with the same words as the
-// last line of Text.
+// Table prints one row per report, in the order in which they are added. A row ends with the words of Result.Summary.
 type Table struct {
-	page
+	columns
 	first         int // width of the first column
 	total, passed int
 }
 
 const (
-	maxFirst  = 30 // columns for names; a longer one has a line of its own
+	maxFirst  = 30 // columns for names; a longer name is on a separate line
 	tableRest = 23 // columns of mark, policy and MX hosts
 )
 
-// NewTable makes a Table for these next hops and prints its head.
+// NewTable returns a Table for these next hops and prints its head.
 func NewTable(w io.Writer, style Style, nextHops []string) *Table {
-	t := &Table{page: page{w: w, style: style}, first: len("DOMAIN")}
+	t := &Table{columns: columns{w: w, style: style}, first: len("DOMAIN")}
 	for _, n := range nextHops {
 		t.first = max(t.first, min(len(n), maxFirst))
 	}
@@ -35,13 +34,13 @@ func (t *Table) Err() error { return t.err }
 // Add prints a report's row.
 func (t *Table) Add(r *Report) {
 	t.total++
-	verdict := bad
+	verdict := markFail
 	switch {
 	case r.Result.OK:
 		t.passed++
-		verdict = good
-	case r.Record.Status == NotThere:
-		verdict = mind
+		verdict = markOK
+	case r.Record.Status == NoRecord:
+		verdict = markNote
 	}
 	name := clean(r.NextHop)
 	if len(name) > t.first {
@@ -55,21 +54,21 @@ func (t *Table) Add(r *Report) {
 			t.print(strings.Repeat(" ", indent) + line + "\n")
 			continue
 		}
-		t.print(fmt.Sprintf("%-*s  %s %-8s %-5s %s\n", t.first, name, t.style.paint(verdict), policyWord(r),
-			hostsWord(r), line))
+		t.print(fmt.Sprintf("%-*s  %s %-8s %-5s %s\n", t.first, name, t.style.paint(verdict), policyCell(r),
+			hostsCell(r), line))
 	}
 }
 
-// Close prints the sum.
+// Close prints how many domains pass.
 func (t *Table) Close() {
 	t.print(fmt.Sprintf("\n%d of %d domains pass\n", t.passed, t.total))
 }
 
-func policyWord(r *Report) string {
+func policyCell(r *Report) string {
 	switch {
 	case r.Override != nil && r.Override.Action != "strict":
 		return "override"
-	case r.Policy == nil && r.Record.Status == NotThere:
+	case r.Policy == nil && r.Record.Status == NoRecord:
 		return "-"
 	case r.Policy == nil:
 		return "?"
@@ -79,9 +78,9 @@ func policyWord(r *Report) string {
 	return r.Policy.Mode
 }
 
-// hostsWord is how many of the MX hosts pass.
-func hostsWord(r *Report) string {
-	if !lookedAt(r.MX.Hosts) {
+// hostsCell returns how many of the MX hosts pass.
+func hostsCell(r *Report) string {
+	if !anyProbed(r.MX.Hosts) {
 		return "-"
 	}
 	passing := 0
@@ -90,5 +89,5 @@ func hostsWord(r *Report) string {
 			passing++
 		}
 	}
-	return fmt.Sprintf("%d/%d", passing, len(r.MX.Hosts)+r.MX.LeftOut)
+	return fmt.Sprintf("%d/%d", passing, len(r.MX.Hosts)+r.MX.Omitted)
 }

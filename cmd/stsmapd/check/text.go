@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// Style is how text is written.
+// Style is the style of printed text.
 type Style struct {
 	Colour bool // for a terminal
 }
 
-// mark says at a glance what a line means.
+// mark is the word before a text that rates it.
 type mark string
 
 const (
-	noMark mark = ""
-	good   mark = "ok"
-	bad    mark = "FAIL"
-	mind   mark = "note"
+	markNone mark = ""
+	markOK   mark = "ok"
+	markFail mark = "FAIL"
+	markNote mark = "note"
 )
 
 func (s Style) paint(m mark) string {
 	text := fmt.Sprintf("%-5s", m)
-	if !s.Colour || m == noMark {
+	if !s.Colour || m == markNone {
 		return text
 	}
-	return map[mark]string{good: "\x1b[32m", bad: "\x1b[1;31m", mind: "\x1b[33m"}[m] + text + "\x1b[0m"
+	return map[mark]string{markOK: "\x1b[32m", markFail: "\x1b[1;31m", markNote: "\x1b[33m"}[m] + text + "\x1b[0m"
 }
 
 const (
@@ -36,26 +36,26 @@ const (
 	textColumn = labelWidth + 5
 )
 
-// page writes lines of three columns: a label, a mark and a text, wrapped to 80 columns in all.
-type page struct {
+// columns writes lines of three columns: a label, a mark and a text, wrapped to 80 columns in total.
+type columns struct {
 	w     io.Writer
 	style Style
-	err   error // the first of w
+	err   error // first error of w
 }
 
-func (p *page) print(text string) {
+func (p *columns) print(text string) {
 	if p.err == nil {
 		_, p.err = io.WriteString(p.w, text)
 	}
 }
 
-// row writes one row. A text of a stranger may be in any of the columns.
-func (p *page) row(label string, m mark, format string, args ...any) {
+// row writes one row. All columns may contain untrusted text.
+func (p *columns) row(label string, m mark, format string, args ...any) {
 	label = clean(label)
 	text := clean(fmt.Sprintf(format, args...))
 	for i, line := range wrap(text, width-textColumn) {
 		if i > 0 {
-			label, m = "", noMark
+			label, m = "", markNone
 		}
 		head := fmt.Sprintf("%-*s%s", labelWidth, label, p.style.paint(m))
 		if len(label) >= labelWidth {
@@ -66,7 +66,7 @@ func (p *page) row(label string, m mark, format string, args ...any) {
 	}
 }
 
-// wrap breaks a text at spaces into lines of at most so many characters; a longer word has a line of its own, unbroken.
+// wrap breaks a text at spaces into lines of at most limit characters; a longer word is on a separate line.
 func wrap(text string, limit int) []string {
 	var lines []string
 	line, length := "", 0
@@ -85,16 +85,15 @@ func wrap(text string, limit int) []string {
 	return append(lines, line)
 }
 
-// Text is a Watcher that prints each part of a report as soon as it is there. The last line says in plain words what
-// would become of a mail.
+// Text is a Watcher that prints each part of a report as soon as it is complete. The last line is Result.Summary.
 type Text struct {
-	page
+	columns
 	progress *Progress
 }
 
-// NewText makes a Text that prints to w. progress is erased before each part; nil: there is none.
+// NewText returns a Text that prints to w. progress, which may be nil, is erased before each part.
 func NewText(w io.Writer, style Style, progress *Progress) *Text {
-	return &Text{page: page{w: w, style: style}, progress: progress}
+	return &Text{columns: columns{w: w, style: style}, progress: progress}
 }
 
 // Err returns the first error of writing.
@@ -132,68 +131,68 @@ func (t *Text) Done(step Step, r *Report) {
 func (t *Text) record(r Record) {
 	switch r.Status {
 	case Found:
-		t.row("TXT record", good, "%s", r.Name)
-		t.row("  id", noMark, "%s, TTL %v", r.ID, time.Duration(r.TTL)*time.Second)
-	case NotThere:
-		t.row("TXT record", mind, "%s: there is none", r.Name)
+		t.row("TXT record", markOK, "%s", r.Name)
+		t.row("  id", markNone, "%s, TTL %v", r.ID, time.Duration(r.TTL)*time.Second)
+	case NoRecord:
+		t.row("TXT record", markNote, "%s: there is none", r.Name)
 	default:
-		t.row("TXT record", bad, "%s: %s", r.Name, r.Error)
+		t.row("TXT record", markFail, "%s: %s", r.Name, r.Error)
 	}
 	if r.Alias != "" {
-		t.row("  alias of", noMark, "%s", r.Alias)
+		t.row("  alias of", markNone, "%s", r.Alias)
 	}
 	for _, text := range r.Texts {
-		t.row("  text", noMark, "%s", cut(text, 600))
+		t.row("  text", markNone, "%s", cut(text, 600))
 	}
 }
 
 func (t *Text) policy(r *Report) {
 	if p := r.Policy; p != nil {
 		t.print("\n")
-		verdict := good
+		verdict := markOK
 		if p.Status != "ok" {
-			verdict = bad
+			verdict = markFail
 		}
 		t.row("policy", verdict, "%s", p.URL)
 		if p.Status != "ok" {
-			t.row("", noMark, "%s", p.reason)
+			t.row("", markNone, "%s", p.reason)
 		}
-		t.row("  addresses", noMark, "%s", orNone(p.Addresses))
+		t.row("  addresses", markNone, "%s", orNone(p.Addresses))
 		if p.Via != "" {
-			t.row("  connected", noMark, "%s", p.Via)
+			t.row("  connected", markNone, "%s", p.Via)
 		}
 		t.tls(r.At, p.TLS, p.Status == "certificate")
 		t.lines(p.Lines)
 	}
 	if o := r.Override; o != nil {
-		t.row("override", mind, "of %s in this stsmapd's configuration: %s%s", o.Domain,
-			strings.Join(append([]string{o.Action}, o.MX...), " "), because(o.Reason))
+		t.row("override", markNote, "of %s in this stsmapd's configuration: %s%s", o.Domain,
+			strings.Join(append([]string{o.Action}, o.MX...), " "), reasonSuffix(o.Reason))
 	}
 }
 
-// maxShown is how many lines of a policy file are printed; real ones have some ten.
+// maxShown is the number of lines of a policy file that are printed. Usual files have about ten.
 const maxShown = 60
 
 func (t *Text) lines(lines []Line) {
 	if len(lines) > 0 {
-		t.row("  file", noMark, "%s", plural(len(lines), "line"))
+		t.row("  file", markNone, "%s", plural(len(lines), "line"))
 	}
 	for i, l := range lines {
 		label := fmt.Sprintf("%6d", l.Number)
 		switch {
 		case i == maxShown:
-			t.row("", noMark, "… and %d more lines", len(lines)-i)
+			t.row("", markNone, "… and %d more lines", len(lines)-i)
 			return
 		case l.Verdict == "ok":
-			t.row(label, good, "%s", cut(l.Text, 300))
+			t.row(label, markOK, "%s", cut(l.Text, 300))
 		case l.Verdict == "wrong":
-			t.row(label, bad, "%s", cut(l.Text, 300))
-			t.row("", noMark, "^ %s", l.Error)
+			t.row(label, markFail, "%s", cut(l.Text, 300))
+			t.row("", markNone, "^ %s", l.Error)
 		case l.Verdict == "blank":
-			t.row(label, noMark, "")
+			t.row(label, markNone, "")
 		default:
-			t.row(label, mind, "%s", cut(l.Text, 300))
-			t.row("", noMark, "^ %s field, ignored", l.Verdict)
+			t.row(label, markNote, "%s", cut(l.Text, 300))
+			t.row("", markNone, "^ %s field, ignored", l.Verdict)
 		}
 	}
 }
@@ -205,17 +204,17 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// tls prints a connection's; failed: its certificate is the fault.
+// tls prints a TLS connection. failed marks its certificate as the fault.
 func (t *Text) tls(now time.Time, c *TLS, failed bool) {
 	if c == nil {
 		return
 	}
 	if c.Version != "" {
-		t.row("  TLS", noMark, "%s, %s", c.Version, c.Cipher)
+		t.row("  TLS", markNone, "%s, %s", c.Version, c.Cipher)
 	}
-	verdict := good
+	verdict := markOK
 	if failed {
-		verdict = bad
+		verdict = markFail
 	}
 	var above Certificate
 	for i, cert := range c.Certificates {
@@ -223,15 +222,15 @@ func (t *Text) tls(now time.Time, c *TLS, failed bool) {
 		case i == 0:
 			t.row("  certificate", verdict, "%s", cut(orNone(cert.Names), 600))
 		case cert.Subject == above.Issuer:
-			t.row("    issued by", noMark, "%s", cut(cert.Subject, 300))
+			t.row("    issued by", markNone, "%s", cut(cert.Subject, 300))
 		default:
-			t.row("    also sent", noMark, "%s", cut(cert.Subject, 300))
+			t.row("    also sent", markNone, "%s", cut(cert.Subject, 300))
 		}
-		t.row("", noMark, "until %s (%s)", day(cert.NotAfter), inDays(cert.NotAfter.Sub(now)))
+		t.row("", markNone, "until %s (%s)", day(cert.NotAfter), inDays(cert.NotAfter.Sub(now)))
 		above = cert
 	}
 	if above.Issuer != above.Subject {
-		t.row("    issued by", noMark, "%s", cut(above.Issuer, 300))
+		t.row("    issued by", markNone, "%s", cut(above.Issuer, 300))
 	}
 }
 

@@ -7,83 +7,82 @@ import (
 )
 
 func (t *Text) mx(mx MX) {
-	if mx.Status != MXFound || mx.LeftOut > 0 {
+	if mx.Status != MXFound || mx.Omitted > 0 {
 		t.print("\n")
 	}
 	switch mx.Status {
 	case MXDirect:
-		t.row("MX", noMark, "none asked for: the next hop is in brackets")
+		t.row("MX", markNone, "no lookup: the next hop is in brackets")
 	case MXImplicit:
-		t.row("MX", mind, "no records: the domain is its own MX host")
+		t.row("MX", markNote, "no records: the domain is its own MX host")
 	case MXNull:
-		t.row("MX", mind, "null MX: the domain takes no mail (RFC 7505)")
+		t.row("MX", markNote, "null MX: the domain takes no mail (RFC 7505)")
 	case MXNoDomain:
-		t.row("MX", bad, "the domain does not exist")
+		t.row("MX", markFail, "the domain does not exist")
 	case MXNoAnswer:
-		t.row("MX", bad, "%s", mx.Error)
+		t.row("MX", markFail, "%s", mx.Error)
 	}
-	if mx.LeftOut > 0 {
-		t.row("MX", mind, "only the first %d of %d hosts are looked at", maxHosts, maxHosts+mx.LeftOut)
+	if mx.Omitted > 0 {
+		t.row("MX", markNote, "only the first %d of %d hosts are checked", maxHosts, maxHosts+mx.Omitted)
 	}
 }
 
 func (t *Text) host(now time.Time, h Host) {
-	verdict := good
+	verdict := markOK
 	switch {
 	case len(h.Problems) > 0:
-		verdict = bad
-	case !h.LookedAt:
-		verdict = mind
+		verdict = markFail
+	case !h.Probed:
+		verdict = markNote
 	}
 	t.print("\n")
 	t.row(fmt.Sprintf("MX %d", h.Preference), verdict, "%s", h.Name)
 	for _, p := range h.Problems {
-		t.row("", noMark, "%s", p.Text)
+		t.row("", markNone, "%s", p.Text)
 	}
 	if h.PassesMatch {
-		t.row("", mind, "a Postfix before 3.10.5, or one that asks without tlsrpt, delivers all the same: the "+
-			"certificate has "+
-			"another name that the policy has")
+		t.row("", markNote, "a Postfix before 3.10.5, or with a map without tlsrpt, delivers all the same: the "+
+			"certificate has another name that the policy allows")
 	}
 	if h.InPolicy != nil && *h.InPolicy {
-		t.row("  in the policy", good, "by mx: %s", h.Pattern)
+		t.row("  in the policy", markOK, "by mx: %s", h.Pattern)
 	}
-	t.row("  addresses", noMark, "%s", orNone(h.Addresses))
+	t.row("  addresses", markNone, "%s", orNone(h.Addresses))
 	for _, f := range h.Failed {
-		t.row("", mind, "%s: %s", f.Address, f.Error)
+		t.row("", markNote, "%s: %s", f.Address, f.Error)
 	}
-	if !h.LookedAt {
-		t.row("  SMTP", mind, "not looked at (--no-smtp)")
+	if !h.Probed {
+		t.row("  SMTP", markNote, "not checked (--no-smtp)")
 		return
 	}
 	if h.Greeting != "" {
-		t.row("  greeting", noMark, "%s", cut(h.Greeting, 200))
-		t.row("", noMark, "from %s", h.Address)
+		t.row("  greeting", markNone, "%s", cut(h.Greeting, 200))
+		t.row("", markNone, "from %s", h.Address)
 	}
 	if h.StartTLS {
-		t.row("  STARTTLS", good, "offered")
+		t.row("  STARTTLS", markOK, "offered")
 	}
 	t.tls(now, h.TLS, h.has(ProblemExpired, ProblemUntrusted, ProblemWrongName))
 	if h.Passes {
-		t.row("  level secure", good, "passes")
+		t.row("  level secure", markOK, "passes")
 	}
 }
 
 func (t *Text) dane(d DANE) {
 	t.print("\n")
 	switch {
-	case !d.Believed:
-		t.row("DANE", mind, "cannot be judged: the AD bit of the DNS resolver is not to be believed (dns.trust_ad)")
+	case !d.ADTrusted:
+		t.row("DANE", markNote, "not checked: the AD bit of the DNS resolver is not trusted (dns.trust_ad)")
 	case d.Status == "failed":
-		t.row("DANE", bad, "%s", d.Error)
+		t.row("DANE", markFail, "%s", d.Error)
 	case d.Status == "usable" && d.all("usable"):
-		t.row("DANE", good, "every MX host has usable TLSA records")
+		t.row("DANE", markOK, "every MX host has usable TLSA records")
 	case d.Status == "usable":
-		t.row("DANE", mind, "some MX hosts have no usable TLSA records: under an enforced policy they are not used")
+		t.row("DANE", markNote, "some MX hosts have no usable TLSA records: they are not used under an enforced policy")
 	case d.all("plain", "no_address"):
-		t.row("DANE", noMark, "no TLSA records that DNSSEC proves")
+		t.row("DANE", markNone, "no TLSA records that DNSSEC proves")
 	default:
-		t.row("DANE", mind, "no MX host that Postfix would try has usable TLSA records: an enforced policy decides")
+		t.row("DANE", markNote, "no MX host that Postfix would try has usable TLSA records: an enforced policy applies")
 	}
 	for _, h := range d.Hosts {
 		t.daneHost(h)
@@ -100,25 +99,25 @@ func (t *Text) daneHost(h DANEHost) {
 	case "plain", "no_address":
 		return
 	case "unknown":
-		t.row("  "+h.Name, bad, "%s", h.Error)
+		t.row("  "+h.Name, markFail, "%s", h.Error)
 		return
 	}
-	verdict, text := mind, "not compared with a certificate: none was seen"
+	verdict, text := markNote, "not compared: the host sent no certificate"
 	switch {
 	case h.Matches != nil && *h.Matches:
-		verdict, text = good, "the certificate matches"
+		verdict, text = markOK, "the certificate matches"
 	case h.Matches != nil:
-		verdict, text = bad, "the certificate matches none of them"
+		verdict, text = markFail, "the certificate matches none of them"
 	case h.State == "unusable":
-		verdict, text = bad, "none is usable, which is as good as none"
+		verdict, text = markFail, "none is usable: they are ignored"
 	}
 	t.row("  TLSA", verdict, "%s", h.At)
-	t.row("", noMark, "%s", text)
+	t.row("", markNone, "%s", text)
 	if !h.InReach {
-		t.row("", mind, "no address of it is among the first five, which Postfix tries")
+		t.row("", markNote, "none of its addresses is among the first five, which Postfix tries")
 	}
 	for _, r := range h.Records {
-		t.row("", noMark, "%d %d %d %s", r.Usage, r.Selector, r.MatchingType, cut(r.Data, 32))
+		t.row("", markNone, "%d %d %d %s", r.Usage, r.Selector, r.MatchingType, cut(r.Data, 32))
 	}
 }
 
@@ -126,18 +125,18 @@ func (t *Text) tlsrpt(r TLSRPT) {
 	t.print("\n")
 	switch r.Status {
 	case Found:
-		t.row("TLSRPT", good, "%s", cut(r.Record, 600))
-	case NotThere:
-		t.row("TLSRPT", noMark, "%s: there is none, nobody is told of failures", r.Name)
+		t.row("TLSRPT", markOK, "%s", cut(r.Record, 600))
+	case NoRecord:
+		t.row("TLSRPT", markNone, "%s: there is none, failures are not reported", r.Name)
 	default:
-		t.row("TLSRPT", bad, "%s: %s", r.Name, r.Error)
+		t.row("TLSRPT", markFail, "%s: %s", r.Name, r.Error)
 	}
 }
 
 func (t *Text) answers(answers []Answer) {
-	t.print("\nWhat Postfix is told\n")
+	t.print("\nAnswers for Postfix\n")
 	for _, a := range answers {
-		t.row("  "+a.Map, noMark, "%s", cut(a.Reply, 2000))
+		t.row("  "+a.Map, markNone, "%s", cut(a.Reply, 2000))
 	}
 }
 

@@ -1,15 +1,15 @@
-// Package doctor judges whether a Postfix is set up to ask stsmapd, and says what to change.
+// Package doctor checks whether a Postfix is configured to query stsmapd, and says what to change.
 //
 // Postfix's SMTP client, smtp(8), looks up each destination in the tables of smtp_tls_policy_maps, in order, until one
-// knows it; stsmapd is one of them, a socketmap. Whatever goes wrong there has one of three ends. A table that fails, a
-// reply with an attribute that this Postfix does not know, or no answer: the mail waits, all of it. A table before ours
-// that knows every destination, or a service of master.cf with settings of its own: the policies are ignored, without a
-// word. No file of CA certificates: the policies are kept, and nobody meets them. The services of master.cf that run
-// chrooted see the queue directory as /, which decides where a UNIX socket is, and each may override what main.cf says.
+// has an entry; stsmapd is one of them, a socketmap. Mistakes have one of three effects. If a table fails, does not
+// answer, or replies with an attribute that this Postfix does not know, all mail is deferred. If a table before stsmapd
+// matches every destination, or a service of master.cf overrides the setting, policies are ignored silently. Without CA
+// certificates, no host meets a policy. Chrooted services of master.cf see the queue directory as /, which changes the
+// path of a UNIX socket, and each service may override main.cf.
 //
-// Facts are what was found on the host, Survey says what else to look at, and Diagnose, which is pure, turns all of it
-// into a Report. Postfix finds the facts (postfix.go, ask.go, files.go): it runs postconf and postmap, asks the
-// socketmap servers that Postfix would ask, and looks at files. It changes nothing but what Set is told to.
+// Postfix collects Facts about the host (postfix.go, query.go, files.go): it runs postconf and postmap, queries the
+// socketmap servers that Postfix would query, and looks at files. Only Set changes anything. Diagnose, which is pure,
+// turns the Facts into a Report.
 package doctor
 
 import (
@@ -20,50 +20,50 @@ import (
 // Severity says how bad a finding is.
 type Severity string
 
-// The severities. Something is to be done about an error and a warning; a note is for information.
+// The severities. Errors and warnings need a change; a note is information.
 const (
-	Error   Severity = "error"   // mail waits, or goes out less protected than the configuration says
+	Error   Severity = "error"   // mail is deferred, or less protected than the configuration says
 	Warning Severity = "warning" // it works, but not as well as it could
-	Note    Severity = "note"    // nothing is to be done
+	Note    Severity = "note"    // no change is needed
 )
 
-// rank orders findings.
+// rank is the order of findings.
 func (s Severity) rank() int { return slices.Index([]Severity{Error, Warning, Note}, s) }
 
-// Fix is one setting that would mend something.
+// Fix is one setting that repairs a finding.
 type Fix struct {
-	// an override (-o) of this service of master.cf, such as smtp/unix; "": main.cf
+	// service of master.cf whose override (-o) to set, such as smtp/unix; "": main.cf
 	Service   string `json:"service,omitempty"`
 	Parameter string `json:"parameter"`
 	Value     string `json:"value"`
 }
 
-// Finding is one thing that was noticed.
+// Finding is one result of a diagnosis.
 type Finding struct {
 	ID       string   `json:"id"` // stable, such as "no-ca"
 	Severity Severity `json:"severity"`
-	Services []string `json:"services"` // of master.cf, such as smtp/unix; empty where no service is concerned
+	Services []string `json:"services"` // of master.cf, such as smtp/unix; empty if no service is concerned
 	Problem  string   `json:"problem"`
-	Cure     string   `json:"cure"` // "" where nothing is to be done
+	Cure     string   `json:"cure"` // "" if no change is needed
 	Fixes    []Fix    `json:"fixes"`
 }
 
-// Change is a line of main.cf that should be another.
+// Change is a change of a line of main.cf.
 type Change struct {
 	Parameter string `json:"parameter"`
 	Old       string `json:"old"` // as written, or Postfix's default
 	New       string `json:"new"`
 }
 
-// Report is what there is to say about a Postfix.
+// Report is the result of the diagnosis of a Postfix.
 type Report struct {
 	Version   string    `json:"version"`
 	Directory string    `json:"config_directory"`
 	Clients   []Client  `json:"services"` // the services of master.cf that are SMTP clients
 	OK        bool      `json:"ok"`       // no errors and no warnings
 	Findings  []Finding `json:"findings"` // the worst first
-	Changes   []Change  `json:"changes"`  // what --apply does
-	Blocked   []string  `json:"blocked"`  // why the changes must wait: what would happen if they were made now
+	Changes   []Change  `json:"changes"`  // made by --apply
+	Blocked   []string  `json:"blocked"`  // why the changes must not be made now: the effects that they would have
 }
 
 // Client is a service of master.cf that runs smtp(8).
@@ -72,7 +72,7 @@ type Client struct {
 	Chroot bool   `json:"chroot"`
 }
 
-// Diagnose judges the facts. What Survey asked for and nobody looked at counts as unknown, and is not complained of.
+// Diagnose judges the facts. Facts that were not collected count as unknown and cause no finding.
 func Diagnose(f Facts) Report {
 	d := &diagnosis{facts: &f}
 	r := Report{
@@ -83,7 +83,7 @@ func Diagnose(f Facts) Report {
 	for _, v := range views {
 		r.Clients = append(r.Clients, Client{v.service.Name, v.chroot(v.service)})
 	}
-	d.judge(views)
+	d.run(views)
 	r.Findings = append(r.Findings, d.findings...)
 	slices.SortStableFunc(r.Findings,
 		func(a, b Finding) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
@@ -99,36 +99,36 @@ func Diagnose(f Facts) Report {
 	return r
 }
 
-// diagnosis gathers findings.
+// diagnosis collects findings.
 type diagnosis struct {
 	facts    *Facts
 	findings []Finding
 	fixes    []Fix    // of all findings, each parameter of a service once
 	blocked  []string // why smtp_tls_policy_maps must not be changed yet
-	fresh    bool     // Postfix does not ask stsmapd yet
+	missing  bool     // Postfix does not query stsmapd yet
 }
 
-// judge applies every rule.
-func (d *diagnosis) judge(views []view) {
-	if !d.able(views) {
+// run applies every rule.
+func (d *diagnosis) run(views []view) {
+	if !d.judgeSupport(views) {
 		return
 	}
 	for _, s := range scopesOf(d.facts, views) {
-		d.maps(s)
+		d.judgeMaps(s)
 	}
 	for _, v := range views {
 		if !v.principal {
 			continue
 		}
-		d.level(v)
-		d.dane(v)
-		d.authorities(v)
-		d.outdated(v)
-		d.remarks(v)
+		d.judgeLevel(v)
+		d.judgeDANE(v)
+		d.judgeAuthorities(v)
+		d.judgeObsolete(v)
+		d.addNotes(v)
 	}
 }
 
-// add notes a finding about a service, together with the same about others.
+// add adds a finding about a service. The same finding about another service is extended.
 func (d *diagnosis) add(v view, found Finding) {
 	for _, fix := range found.Fixes {
 		same := func(old Fix) bool { return old.Service == fix.Service && old.Parameter == fix.Parameter }

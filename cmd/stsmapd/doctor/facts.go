@@ -1,23 +1,24 @@
 package doctor
 
-// Facts are what was found on a host. The first part is known before anything else is looked at; Survey says from it
-// what the second part should answer.
+// Facts are what was found on a host. The first part is read from the configuration; surveyOf derives from it what the
+// second part needs.
 type Facts struct {
-	Directory  string            // Postfix's configuration directory
-	Parameters map[string]string // main.cf and defaults, $name expanded; what this Postfix does not know is missing
-	Written    map[string]string // the same, as written
+	Directory string // Postfix's configuration directory
+	// main.cf and defaults, $name expanded; without parameters that this Postfix does not know
+	Parameters map[string]string
+	Written    map[string]string // the same, not expanded
 	Services   []Service         // master.cf
-	Listeners  []string          // where stsmapd listens, as socketmap.ParseSpec wants it; the best first
-	Bundle     string            // the system's file of CA certificates; "" where none was found
+	Listeners  []string          // where stsmapd listens, in the form of socketmap.ParseSpec; the best first
+	Bundle     string            // the system's file of CA certificates; "" if none was found
 
-	Answers map[Call]Answer       // who answers there
-	Sockets map[Reach]Socket      // whether Postfix's user gets there
+	Answers map[Query]Answer      // which servers answer
+	Sockets map[SocketPath]Socket // whether Postfix's user can connect
 	Files   map[string]File       // files of CA certificates, directories of them, other paths
-	Tables  map[string]TableState // how a table treats a domain that nobody has heard of
+	Tables  map[string]TableState // how a table treats an unknown domain
 }
 
-// Parameters are the names of main.cf whose values Facts should have.
-func Parameters() []string {
+// parameterNames returns the parameters of main.cf that Facts need.
+func parameterNames() []string {
 	return []string{
 		"mail_version", "config_directory", "queue_directory", "mail_owner", "compatibility_level",
 		"default_transport", "relay_transport", "relayhost", "proxy_read_maps",
@@ -28,7 +29,7 @@ func Parameters() []string {
 	}
 }
 
-// Parameters that findings set.
+// parameterNames that findings set.
 const (
 	policyMaps    = "smtp_tls_policy_maps"
 	securityLevel = "smtp_tls_security_level"
@@ -39,69 +40,69 @@ const (
 	mxPatterns    = "smtp_tls_enforce_sts_mx_patterns"
 )
 
-// Call is a question to a socketmap server.
-type Call struct {
-	Endpoint string // inet:host:port or unix:/path, the path as seen from outside of any chroot
+// Query is a question to a socketmap server.
+type Query struct {
+	Endpoint string // inet:host:port or unix:/path, with the path outside of any chroot
 	Map      string
 }
 
-// Answer is what came of a Call.
+// Answer is the result of a Query.
 type Answer struct {
 	Kind   AnswerKind
 	Detail string // the server's reason, or the error
 }
 
-// AnswerKind says who answered.
+// AnswerKind is the kind of server that answered.
 type AnswerKind uint8
 
 // The kinds of Answer.
 const (
-	Unasked     AnswerKind = iota // nobody tried
-	Stsmapd                       // a stsmapd that knows the map
-	UnknownMap                    // a stsmapd that does not know the map's name; Detail is its reason
-	OtherMap                      // a socketmap server that is no stsmapd
-	NoSocketmap                   // somebody took the connection, and gave no socketmap reply
-	Nobody                        // no connection
-	Forbidden                     // whoever ran the doctor may not connect; Postfix may or may not
+	NotQueried   AnswerKind = iota // not tried
+	Stsmapd                        // a stsmapd that knows the map
+	UnknownMap                     // stsmapd, which does not know the map name; Detail is its reason
+	OtherMap                       // another socketmap server
+	NoSocketmap                    // a server that sends no socketmap reply
+	NoConnection                   // no connection
+	Forbidden                      // this user has no permission to connect; Postfix may have it
 )
 
-// Reach is a way to a UNIX socket.
-type Reach struct {
-	Path string // as seen from outside of any chroot
-	From string // the directory above it where Postfix begins to look: /, or the queue directory
+// SocketPath is a path to a UNIX socket.
+type SocketPath struct {
+	Path string // outside of any chroot
+	From string // the directory above it where Postfix starts: /, or the queue directory
 }
 
 // Socket says whether Postfix's unprivileged user can connect to a UNIX socket, by the permissions of the path.
 type Socket struct {
 	Kind SocketKind
-	At   string // SocketClosed: the directory or file that lets Postfix's user not through
+	At   string // SocketClosed: the directory or file without permission
 }
 
-// SocketKind is what there is at the socket's path.
+// SocketKind is the state of a socket's path.
 type SocketKind uint8
 
 // The kinds of Socket.
 const (
-	SocketUnknown SocketKind = iota // could not be seen
+	SocketUnknown SocketKind = iota // this user has no permission to look
 	SocketOpen
 	SocketMissing
 	SocketClosed // the permissions forbid it
-	SocketOther  // no socket
+	SocketOther  // not a socket
 )
 
-// File is what there is at the path of a file of CA certificates, of a directory of them, or of any file (FileGood: it
-// is there).
+// File is the state of a file or directory of CA certificates, or of any other file, for which FileGood says that it
+// exists.
 type File uint8
 
 // The kinds of File.
 const (
-	FileUnknown File = iota // could not be read by whoever ran the doctor
+	FileUnknown File = iota // this user has no permission to read it
 	FileGood
 	FileMissing
-	FileEmpty // no certificate in it; of a directory: no name by which OpenSSL finds one
+	FileEmpty // no certificate in it; in a directory: no file name that OpenSSL would look for
 )
 
-// TableState is how a lookup table treats a domain that nobody has heard of.
+// TableState is how a lookup table treats an unknown domain.
 type TableState struct {
 	Kind   TableKind
 	Detail string // TableBroken: postmap's message
@@ -113,7 +114,7 @@ type TableKind uint8
 // The kinds of TableState.
 const (
 	TableUnknown   TableKind = iota
-	TableSelective           // it does not know the domain
+	TableSelective           // it has no entry
 	TableMatchesAll
 	TableBroken // it cannot be opened or searched
 )
@@ -123,22 +124,22 @@ type Service struct {
 	Name      string            // such as smtp/unix
 	Command   string            // such as smtp
 	Chroot    string            // "y", "n", or "-" for the default
-	Root      bool              // it keeps root's privileges
+	Root      bool              // it runs with root's privileges
 	Overrides map[string]string // -o settings, $name expanded
 }
 
-// Survey is what to look at before a diagnosis.
-type Survey struct {
-	Calls   []Call
-	Sockets []Reach
-	Files   []string // paths of files of certificates, absolute
+// survey lists what to look at before a diagnosis.
+type survey struct {
+	Queries []Query
+	Sockets []SocketPath
+	Files   []string // absolute paths of files of certificates
 	Dirs    []string // directories of certificates
-	Paths   []string // of which only matters whether they are there
-	Tables  []string // as in smtp_tls_policy_maps: local ones only, which postmap can search without asking anybody
+	Paths   []string // files whose existence matters
+	Tables  []string // as in smtp_tls_policy_maps, but only local tables
 }
 
-// SurveyOf says what else is to be known about these Facts, of which the first part is there.
-func SurveyOf(f Facts) Survey {
+// surveyOf derives from the first part of Facts what the second part needs.
+func surveyOf(f Facts) survey {
 	var s surveyor
 	views := viewsOf(&f)
 	for _, v := range views {
@@ -146,20 +147,20 @@ func SurveyOf(f Facts) Survey {
 	}
 	for _, listener := range candidates(&f) {
 		for _, v := range views {
-			if spec, ok := v.reach(listener); ok {
-				s.server(v, table{server: spec, name: "sts"})
+			if spec, ok := v.serverFor(listener); ok {
+				s.server(v, lookupTable{server: spec, name: "sts"})
 			}
 		}
 	}
-	return s.Survey
+	return s.survey
 }
 
-// surveyor collects what to look at, each once.
-type surveyor struct{ Survey }
+// surveyor builds a survey without duplicates.
+type surveyor struct{ survey }
 
 func (s *surveyor) view(v view) {
-	for _, text := range splitTables(v.value(policyMaps)) {
-		t := parseTable(text)
+	for _, text := range splitLookupTables(v.value(policyMaps)) {
+		t := parseLookupTable(text)
 		switch {
 		case t.server != "":
 			s.server(v, t)
@@ -168,28 +169,28 @@ func (s *surveyor) view(v view) {
 		}
 	}
 	if file := v.value(caFile); file != "" {
-		s.Files = include(s.Files, v.pre(file))
+		s.Files = include(s.Files, v.beforeChroot(file))
 	}
 	if dir := v.value("smtp_tls_CApath"); dir != "" {
-		s.Dirs = include(s.Dirs, v.within(v.service, dir))
+		s.Dirs = include(s.Dirs, v.seenOutside(v.service, dir))
 	}
 }
 
-func (s *surveyor) server(v view, t table) {
+func (s *surveyor) server(v view, t lookupTable) {
 	endpoint := v.endpoint(t)
-	s.Calls = include(s.Calls, Call{endpoint, t.name})
-	if way, ok := v.way(t); ok {
+	s.Queries = include(s.Queries, Query{endpoint, t.name})
+	if way, ok := v.socketPath(t); ok {
 		s.Sockets = include(s.Sockets, way)
 	}
 	if hosts, ok := v.hostsFile(t); ok {
 		s.Paths = include(s.Paths, hosts)
 	}
-	if outside, ok := v.outside(t); ok {
+	if outside, ok := v.hostSocketPath(t); ok {
 		s.Sockets = include(s.Sockets, outside)
 	}
 }
 
-// include appends what is not there yet.
+// include appends an item that the list does not contain yet.
 func include[T comparable](list []T, item T) []T {
 	for _, old := range list {
 		if old == item {

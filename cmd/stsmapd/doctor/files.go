@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bundles are where systems keep their CA certificates in one file.
-func bundles() []string {
+// bundlePaths returns the files of CA certificates of common systems.
+func bundlePaths() []string {
 	return []string{
 		"/etc/ssl/certs/ca-certificates.crt",     // Debian, Ubuntu, Arch, Gentoo, Alpine
 		"/etc/pki/tls/certs/ca-bundle.crt",       // Fedora, RHEL
@@ -27,24 +27,24 @@ func bundles() []string {
 	}
 }
 
-// bundle is the first of these files that will do, "" if none does.
-func bundle(files []string) string {
+// findBundle returns the first of these files that holds a certificate, or "".
+func findBundle(files []string) string {
 	for _, name := range files {
-		if certificates(name) == FileGood {
+		if certificateFile(name) == FileGood {
 			return name
 		}
 	}
 	return ""
 }
 
-// maxBundle bounds what is read of a file of certificates; those of systems have a quarter of a megabyte.
+// maxBundle is how many bytes of a file of certificates are read. Usual files have 250 kB.
 const maxBundle = 64 << 20
 
-// certificates looks for a certificate in a file.
-func certificates(name string) File {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not make us wait
+// certificateFile looks for a certificate in a file.
+func certificateFile(name string) File {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // does not block on a FIFO
 	if err != nil {
-		return failed(err)
+		return fileOfError(err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
@@ -52,22 +52,22 @@ func certificates(name string) File {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxBundle))
 	if err != nil {
-		return failed(err)
+		return fileOfError(err)
 	}
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
 			return FileEmpty
 		}
-		// OpenSSL takes X509 CERTIFICATE and TRUSTED CERTIFICATE as well
+		// OpenSSL accepts X509 CERTIFICATE and TRUSTED CERTIFICATE too
 		if strings.HasSuffix(block.Type, "CERTIFICATE") {
 			return FileGood
 		}
 	}
 }
 
-// failed says what an error means for a file.
-func failed(err error) File {
+// fileOfError returns the state of a file for an error of opening or reading it.
+func fileOfError(err error) File {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return FileMissing
@@ -77,11 +77,11 @@ func failed(err error) File {
 	return FileUnknown
 }
 
-// hashed looks for certificates in a directory, under the names by which OpenSSL finds them there.
-func hashed(name string) File {
+// certificateDir looks for certificates in a directory, under the names that OpenSSL looks for.
+func certificateDir(name string) File {
 	entries, err := os.ReadDir(name)
 	if err != nil {
-		return failed(err)
+		return fileOfError(err)
 	}
 	byHash := regexp.MustCompile(`^[0-9a-f]{8}\.[0-9]+$`)
 	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return byHash.MatchString(e.Name()) }) {
@@ -90,22 +90,22 @@ func hashed(name string) File {
 	return FileEmpty
 }
 
-// present reports whether there is a file.
-func present(name string) File {
+// statFile looks whether a file exists.
+func statFile(name string) File {
 	if _, err := os.Stat(name); err != nil {
-		return failed(err)
+		return fileOfError(err)
 	}
 	return FileGood
 }
 
-// identity is a user with his groups; the zero identity is nobody known.
+// identity is a user with groups. The zero identity is an unknown user.
 type identity struct {
 	known bool
 	uid   uint32
 	gids  []uint32
 }
 
-// lookup finds a user of this host. Postfix's programs have all groups of their user, as initgroups(3) sets them.
+// lookupUser returns a user of this host with all groups, as initgroups(3) sets them for Postfix's programs.
 func lookupUser(name string) identity {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -125,9 +125,9 @@ func lookupUser(name string) identity {
 	return id
 }
 
-// socket finds out whether the user can connect to a UNIX socket: he must be allowed to search the directories and to
-// write to the socket.
-func (id identity) socket(way Reach) Socket {
+// socket finds out whether the user can connect to a UNIX socket, which needs search permission for the directories and
+// write permission for the socket.
+func (id identity) socket(way SocketPath) Socket {
 	name := way.Path
 	if way.From == "/" {
 		real, err := filepath.EvalSymlinks(name)
@@ -151,7 +151,7 @@ func (id identity) socket(way Reach) Socket {
 		switch err := unix.Lstat(dir, &stat); {
 		case errors.Is(err, fs.ErrNotExist):
 			return Socket{Kind: SocketMissing}
-		case err != nil || stat.Mode&unix.S_IFMT == unix.S_IFLNK: // in a chroot it may lead elsewhere than from here
+		case err != nil || stat.Mode&unix.S_IFMT == unix.S_IFLNK: // a link may lead elsewhere in a chroot
 			return Socket{}
 		}
 		if closed == "" && !id.may(dir, &stat) {
@@ -170,8 +170,8 @@ func (id identity) socket(way Reach) Socket {
 	return Socket{Kind: SocketOpen}
 }
 
-// may reports whether the user may search this directory, or write to this socket. Access control lists may allow it in
-// ways that are not looked into here.
+// may reports whether the user may search a directory or write to a socket. A file with an access control list counts
+// as allowed; the list is not evaluated.
 func (id identity) may(name string, stat *unix.Stat_t) bool {
 	need := uint32(0o1)
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR {

@@ -18,7 +18,7 @@ func write(t *testing.T, name, text string) string {
 	return name
 }
 
-func TestCertificates(t *testing.T) {
+func TestCertificateFile(t *testing.T) {
 	dir := t.TempDir()
 	const one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	fifo := filepath.Join(dir, "fifo")
@@ -43,19 +43,19 @@ func TestCertificates(t *testing.T) {
 		{"not there", filepath.Join(dir, "gone"), FileMissing},
 		{"in a file", filepath.Join(good, "x"), FileEmpty},
 	} {
-		if got := certificates(c.name); got != c.want {
+		if got := certificateFile(c.name); got != c.want {
 			t.Errorf("%s: %d, want %d", c.why, got, c.want)
 		}
 	}
-	if got := bundle([]string{filepath.Join(dir, "gone"), filepath.Join(dir, "empty"), good}); got != good {
+	if got := findBundle([]string{filepath.Join(dir, "gone"), filepath.Join(dir, "empty"), good}); got != good {
 		t.Errorf("the bundle is %q", got)
 	}
-	if got := bundle([]string{filepath.Join(dir, "gone")}); got != "" {
+	if got := findBundle([]string{filepath.Join(dir, "gone")}); got != "" {
 		t.Errorf("a bundle where there is none: %q", got)
 	}
 }
 
-func TestHashed(t *testing.T) {
+func TestCertificateDir(t *testing.T) {
 	for _, c := range []struct {
 		why, file string
 		want      File
@@ -67,11 +67,11 @@ func TestHashed(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, c.file), "")
-		if got := hashed(dir); got != c.want {
+		if got := certificateDir(dir); got != c.want {
 			t.Errorf("%s: %d, want %d", c.why, got, c.want)
 		}
 	}
-	if got := hashed(filepath.Join(t.TempDir(), "gone")); got != FileMissing {
+	if got := certificateDir(filepath.Join(t.TempDir(), "gone")); got != FileMissing {
 		t.Errorf("no directory: %d", got)
 	}
 }
@@ -124,7 +124,7 @@ func TestSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := c.id.socket(Reach{Path: filepath.Join(root, c.path), From: root}); got != c.want {
+		if got := c.id.socket(SocketPath{Path: filepath.Join(root, c.path), From: root}); got != c.want {
 			t.Errorf("%s: %v, want %v", c.why, got, c.want)
 		}
 		if err := os.Chmod(dir, 0o755); err != nil {
@@ -132,16 +132,16 @@ func TestSocket(t *testing.T) {
 		}
 	}
 	if got := (identity{known: true}).socket(
-		Reach{Path: filepath.Join(root, "link/s"), From: "/"}); got.Kind != SocketOpen {
+		SocketPath{Path: filepath.Join(root, "link/s"), From: "/"}); got.Kind != SocketOpen {
 		t.Errorf("root, by a link, without a chroot: %v", got)
 	}
 	if got := (identity{known: true}).socket(
-		Reach{Path: filepath.Join(root, "gone"), From: "/"}); got.Kind != SocketMissing {
+		SocketPath{Path: filepath.Join(root, "gone"), From: "/"}); got.Kind != SocketMissing {
 		t.Errorf("not there, without a chroot: %v", got)
 	}
 }
 
-func TestLookup(t *testing.T) {
+func TestLookupUser(t *testing.T) {
 	if id := lookupUser("root"); !id.known || id.uid != 0 || len(id.gids) == 0 {
 		t.Errorf("root is %+v", id)
 	}

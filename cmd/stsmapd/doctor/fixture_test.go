@@ -12,7 +12,7 @@ type host struct{ Facts }
 const bundleFile = "/etc/ssl/certs/ca-certificates.crt"
 
 // sound is a chrooted Postfix of this version that asks a running stsmapd with the right features.
-func sound(version string) *host {
+func soundHost(version string) *host {
 	name := "sts"
 	parameters := map[string]string{
 		"mail_version": version, "queue_directory": "/var/spool/postfix", "mail_owner": "postfix",
@@ -43,11 +43,11 @@ func sound(version string) *host {
 			service("proxymap/unix", "proxymap", "n"),
 			service("lmtp/unix", "lmtp", "y"),
 		},
-		Listeners: []string{usual}, Bundle: bundleFile,
-		Answers: map[Call]Answer{}, Sockets: map[Reach]Socket{}, Files: map[string]File{bundleFile: FileGood},
+		Listeners: []string{defaultServer}, Bundle: bundleFile,
+		Answers: map[Query]Answer{}, Sockets: map[SocketPath]Socket{}, Files: map[string]File{bundleFile: FileGood},
 		Tables: map[string]TableState{},
 	}}
-	return h.answer(usual, Stsmapd, "sts", name)
+	return h.answer(defaultServer, Stsmapd, "sts", name)
 }
 
 func service(name, command, chroot string) Service {
@@ -66,7 +66,7 @@ func (h *host) maps(value string) *host { return h.set(policyMaps, value) }
 // answer says who answers at an endpoint when asked for these maps.
 func (h *host) answer(endpoint string, kind AnswerKind, names ...string) *host {
 	for _, name := range names {
-		h.Answers[Call{endpoint, name}] = Answer{Kind: kind, Detail: "as the test says"}
+		h.Answers[Query{endpoint, name}] = Answer{Kind: kind, Detail: "as the test says"}
 	}
 	return h
 }
@@ -96,7 +96,7 @@ func (h *host) chroot(column string) *host {
 }
 
 func (h *host) socket(path, from string, kind SocketKind) *host {
-	h.Sockets[Reach{path, from}] = Socket{Kind: kind, At: path}
+	h.Sockets[SocketPath{path, from}] = Socket{Kind: kind, At: path}
 	return h
 }
 

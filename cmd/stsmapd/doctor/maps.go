@@ -8,258 +8,261 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// maps judges one value of smtp_tls_policy_maps.
-func (d *diagnosis) maps(s scope) {
-	mine := s.first(ours)
+// judgeMaps judges one value of smtp_tls_policy_maps.
+func (d *diagnosis) judgeMaps(s scope) {
+	mine := s.first(roleStsmapd)
 	if mine < 0 && !s.principal() {
 		if s.owner != "" {
-			d.about(s, Finding{
+			d.addForScope(s, Finding{
 				ID: "side-service", Severity: Note,
-				Problem: "a service with an " + policyMaps +
-					" of its own does not ask stsmapd: right for a content filter, " +
-					"wrong for mail to the internet",
+				Problem: "a service with its own " + policyMaps +
+					" does not query stsmapd: right for a content filter, wrong for mail to the internet",
 			})
 		}
 		return
 	}
-	fixes := d.change(s)
+	fixes := d.mapsFix(s)
 	for i, t := range s.tables {
-		d.other(s, i, t, fixes)
+		d.judgeOther(s, i, t, fixes)
 	}
 	if mine < 0 {
-		d.absent(s, fixes)
+		d.judgeMissing(s, fixes)
 		return
 	}
 	for _, v := range s.views {
-		d.connection(v, s.tables[mine], fixes)
+		d.judgeConnection(v, s.tables[mine], fixes)
 	}
-	d.name(s, s.tables[mine], fixes)
+	d.judgeMapName(s, s.tables[mine], fixes)
 }
 
-// about notes a finding for all services of the scope.
-func (d *diagnosis) about(s scope, f Finding) {
+// addForScope adds a finding about all services of the scope.
+func (d *diagnosis) addForScope(s scope, f Finding) {
 	for _, v := range s.views {
 		d.add(v, f)
 	}
 }
 
-// change is the right value of smtp_tls_policy_maps, where that is another; and says what keeps it from being set.
-func (d *diagnosis) change(s scope) []Fix {
-	value, t := s.wanted()
+// mapsFix returns the fix of smtp_tls_policy_maps, nil if its value is right. It records why the fix must not be made
+// now.
+func (d *diagnosis) mapsFix(s scope) []Fix {
+	value, t := s.rightMaps()
 	if value == s.value {
 		return nil
 	}
 	for _, v := range s.views {
-		if d.facts.Answers[Call{v.endpoint(t), t.name}].Kind == Unasked {
-			t.name = "sts" // what a listener was asked for
+		if d.facts.Answers[Query{v.endpoint(t), t.name}].Kind == NotQueried {
+			t.name = "sts" // the map name of the survey's query
 		}
-		if v.trouble(t) {
-			why := fmt.Sprintf("no stsmapd answers at %s, and all mail would wait: let it listen there (`listen` in "+
-				"stsmapd.toml), "+
-				"and start it", v.endpoint(t))
+		if v.unreachable(t) {
+			why := fmt.Sprintf("no stsmapd answers at %s, and all mail would be deferred: let it listen there "+
+				"(`listen` in stsmapd.toml), and start it", v.endpoint(t))
 			d.blocked = include(d.blocked, why)
 		}
 	}
 	return []Fix{{s.owner, policyMaps, value}}
 }
 
-// absent is for a value without a table of ours.
-func (d *diagnosis) absent(s scope, fixes []Fix) {
-	d.fresh = true
+// judgeMissing judges a value without a table of stsmapd.
+func (d *diagnosis) judgeMissing(s scope, fixes []Fix) {
+	d.missing = true
 	f := Finding{ID: "no-map", Severity: Error, Fixes: fixes, Cure: "name stsmapd in " + policyMaps}
 	switch {
-	case s.first(malformed) >= 0:
-		return // said already
-	case s.first(wrapped) >= 0:
+	case s.first(roleMalformed) >= 0:
+		return // judgeOther has a finding
+	case s.first(roleWrapped) >= 0:
 		f.ID = "map-wrapped"
 		f.Problem = fmt.Sprintf(
-			"%s asks stsmapd inside of another table: what that makes of the answers cannot be told",
-			s.tables[s.first(wrapped)].text)
-		f.Cure = "name stsmapd as a table of its own: " + s.spell(table{})
+			"%s queries stsmapd inside another table, whose results cannot be checked",
+			s.tables[s.first(roleWrapped)].text)
+		f.Cure = "name stsmapd as a separate table: " + s.tableText(lookupTable{})
 	case s.owner != "":
 		f.ID = "map-overridden"
 		f.Problem = "master.cf overrides " + policyMaps +
-			" without naming stsmapd: whatever main.cf says, this service keeps no " +
-			"MTA-STS policy"
+			" without naming stsmapd: this service enforces no MTA-STS policy, whatever main.cf says"
 		f.Cure = "name stsmapd there, or remove the override"
 	default:
-		f.Problem = policyMaps + " does not name stsmapd: no MTA-STS policy is kept"
+		f.Problem = policyMaps + " does not name stsmapd: no MTA-STS policy is enforced"
 	}
 	if !s.editable {
-		f.Cure = fmt.Sprintf("%s is composed of other parameters; add by hand: %s", policyMaps, s.spell(table{}))
+		f.Cure = fmt.Sprintf("%s is composed of other parameters; add by hand: %s", policyMaps,
+			s.tableText(lookupTable{}))
 	}
-	d.about(s, f)
+	d.addForScope(s, f)
 }
 
-// other judges the i-th table, unless it is the one that asks stsmapd.
-func (d *diagnosis) other(s scope, i int, t table, fixes []Fix) {
-	mine := s.first(ours)
-	switch t.kind {
-	case ours:
+// judgeOther judges the i-th table, unless it is the first that queries stsmapd.
+func (d *diagnosis) judgeOther(s scope, i int, t lookupTable, fixes []Fix) {
+	mine := s.first(roleStsmapd)
+	switch t.role {
+	case roleStsmapd:
 		if i != mine {
-			d.about(s, Finding{
+			d.addForScope(s, Finding{
 				ID: "two-maps", Severity: Warning, Fixes: fixes,
-				Problem: fmt.Sprintf("stsmapd is asked twice, the second time as %s: that never helps, and doubles "+
-					"the waiting", t.text),
+				Problem: fmt.Sprintf("stsmapd is queried twice, the second time as %s: this has no use, and doubles "+
+					"the waiting time", t.text),
 				Cure: "leave the first one only",
 			})
 		}
-	case malformed:
-		d.about(s, Finding{
+	case roleMalformed:
+		d.addForScope(s, Finding{
 			ID: "map-malformed", Severity: Error, Fixes: fixes,
-			Problem: t.text + " is no table that Postfix could ask: all mail waits",
-			Cure:    "write it as " + s.spell(table{}),
+			Problem: t.text + " is not a valid table: all mail is deferred",
+			Cure:    "write it as " + s.tableText(lookupTable{}),
 		})
-	case rival:
-		d.rival(s, t, mine >= 0 && mine < i, fixes)
-	case catchAll:
+	case roleRival:
+		d.judgeRival(s, t, mine >= 0 && mine < i, fixes)
+	case roleCatchAll:
 		if i < mine {
-			d.about(s, Finding{
+			d.addForScope(s, Finding{
 				ID: "map-hidden", Severity: Error, Fixes: fixes,
-				Problem: t.text + " knows every domain and comes before stsmapd, which is never asked",
-				Cure:    "let stsmapd come first",
+				Problem: t.text + " matches every domain and comes before stsmapd, which is never queried",
+				Cure:    "move stsmapd before it",
 			})
 		}
-	case broken:
+	case roleBroken:
 		detail := d.facts.Tables[t.text].Detail
 		if detail == "" {
 			detail = "not of the form socketmap:inet:host:port:name or socketmap:unix:/path:name"
 		}
-		d.about(s, Finding{
+		d.addForScope(s, Finding{
 			ID: "table-broken", Severity: Error,
-			Problem: fmt.Sprintf("the table %s fails, and with it every lookup that comes to it: mail waits (%s)",
+			Problem: fmt.Sprintf(
+				"the table %s fails, and every lookup that reaches it fails too: mail is deferred (%s)",
 				t.text, detail),
-			Cure: "mend it (a hash or lmdb table is made by postmap), or remove it from " + policyMaps,
+			Cure: "repair it (postmap makes a hash or lmdb table), or remove it from " + policyMaps,
 		})
-	case plain:
+	case roleOther:
 		if i < mine {
-			d.about(s, Finding{
+			d.addForScope(s, Finding{
 				ID: "table-before", Severity: Note,
-				Problem: t.text + " comes before stsmapd: for the domains that it knows, stsmapd is not asked",
+				Problem: t.text + " comes before stsmapd: stsmapd is not queried for the domains in it",
 			})
 		}
 	}
 }
 
-// rival judges a table that asks another daemon.
-func (d *diagnosis) rival(s scope, t table, after bool, fixes []Fix) {
+// judgeRival judges a table that queries another daemon.
+func (d *diagnosis) judgeRival(s scope, t lookupTable, after bool, fixes []Fix) {
 	f := Finding{
 		ID: "other-daemon", Severity: Warning, Fixes: fixes,
-		Problem: t.text + " asks another daemon for MTA-STS policies",
-		Cure:    "remove it once stsmapd answers; or let stsmapd listen there in place of the other, and change nothing",
+		Problem: t.text + " queries another daemon for MTA-STS policies",
+		Cure: "remove it once stsmapd answers; or let stsmapd listen there instead of the other daemon, and " +
+			"change nothing",
 	}
 	dead := slices.ContainsFunc(s.views, func(v view) bool {
-		return v.trouble(t) && d.facts.Answers[Call{v.endpoint(t), t.name}].Kind != OtherMap
+		return v.unreachable(t) && d.facts.Answers[Query{v.endpoint(t), t.name}].Kind != OtherMap
 	})
 	switch {
 	case dead:
 		f.Severity = Error
-		f.Problem += ", and nobody answers there: mail waits"
+		f.Problem += ", and no server answers there: mail is deferred"
 	case after:
-		f.Problem += ", after stsmapd has said that there is none"
+		f.Problem += ", after stsmapd found none"
 	default:
-		f.Problem += ", whose answers are the ones that count"
+		f.Problem += ", whose answers take precedence"
 	}
-	d.about(s, f)
+	d.addForScope(s, f)
 }
 
-// connection judges how a service gets to stsmapd.
-func (d *diagnosis) connection(v view, t table, fixes []Fix) {
+// judgeConnection judges how a service connects to stsmapd.
+func (d *diagnosis) judgeConnection(v view, t lookupTable, fixes []Fix) {
 	endpoint := v.endpoint(t)
-	answer := d.facts.Answers[Call{endpoint, t.name}]
+	answer := d.facts.Answers[Query{endpoint, t.name}]
 	f := Finding{Severity: Error, Fixes: fixes}
-	way, unix := v.way(t)
+	way, unix := v.socketPath(t)
 	socket := d.facts.Sockets[way]
-	outside, hidden := v.outside(t)
+	outside, hidden := v.hostSocketPath(t)
 	switch {
-	case unix && socket.Kind == SocketMissing && hidden && exists(d.facts.Sockets[outside]):
+	case unix && socket.Kind == SocketMissing && hidden && socketExists(d.facts.Sockets[outside]):
 		f.ID = "socket-outside-chroot"
-		f.Problem = fmt.Sprintf("the chroot hides the socket: it is at %s, and looked for at %s: all mail waits",
+		f.Problem = fmt.Sprintf(
+			"the chroot hides the socket: it is at %s, but Postfix looks for it at %s: all mail is deferred",
 			outside.Path, way.Path)
 		f.Cure = fmt.Sprintf("let stsmapd listen on inet:127.0.0.1:8461 or on unix:%s (`listen` in stsmapd.toml), "+
 			"and name that", way.Path)
 	case unix && (socket.Kind == SocketMissing || socket.Kind == SocketOther):
 		f.ID = "nobody-answers"
-		f.Problem = fmt.Sprintf("there is no socket at %s: all mail waits", way.Path)
+		f.Problem = fmt.Sprintf("there is no socket at %s: all mail is deferred", way.Path)
 		f.Cure = "start stsmapd, or name the address that it listens on"
-	case unix && socket.Kind == SocketClosed && !v.asker(t).Root:
+	case unix && socket.Kind == SocketClosed && !v.client(t).Root:
 		f.ID = "socket-permission"
-		f.Problem = fmt.Sprintf("Postfix's user %q may not connect to %s, by the permissions of %s: all mail waits",
+		f.Problem = fmt.Sprintf(
+			"Postfix's user %q has no permission to connect to %s, because of %s: all mail is deferred",
 			d.facts.Parameters["mail_owner"], way.Path, socket.At)
 		f.Cure = "set socket_mode = \"0666\", or socket_group to a group of that user, in stsmapd.toml, and let that " +
-			"user through " +
-			"the directories above (chmod o+x)"
-	case answer.Kind == Nobody:
+			"user search the directories above (chmod o+x)"
+	case answer.Kind == NoConnection:
 		f.ID = "nobody-answers"
-		f.Problem = fmt.Sprintf("nobody answers at %s: all mail waits (%s)", endpoint, answer.Detail)
+		f.Problem = fmt.Sprintf("no server answers at %s: all mail is deferred (%s)", endpoint, answer.Detail)
 		f.Cure = "start stsmapd, or name the address that it listens on"
 	case answer.Kind == NoSocketmap:
 		f.ID = "wrong-listener"
-		f.Problem = fmt.Sprintf("what answers at %s is no socketmap server: all mail waits (%s)", endpoint,
+		f.Problem = fmt.Sprintf("the server at %s is not a socketmap server: all mail is deferred (%s)", endpoint,
 			answer.Detail)
 		f.Cure = "name the address that stsmapd listens on"
 	case answer.Kind == Forbidden:
 		f.ID, f.Severity, f.Fixes = "not-checked", Note, nil
 		f.Problem = fmt.Sprintf(
-			"you may not connect to %s, so that nobody knows who answers Postfix there (%s); run this as root",
+			"not checked: you have no permission to connect to %s (%s); run this as root",
 			endpoint, answer.Detail)
 	case v.unapproved(t):
 		f.ID, f.Fixes = "proxy-unapproved", nil
 		f.Problem = fmt.Sprintf(
-			"proxymap(8) asks no table that proxy_read_maps does not list, and %s is not in it: the SMTP client "+
-				"dies, and all mail waits", t.text)
-		f.Cure = "add it to proxy_read_maps, or leave proxy: out"
+			"proxymap(8) only queries the tables of proxy_read_maps, and %s is not in it: the SMTP client "+
+				"terminates, and all mail is deferred", t.text)
+		f.Cure = "add it to proxy_read_maps, or omit proxy:"
 	default:
-		d.hostName(v, t)
+		d.judgeHostName(v, t)
 		return
 	}
 	d.add(v, f)
 }
 
-// unapproved reports whether proxymap(8) may not ask a table. Those of main.cf's smtp_tls_policy_maps are in
-// proxy_read_maps unless that is changed.
-func (v view) unapproved(t table) bool {
-	return t.proxied && v.knows("proxy_read_maps") && !slices.Contains(splitTables(v.value("proxy_read_maps")), t.text)
+// unapproved reports whether proxymap(8) refuses to query a table. By default, proxy_read_maps contains the tables of
+// main.cf's smtp_tls_policy_maps.
+func (v view) unapproved(t lookupTable) bool {
+	return t.proxied && v.knows("proxy_read_maps") &&
+		!slices.Contains(splitLookupTables(v.value("proxy_read_maps")), t.text)
 }
 
-func exists(s Socket) bool { return s.Kind == SocketOpen || s.Kind == SocketClosed }
+func socketExists(s Socket) bool { return s.Kind == SocketOpen || s.Kind == SocketClosed }
 
-// hostName judges a server's name that is to be looked up in a chroot.
-func (d *diagnosis) hostName(v view, t table) {
+// judgeHostName judges a server's name that is looked up in a chroot.
+func (d *diagnosis) judgeHostName(v view, t lookupTable) {
 	hosts, ok := v.hostsFile(t)
 	if !ok || d.facts.Files[hosts] != FileMissing {
 		return
 	}
 	d.add(v, Finding{
 		ID: "name-in-chroot", Severity: Warning,
-		Problem: fmt.Sprintf("%s names a host, and the chroot has no %s to find its address in: where the DNS does "+
-			"not know it, "+
-			"all mail waits", t.server, hosts),
-		Cure: "write the address, such as " + usual,
+		Problem: fmt.Sprintf("%s names a host, and the chroot has no %s with its address: if the DNS does not have "+
+			"it either, all mail is deferred", t.server, hosts),
+		Cure: "use the address, such as " + defaultServer,
 	})
 }
 
-// inexact is what Postfix does with a policy whose patterns it does not have, or does not use.
-const inexact = "a host is connected to whether or not the policy names it, and any name of the policy will do in " +
-	"its certificate"
+// inexactMatching is what Postfix does without the patterns of a policy.
+const inexactMatching = "Postfix connects to hosts that the policy does not name, and accepts any name of the policy " +
+	"in their certificates"
 
-// name judges the map name, the list of features.
-func (d *diagnosis) name(s scope, t table, fixes []Fix) {
+// judgeMapName judges the map name, the list of features.
+func (d *diagnosis) judgeMapName(s scope, t lookupTable, fixes []Fix) {
 	v := s.views[0]
 	chosen := t.claimed()
 	right := s.features(chosen)
 	say := func(id string, severity Severity, problem, cure string) {
-		d.about(s, Finding{ID: id, Severity: severity, Problem: problem, Cure: cure, Fixes: fixes})
+		d.addForScope(s, Finding{ID: id, Severity: severity, Problem: problem, Cure: cure, Fixes: fixes})
 	}
 	_, err := tlspolicy.ParseMapName(t.name)
 	for _, w := range s.views {
-		a := d.facts.Answers[Call{w.endpoint(t), t.name}]
+		a := d.facts.Answers[Query{w.endpoint(t), t.name}]
 		if a.Kind == UnknownMap || err != nil && a.Kind != Stsmapd {
 			cure := "use the name " + mapName(right)
 			if err == nil {
-				cure = fmt.Sprintf("update the stsmapd that runs there, which says: %s", a.Detail)
+				cure = fmt.Sprintf("update that stsmapd, which says: %s", a.Detail)
 			}
-			say("unknown-map-name", Error, fmt.Sprintf("stsmapd does not know the map name %s: all mail waits", t.name),
+			say("unknown-map-name", Error,
+				fmt.Sprintf("stsmapd does not know the map name %s: all mail is deferred", t.name),
 				cure)
 			return
 		}
@@ -268,50 +271,51 @@ func (d *diagnosis) name(s scope, t table, fixes []Fix) {
 	if chosen.TLSRPT && !right.TLSRPT {
 		say("unknown-attributes", Error,
 			fmt.Sprintf("the map %s makes stsmapd send policy attributes, which %s does not know (3.10 does): "+
-				"all mail for domains with a policy waits", t.name, postfix), "leave tlsrpt out of the map name")
+				"all mail to domains with a policy is deferred", t.name, postfix), "remove tlsrpt from the map name")
 	}
 	if !chosen.NoSNI && right.NoSNI {
 		say("unknown-attributes", Error,
 			fmt.Sprintf("the map %s makes stsmapd send servername=, which %s does not know (3.4 does): "+
-				"all mail for domains with a policy waits", t.name, postfix), "add +nosni to the map name")
+				"all mail to domains with a policy is deferred", t.name, postfix), "add +nosni to the map name")
 	}
 	if chosen.NoSNI && !right.NoSNI {
 		say("nosni-needless", Warning,
-			fmt.Sprintf("%s can send SNI, and the map %s forbids it: hosts that choose their certificate "+
-				"by it cannot be verified", postfix, t.name), "leave nosni out of the map name")
+			fmt.Sprintf("%s can send SNI, and the map %s forbids it: hosts that choose their certificate by SNI "+
+				"cannot be verified", postfix, t.name), "remove nosni from the map name")
 	}
 	if !chosen.TLSRPT && right.TLSRPT {
-		effect := "reports to other domains (TLSRPT) would not tell of their policies"
+		effect := "TLSRPT reports would not contain the policies"
 		if v.knows(mxPatterns) {
-			effect = inexact
+			effect = inexactMatching
 		}
 		say("no-tlsrpt", Warning,
-			fmt.Sprintf("%s can take the policy itself, and the map %s does not make stsmapd send it: %s",
+			fmt.Sprintf("%s supports policy attributes, and the map %s does not make stsmapd send them: %s",
 				postfix, t.name, effect), "add +tlsrpt to the map name")
 	}
-	d.nameDANE(s, t, say)
+	d.judgeMapNameDANE(s, t, say)
 	if chosen.Shadow {
-		say("shadow", Note, "the map name says shadow: no policy is enforced, stsmapd only logs what it would have "+
+		say("shadow", Note, "the map name has shadow: no policy is enforced, stsmapd only logs what it would have "+
 			"answered", "")
 	}
 }
 
-// nameDANE judges the feature dane of the map name.
-func (d *diagnosis) nameDANE(s scope, t table, say func(id string, severity Severity, problem, cure string)) {
+// judgeMapNameDANE judges the feature dane of the map name.
+func (d *diagnosis) judgeMapNameDANE(s scope, t lookupTable,
+	say func(id string, severity Severity, problem, cure string)) {
 	v := s.views[0]
 	told, right := t.claimed().DANE, s.features(t.claimed()).DANE
 	level, _ := v.level()
 	switch {
 	case right && !told && isDANE(level):
 		say("dane-not-told", Error,
-			fmt.Sprintf("Postfix does DANE (%s = %s) and the map %s does not say so: for domains with both, "+
-				"the MTA-STS policy takes DANE's place, which RFC 8461 forbids", securityLevel, level, t.name),
+			fmt.Sprintf("Postfix does DANE (%s = %s), but the map %s lacks +dane: for domains with both, the MTA-STS "+
+				"policy overrides DANE, which RFC 8461 forbids", securityLevel, level, t.name),
 			"add +dane to the map name")
 	case told && !right:
 		say("dane-not-done", Error,
-			fmt.Sprintf("the map %s says that Postfix does DANE, but it cannot (%s): mail for domains with TLSA "+
-				"records and a policy waits", t.name, strings.Join(v.daneLacks(), ", ")),
-			fmt.Sprintf("leave dane out of the map name; or set %s = dane and %s = dnssec, with a validating "+
+			fmt.Sprintf("the map %s says that Postfix does DANE, but it cannot (%s): mail to domains with TLSA "+
+				"records and a policy is deferred", t.name, strings.Join(v.daneLacks(), ", ")),
+			fmt.Sprintf("remove dane from the map name; or set %s = dane and %s = dnssec, with a validating "+
 				"resolver on this host",
 				securityLevel, dnsSupport))
 	}

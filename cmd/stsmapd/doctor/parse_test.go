@@ -7,7 +7,7 @@ import (
 )
 
 func TestParseMaster(t *testing.T) {
-	services := ParseServices(`smtp       inet  n       -       y       -       -       smtpd
+	services := parseServices(`smtp       inet  n       -       y       -       -       smtpd
 tlsmgr     unix  -       -       y       1000?   1       tlsmgr
 smtp       unix  -       -       y       -       -       smtp
 relay      unix  -       n       -       -       -       smtp -o syslog_name=postfix/$service_name -o { smtp_tls_policy_maps = a, b }
@@ -16,7 +16,7 @@ postlog    unix-dgram n  -       n       -       1       postlogd
 maildrop   unix  -       n       n       -       -       pipe flags=DRXhu user=vmail argv=/usr/bin/maildrop -d ${recipient}
 broken
 `)
-	ParseOverrides("relay/unix/syslog_name = postfix/relay\nrelay/unix/smtp_tls_policy_maps = a, "+
+	parseOverrides("relay/unix/syslog_name = postfix/relay\nrelay/unix/smtp_tls_policy_maps = a, "+
 		"b\nsmtp/unix/relayhost =\n"+
 		"no/unix/x = 1\nnonsense\n", services)
 	want := []Service{
@@ -38,7 +38,7 @@ broken
 }
 
 func TestParseParameters(t *testing.T) {
-	got := ParseParameters("mail_version = 3.7.11\nsmtp_tls_policy_maps =\nx = a = b, c\n\n")
+	got := parseParameters("mail_version = 3.7.11\nsmtp_tls_policy_maps =\nx = a = b, c\n\n")
 	if want := map[string]string{
 		"mail_version": "3.7.11", "smtp_tls_policy_maps": "", "x": "a = b, c"}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -55,7 +55,7 @@ func TestSplitTables(t *testing.T) {
 		"static:{secure match=a:b}":       {"static:{secure match=a:b}"},
 		"{open a":                         {"{open a"},
 	} {
-		if got := splitTables(list); !slices.Equal(got, want) {
+		if got := splitLookupTables(list); !slices.Equal(got, want) {
 			t.Errorf("%q: got %q, want %q", list, got, want)
 		}
 	}
@@ -80,21 +80,21 @@ func TestVersion(t *testing.T) {
 }
 
 func TestSurvey(t *testing.T) {
-	h := sound("3.7.11").
+	h := soundHost("3.7.11").
 		maps("hash:/a, proxy:hash:/b, ldap:/c, socketmap:unix:/run/x:sts, proxy:socketmap:unix:/run/y:sts "+
 			"socketmap:inet:localhost:99:QUERY").
 		set("smtp_tls_CApath", "/etc/ssl/certs").set(caFile, "ca.pem")
 	h.Services[1].Overrides[policyMaps] = "static:may"
-	s := SurveyOf(h.Facts)
+	s := surveyOf(h.Facts)
 	same := func(what string, got, want any, equal bool) {
 		if !equal {
 			t.Errorf("%s: got %v, want %v", what, got, want)
 		}
 	}
-	calls := []Call{{"unix:" + jail + "/run/x", "sts"}, {"unix:/run/y", "sts"}, {"inet:localhost:99", "QUERY"},
-		{usual, "sts"}}
-	same("calls", s.Calls, calls, slices.Equal(s.Calls, calls))
-	sockets := []Reach{{jail + "/run/x", jail}, {"/run/x", "/"}, {"/run/y", "/"}}
+	calls := []Query{{"unix:" + jail + "/run/x", "sts"}, {"unix:/run/y", "sts"}, {"inet:localhost:99", "QUERY"},
+		{defaultServer, "sts"}}
+	same("calls", s.Queries, calls, slices.Equal(s.Queries, calls))
+	sockets := []SocketPath{{jail + "/run/x", jail}, {"/run/x", "/"}, {"/run/y", "/"}}
 	same("sockets", s.Sockets, sockets, slices.Equal(s.Sockets, sockets))
 	files := []string{jail + "/ca.pem"}
 	same("files", s.Files, files, slices.Equal(s.Files, files))

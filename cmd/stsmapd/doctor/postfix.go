@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// ErrNoPostfix says that there is no postconf program. Install Postfix, or extend PATH.
-var ErrNoPostfix = errors.New("no postconf program in PATH, /usr/sbin or /usr/local/sbin: is Postfix installed?")
+// errNoPostfix says that there is no postconf program.
+var errNoPostfix = errors.New("no postconf program in PATH, /usr/sbin or /usr/local/sbin: is Postfix installed?")
 
-// commandLimit is far more than postconf and postmap take.
+// commandLimit is how long postconf and postmap may take.
 const commandLimit = 30 * time.Second
 
 // Postfix is an instance of Postfix on this host.
@@ -24,7 +24,7 @@ type Postfix struct {
 	flags    []string // -c DIR
 }
 
-// FindPostfix finds the Postfix whose configuration is in this directory, "" for the usual one.
+// FindPostfix returns the Postfix whose configuration is in directory, "" for the default one.
 func FindPostfix(directory string) (Postfix, error) {
 	// sbin is not in everybody's PATH
 	return findPostfix(directory, []string{"postconf", "/usr/sbin/postconf", "/usr/local/sbin/postconf"})
@@ -45,31 +45,30 @@ func findPostfix(directory string, programs []string) (Postfix, error) {
 			return p, nil
 		}
 	}
-	return p, ErrNoPostfix
+	return p, errNoPostfix
 }
 
-// Flags are those that Postfix's commands need for this instance, ready for a shell, with a space at the end if there
-// are any.
+// Flags returns the flags of Postfix's commands for this instance, quoted for a shell, each followed by a space.
 func (p Postfix) Flags() string {
 	var b strings.Builder
 	for _, f := range p.flags {
-		b.WriteString(Quote(f) + " ")
+		b.WriteString(quote(f) + " ")
 	}
 	return b.String()
 }
 
-// Facts examines this host. The listeners are those of stsmapd's configuration.
+// Facts collects the facts of this host. listeners are those of stsmapd's configuration.
 func (p Postfix) Facts(ctx context.Context, listeners []string) (Facts, error) {
 	f := Facts{
-		Listeners: listeners, Bundle: bundle(bundles()),
-		Answers: map[Call]Answer{}, Sockets: map[Reach]Socket{},
+		Listeners: listeners, Bundle: findBundle(bundlePaths()),
+		Answers: map[Query]Answer{}, Sockets: map[SocketPath]Socket{},
 		Files: map[string]File{}, Tables: map[string]TableState{},
 	}
 	if err := p.configuration(ctx, &f); err != nil {
 		return f, err
 	}
-	survey := SurveyOf(f)
-	for call, answer := range askAll(ctx, survey.Calls) {
+	survey := surveyOf(f)
+	for call, answer := range queryAll(ctx, survey.Queries) {
 		f.Answers[call] = answer
 	}
 	user := lookupUser(f.Parameters["mail_owner"])
@@ -77,13 +76,13 @@ func (p Postfix) Facts(ctx context.Context, listeners []string) (Facts, error) {
 		f.Sockets[way] = user.socket(way)
 	}
 	for _, name := range survey.Files {
-		f.Files[name] = certificates(name)
+		f.Files[name] = certificateFile(name)
 	}
 	for _, name := range survey.Dirs {
-		f.Files[name] = hashed(name)
+		f.Files[name] = certificateDir(name)
 	}
 	for _, name := range survey.Paths {
-		f.Files[name] = present(name)
+		f.Files[name] = statFile(name)
 	}
 	for _, name := range survey.Tables {
 		f.Tables[name] = p.search(ctx, name)
@@ -93,20 +92,20 @@ func (p Postfix) Facts(ctx context.Context, listeners []string) (Facts, error) {
 
 // configuration reads main.cf and master.cf.
 func (p Postfix) configuration(ctx context.Context, f *Facts) error {
-	names := Parameters()
+	names := parameterNames()
 	out, err := p.run(ctx, names...)
 	if err != nil {
 		return err
 	}
-	f.Written = ParseParameters(out)
+	f.Written = parseParameters(out)
 	f.Parameters = f.Written
 	f.Directory = f.Written["config_directory"]
-	can := CapabilitiesOf(f.Written["mail_version"])
+	can := capabilitiesOf(f.Written["mail_version"])
 	if can.Expand {
 		if out, err = p.run(ctx, append([]string{"-x"}, names...)...); err != nil {
 			return err
 		}
-		f.Parameters = ParseParameters(out)
+		f.Parameters = parseParameters(out)
 	}
 	if !can.Services {
 		return nil
@@ -114,18 +113,18 @@ func (p Postfix) configuration(ctx context.Context, f *Facts) error {
 	if out, err = p.run(ctx, "-M"); err != nil {
 		return err
 	}
-	f.Services = ParseServices(out)
+	f.Services = parseServices(out)
 	if !can.Overrides {
 		return nil
 	}
 	if out, err = p.run(ctx, "-x", "-P"); err != nil {
 		return err
 	}
-	ParseOverrides(out, f.Services)
+	parseOverrides(out, f.Services)
 	return nil
 }
 
-// Set makes changes to main.cf, all at once.
+// Set makes the changes to main.cf with one run of postconf.
 func (p Postfix) Set(ctx context.Context, changes []Change) error {
 	args := []string{"-e"}
 	for _, c := range changes {
@@ -135,17 +134,17 @@ func (p Postfix) Set(ctx context.Context, changes []Change) error {
 	return err
 }
 
-// run runs postconf and returns what it prints.
+// run runs postconf and returns its standard output.
 func (p Postfix) run(ctx context.Context, args ...string) (string, error) {
 	stdout, stderr, err := command(ctx, p.postconf, append(append([]string{}, p.flags...), args...)...)
 	if err != nil {
-		return "", fmt.Errorf("run %s: %w%s", p.postconf, err, indented(stderr))
+		return "", fmt.Errorf("run %s: %w%s", p.postconf, err, stderrText(stderr))
 	}
 	return stdout, nil
 }
 
-// indented is what a program complained of, for the end of an error.
-func indented(stderr string) string {
+// stderrText returns the messages of a program, without warnings, for the end of an error.
+func stderrText(stderr string) string {
 	var b strings.Builder
 	for line := range strings.Lines(stderr) {
 		if !strings.Contains(line, "warning:") {
@@ -170,13 +169,13 @@ func command(ctx context.Context, name string, args ...string) (stdout, stderr s
 	return out.String(), complaints.String(), err
 }
 
-// nobodysDomain is one that no table knows unless it knows all.
-const nobodysDomain = "stsmapd-probe.invalid"
+// probeDomain is a domain that is in no table, unless the table matches all.
+const probeDomain = "stsmapd-probe.invalid"
 
-// search finds out how a table treats a domain that nobody has heard of.
+// search finds out how a table treats an unknown domain.
 func (p Postfix) search(ctx context.Context, table string) TableState {
 	postmap := filepath.Join(filepath.Dir(p.postconf), "postmap")
-	_, stderr, err := command(ctx, postmap, append(append([]string{}, p.flags...), "-q", nobodysDomain, table)...)
+	_, stderr, err := command(ctx, postmap, append(append([]string{}, p.flags...), "-q", probeDomain, table)...)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -184,7 +183,7 @@ func (p Postfix) search(ctx context.Context, table string) TableState {
 	case !errors.As(err, &exit) || strings.Contains(stderr, "Permission denied"):
 		return TableState{}
 	case strings.Contains(stderr, "fatal:"):
-		return TableState{Kind: TableBroken, Detail: strings.TrimPrefix(indented(stderr), ": ")}
+		return TableState{Kind: TableBroken, Detail: strings.TrimPrefix(stderrText(stderr), ": ")}
 	}
 	return TableState{Kind: TableSelective}
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-func TestFind(t *testing.T) {
+func TestFindPostfix(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := findPostfix("", []string{filepath.Join(dir, "postconf"), "no-such-program"}); !errors.Is(err,
-		ErrNoPostfix) {
+		errNoPostfix) {
 		t.Errorf("without postconf: %v", err)
 	}
 	program := write(t, filepath.Join(dir, "postconf"), "")

@@ -18,7 +18,7 @@ func TestCuresCure(t *testing.T) {
 				for _, lookup := range []string{"dns", "native"} {
 					for _, ca := range []string{"", "/gone", bundleFile} {
 						for _, value := range someMaps() {
-							h := sound(version).set(securityLevel, level).set(dnsSupport, support).set(hostLookup,
+							h := soundHost(version).set(securityLevel, level).set(dnsSupport, support).set(hostLookup,
 								lookup)
 							checkCures(t, h.set(caFile, ca).maps(value).file("/gone", FileMissing))
 							n++
@@ -81,12 +81,12 @@ func FuzzTables(f *testing.F) {
 	f.Add("{{{", "")
 	f.Add("proxy:socketmap:unix::", "3.")
 	f.Fuzz(func(t *testing.T, list, version string) {
-		tables := splitTables(list)
-		if again := splitTables(strings.Join(tables, ", ")); !slices.Equal(again, tables) && balanced(tables) {
+		tables := splitLookupTables(list)
+		if again := splitLookupTables(strings.Join(tables, ", ")); !slices.Equal(again, tables) && balanced(tables) {
 			t.Errorf("%q is %q, and then %q", list, tables, again)
 		}
-		h := sound("3.7.11").set("mail_version", version).maps(list)
-		SurveyOf(h.Facts)
+		h := soundHost("3.7.11").set("mail_version", version).maps(list)
+		surveyOf(h.Facts)
 		first := Diagnose(h.Facts)
 		for _, c := range first.Changes {
 			h.set(c.Parameter, c.New)
@@ -121,9 +121,9 @@ func FuzzParse(f *testing.F) {
 	f.Add("smtp unix - - y - - smtp -o a=b\nsmtp/unix/a = b\nx =\n")
 	f.Add("smtp/unix/ = \n=\n/=\n")
 	f.Fuzz(func(t *testing.T, output string) {
-		ParseParameters(output)
-		services := ParseServices(output)
-		ParseOverrides(output, services)
+		parseParameters(output)
+		services := parseServices(output)
+		parseOverrides(output, services)
 		for _, s := range services {
 			if strings.Count(s.Name, "/") < 1 {
 				t.Errorf("service %q", s.Name)

@@ -7,14 +7,14 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// scope is one value of smtp_tls_policy_maps: that of main.cf with the services that use it, or that of one service
-// which overrides it.
+// scope is one value of smtp_tls_policy_maps with the services that use it: that of main.cf, or the override of one
+// service.
 type scope struct {
 	owner    string // as in Fix.Service
 	value    string // as written
-	views    []view // the principal ones first
-	tables   []table
-	editable bool // each table can be told from the others in the value as written
+	views    []view // principal ones first
+	tables   []lookupTable
+	editable bool // each table has its own text in the value as written
 }
 
 // scopesOf returns every value of smtp_tls_policy_maps that a service uses.
@@ -35,16 +35,16 @@ func scopesOf(f *Facts, views []view) []scope {
 	return scopes
 }
 
-// read takes the value apart.
+// read parses the value.
 func (s *scope) read(f *Facts) {
 	expanded := s.views[0].value(policyMaps)
 	s.value = expanded
 	if s.owner == "" {
 		s.value = f.Written[policyMaps]
 	}
-	written := splitTables(s.value)
-	for _, text := range splitTables(expanded) {
-		s.tables = append(s.tables, parseTable(text).classify(f, s.views))
+	written := splitLookupTables(s.value)
+	for _, text := range splitLookupTables(expanded) {
+		s.tables = append(s.tables, parseLookupTable(text).classify(f, s.views))
 	}
 	if s.editable = len(written) == len(s.tables); s.editable {
 		for i := range written {
@@ -55,23 +55,23 @@ func (s *scope) read(f *Facts) {
 
 func (s scope) principal() bool { return s.views[0].principal }
 
-// first is the index of the first table of this kind, -1 if there is none.
+// first returns the index of the first table of this role, -1 if there is none.
 func (s scope) first(role tableRole) int {
-	return slices.IndexFunc(s.tables, func(t table) bool { return t.kind == role })
+	return slices.IndexFunc(s.tables, func(t lookupTable) bool { return t.role == role })
 }
 
-// told is what the first table of ours says of this Postfix; nothing where there is none.
-func (v view) told() tlspolicy.Features {
-	for _, text := range splitTables(v.value(policyMaps)) {
-		if t := parseTable(text).classify(v.facts, []view{v}); t.kind == ours {
+// claimedFeatures returns the features of the first table of stsmapd, none without one.
+func (v view) claimedFeatures() tlspolicy.Features {
+	for _, text := range splitLookupTables(v.value(policyMaps)) {
+		if t := parseLookupTable(text).classify(v.facts, []view{v}); t.role == roleStsmapd {
 			return t.claimed()
 		}
 	}
 	return tlspolicy.Features{}
 }
 
-// claimed are the features that a map name lists, those among others that stsmapd does not know too.
-func (t table) claimed() tlspolicy.Features {
+// claimed returns the features in a map name. Unknown features in it are skipped.
+func (t lookupTable) claimed() tlspolicy.Features {
 	if f, err := tlspolicy.ParseMapName(t.name); err == nil {
 		return f
 	}
@@ -91,7 +91,7 @@ func (t table) claimed() tlspolicy.Features {
 	return all
 }
 
-// features are those that a table of ours should have here, given those that its administrator chose.
+// features returns the right features for a table of stsmapd, given those that the administrator chose.
 func (s scope) features(chosen tlspolicy.Features) tlspolicy.Features {
 	v := s.views[0]
 	chosen.NoSNI = !v.version().atLeast(3, 4, 0)
@@ -101,14 +101,14 @@ func (s scope) features(chosen tlspolicy.Features) tlspolicy.Features {
 	return chosen
 }
 
-// spell is the table that should take the place of t.
-func (s scope) spell(t table) string {
+// tableText returns the table that should replace t.
+func (s scope) tableText(t lookupTable) string {
 	server, prefix := t.server, "socketmap:"
 	if t.proxied {
 		prefix = "proxy:socketmap:"
 	}
-	if t.server == "" || !s.served(t) {
-		if best, sure := s.best(); sure || t.server == "" {
+	if t.server == "" || !s.reachable(t) {
+		if best, sure := s.bestServer(); sure || t.server == "" {
 			server, prefix = best, "socketmap:"
 		}
 	}
@@ -120,40 +120,39 @@ func (s scope) spell(t table) string {
 	return prefix + server + ":" + name
 }
 
-// served reports whether every service of the scope has an answer from stsmapd there, or nobody could see that it has
-// not.
-func (s scope) served(t table) bool {
-	return !slices.ContainsFunc(s.views, func(v view) bool { return v.trouble(t) })
+// reachable reports whether no service of the scope is known to fail to reach stsmapd by the table.
+func (s scope) reachable(t lookupTable) bool {
+	return !slices.ContainsFunc(s.views, func(v view) bool { return v.unreachable(t) })
 }
 
-// trouble reports whether a table is known not to reach stsmapd.
-func (v view) trouble(t table) bool {
+// unreachable reports whether a table is known not to reach stsmapd.
+func (v view) unreachable(t lookupTable) bool {
 	endpoint := v.endpoint(t)
-	if way, ok := v.way(t); ok {
+	if way, ok := v.socketPath(t); ok {
 		switch v.facts.Sockets[way].Kind {
 		case SocketMissing, SocketOther:
 			return true
 		case SocketClosed:
-			return !v.asker(t).Root
+			return !v.client(t).Root
 		}
 	}
-	switch v.facts.Answers[Call{endpoint, t.name}].Kind {
-	case Nobody, NoSocketmap, OtherMap:
+	switch v.facts.Answers[Query{endpoint, t.name}].Kind {
+	case NoConnection, NoSocketmap, OtherMap:
 		return true
 	}
 	return false
 }
 
-// best is the server that a table of ours should name, and whether stsmapd was seen to answer there.
-func (s scope) best() (server string, sure bool) {
+// bestServer returns the server that a table of stsmapd should name, and whether stsmapd answers there.
+func (s scope) bestServer() (server string, sure bool) {
 	for _, listener := range candidates(s.views[0].facts) {
-		written, ok := reachAll(s.views, listener)
+		written, ok := serverForAll(s.views, listener)
 		if !ok {
 			continue
 		}
 		answers := !slices.ContainsFunc(s.views, func(v view) bool {
-			t := table{server: written, name: "sts"}
-			return v.trouble(t) || v.facts.Answers[Call{v.endpoint(t), t.name}].Kind != Stsmapd
+			t := lookupTable{server: written, name: "sts"}
+			return v.unreachable(t) || v.facts.Answers[Query{v.endpoint(t), t.name}].Kind != Stsmapd
 		})
 		if answers {
 			return written, true
@@ -165,36 +164,36 @@ func (s scope) best() (server string, sure bool) {
 	return server, false
 }
 
-// usual is where stsmapd listens unless told otherwise; every service gets there.
-const usual = "inet:127.0.0.1:8461"
+// defaultServer is the default listener of stsmapd, which every service can reach.
+const defaultServer = "inet:127.0.0.1:8461"
 
-// candidates are where stsmapd may be listening, the likeliest first.
-func candidates(f *Facts) []string { return include(slices.Clone(f.Listeners), usual) }
+// candidates returns the possible listeners of stsmapd, the most likely first.
+func candidates(f *Facts) []string { return include(slices.Clone(f.Listeners), defaultServer) }
 
-// wanted is the value that smtp_tls_policy_maps should have, the present one where it need not or cannot be changed,
-// and the table of ours in it.
-func (s scope) wanted() (value string, added table) {
-	if !s.editable || s.first(ours) < 0 && s.first(wrapped) >= 0 {
-		return s.value, table{}
+// rightMaps returns the right value of smtp_tls_policy_maps, and its table of stsmapd. It returns the present value if
+// that is right or cannot be edited.
+func (s scope) rightMaps() (value string, added lookupTable) {
+	if !s.editable || s.first(roleStsmapd) < 0 && s.first(roleWrapped) >= 0 {
+		return s.value, lookupTable{}
 	}
 	var list []string
 	mine, place, catch := "", -1, -1
 	for _, t := range s.tables {
-		switch t.kind {
-		case ours, malformed:
-			if mine == "" && (t.kind == ours || s.first(ours) < 0) {
-				mine, place = s.spell(t), len(list)
-				if t.kind == ours && mine == t.text {
+		switch t.role {
+		case roleStsmapd, roleMalformed:
+			if mine == "" && (t.role == roleStsmapd || s.first(roleStsmapd) < 0) {
+				mine, place = s.tableText(t), len(list)
+				if t.role == roleStsmapd && mine == t.text {
 					mine = t.written
 				}
 			}
 			continue
-		case rival:
-			if place < 0 && s.first(ours) < 0 {
+		case roleRival:
+			if place < 0 && s.first(roleStsmapd) < 0 {
 				place = len(list)
 			}
 			continue
-		case catchAll:
+		case roleCatchAll:
 			if catch < 0 {
 				catch = len(list)
 			}
@@ -202,7 +201,7 @@ func (s scope) wanted() (value string, added table) {
 		list = append(list, t.written)
 	}
 	if mine == "" {
-		mine = s.spell(table{})
+		mine = s.tableText(lookupTable{})
 	}
 	if place < 0 {
 		place = len(list)
@@ -211,8 +210,8 @@ func (s scope) wanted() (value string, added table) {
 		place = catch
 	}
 	list = slices.Insert(list, place, mine)
-	if slices.Equal(list, splitTables(s.value)) {
-		return s.value, table{}
+	if slices.Equal(list, splitLookupTables(s.value)) {
+		return s.value, lookupTable{}
 	}
-	return strings.Join(list, ", "), parseTable(mine)
+	return strings.Join(list, ", "), parseLookupTable(mine)
 }

@@ -15,36 +15,40 @@ func TestListeners(t *testing.T) {
 		line      string // the table that should be added
 		blocked   int
 	}{
-		{"the default, running", sound("3.7.11"), nil, ourMap + "sts", 0},
-		{"the default, not running", sound("3.7.11").answer(usual, Nobody, "sts"), nil, ourMap + "sts", 1},
-		{"the default, another daemon in its place", sound("3.7.11").answer(usual, OtherMap, "sts"), nil,
+		{"the default, running", soundHost("3.7.11"), nil, ourMap + "sts", 0},
+		{"the default, not running", soundHost("3.7.11").answer(defaultServer, NoConnection, "sts"), nil,
 			ourMap + "sts", 1},
-		{"the default, nobody knows", sound("3.7.11").answer(usual, Forbidden, "sts"), nil, ourMap + "sts", 0},
-		{"every address", sound("3.7.11"), []string{"inet:0.0.0.0:8461"}, ourMap + "sts", 0},
-		{"every address of both kinds", sound("3.7.11"), []string{"inet:[::]:8461"}, ourMap + "sts", 0},
+		{"the default, another daemon in its place", soundHost("3.7.11").answer(defaultServer, OtherMap, "sts"), nil,
+			ourMap + "sts", 1},
+		{"the default, nobody knows", soundHost("3.7.11").answer(defaultServer, Forbidden, "sts"), nil, ourMap + "sts",
+			0},
+		{"every address", soundHost("3.7.11"), []string{"inet:0.0.0.0:8461"}, ourMap + "sts", 0},
+		{"every address of both kinds", soundHost("3.7.11"), []string{"inet:[::]:8461"}, ourMap + "sts", 0},
 		{"another address",
-			sound("3.7.11").answer("inet:192.0.2.1:99", Stsmapd, "sts"), []string{"inet:192.0.2.1:99"},
+			soundHost("3.7.11").answer("inet:192.0.2.1:99", Stsmapd, "sts"), []string{"inet:192.0.2.1:99"},
 			"socketmap:inet:192.0.2.1:99:sts", 0},
-		{"the second of two", sound("3.7.11").answer("inet:192.0.2.1:99", Nobody, "sts"),
-			[]string{"inet:192.0.2.1:99", usual}, ourMap + "sts", 0},
+		{"the second of two", soundHost("3.7.11").answer("inet:192.0.2.1:99", NoConnection, "sts"),
+			[]string{"inet:192.0.2.1:99", defaultServer}, ourMap + "sts", 0},
 		{"a socket in the chroot",
-			sound("3.7.11").socket(socket, jail, SocketOpen).answer("unix:"+socket, Stsmapd, "sts"),
+			soundHost("3.7.11").socket(socket, jail, SocketOpen).answer("unix:"+socket, Stsmapd, "sts"),
 			[]string{"unix:" + socket},
 			"socketmap:unix:/stsmapd/sts.sock:sts", 0},
 		{"the same without a chroot",
-			sound("3.7.11").chroot("n").socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"),
+			soundHost("3.7.11").chroot("n").socket(socket, "/", SocketOpen).answer("unix:"+socket, Stsmapd, "sts"),
 			[]string{"unix:" + socket},
 			"socketmap:unix:" + socket + ":sts", 0},
 		{"the same, one service with a chroot and one without",
-			half(sound("3.7.11")).socket(socket, jail, SocketOpen).answer("unix:"+socket, Stsmapd, "sts"),
+			half(soundHost("3.7.11")).socket(socket, jail, SocketOpen).answer("unix:"+socket, Stsmapd, "sts"),
 			[]string{"unix:" + socket}, "socketmap:unix:stsmapd/sts.sock:sts", 0},
 		{"a socket that Postfix may not use",
-			sound("3.7.11").answer(usual, Nobody, "sts").socket(socket, jail, SocketClosed).answer("unix:"+socket,
+			soundHost("3.7.11").answer(defaultServer, NoConnection, "sts").socket(socket, jail,
+				SocketClosed).answer("unix:"+socket,
 				Stsmapd, "sts"),
 			[]string{"unix:" + socket}, "socketmap:unix:/stsmapd/sts.sock:sts", 1},
 		{"a socket out of the chroot's reach, and nothing else",
-			sound("3.7.11").answer(usual, Nobody, "sts"), []string{"unix:/run/stsmapd/sts.sock"}, ourMap + "sts", 1},
-		{"a socket out of the chroot's reach, and the default after all", sound("3.7.11"),
+			soundHost("3.7.11").answer(defaultServer, NoConnection, "sts"), []string{"unix:/run/stsmapd/sts.sock"},
+			ourMap + "sts", 1},
+		{"a socket out of the chroot's reach, and the default after all", soundHost("3.7.11"),
 			[]string{"unix:/run/stsmapd/sts.sock"}, ourMap + "sts", 0},
 	} {
 		t.Run(c.why, func(t *testing.T) {
@@ -70,7 +74,7 @@ func half(h *host) *host {
 }
 
 func TestBlockedWithoutAuthorities(t *testing.T) {
-	h := sound("3.7.11").set(caFile, "")
+	h := soundHost("3.7.11").set(caFile, "")
 	h.Bundle = ""
 	if r := Diagnose(h.Facts); r.Blocked == nil || len(r.Blocked) != 0 {
 		t.Errorf("blocked, though Postfix asks stsmapd already: %q", r.Blocked)
@@ -87,7 +91,7 @@ func TestBlockedWithoutAuthorities(t *testing.T) {
 // TestBlockedByPerSite: to name the first table switches the old ones off, which may have kept mail from going in the
 // clear.
 func TestBlockedByPerSite(t *testing.T) {
-	h := sound("3.7.11").set("smtp_tls_per_site", "hash:/etc/postfix/per_site")
+	h := soundHost("3.7.11").set("smtp_tls_per_site", "hash:/etc/postfix/per_site")
 	if r := Diagnose(h.maps("hash:/etc/postfix/tls").Facts); len(r.Blocked) > 0 {
 		t.Errorf("blocked, though smtp_tls_per_site has no effect already: %q", r.Blocked)
 	}
@@ -106,26 +110,28 @@ func TestOverrides(t *testing.T) {
 		service string // of every finding
 		fixes   []Fix
 	}{
-		{"a content filter without TLS", filter(sound("3.7.11")).override("amavis/unix", securityLevel, "none"), nil,
+		{"a content filter without TLS", filter(soundHost("3.7.11")).override("amavis/unix", securityLevel, "none"),
+			nil,
 			"", nil},
 		{"a content filter that asks nobody",
-			filter(sound("3.7.11")).override("amavis/unix", policyMaps, ""), []string{"note side-service"},
+			filter(soundHost("3.7.11")).override("amavis/unix", policyMaps, ""), []string{"note side-service"},
 			"amavis/unix", nil},
 		{"a content filter that asks with a wrong name",
-			filter(sound("3.7.11")).override("amavis/unix", policyMaps, good+"+tlsrpt"),
+			filter(soundHost("3.7.11")).override("amavis/unix", policyMaps, good+"+tlsrpt"),
 			[]string{"error unknown-attributes"}, "amavis/unix", []Fix{{"amavis/unix", policyMaps, good}}},
 		{"mail to the internet asks nobody",
-			sound("3.7.11").override("relay/unix", policyMaps, "hash:/etc/postfix/tls"),
+			soundHost("3.7.11").override("relay/unix", policyMaps, "hash:/etc/postfix/tls"),
 			[]string{"error map-overridden"}, "relay/unix",
 			[]Fix{{"relay/unix", policyMaps, "hash:/etc/postfix/tls, " + good}}},
-		{"mail to the internet without TLS", sound("3.7.11").override("smtp/unix", securityLevel, "none"),
+		{"mail to the internet without TLS", soundHost("3.7.11").override("smtp/unix", securityLevel, "none"),
 			[]string{"warning level-none"}, "smtp/unix", []Fix{{"smtp/unix", securityLevel, "may"}}},
 		{"mail to the internet with DANE",
-			sound("3.7.11").override("smtp/unix", securityLevel, "dane").override("smtp/unix", dnsSupport, "dnssec").
+			soundHost("3.7.11").override("smtp/unix", securityLevel, "dane").override("smtp/unix", dnsSupport,
+				"dnssec").
 				override("smtp/unix", policyMaps, good), []string{"error dane-not-told"}, "smtp/unix",
 			[]Fix{{"smtp/unix", policyMaps, good + "+dane"}}},
 		{"one more way to the internet",
-			sound("3.7.11").set("default_transport",
+			soundHost("3.7.11").set("default_transport",
 				"out:[192.0.2.1]").add(service("out/unix", "smtp", "n")).override("out/unix", caFile, ""),
 			[]string{"error no-ca"}, "out/unix", []Fix{{"out/unix", caFile, bundleFile}}},
 	} {
@@ -148,7 +154,7 @@ func TestOverrides(t *testing.T) {
 
 // TestComposed is about values that are made of other parameters, which an edit must not spell out.
 func TestComposed(t *testing.T) {
-	h := sound("3.7.11")
+	h := soundHost("3.7.11")
 	h.Written[policyMaps], h.Parameters[policyMaps] = "hash:$config_directory/tls, "+ourMap+"sts+tlsrpt",
 		"hash:/etc/postfix/tls, "+ourMap+"sts+tlsrpt"
 	if got := changed(Diagnose(h.Facts))[policyMaps]; got != "hash:$config_directory/tls, "+ourMap+"sts" {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// able judges whether this Postfix could ask stsmapd at all.
-func (d *diagnosis) able(views []view) bool {
+// judgeSupport judges whether this Postfix can query stsmapd at all.
+func (d *diagnosis) judgeSupport(views []view) bool {
 	nobody := view{facts: d.facts}
 	switch version := nobody.version(); {
 	case !nobody.knows(policyMaps):
@@ -20,7 +20,7 @@ func (d *diagnosis) able(views []view) bool {
 	case !version.atLeast(2, 10, 0):
 		d.add(nobody, Finding{
 			ID: "too-old", Severity: Error,
-			Problem: fmt.Sprintf("Postfix %s cannot ask a socketmap server, which came with 2.10",
+			Problem: fmt.Sprintf("Postfix %s does not support socketmap, which needs 2.10 or later",
 				nobody.value("mail_version")),
 			Cure: "install a newer Postfix",
 		})
@@ -43,8 +43,8 @@ func levels() []string {
 
 func isDANE(level string) bool { return level == "dane" || level == "dane-only" }
 
-// level is the security level in force where no table knows the destination, and whether parameters of Postfix 2.2 made
-// it.
+// level returns the security level for destinations that are in no table, and whether it comes from parameters of
+// Postfix 2.2.
 func (v view) level() (level string, legacy bool) {
 	switch level := v.word(securityLevel); {
 	case level != "":
@@ -59,13 +59,13 @@ func (v view) level() (level string, legacy bool) {
 	return "none", false
 }
 
-// wantedLevel is the security level that there should be.
+// wantedLevel returns the right security level.
 func (v view) wantedLevel() string {
 	level, _ := v.level()
 	switch {
 	case !slices.Contains(levels(), level):
 		return "may"
-	case (level == "none" || level == "may") && v.told().DANE && v.daneReady():
+	case (level == "none" || level == "may") && v.claimedFeatures().DANE && v.daneReady():
 		return "dane"
 	case level == "none":
 		return "may"
@@ -74,32 +74,32 @@ func (v view) wantedLevel() string {
 }
 
 // level judges smtp_tls_security_level.
-func (d *diagnosis) level(v view) {
+func (d *diagnosis) judgeLevel(v view) {
 	level, legacy := v.level()
 	wanted := v.wantedLevel()
 	f := Finding{Severity: Warning, Fixes: []Fix{v.fix(securityLevel, wanted)}}
 	switch {
 	case !slices.Contains(levels(), level):
 		f.ID, f.Severity = "level-invalid", Error
-		f.Problem = fmt.Sprintf("%s = %s is no security level: the SMTP client does not even start", securityLevel,
+		f.Problem = fmt.Sprintf("%s = %s is not a security level: the SMTP client does not start", securityLevel,
 			v.value(securityLevel))
 		f.Cure = "set it to " + wanted
 	case legacy:
 		f.ID = "level-legacy"
 		f.Problem = fmt.Sprintf(
-			"%s is empty, so that the obsolete smtp_use_tls and smtp_enforce_tls decide (as %s would)", securityLevel,
+			"%s is empty, so that the obsolete smtp_use_tls and smtp_enforce_tls apply (like level %s)", securityLevel,
 			level)
 		f.Cure = fmt.Sprintf("set %s = %s, and remove the others (postconf -X smtp_use_tls smtp_enforce_tls)",
 			securityLevel, wanted)
 	case level == "none":
 		f.ID = "level-none"
 		f.Problem = fmt.Sprintf("%s is %s: mail for domains without a policy is never encrypted", securityLevel,
-			given(v.value(securityLevel)))
-		f.Cure = fmt.Sprintf("set it to %s: TLS wherever it is offered", wanted)
+			orEmpty(v.value(securityLevel)))
+		f.Cure = fmt.Sprintf("set it to %s: TLS if it is offered", wanted)
 	case level == "may" && wanted == "dane":
 		f.ID = "level-not-dane"
 		f.Problem = "the map name says +dane, and " + securityLevel +
-			" = may: DANE serves only domains that have an MTA-STS policy as well"
+			" = may: DANE is only used for domains with an MTA-STS policy"
 		f.Cure = "set it to dane"
 	default:
 		return
@@ -107,29 +107,29 @@ func (d *diagnosis) level(v view) {
 	d.add(v, f)
 }
 
-// given names a value that may be empty.
-func given(value string) string {
+// orEmpty returns a value, or the word empty.
+func orEmpty(value string) string {
 	if value == "" {
 		return "empty"
 	}
 	return value
 }
 
-// daneReady reports whether Postfix could do DANE, if the security level asked for it.
+// daneReady reports whether all settings but the security level allow DANE.
 func (v view) daneReady() bool { return len(v.daneLacks()) == 0 }
 
-// daneLacks are the settings that keep Postfix from doing DANE.
+// daneLacks returns the settings that prevent DANE.
 func (v view) daneLacks() []string {
 	var lacks []string
 	for _, p := range []string{dnsSupport, hostLookup, ignoreMX} {
 		if v.daneSetting(p) != v.value(p) {
-			lacks = append(lacks, fmt.Sprintf("%s is %s", p, given(v.value(p))))
+			lacks = append(lacks, fmt.Sprintf("%s is %s", p, orEmpty(v.value(p))))
 		}
 	}
 	return lacks
 }
 
-// daneSetting is the value that a parameter needs for DANE, the present one where that will do.
+// daneSetting returns the value that a parameter needs for DANE, the present one if that is right.
 func (v view) daneSetting(parameter string) string {
 	value := v.value(parameter)
 	switch parameter {
@@ -150,30 +150,30 @@ func (v view) daneSetting(parameter string) string {
 	return value
 }
 
-// dane judges what the security levels dane and dane-only need.
-func (d *diagnosis) dane(v view) {
+// judgeDANE judges what the security levels dane and dane-only need.
+func (d *diagnosis) judgeDANE(v view) {
 	level, _ := v.level()
 	if !isDANE(level) {
 		return
 	}
 	effect := "Postfix does no DANE, and delivers as if the level were may"
 	if level == "dane-only" {
-		effect = "all mail waits"
+		effect = "all mail is deferred"
 	}
 	for _, p := range []string{dnsSupport, hostLookup, ignoreMX} {
 		if right := v.daneSetting(p); right != v.value(p) {
 			cure := fmt.Sprintf("set %s = %s", p, right)
 			if p == dnsSupport {
-				cure += ", and let this host ask a validating resolver of its own (on a loopback address)"
+				cure += ", and run a validating resolver on this host (on a loopback address)"
 			}
-			d.add(v, Finding{ID: "dane-without-" + daneNeeds(p), Severity: Error, Fixes: []Fix{v.fix(p, right)},
-				Problem: fmt.Sprintf("%s = %s, and %s is %s: %s", securityLevel, level, p, given(v.value(p)), effect),
+			d.add(v, Finding{ID: "dane-without-" + daneSettingID(p), Severity: Error, Fixes: []Fix{v.fix(p, right)},
+				Problem: fmt.Sprintf("%s = %s, and %s is %s: %s", securityLevel, level, p, orEmpty(v.value(p)), effect),
 				Cure:    cure})
 		}
 	}
 }
 
-func daneNeeds(parameter string) string {
+func daneSettingID(parameter string) string {
 	switch parameter {
 	case dnsSupport:
 		return "dnssec"
@@ -183,11 +183,11 @@ func daneNeeds(parameter string) string {
 	return "mx-errors"
 }
 
-// authorities judges the CA certificates.
-func (d *diagnosis) authorities(v view) {
+// judgeAuthorities judges the CA certificates.
+func (d *diagnosis) judgeAuthorities(v view) {
 	file, dir := v.value(caFile), v.value("smtp_tls_CApath")
 	f := Finding{Severity: Error}
-	const waits = "every certificate is \"Untrusted\", and mail for domains with a policy waits"
+	const waits = "every certificate is \"Untrusted\", and mail to domains with a policy is deferred"
 	if bundle := d.facts.Bundle; bundle != "" {
 		f.Fixes = []Fix{v.fix(caFile, bundle)}
 		f.Cure = fmt.Sprintf("set %s = %s", caFile, bundle)
@@ -195,16 +195,15 @@ func (d *diagnosis) authorities(v view) {
 		f.Cure = fmt.Sprintf("install the system's CA certificates (Debian: ca-certificates) and set %s to their file",
 			caFile)
 	}
-	state := d.facts.Files[v.pre(file)]
-	jail := d.facts.Files[v.within(v.service, dir)]
+	state := d.facts.Files[v.beforeChroot(file)]
+	jail := d.facts.Files[v.seenOutside(v.service, dir)]
 	switch {
 	case v.value("smtp_tls_trust_anchor_file") != "":
 		f = Finding{
 			ID: "trust-anchors", Severity: Warning,
-			Problem: "smtp_tls_trust_anchor_file takes the place of the CA certificates: of the domains with a " +
-				"policy, only those " +
-				"whose certificates these anchors signed get mail",
-			Cure: "remove it, and give tafile= in a policy table to the destinations that need it",
+			Problem: "smtp_tls_trust_anchor_file replaces the CA certificates: mail to domains with a policy is " +
+				"deferred unless these anchors signed their certificates",
+			Cure: "remove it, and set tafile= in a policy table for the destinations that need it",
 		}
 	case file == "" && dir == "":
 		f.ID, f.Problem = "no-ca", fmt.Sprintf("%s and smtp_tls_CApath are empty: %s", caFile, waits)
@@ -218,65 +217,65 @@ func (d *diagnosis) authorities(v view) {
 		}
 		f.ID = "ca-unusable"
 		f.Problem = fmt.Sprintf(
-			"%s = %s %s: Postfix then does no TLS at all, mail for domains with a policy waits, and other mail goes "+
-				"in the clear", caFile, file, what)
+			"%s = %s %s: Postfix then does no TLS at all, mail to domains with a policy is deferred, and other mail "+
+				"is sent unencrypted", caFile, file, what)
 	case file == "" && (jail == FileMissing || jail == FileEmpty) && !v.yes("tls_append_default_CA"):
 		f.ID = "capath-unusable"
 		f.Problem = fmt.Sprintf(
-			"smtp_tls_CApath = %s: where the SMTP client looks, in %s, are no certificates (named by c_rehash): %s",
-			dir, v.within(v.service, dir), waits)
+			"smtp_tls_CApath = %s: the SMTP client looks in %s, which has no certificates (named by c_rehash): %s",
+			dir, v.seenOutside(v.service, dir), waits)
 	default:
 		return
 	}
-	if d.fresh && f.Severity == Error && f.Fixes == nil {
-		d.blocked = include(d.blocked, "there are no CA certificates: mail for domains with a policy would wait")
+	if d.missing && f.Severity == Error && f.Fixes == nil {
+		d.blocked = include(d.blocked, "there are no CA certificates: mail to domains with a policy would be deferred")
 	}
 	d.add(v, f)
 }
 
-// outdated judges settings that something newer has replaced, or that switch something newer off.
-func (d *diagnosis) outdated(v view) {
+// judgeObsolete judges settings that newer ones have replaced, or that disable newer ones.
+func (d *diagnosis) judgeObsolete(v view) {
 	if v.value("smtp_tls_per_site") != "" {
 		if v.value(policyMaps) == "" {
 			d.blocked = include(d.blocked,
-				"the entries of smtp_tls_per_site would be ignored from then on, and some may demand TLS")
+				"the entries of smtp_tls_per_site would then be ignored, and some may require TLS")
 		}
 		d.add(v, Finding{
 			ID: "per-site-ignored", Severity: Warning,
-			Problem: "smtp_tls_per_site has no effect where " + policyMaps + " is set",
+			Problem: "smtp_tls_per_site has no effect if " + policyMaps + " is set",
 			Cure:    "move its entries to a table before stsmapd in " + policyMaps + ", and remove it",
 		})
 	}
 	if v.word(mxPatterns) == "no" {
 		d.add(v, Finding{
 			ID: "mx-patterns-off", Severity: Warning, Fixes: []Fix{v.fix(mxPatterns, "yes")},
-			Problem: mxPatterns + " = no: " + inexact, Cure: "set it to yes",
+			Problem: mxPatterns + " = no: " + inexactMatching, Cure: "set it to yes",
 		})
 	}
 	if v.value(securityLevel) != "" && (v.yes("smtp_use_tls") || v.yes("smtp_enforce_tls")) {
 		d.add(v, Finding{ID: "legacy-ignored", Severity: Note,
-			Problem: "smtp_use_tls and smtp_enforce_tls have no effect where " + securityLevel +
+			Problem: "smtp_use_tls and smtp_enforce_tls have no effect if " + securityLevel +
 				" is set; postconf -X removes them"})
 	}
 }
 
-// remarks are what an administrator should know.
-func (d *diagnosis) remarks(v view) {
+// addNotes adds findings about the DNS, the relay host and the log.
+func (d *diagnosis) addNotes(v view) {
 	support := v.word(dnsSupport)
 	off := support == "disabled" || support == "" && v.yes("disable_dns_lookups")
 	relay := v.value("relayhost")
 	if off && relay == "" {
 		d.add(v, Finding{
 			ID: "dns-off", Severity: Warning,
-			Problem: "DNS lookups are switched off: mail goes to no MX host, and only those are named in policies",
+			Problem: "DNS lookups are disabled: mail is not sent to MX hosts, but policies name only those",
 			Cure:    "set " + dnsSupport + " = enabled and disable_dns_lookups = no",
 		})
 	}
 	if relay != "" {
 		d.add(v, Finding{
 			ID: "relayhost", Severity: Note,
-			Problem: fmt.Sprintf("mail goes to the relay host %s: its policy is kept; those of the recipients' "+
-				"domains are its business", relay),
+			Problem: fmt.Sprintf("mail is sent to the relay host %s: its policy applies; the relay host must enforce "+
+				"those of the recipients' domains", relay),
 		})
 	}
 	if v.value("smtp_tls_loglevel") == "0" {

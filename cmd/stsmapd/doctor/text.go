@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// Style is how a Report is written for people.
+// Style is the style of a printed Report.
 type Style struct {
-	Flags   string              // for the commands that it names, such as "-c /etc/postfix-out "
-	Colours map[Severity]string // the escape sequence that begins a colour; nil: none
+	Flags   string              // of Postfix's commands in the text, such as "-c /etc/postfix-out "
+	Colours map[Severity]string // the escape sequence that starts a colour; nil: none
 }
 
-// Coloured are the colours for a terminal.
-func Coloured() map[Severity]string {
+// TerminalColours returns the colours for a terminal.
+func TerminalColours() map[Severity]string {
 	return map[Severity]string{Error: "\x1b[1;31m", Warning: "\x1b[1;33m", Note: "\x1b[1;36m"}
 }
 
-// width is that of lines of prose.
+// width is the length of lines, in characters.
 const width = 100
 
-// Write writes what was found, as text with a final newline.
+// Write writes the findings as text.
 func (r Report) Write(w io.Writer, style Style) error {
 	var b strings.Builder
 	r.head(&b)
@@ -30,13 +30,13 @@ func (r Report) Write(w io.Writer, style Style) error {
 		f.write(&b, r, style)
 	}
 	if r.OK {
-		b.WriteString("\nAll right: nothing to do.\n")
+		b.WriteString("\nOK: nothing to do.\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// WriteLines writes the lines that main.cf should have, and how they get there; nothing where it has them.
+// WriteLines writes the lines that main.cf should have, and how to set them; nothing if there are no changes.
 func (r Report) WriteLines(w io.Writer, style Style) error {
 	if len(r.Changes) == 0 {
 		return nil
@@ -53,7 +53,7 @@ func (r Report) WriteLines(w io.Writer, style Style) error {
 	return err
 }
 
-// WriteChanges writes what is to become of main.cf, old lines and new ones; nothing where it stays as it is.
+// WriteChanges writes the old and new lines of main.cf; nothing if there are no changes.
 func (r Report) WriteChanges(w io.Writer) error {
 	if len(r.Changes) == 0 {
 		return nil
@@ -75,7 +75,7 @@ func (r Report) blocked(b *strings.Builder) {
 	}
 }
 
-// head is the first line.
+// head writes the first line.
 func (r Report) head(b *strings.Builder) {
 	var clients []string
 	for _, c := range r.Clients {
@@ -110,24 +110,24 @@ func (f Finding) write(b *strings.Builder, r Report, style Style) {
 	}
 }
 
-// commands set in master.cf what --apply does not touch.
+// commands returns the commands for the fixes in master.cf, which --apply does not make.
 func (f Finding) commands(flags string) []string {
 	var commands []string
 	for _, fix := range f.Fixes {
 		if fix.Service != "" {
 			setting := fmt.Sprintf("%s/%s=%s", fix.Service, fix.Parameter, fix.Value)
-			commands = append(commands, fmt.Sprintf("postconf %s-P %s", flags, quote(setting)))
+			commands = append(commands, fmt.Sprintf("postconf %s-P %s", flags, quoteAlways(setting)))
 		}
 	}
 	slices.Sort(commands)
 	return commands
 }
 
-// quote makes one word for a shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// quoteAlways quotes a word for a shell.
+func quoteAlways(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// Quote makes one word for a shell, as it is where that is safe.
-func Quote(s string) string {
+// quote quotes a word for a shell if that is necessary.
+func quote(s string) string {
 	safe := func(c rune) bool {
 		return c < 0x80 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
 			strings.ContainsRune("/._-+:@%,=", c))
@@ -135,10 +135,10 @@ func Quote(s string) string {
 	if s != "" && strings.IndexFunc(s, func(c rune) bool { return !safe(c) }) < 0 {
 		return s
 	}
-	return quote(s)
+	return quoteAlways(s)
 }
 
-// wrap writes prose in lines of at most width columns, where words allow.
+// wrap writes text in lines of at most width columns; a longer word is on a separate line.
 func wrap(b *strings.Builder, first, indent, text string) {
 	column := len(stripColour(first))
 	b.WriteString(first)
@@ -158,7 +158,7 @@ func wrap(b *strings.Builder, first, indent, text string) {
 	b.WriteByte('\n')
 }
 
-// stripColour is the text as it shows.
+// stripColour returns a text without the colour.
 func stripColour(s string) string {
 	if _, rest, found := strings.Cut(s, "m"); found && strings.HasPrefix(s, "\x1b") {
 		s, _, _ = strings.Cut(rest, "\x1b")

@@ -6,7 +6,7 @@ import (
 )
 
 func TestWrite(t *testing.T) {
-	h := sound("3.7.11").maps(ourMap+"sts+dane").override("relay/unix", securityLevel, "").override("relay/unix",
+	h := soundHost("3.7.11").maps(ourMap+"sts+dane").override("relay/unix", securityLevel, "").override("relay/unix",
 		policyMaps, "inline:{a='b'}")
 	r := Diagnose(h.Facts)
 	var b strings.Builder
@@ -23,19 +23,19 @@ func TestWrite(t *testing.T) {
 	const want = `Postfix 3.7.11, /etc/postfix; SMTP clients: smtp/unix (chroot), relay/unix (chroot)
 
 error dane-not-done: the map sts+dane says that Postfix does DANE, but it cannot
-    (smtp_dns_support_level is empty): mail for domains with TLSA records and a policy waits
+    (smtp_dns_support_level is empty): mail to domains with TLSA records and a policy is deferred
     [smtp/unix]
-  cure: leave dane out of the map name; or set smtp_tls_security_level = dane and
+  cure: remove dane from the map name; or set smtp_tls_security_level = dane and
       smtp_dns_support_level = dnssec, with a validating resolver on this host
 
-error map-overridden: master.cf overrides smtp_tls_policy_maps without naming stsmapd: whatever
-    main.cf says, this service keeps no MTA-STS policy [relay/unix]
+error map-overridden: master.cf overrides smtp_tls_policy_maps without naming stsmapd: this service
+    enforces no MTA-STS policy, whatever main.cf says [relay/unix]
   cure: name stsmapd there, or remove the override
     postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_policy_maps=inline:{a='\''b'\''}, socketmap:inet:127.0.0.1:8461:sts'
 
 warning level-none: smtp_tls_security_level is empty: mail for domains without a policy is never
     encrypted [relay/unix]
-  cure: set it to may: TLS wherever it is offered
+  cure: set it to may: TLS if it is offered
     postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_security_level=may'
 
 Lines for /etc/postfix/main.cf:
@@ -56,12 +56,12 @@ Lines for /etc/postfix/main.cf:
 
 // TestColours: a colour takes no place in the line.
 func TestColours(t *testing.T) {
-	r := Diagnose(sound("3.7.11").maps(ourMap + "sts+dane").Facts)
+	r := Diagnose(soundHost("3.7.11").maps(ourMap + "sts+dane").Facts)
 	var without, with strings.Builder
 	if err := r.Write(&without, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Write(&with, Style{Colours: Coloured()}); err != nil {
+	if err := r.Write(&with, Style{Colours: TerminalColours()}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(with.String(), "\n\x1b[1;31merror dane-not-done:\x1b[0m the map") {
@@ -77,7 +77,7 @@ func TestQuote(t *testing.T) {
 		"/etc/postfix-out": "/etc/postfix-out", "": "''", "my dir": "'my dir'", "it's": `'it'\''s'`, "$x": "'$x'",
 		"a\nb": "'a\nb'", "ü": "'ü'",
 	} {
-		if got := Quote(in); got != want {
+		if got := quote(in); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", in, got, want)
 		}
 	}

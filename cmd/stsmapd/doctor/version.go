@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// version is Postfix's, the patch level 0 where there is none. Snapshots such as 3.11-20250823 count as the release
-// that they lead to.
+// version is a version of Postfix; a missing patch level is 0. Snapshots such as 3.11-20250823 count as the release
+// that follows.
 type version struct{ major, minor, patch int }
 
-// parseVersion parses mail_version. What is no version is taken for a current one: the rules for old ones are the
-// exceptions.
+// parseVersion parses mail_version. An invalid text counts as a current version.
 func parseVersion(text string) version {
 	text, _, _ = strings.Cut(text, "-")
 	unknown := version{major: 1 << 10}
@@ -39,15 +38,15 @@ func (v version) atLeast(major, minor, patch int) bool {
 	return v.patch >= patch
 }
 
-// Capabilities are what a version's postconf can print.
-type Capabilities struct {
+// capabilities are what postconf of a version can print.
+type capabilities struct {
 	Services  bool // -M: master.cf
 	Expand    bool // -x: values with $name expanded
 	Overrides bool // -P: the -o settings of master.cf
 }
 
-// CapabilitiesOf says what postconf of this mail_version can print.
-func CapabilitiesOf(mailVersion string) Capabilities {
+// capabilitiesOf returns what postconf of this mail_version can print.
+func capabilitiesOf(mailVersion string) capabilities {
 	v := parseVersion(mailVersion)
-	return Capabilities{Services: v.atLeast(2, 9, 0), Expand: v.atLeast(2, 10, 0), Overrides: v.atLeast(2, 11, 0)}
+	return capabilities{Services: v.atLeast(2, 9, 0), Expand: v.atLeast(2, 10, 0), Overrides: v.atLeast(2, 11, 0)}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-// view is Postfix's configuration as one service of master.cf has it.
+// view is Postfix's configuration for one service of master.cf.
 type view struct {
 	facts     *Facts
 	service   Service
-	principal bool // mail to the internet goes through it; the others are content filters and the like
+	principal bool // it sends mail to the internet; the others are content filters and so on
 }
 
 // viewsOf returns a view for each SMTP client of master.cf, the principal ones first.
@@ -32,7 +32,7 @@ func viewsOf(f *Facts) []view {
 			side = append(side, view{f, s, false})
 		}
 	}
-	if principal == nil { // who knows which of them matters: all of them do
+	if principal == nil { // it is not known which one sends mail to the internet: all count
 		for i := range side {
 			side[i].principal = true
 		}
@@ -40,13 +40,13 @@ func viewsOf(f *Facts) []view {
 	return append(principal, side...)
 }
 
-// transport is the service that a transport:nexthop names.
+// transport returns the service in a transport:nexthop.
 func transport(value string) string {
 	name, _, _ := strings.Cut(value, ":")
 	return strings.TrimSpace(name)
 }
 
-// value is that of a parameter, "" too where this Postfix does not know it.
+// value returns the value of a parameter, "" if this Postfix does not know it.
 func (v view) value(parameter string) string {
 	if value, ok := v.service.Overrides[parameter]; ok {
 		return value
@@ -54,7 +54,7 @@ func (v view) value(parameter string) string {
 	return v.facts.Parameters[parameter]
 }
 
-// word is the value of a parameter whose values are words in any case.
+// word returns the value of a parameter in lower case.
 func (v view) word(parameter string) string { return strings.ToLower(v.value(parameter)) }
 
 func (v view) yes(parameter string) bool { return v.word(parameter) == "yes" }
@@ -65,7 +65,7 @@ func (v view) knows(parameter string) bool {
 	return ok
 }
 
-// owner is the service whose override a parameter's value is, "" for main.cf.
+// owner returns the service whose override sets a parameter, "" for main.cf.
 func (v view) owner(parameter string) string {
 	if _, ok := v.service.Overrides[parameter]; ok {
 		return v.service.Name
@@ -77,8 +77,8 @@ func (v view) fix(parameter, value string) Fix { return Fix{v.owner(parameter), 
 
 func (v view) version() version { return parseVersion(v.facts.Parameters["mail_version"]) }
 
-// chroot reports whether a service runs chrooted. The default of master.cf's column has been "n" since Postfix 3.0, but
-// for those whose compatibility_level is below 1.
+// chroot reports whether a service runs chrooted. The default of master.cf's column is "y" before Postfix 3.0 and with
+// a compatibility_level below 1, else "n".
 func (v view) chroot(s Service) bool {
 	if s.Chroot != "-" {
 		return s.Chroot == "y"
@@ -90,7 +90,7 @@ func (v view) chroot(s Service) bool {
 
 func (v view) queue() string { return v.facts.Parameters["queue_directory"] }
 
-// root is the directory that a service sees as /.
+// root returns the directory that a service sees as /.
 func (v view) root(s Service) string {
 	if v.chroot(s) {
 		return v.queue()
@@ -98,24 +98,25 @@ func (v view) root(s Service) string {
 	return "/"
 }
 
-// within is where a path that the service uses at work is, as seen from outside. Services work in the queue directory.
-func (v view) within(s Service, name string) string {
+// seenOutside returns, as seen outside of the chroot, a path that the service uses in it. The working directory of
+// services is the queue directory.
+func (v view) seenOutside(s Service, name string) string {
 	if !path.IsAbs(name) {
 		return path.Join(v.queue(), name)
 	}
 	return path.Join(v.root(s), name)
 }
 
-// pre is where a path is that the service uses before it enters the chroot.
-func (v view) pre(name string) string {
+// beforeChroot returns the absolute path of a file that the service opens before it enters the chroot.
+func (v view) beforeChroot(name string) string {
 	if !path.IsAbs(name) {
 		return path.Join(v.queue(), name)
 	}
 	return name
 }
 
-// asker is the service that asks a table: smtp itself, or proxymap for it.
-func (v view) asker(t table) Service {
+// client returns the service that queries a table: smtp itself, or proxymap for it.
+func (v view) client(t lookupTable) Service {
 	if !t.proxied {
 		return v.service
 	}
@@ -127,48 +128,47 @@ func (v view) asker(t table) Service {
 	return Service{Name: "proxymap/unix", Chroot: "n"}
 }
 
-// endpoint is where the socketmap server of a table is, as seen from outside of any chroot.
-func (v view) endpoint(t table) string {
-	if name, ok := socketPath(t.server); ok {
-		return "unix:" + v.within(v.asker(t), name)
+// endpoint returns the socketmap server of a table, with the path outside of any chroot.
+func (v view) endpoint(t lookupTable) string {
+	if name, ok := unixPath(t.server); ok {
+		return "unix:" + v.seenOutside(v.client(t), name)
 	}
 	return t.server
 }
 
-// way is how the asking service gets to the table's UNIX socket.
-func (v view) way(t table) (Reach, bool) {
-	name, ok := socketPath(t.server)
-	asker := v.asker(t)
+// socketPath returns the path by which the client service reaches the table's UNIX socket.
+func (v view) socketPath(t lookupTable) (SocketPath, bool) {
+	name, ok := unixPath(t.server)
+	asker := v.client(t)
 	from := v.root(asker)
 	if !path.IsAbs(name) {
 		from = v.queue()
 	}
-	return Reach{Path: v.within(asker, name), From: from}, ok
+	return SocketPath{Path: v.seenOutside(asker, name), From: from}, ok
 }
 
-// outside is the way to the table's UNIX socket for one who does not think of the chroot, to tell this mistake from
-// others.
-func (v view) outside(t table) (Reach, bool) {
-	name, ok := socketPath(t.server)
-	return Reach{Path: path.Clean(name), From: "/"}, ok && path.IsAbs(name) && v.chroot(v.asker(t))
+// hostSocketPath returns the path of the table's UNIX socket as if there were no chroot, to detect this mistake.
+func (v view) hostSocketPath(t lookupTable) (SocketPath, bool) {
+	name, ok := unixPath(t.server)
+	return SocketPath{Path: path.Clean(name), From: "/"}, ok && path.IsAbs(name) && v.chroot(v.client(t))
 }
 
-// hostsFile is the file in the chroot that tells the address of the table's host, where that is a name.
-func (v view) hostsFile(t table) (name string, ok bool) {
+// hostsFile returns the chroot's /etc/hosts if the table's server is a host name in a chroot.
+func (v view) hostsFile(t lookupTable) (name string, ok bool) {
 	hostPort, ok := strings.CutPrefix(t.server, "inet:")
 	host, _, err := net.SplitHostPort(hostPort)
-	if !ok || err != nil || !v.chroot(v.asker(t)) {
+	if !ok || err != nil || !v.chroot(v.client(t)) {
 		return "", false
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
 		return "", false
 	}
-	return v.within(v.asker(t), "/etc/hosts"), true
+	return v.seenOutside(v.client(t), "/etc/hosts"), true
 }
 
-// reach is how a listener of stsmapd's is written in a table of this service; false where the chroot hides it.
-func (v view) reach(listener string) (server string, ok bool) {
-	name, ok := socketPath(listener)
+// serverFor returns the server of a table of this service for a listener of stsmapd; false if the chroot hides it.
+func (v view) serverFor(listener string) (server string, ok bool) {
+	name, ok := unixPath(listener)
 	if !ok {
 		return loopback(listener), true
 	}
@@ -179,17 +179,17 @@ func (v view) reach(listener string) (server string, ok bool) {
 	return "unix:/" + inside, ok
 }
 
-// reachAll is how a listener is written in a table that all of these services have.
-func reachAll(views []view, listener string) (server string, ok bool) {
+// serverForAll returns the server of a table that all these services use, for a listener.
+func serverForAll(views []view, listener string) (server string, ok bool) {
 	for i, v := range views {
-		one, ok := v.reach(listener)
+		one, ok := v.serverFor(listener)
 		switch {
 		case !ok:
 			return "", false
 		case i == 0:
 			server = one
-		case one != server: // some see the queue directory as /; for all of them it is where they work
-			name, _ := socketPath(listener)
+		case one != server: // a path relative to the queue directory, the working directory of all services
+			name, _ := unixPath(listener)
 			inside, _ := strings.CutPrefix(path.Clean(name), path.Clean(v.queue())+"/")
 			server = "unix:" + inside
 		}
@@ -197,7 +197,7 @@ func reachAll(views []view, listener string) (server string, ok bool) {
 	return server, true
 }
 
-// loopback is the address to ask where a listener takes connections to every address of the host.
+// loopback replaces the unspecified address of a listener by 127.0.0.1.
 func loopback(listener string) string {
 	hostPort := strings.TrimPrefix(listener, "inet:")
 	host, port, err := net.SplitHostPort(hostPort)
@@ -210,12 +210,12 @@ func loopback(listener string) string {
 	return listener
 }
 
-// socketPath is the path of unix:path.
-func socketPath(server string) (string, bool) { return strings.CutPrefix(server, "unix:") }
+// unixPath returns the path in unix:path.
+func unixPath(server string) (string, bool) { return strings.CutPrefix(server, "unix:") }
 
-// soundServer reports whether a server can be written so in a socketmap.
-func soundServer(server string) bool {
-	if name, ok := socketPath(server); ok {
+// validServer reports whether a text is a valid server of a socketmap.
+func validServer(server string) bool {
+	if name, ok := unixPath(server); ok {
 		return name != ""
 	}
 	_, _, err := socketmap.ParseSpec(server)

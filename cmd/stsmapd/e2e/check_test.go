@@ -44,7 +44,7 @@ var checkCases = []checkCase{
 	{"two records", spoiled(func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) {
 		d.SetTXT("v=STSv1; id=1;", "v=STSv1; id=2;")
 	}), 1,
-		asWithout + "it has more than one MTA-STS record, so that none counts"},
+		asWithout + "it has more than one MTA-STS record, so all are ignored"},
 	{"malformed record", spoiled(
 		func(_ *testing.T, _ *world.World, d *world.Domain, _ *world.MXHost) { d.SetTXT("v=STSv1; id=;") }), 1,
 		asWithout + `its MTA-STS record is malformed: the MTA-STS record has "id=" where name=value belongs`},
@@ -112,7 +112,7 @@ var checkCases = []checkCase{
 		d.SetMX(bad.Name, good.Name)
 		d.Publish(t, "1", world.Text("enforce", bad.Name, good.Name))
 		return bad
-	}, 0, "delivered, verified, to mx2.%d, after %m in vain: %m offers no STARTTLS"},
+	}, 0, "delivered, verified, to mx2.%d, after %m without success: %m offers no STARTTLS"},
 	{"MX away", spoiled(func(_ *testing.T, w *world.World, d *world.Domain, mx *world.MXHost) {
 		w.DNS.Set(mx.Name, dns.TypeA, fmt.Sprintf("%s. 300 IN A %s", mx.Name, w.Host()))
 	}), 1, "deferred: %m cannot be reached on port 25: connection refused"},

@@ -101,7 +101,7 @@ func TestControl(t *testing.T) {
 
 	says(t, "forget", c.run(0, "cache", "forget", enforced.Name).Stdout, enforced.Name+": forgotten\n")
 	says(t, "show forgotten", c.run(1, "cache", "show", enforced.Name).Stderr,
-		enforced.Name+": nothing is known of this domain")
+		enforced.Name+": nothing is known about this domain")
 	gets := enforced.Policy.Requests()
 	says(t, "warm by hand", c.run(0, "warm", c.file([]byte("user@"+enforced.Name+"\n"))).Stdout, "1 domains\n",
 		"testing       1\n")

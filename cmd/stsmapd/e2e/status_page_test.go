@@ -181,7 +181,7 @@ func TestStatusPage(t *testing.T) {
 	m.Ask(t, "sts", "absent.example.test")
 
 	home := parsePage(t, b.run(m.url("/"), "--dump-dom"))
-	if got := home.texts("#trouble a"); !slices.Equal(got,
+	if got := home.texts("#failing a"); !slices.Equal(got,
 		[]string{"bank.example.test", "a-rather-long-name-of-a-department.of-a-university.example.test"}) {
 		t.Errorf("in trouble: %q", got)
 	}

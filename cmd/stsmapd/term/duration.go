@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Span is a length of time as people say it: the two largest units that matter.
+// Span formats a duration in its one or two largest units: "2d 3h", "5m".
 func Span(d time.Duration) string {
 	days, hours, minutes := d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60
 	switch {
@@ -23,8 +23,8 @@ func Span(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-// When is a time as seen from now: "in 2d 3h", "5m ago"; "never" for none.
-func When(now, t time.Time) string {
+// Relative formats a time relative to now: "in 2d 3h", "5m ago"; "never" for the zero time.
+func Relative(now, t time.Time) string {
 	switch left := t.Sub(now); {
 	case t.IsZero():
 		return "never"
@@ -35,10 +35,10 @@ func When(now, t time.Time) string {
 	}
 }
 
-// Moment is a time in full, and as seen from now.
-func Moment(now, t time.Time) string {
+// Absolute formats a time in full and relative to now; "never" for the zero time.
+func Absolute(now, t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC") + " (" + When(now, t) + ")"
+	return t.UTC().Format("2006-01-02 15:04:05 UTC") + " (" + Relative(now, t) + ")"
 }

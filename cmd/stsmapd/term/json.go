@@ -7,21 +7,21 @@ import (
 	"io"
 )
 
-// WriteJSON writes one object, for people to read too.
+// WriteJSON writes one object, indented.
 func WriteJSON(w io.Writer, v any) error {
 	e := NewJSONLines(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
-// NewJSONLines writes one object a line.
+// NewJSONLines returns an encoder that writes one object a line.
 func NewJSONLines(w io.Writer) *json.Encoder {
 	e := json.NewEncoder(safeJSON{w})
 	e.SetEscapeHTML(false)
 	return e
 }
 
-// safeJSON passes on encoded JSON, whole objects at a time, without what would move a terminal's cursor.
+// safeJSON is a writer of encoded JSON that applies EscapeControls. Each write must be a whole object.
 type safeJSON struct{ w io.Writer }
 
 // Write implements io.Writer.

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Progress is a bar on a terminal; elsewhere it is nothing.
+// Progress is a progress bar on a terminal. On any other output it writes nothing.
 type Progress struct {
 	out   io.Writer
-	width int // of the terminal; 0: there is none
+	width int // of the terminal; 0: not a terminal
 	total int
 	begin time.Time
 
@@ -25,12 +25,12 @@ const (
 	progressBar   = 30                     // columns
 )
 
-// NewProgress makes a bar for so many steps.
+// NewProgress returns a bar for total steps.
 func NewProgress(out io.Writer, total int) *Progress {
 	return &Progress{out: out, width: Width(out), total: total, begin: time.Now()}
 }
 
-// Step counts one domain more, of which so many failed.
+// Step counts one step. failed is the number of failed steps so far.
 func (p *Progress) Step(failed int) {
 	if p.width == 0 {
 		return
@@ -46,7 +46,7 @@ func (p *Progress) Step(failed int) {
 	fmt.Fprint(p.out, "\r"+progressLine(p.done, p.total, failed, now.Sub(p.begin), p.width)+"\x1b[K")
 }
 
-// End takes the bar away.
+// End erases the bar.
 func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +55,7 @@ func (p *Progress) End() {
 	}
 }
 
-// progressLine is the bar after so many of a total, in less than width columns.
+// progressLine returns the bar for done of total steps, shorter than width columns.
 func progressLine(done, total, failed int, took time.Duration, width int) string {
 	full := progressBar * done / max(total, 1)
 	text := fmt.Sprintf("[%s%s] %d/%d", strings.Repeat("#", full), strings.Repeat(".", progressBar-full), done, total)

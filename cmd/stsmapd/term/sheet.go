@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// Sheet writes headings, and lines of a name and a value below them.
+// Sheet writes headings, and lines with a name and a value below them.
 type Sheet struct {
 	out     io.Writer
 	colours bool
 	width   int   // of the names
-	Err     error // the first of writing
+	Err     error // first error of writing
 }
 
-// NewSheet makes a sheet whose names take so many columns.
+// NewSheet returns a sheet with a name column of width characters.
 func NewSheet(w io.Writer, width int) *Sheet {
 	return &Sheet{out: w, colours: Coloured(w), width: width}
 }
 
-// Print writes a line as it is.
+// Print writes a line unchanged.
 func (s *Sheet) Print(text string) {
 	if s.Err == nil {
 		_, s.Err = fmt.Fprintln(s.out, text)
 	}
 }
 
-// Heading writes a line that stands out.
+// Heading writes a line in bold.
 func (s *Sheet) Heading(text string) {
 	if s.colours {
 		text = Paint(Bold, text)
@@ -34,7 +34,7 @@ func (s *Sheet) Heading(text string) {
 	s.Print(text)
 }
 
-// Line writes a name and a value; the value may come from the network.
+// Line writes a name and a value. It cleans the value, which may come from the network.
 func (s *Sheet) Line(name, colour, value string) {
 	value = Clean(value)
 	if s.colours {

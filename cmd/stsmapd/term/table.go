@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// sizingRows is how many rows of a table are looked at for the widths of its columns; what is longer further down
-// sticks out.
+// sizingRows is the number of rows that determine the widths of a table's columns. Longer cells in later rows exceed
+// their column.
 const sizingRows = 500
 
 // Cell is one field of a Table. Text and Painted make one.
@@ -17,21 +17,21 @@ type Cell struct {
 	colour string
 }
 
-// Table writes rows in columns, as they come. Call End after the last row. NewTable makes one.
+// Table writes rows in columns. Call End after the last row. NewTable returns one.
 type Table struct {
 	out     *bufio.Writer
 	colours bool
-	rows    [][]Cell // that wait for the widths; the first is the head
+	rows    [][]Cell // rows before the widths are known; the first is the head
 	widths  []int    // nil: not known yet
 }
 
-// Text is a cell without a colour.
+// Text returns a cell without a colour.
 func Text(text string) Cell { return Cell{text: text} }
 
-// Painted is a cell in one of the colours of this package.
+// Painted returns a cell in one of the colours of this package.
 func Painted(colour, text string) Cell { return Cell{text, colour} }
 
-// NewTable begins a table with these column heads.
+// NewTable returns a table with these column heads.
 func NewTable(w io.Writer, head ...string) *Table {
 	t := &Table{out: bufio.NewWriter(w), colours: Coloured(w)}
 	cells := make([]Cell, len(head))
@@ -42,19 +42,19 @@ func NewTable(w io.Writer, head ...string) *Table {
 	return t
 }
 
-// Row adds a row, as many cells as the head has.
+// Row adds a row. It must have as many cells as the head.
 func (t *Table) Row(cells ...Cell) {
 	if t.widths != nil {
-		t.write(cells)
+		t.writeRow(cells)
 		return
 	}
 	if t.rows = append(t.rows, cells); len(t.rows) > sizingRows {
-		t.size()
+		t.setWidths()
 	}
 }
 
-// size finds the widths, and writes what waited for them.
-func (t *Table) size() {
+// setWidths determines the widths and writes the waiting rows.
+func (t *Table) setWidths() {
 	t.widths = make([]int, len(t.rows[0]))
 	for _, row := range t.rows {
 		for i, c := range row {
@@ -62,12 +62,12 @@ func (t *Table) size() {
 		}
 	}
 	for _, row := range t.rows {
-		t.write(row)
+		t.writeRow(row)
 	}
 	t.rows = nil
 }
 
-func (t *Table) write(row []Cell) {
+func (t *Table) writeRow(row []Cell) {
 	for i, c := range row {
 		text := Clean(c.text)
 		pad := ""
@@ -82,10 +82,10 @@ func (t *Table) write(row []Cell) {
 	t.out.WriteByte('\n')
 }
 
-// End writes what is left, and returns the first error of writing.
+// End writes the remaining rows and returns the first error of writing.
 func (t *Table) End() error {
 	if t.widths == nil {
-		t.size()
+		t.setWidths()
 	}
 	return t.out.Flush()
 }

@@ -1,9 +1,9 @@
-// Package term is what every command prints with: tables, sheets of names and values, colours, progress, durations, and
-// JSON, made safe for a terminal.
+// Package term has what all commands use to print: tables, sheets of names and values, colours, progress, durations,
+// and JSON that is safe on a terminal.
 //
-// Colours and progress appear only on a terminal, and no colours where NO_COLOR is set. Texts that came from the
-// network (policy texts, server replies, names in certificates) may hold escape sequences; Clean and SafeJSON keep
-// those from the terminal.
+// Colours and progress appear only on a terminal, and colours only if NO_COLOR is not set. Texts from the network
+// (policy texts, server replies, names in certificates) may contain escape sequences; Clean and EscapeControls remove
+// them.
 package term
 
 import (
@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Width is how many columns the terminal has to which w writes; 0: it is none.
+// Width returns the number of columns of the terminal w, 0 if w is not a terminal.
 func Width(w any) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -34,7 +34,7 @@ func Width(w any) int {
 	return width
 }
 
-// Colours of a terminal, as SGR codes. Plain is none.
+// Colours of a terminal, as SGR codes. Plain is no colour.
 const (
 	Plain  = ""
 	Bold   = "1"
@@ -44,12 +44,12 @@ const (
 	Faint  = "2"
 )
 
-// Coloured reports whether what is written to w may have colours: on a terminal that can, unless its user wants none.
+// Coloured reports whether w is a terminal with colours, and NO_COLOR is not set.
 func Coloured(w io.Writer) bool {
 	return Width(w) > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// Paint colours a text that has its final width.
+// Paint adds a colour to a text. Escape sequences have no width, so pad the text before.
 func Paint(colour, text string) string {
 	if colour == Plain {
 		return text
@@ -57,8 +57,7 @@ func Paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// Clean makes a text safe for a terminal: each character that does not print, escape sequences above all, becomes a
-// question mark.
+// Clean makes a text safe for a terminal: each character that does not print, such as escape, becomes a question mark.
 func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

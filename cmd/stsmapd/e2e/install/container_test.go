@@ -92,7 +92,7 @@ func TestContainer(t *testing.T) {
 	health := enter + strings.Join(dockerfile(t, "HEALTHCHECK"), " ")
 	defer func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || !strings.Contains(log.String(), "event=ending") ||
+		if err := cmd.Wait(); err != nil || !strings.Contains(log.String(), "event=shutdown") ||
 			strings.Contains(log.String(), "level=ERROR") ||
 			strings.Contains(log.String(), "event=no_control") {
 			t.Errorf("the daemon ended with %v; its log:\n%s", err, &log)

@@ -20,9 +20,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // unasked is a resolver that must not be asked anything: to look a Postfix over costs no DNS and no fetch.
-type unasked struct{ t *testing.T }
+type failsIfAsked struct{ t *testing.T }
 
-func (u unasked) Answer(_ context.Context, q resolver.Question) resolver.Verdict {
+func (u failsIfAsked) Answer(_ context.Context, q resolver.Question) resolver.Verdict {
 	u.t.Errorf("the resolver was asked %v", q)
 	return resolver.Verdict{}
 }
@@ -78,9 +78,9 @@ func talk(t *testing.T, text string, wait func(net.Conn)) string {
 	return "inet:" + l.Addr().String()
 }
 
-func TestAsk(t *testing.T) {
+func TestQuery(t *testing.T) {
 	dir := t.TempDir()
-	ours := tlspolicy.NewHandler(unasked{t}, slog.New(slog.DiscardHandler))
+	ours := tlspolicy.NewHandler(failsIfAsked{t}, slog.New(slog.DiscardHandler))
 	inet := serve(t, "inet:127.0.0.1:0", ours)
 	unix := serve(t, "unix:"+filepath.Join(dir, "sts.sock"), ours)
 	drain := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
@@ -106,26 +106,26 @@ func TestAsk(t *testing.T) {
 			"sts", OtherMap, ""},
 		{"a mail server", talk(t, "220 mx.example.com ESMTP\r\n", drain), "sts", NoSocketmap, "not a socketmap reply"},
 		{"a server that hangs up", talk(t, "", hangUp), "sts", NoSocketmap, "closed the connection"},
-		{"nobody", "inet:127.0.0.1:1", "sts", Nobody, "connection refused"},
-		{"no socket", "unix:" + filepath.Join(dir, "gone"), "sts", Nobody, "no such file"},
-		{"a file", "unix:" + file, "sts", Nobody, "connection refused"},
-		{"a path that is too long to try", "unix:/" + strings.Repeat("x", 200), "sts", Unasked, ""},
+		{"nobody", "inet:127.0.0.1:1", "sts", NoConnection, "connection refused"},
+		{"no socket", "unix:" + filepath.Join(dir, "gone"), "sts", NoConnection, "no such file"},
+		{"a file", "unix:" + file, "sts", NoConnection, "connection refused"},
+		{"a path that is too long to try", "unix:/" + strings.Repeat("x", 200), "sts", NotQueried, ""},
 	} {
-		got := ask(t.Context(), Call{Endpoint: c.endpoint, Map: c.name})
+		got := query(t.Context(), Query{Endpoint: c.endpoint, Map: c.name})
 		if got.Kind != c.kind || !strings.Contains(got.Detail, c.detail) {
 			t.Errorf("%s: got %d %q, want %d …%s…", c.why, got.Kind, got.Detail, c.kind, c.detail)
 		}
 	}
 }
 
-// TestAskPatience: who gives no answer is waited for no longer than the caller likes, and all at the same time.
-func TestAskPatience(t *testing.T) {
+// TestQueryLimit: who gives no answer is waited for no longer than the caller likes, and all at the same time.
+func TestQueryLimit(t *testing.T) {
 	mute := talk(t, "", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	calls := []Call{{Endpoint: mute, Map: "sts"}, {Endpoint: mute, Map: "sts+dane"},
+	calls := []Query{{Endpoint: mute, Map: "sts"}, {Endpoint: mute, Map: "sts+dane"},
 		{Endpoint: "inet:127.0.0.1:1", Map: "sts"}}
-	answers := askAll(ctx, calls)
+	answers := queryAll(ctx, calls)
 	if len(answers) != len(calls) {
 		t.Errorf("%d answers to %d calls", len(answers), len(calls))
 	}

@@ -10,41 +10,42 @@ import (
 )
 
 const (
-	// probeLimit is how long the daemon may take to answer itself.
+	// probeLimit is how long the daemon may take to answer a probe.
 	probeLimit = 2 * time.Second
-	// probeHold is how long an answer serves for others who ask: a flood of them makes one question a second.
+	// probeHold is how long a result is reused: any number of health checks makes at most one question a second.
 	probeHold = time.Second
-	// probeKey is a domain that nobody can have: the question goes all the way that others go, but for the network.
+	// probeKey is a name under .invalid: its question takes the way of all questions, but never reaches the network.
 	probeKey = "healthz.invalid"
 )
 
-// Prober asks the daemon a question as Postfix does, through one of its listeners. It is safe for concurrent use.
+// Prober checks the daemon by a question, as Postfix asks it, through one of its listeners. It is safe for concurrent
+// use.
 type Prober struct {
 	spec string
 
-	mu   sync.Mutex // held while a question is under way
+	mu   sync.Mutex // held during a question
 	at   time.Time
 	last error
 }
 
-// NewProber makes a prober that asks at this listener of the daemon's, inet:HOST:PORT or unix:/PATH.
+// NewProber returns a Prober for a listener of the daemon, inet:HOST:PORT or unix:/PATH.
 func NewProber(spec string) *Prober { return &Prober{spec: spec} }
 
-// Probe returns nil when the daemon answers within 2 s, and else why it seems not to. The answer may be one second old.
+// Probe returns nil if the daemon answers within 2 s, else the reason. The result may be up to one second old.
 func (p *Prober) Probe(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.at.IsZero() && time.Since(p.at) < probeHold {
 		return p.last
 	}
-	p.last = ask(ctx, p.spec)
+	p.last = sendProbe(ctx, p.spec)
 	if ctx.Err() == nil {
 		p.at = time.Now()
 	}
 	return p.last
 }
 
-func ask(ctx context.Context, spec string) error {
+func sendProbe(ctx context.Context, spec string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("no answer within %v", probeLimit))
 	defer cancel()
 	client, err := socketmap.Dial(ctx, spec)

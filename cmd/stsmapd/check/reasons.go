@@ -23,7 +23,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
-// clean makes a text of a stranger fit for a terminal: what does not print, escape sequences above all, is replaced.
+// clean makes untrusted text safe for a terminal: it replaces all characters that do not print, such as escape.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -36,7 +36,7 @@ func clean(s string) string {
 	}, s)
 }
 
-// cut shortens a text to about so many bytes, never inside of a character, and cleans it.
+// cut shortens a text to about limit bytes, not inside of a character, and cleans it.
 func cut(s string, limit int) string {
 	if len(s) > limit {
 		for limit > 0 && !utf8.RuneStart(s[limit]) {
@@ -47,7 +47,7 @@ func cut(s string, limit int) string {
 	return clean(s)
 }
 
-// quoted is the beginning of what a server said, in quotation marks.
+// quoted returns the beginning of a server's reply in quotation marks.
 func quoted(s string) string { return strconv.Quote(cut(s, 100)) }
 
 func isTimeout(err error) bool {
@@ -56,8 +56,8 @@ func isTimeout(err error) bool {
 		n.Timeout()
 }
 
-// plainConn says what is wrong with a connection, without the addresses that Go's errors have.
-func plainConn(err error) string {
+// connReason describes an error of a connection, without the addresses that Go's errors contain.
+func connReason(err error) string {
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &errno):
@@ -70,8 +70,8 @@ func plainConn(err error) string {
 	return err.Error()
 }
 
-// plainDNS says why the DNS did not answer; the words go on after "the DNS".
-func plainDNS(err error) string {
+// dnsReason describes why a lookup failed. The text continues "the DNS".
+func dnsReason(err error) string {
 	var fail *dnsclient.Error
 	if !errors.As(err, &fail) {
 		return "did not answer: " + cut(err.Error(), 160)
@@ -92,8 +92,8 @@ func plainDNS(err error) string {
 	return "gave no usable answer"
 }
 
-// plainFetch says why a policy could not be had; the words go on after "its policy".
-func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) string {
+// fetchReason describes why a policy cannot be fetched. The text continues "its policy".
+func fetchReason(p *Policy, err error, leaf *x509.Certificate, now time.Time) string {
 	var fail *fetch.Error
 	if !errors.As(err, &fail) {
 		return "cannot be fetched: " + cut(err.Error(), 200)
@@ -102,9 +102,9 @@ func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) str
 	case fetch.Invalid:
 		return "is invalid: " + cut(fail.Err.Error(), 200)
 	case fetch.Certificate:
-		return "cannot be fetched: " + p.Host + " " + plainCertificate(fail.Err, leaf, now).Text
+		return "cannot be fetched: " + p.Host + " " + certificateProblem(fail.Err, leaf, now).Text
 	case fetch.HostFault:
-		return "cannot be fetched by this host: " + plainHost(fail)
+		return "cannot be fetched by this host: " + hostReason(fail)
 	case fetch.Unreachable:
 		var errno syscall.Errno
 		if errors.As(fail.Err, &errno) {
@@ -114,8 +114,8 @@ func plainFetch(p *Policy, err error, leaf *x509.Certificate, now time.Time) str
 	return "cannot be fetched: " + cut(fail.Err.Error(), 200)
 }
 
-// plainHost says what this host lacks.
-func plainHost(err error) string {
+// hostReason describes a fault of this host.
+func hostReason(err error) string {
 	if cure := fault.Judge(err).Cure; cure != "" {
 		return cure
 	}
@@ -126,8 +126,8 @@ func plainHost(err error) string {
 	return cut(err.Error(), 200)
 }
 
-// plainCertificate says what is wrong with a server's certificate, by the error of its verification.
-func plainCertificate(err error, leaf *x509.Certificate, now time.Time) Problem {
+// certificateProblem describes the error of a certificate's verification.
+func certificateProblem(err error, leaf *x509.Certificate, now time.Time) Problem {
 	var (
 		name    x509.HostnameError
 		unknown x509.UnknownAuthorityError
@@ -153,7 +153,7 @@ func plainCertificate(err error, leaf *x509.Certificate, now time.Time) Problem 
 		return Problem{ProblemExpired, whose + " expired on " + day(bad.NotAfter)}
 	}
 	return Problem{ProblemUntrusted,
-		"has a certificate that is not accepted: " + cut(strings.TrimPrefix(err.Error(), "x509: "), 160)}
+		"has a certificate that is not valid: " + cut(strings.TrimPrefix(err.Error(), "x509: "), 160)}
 }
 
 func issuedBy(leaf *x509.Certificate) string {
@@ -166,7 +166,7 @@ func issuedBy(leaf *x509.Certificate) string {
 	return ": it is from " + cut(leaf.Issuer.String(), 80)
 }
 
-// namesText lists the names of a certificate, the first few.
+// namesText lists the first names of a certificate.
 func namesText(leaf *x509.Certificate) string {
 	if leaf == nil || len(leaf.DNSNames) == 0 {
 		return "no DNS name"

@@ -9,7 +9,7 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-func TestShareFiles(t *testing.T) {
+func TestFileBudget(t *testing.T) {
 	const usual = 64
 	for _, c := range []struct {
 		why     string
@@ -28,18 +28,18 @@ func TestShareFiles(t *testing.T) {
 		{"hardly anything", 256, usual, fileBudget{256, 128, 12, 5}},
 		{"less than stsmapd needs for itself", 64, usual, fileBudget{64, 32, 1, 1}},
 	} {
-		if got := shareFiles(c.limit, fixedFiles, c.fetches); got != c.want {
+		if got := newFileBudget(c.limit, fixedFiles, c.fetches); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.why, got, c.want)
 		}
 	}
 }
 
-// TestShareFilesLeavesRoom: whatever the limit, connections and lookups never need more than it has.
-func TestShareFilesLeavesRoom(t *testing.T) {
+// TestFileBudgetLeavesRoom: whatever the limit, connections and lookups never need more than it has.
+func TestFileBudgetLeavesRoom(t *testing.T) {
 	for limit := uint64(768); limit < 1<<17; limit += 97 {
 		for _, fetches := range []int{1, 64, 5000} {
 			for _, fixed := range []int{fixedFiles, fixedFiles + admin.MaxConns} {
-				b := shareFiles(limit, fixed, fetches)
+				b := newFileBudget(limit, fixed, fetches)
 				if sum := b.connections + b.dns + filesPerFetch*b.fetches + fixed; sum > b.limit {
 					t.Fatalf("limit %d, %d fetches: %+v needs %d", limit, fetches, b, sum)
 				}

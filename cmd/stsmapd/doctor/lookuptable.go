@@ -7,33 +7,33 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// table is one of the lookup tables of smtp_tls_policy_maps.
-type table struct {
+// lookupTable is one of the lookup tables of smtp_tls_policy_maps.
+type lookupTable struct {
 	text    string // expanded
 	written string // as in the configuration file
 	class   string // Postfix's type of table, such as hash
 	proxied bool   // through proxymap(8)
-	server  string // of a socketmap: inet:host:port or unix:path; "" of other tables, and of a malformed socketmap
-	name    string // of a socketmap: the map's
+	server  string // of a socketmap: inet:host:port or unix:path; "" for other tables and malformed socketmaps
+	name    string // of a socketmap: the map name
 
-	kind tableRole
+	role tableRole
 }
 
-// tableRole is what a table is to us.
+// tableRole is what a table does, as far as it matters to stsmapd.
 type tableRole uint8
 
 const (
-	plain     tableRole = iota
-	ours                // asks stsmapd
-	malformed           // was meant to ask stsmapd
-	wrapped             // asks stsmapd inside of a pipemap or unionmap
-	rival               // asks another daemon for MTA-STS policies
-	catchAll            // knows every domain
-	broken              // fails
+	roleOther     tableRole = iota
+	roleStsmapd             // queries stsmapd
+	roleMalformed           // should query stsmapd, but is not valid
+	roleWrapped             // queries stsmapd inside a pipemap or unionmap
+	roleRival               // queries another daemon for MTA-STS policies
+	roleCatchAll            // matches every domain
+	roleBroken              // fails
 )
 
-// splitTables takes a list of tables apart as Postfix does: at white space and commas, but not within braces.
-func splitTables(list string) []string {
+// splitLookupTables splits a list of tables as Postfix does: at white space and commas, but not within braces.
+func splitLookupTables(list string) []string {
 	var tables []string
 	depth, begin := 0, -1
 	for i, c := range list + " " {
@@ -53,15 +53,15 @@ func splitTables(list string) []string {
 			begin = i
 		}
 	}
-	if begin >= 0 { // a brace is open
+	if begin >= 0 { // an open brace
 		tables = append(tables, list[begin:])
 	}
 	return tables
 }
 
-// parseTable takes one table apart.
-func parseTable(text string) table {
-	t := table{text: text, written: text}
+// parseLookupTable parses one table.
+func parseLookupTable(text string) lookupTable {
+	t := lookupTable{text: text, written: text}
 	rest := text
 	t.class, rest, _ = strings.Cut(rest, ":")
 	if t.class == "proxy" {
@@ -71,13 +71,13 @@ func parseTable(text string) table {
 	if t.class != "socketmap" {
 		return t
 	}
-	if i := strings.LastIndexByte(rest, ':'); i >= 0 && i+1 < len(rest) && soundServer(rest[:i]) {
+	if i := strings.LastIndexByte(rest, ':'); i >= 0 && i+1 < len(rest) && validServer(rest[:i]) {
 		t.server, t.name = rest[:i], rest[i+1:]
 	}
 	return t
 }
 
-// searchable reports whether postmap can search such a table without asking anybody on the network.
+// searchable reports whether a type of table is local: postmap searches it without the network.
 func searchable(class string) bool {
 	return slices.Contains([]string{
 		"btree", "cdb", "cidr", "dbm", "fail", "hash", "inline", "lmdb", "pcre", "randmap", "regexp", "sdbm", "sqlite",
@@ -85,19 +85,19 @@ func searchable(class string) bool {
 	}, class)
 }
 
-// database reports whether a type of table is one in its own right, whatever the rest of its text looks like.
+// database reports whether a type of table needs no other table: its text is never one that should query stsmapd.
 func database(class string) bool {
 	return searchable(class) || slices.Contains([]string{
 		"environ", "internal", "ldap", "memcache", "mongodb", "mysql", "nis", "pgsql",
 	}, class)
 }
 
-// alias reports whether a map name is what the manuals of other daemons say.
+// alias reports whether a map name is one from the manuals of other daemons.
 func alias(name string) bool {
 	return name == "postfix" || strings.EqualFold(name, "QUERY") || strings.EqualFold(name, "QUERYwithTLSRPT")
 }
 
-// mapName spells features.
+// mapName returns the map name for features.
 func mapName(f tlspolicy.Features) string {
 	name := "sts"
 	for _, feature := range []struct {
@@ -112,57 +112,57 @@ func mapName(f tlspolicy.Features) string {
 	return name
 }
 
-// classify says what a table of these services is to us.
-func (t table) classify(f *Facts, views []view) table {
+// classify sets the role of a table of these services.
+func (t lookupTable) classify(f *Facts, views []view) lookupTable {
 	_, err := tlspolicy.ParseMapName(t.name)
 	known := err == nil
 	mine := listens(f, t.server)
 	for _, v := range views {
-		switch f.Answers[Call{v.endpoint(t), t.name}].Kind {
+		switch f.Answers[Query{v.endpoint(t), t.name}].Kind {
 		case Stsmapd, UnknownMap:
 			mine = true
 		case OtherMap:
-			t.kind = plain
-			if alias(t.name) || theirPort(t.server) {
-				t.kind = rival
+			t.role = roleOther
+			if alias(t.name) || rivalPort(t.server) {
+				t.role = roleRival
 			}
 			return t
 		}
 	}
 	switch {
 	case t.server != "" && (mine || known && !alias(t.name)):
-		t.kind = ours
+		t.role = roleStsmapd
 	case t.server != "" && alias(t.name):
-		t.kind = rival
-	case t.server == "" && !database(t.class) && meantForUs(f, t.text):
-		t.kind = malformed
+		t.role = roleRival
+	case t.server == "" && !database(t.class) && meansStsmapd(f, t.text):
+		t.role = roleMalformed
 		_, t.name, _ = cutLast(t.text, ":")
 		if t.class == "pipemap" || t.class == "unionmap" {
-			t.kind = wrapped
+			t.role = roleWrapped
 		}
 	case t.server == "" && t.class == "socketmap":
-		t.kind = broken
+		t.role = roleBroken
 	case t.class == "static" || f.Tables[t.text].Kind == TableMatchesAll:
-		t.kind = catchAll
+		t.role = roleCatchAll
 	case f.Tables[t.text].Kind == TableBroken:
-		t.kind = broken
+		t.role = roleBroken
 	}
 	return t
 }
 
-// listens reports whether stsmapd's configuration says that it listens there.
+// listens reports whether stsmapd is configured to listen there.
 func listens(f *Facts, server string) bool {
 	return slices.ContainsFunc(f.Listeners, func(l string) bool { return l == server || loopback(l) == server })
 }
 
-// theirPort reports whether a server is at a port at which other daemons for MTA-STS listen unless told otherwise.
-func theirPort(server string) bool {
+// rivalPort reports whether a server has the default port of another MTA-STS daemon.
+func rivalPort(server string) bool {
 	return strings.HasPrefix(server, "inet:") &&
 		(strings.HasSuffix(server, ":8461") || strings.HasSuffix(server, ":8642"))
 }
 
-// meantForUs guesses whether a table that is none was meant to ask stsmapd.
-func meantForUs(f *Facts, text string) bool {
+// meansStsmapd guesses whether an invalid table should query stsmapd.
+func meansStsmapd(f *Facts, text string) bool {
 	_, last, _ := cutLast(text, ":")
 	if _, err := tlspolicy.ParseMapName(strings.Trim(last, " {}")); err == nil {
 		return true

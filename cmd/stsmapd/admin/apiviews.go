@@ -10,34 +10,37 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// mapNames are those of which Domain tells the answers.
+// mapNames returns the map names whose answers Domain has.
 func mapNames() []string {
 	return []string{"sts", "sts+tlsrpt", "sts+dane", "sts+dane+tlsrpt", "sts+strict", "sts+defer", "sts+nosni"}
 }
 
-// viewPolicy shows what k knows of a policy; its Entry is not nil.
+// viewPolicy converts what is known about a policy. k.Entry must not be nil.
 func viewPolicy(k resolver.Known) Policy {
 	e := k.Entry
 	p := Policy{
-		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: spell(e.Policy.MX),
+		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: patternTexts(e.Policy.MX),
 		MaxAge: int64(e.Policy.MaxAge / time.Second),
-		ID:     e.ID, Live: k.Live, Fetched: second(e.Fetched), Expires: second(e.Expires()), Used: second(k.Used),
-		NextRefresh: second(k.NextRefresh), NextCheck: second(k.NextCheck), InMemory: k.InMemory, Unsaved: k.Unsaved,
+		ID:     e.ID, Live: k.Live, Fetched: wholeSecond(e.Fetched), Expires: wholeSecond(e.Expires()),
+		Used:        wholeSecond(k.Used),
+		NextRefresh: wholeSecond(k.NextRefresh), NextCheck: wholeSecond(k.NextCheck), InMemory: k.InMemory,
+		Unsaved:  k.Unsaved,
 		Override: viewOverride(k.Override), Answer: new(Answer), Text: e.Policy.Text, Origin: e.Origin,
 	}
 	*p.Answer = answer(k, "sts")
 	if t := e.Failures; t.Count > 0 {
-		p.Trouble = &Trouble{Failures: t.Count, Since: second(t.Since), RetryAt: second(t.RetryAt), Reason: t.Reason}
+		p.FetchFailures = &FetchFailures{
+			Count: t.Count, Since: wholeSecond(t.Since), RetryAt: wholeSecond(t.RetryAt), Reason: t.Reason}
 	}
 	return p
 }
 
-// viewDomain shows all that k knows; storeErr says why that may not be all.
+// viewDomain converts everything known about a domain. storeErr, if not nil, is why data may be missing.
 func viewDomain(k resolver.Known, storeErr error) Domain {
-	d := Domain{Domain: k.Domain.String(), Absence: viewAbsence(k.Negative), Override: viewOverride(k.Override)}
+	d := Domain{Domain: k.Domain.String(), Negative: viewNegative(k.Negative), Override: viewOverride(k.Override)}
 	if k.Entry != nil {
 		p := viewPolicy(k)
-		p.Override, p.Answer = nil, nil // they stand beside it
+		p.Override, p.Answer = nil, nil // they are in Domain
 		d.Policy = &p
 	}
 	for _, name := range mapNames() {
@@ -49,7 +52,7 @@ func viewDomain(k resolver.Known, storeErr error) Domain {
 	return d
 }
 
-// answer is what Postfix would be told under a map name that is valid.
+// answer returns the answer of a valid map name.
 func answer(k resolver.Known, mapName string) Answer {
 	f, _ := tlspolicy.ParseMapName(mapName)
 	v, ok := k.Verdict(resolver.Question{Strict: f.Strict, DANE: f.DANE})
@@ -64,18 +67,19 @@ func rendered(mapName string, f tlspolicy.Features, v resolver.Verdict) Answer {
 	return Answer{Map: mapName, Outcome: v.Outcome.String(), Status: reply.Status().String(), Data: reply.Data()}
 }
 
-func viewAbsence(a resolver.Negative) *Absence {
+func viewNegative(a resolver.Negative) *Negative {
 	switch a := a.(type) {
 	case resolver.NoPolicy:
-		return &Absence{Outcome: resolver.Absent.String(), NextLook: second(a.Expires())}
+		return &Negative{Outcome: resolver.Absent.String(), NextLookup: wholeSecond(a.Expires())}
 	case *resolver.LookupFailed:
-		return &Absence{Outcome: resolver.Unknown.String(), Failures: a.Failures, NextLook: second(a.RetryAt),
+		return &Negative{Outcome: resolver.Unknown.String(), Failures: a.Failures, NextLookup: wholeSecond(a.RetryAt),
 			Reason: a.Err.Error()}
 	case *resolver.FetchFailed:
-		return &Absence{Outcome: resolver.Unfetched.String(), Failures: a.Failures.Count, NextLook: second(a.CheckAt),
-			RetryAt: second(a.Failures.RetryAt), FailedID: a.Failures.ID, Reason: a.Err.Error()}
+		return &Negative{Outcome: resolver.Unfetched.String(), Failures: a.Failures.Count,
+			NextLookup: wholeSecond(a.CheckAt),
+			RetryAt:    wholeSecond(a.Failures.RetryAt), FailedID: a.Failures.ID, Reason: a.Err.Error()}
 	case *resolver.HostFailed:
-		return &Absence{Outcome: resolver.Unable.String(), NextLook: second(a.RetryAt), Reason: a.Err.Error()}
+		return &Negative{Outcome: resolver.Unable.String(), NextLookup: wholeSecond(a.RetryAt), Reason: a.Err.Error()}
 	default:
 		return nil
 	}
@@ -85,7 +89,8 @@ func viewOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil
 	}
-	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: spell(o.MX), Until: second(o.Until),
+	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: patternTexts(o.MX),
+		Until:  wholeSecond(o.Until),
 		Reason: o.Reason}
 	if o.Action == resolver.ActionEnforce {
 		v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, resolver.Overridden{By: o})
@@ -95,7 +100,7 @@ func viewOverride(o *resolver.Override) *Override {
 	return view
 }
 
-// viewRefreshed shows what a refresh found; err as Service.Refresh returned it.
+// viewRefreshed converts the result of a refresh; err is the error of Service.Refresh.
 func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err error) Refreshed {
 	v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, found)
 	r := Refreshed{Domain: domain, Outcome: v.Outcome.String()}
@@ -111,7 +116,7 @@ func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err 
 
 func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	view := Status{
-		Info: info, Stored: counted(s.Stored), NoPolicy: counted(s.Negatives),
+		Info: info, Stored: countOrNil(s.Stored), NoPolicy: countOrNil(s.Negatives),
 		InMemory: InMemory{Enforce: s.Policies.Enforce, Testing: s.Policies.Testing, None: s.Policies.None,
 			Expired: s.Policies.Expired, Failing: s.Policies.Failing},
 		Refreshes: s.Refreshes, Overdue: s.Overdue, Lookups: s.Lookups, Fetches: s.Fetches, Unsaved: s.Unsaved,
@@ -120,33 +125,34 @@ func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	}
 	if s.Failing {
 		view.Problems = append(view.Problems,
-			"the policy store cannot be written: policies are served from memory, and a restart would "+
-				"forget those that wait for the disk; check the disk space and the state directory")
+			"cannot write the policy store: policies are served from memory, and a restart would lose those not yet "+
+				"on disk; check the disk space and the state directory")
 	}
 	for _, f := range s.HostFaults {
 		view.Problems = append(view.Problems, f.String())
 	}
 	if s.FleetFailing {
 		view.Problems = append(view.Problems,
-			"the shared engine cannot be asked, or takes no writes: this host goes on with what it knows "+
-				"itself; check the engine, its memory, and shared.url")
+			"cannot reach the shared engine, or it rejects writes: continuing with the local store; check the "+
+				"engine, its memory, and shared.url")
 	}
 	if s.Unwritten > 0 {
-		view.Problems = append(view.Problems, "more policies could not be written to the store than can wait for it: "+
-			"they are in memory until they are refreshed, and a restart before would forget them")
+		view.Problems = append(view.Problems,
+			"too many policies wait for the store: some stay in memory only until their next refresh, and a restart "+
+				"would lose them; check the disk space and the state directory")
 	}
 	return view
 }
 
-// counted leaves out what could not be counted.
-func counted(n int) *int {
+// countOrNil returns nil for a count that is not known, which is negative.
+func countOrNil(n int) *int {
 	if n < 0 {
 		return nil
 	}
 	return &n
 }
 
-func spell(patterns []mtasts.Pattern) []string {
+func patternTexts(patterns []mtasts.Pattern) []string {
 	texts := make([]string, len(patterns))
 	for i, p := range patterns {
 		texts[i] = p.String()
@@ -154,5 +160,5 @@ func spell(patterns []mtasts.Pattern) []string {
 	return texts
 }
 
-// second is a time as people want to read it.
-func second(t time.Time) time.Time { return t.Truncate(time.Second) }
+// wholeSecond truncates a time to seconds.
+func wholeSecond(t time.Time) time.Time { return t.Truncate(time.Second) }

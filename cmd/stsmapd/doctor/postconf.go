@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ParseParameters reads what postconf prints of main.cf: lines of `name = value`.
-func ParseParameters(output string) map[string]string {
+// parseParameters parses postconf's output for main.cf: lines of `name = value`.
+func parseParameters(output string) map[string]string {
 	parameters := map[string]string{}
 	for line := range strings.Lines(output) {
 		if name, value, found := strings.Cut(line, "="); found {
@@ -16,8 +16,8 @@ func ParseParameters(output string) map[string]string {
 	return parameters
 }
 
-// ParseServices reads what `postconf -M` prints: the lines of master.cf, each in one line.
-func ParseServices(output string) []Service {
+// parseServices parses the output of `postconf -M`: one line for each service of master.cf.
+func parseServices(output string) []Service {
 	var services []Service
 	for line := range strings.Lines(output) {
 		// service, type, private, unprivileged, chroot, wakeup, process limit, command and arguments
@@ -33,8 +33,8 @@ func ParseServices(output string) []Service {
 	return services
 }
 
-// ParseOverrides reads what `postconf -P` prints, lines of `service/type/name = value`, into the services.
-func ParseOverrides(output string, services []Service) {
+// parseOverrides parses the output of `postconf -P`, lines of `service/type/name = value`, into services.
+func parseOverrides(output string, services []Service) {
 	for line := range strings.Lines(output) {
 		name, value, found := strings.Cut(line, "=")
 		name = strings.TrimSpace(name)

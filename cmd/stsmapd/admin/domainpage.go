@@ -9,14 +9,14 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// domainView is all that is known of one domain.
+// domainView is the page of one domain.
 type domainView struct {
 	Name       string
 	Policy     *policyView // nil: there is none
-	Absence    *absenceView
+	Negative   *negativeView
 	Override   *overrideView
 	Answers    []answerView
-	StoreError string // why that may not be all
+	StoreError string // why data may be missing
 }
 
 func (domainView) template() string { return "domain.html" }
@@ -35,11 +35,11 @@ type policyView struct {
 	Text        string
 }
 
-type absenceView struct {
-	What     string
-	Reason   string
-	Failures int
-	NextLook time.Time
+type negativeView struct {
+	What       string
+	Reason     string
+	Failures   int
+	NextLookup time.Time
 }
 
 type overrideView struct {
@@ -48,23 +48,23 @@ type overrideView struct {
 	Until                  time.Time
 }
 
-// answerView is what Postfix is told under a map name.
+// answerView is the answer of one map name.
 type answerView struct {
 	Map   string
-	Reply string // "": stsmapd has to look first
+	Reply string // "": not known without a lookup
 }
 
 func (s *WebServer) domain(r *http.Request) (view, error) {
 	name, err := dnsname.Parse(r.PathValue("domain"))
 	if err != nil {
-		return nil, &pageError{http.StatusBadRequest, "No domain", err.Error()}
+		return nil, &pageError{http.StatusBadRequest, "Invalid domain", err.Error()}
 	}
 	k, err := s.opt.Service.Known(r.Context(), name)
 	if err == nil && k.Empty() {
 		return nil, &pageError{http.StatusNotFound, name.String(),
-			"Nothing is known of this domain. It is looked up when there is mail for it."}
+			"Nothing is known about this domain. It is looked up when there is mail for it."}
 	}
-	v := domainView{Name: name.String(), Policy: pagePolicy(k), Absence: pageAbsence(k.Negative)}
+	v := domainView{Name: name.String(), Policy: pagePolicy(k), Negative: pageNegative(k.Negative)}
 	if err != nil {
 		v.StoreError = err.Error()
 	}
@@ -92,21 +92,21 @@ func pagePolicy(k resolver.Known) *policyView {
 	return p
 }
 
-func pageAbsence(a resolver.Negative) *absenceView {
+func pageNegative(a resolver.Negative) *negativeView {
 	switch a := a.(type) {
 	case resolver.NoPolicy:
-		return &absenceView{What: "The DNS says that the domain has no MTA-STS policy.", NextLook: a.Expires()}
+		return &negativeView{What: "The DNS says that the domain has no MTA-STS policy.", NextLookup: a.Expires()}
 	case *resolver.LookupFailed:
-		return &absenceView{What: "The DNS does not say whether the domain has a policy.", Reason: a.Err.Error(),
-			Failures: a.Failures, NextLook: a.RetryAt}
+		return &negativeView{What: "The DNS does not say whether the domain has a policy.", Reason: a.Err.Error(),
+			Failures: a.Failures, NextLookup: a.RetryAt}
 	case *resolver.FetchFailed:
-		return &absenceView{What: "A policy is announced, but cannot be fetched or is invalid: mail goes as if there " +
-			"were none.",
-			Reason: a.Err.Error(), Failures: a.Failures.Count, NextLook: a.CheckAt}
+		return &negativeView{What: "The announced policy cannot be fetched, or is invalid. Mail is delivered as if " +
+			"there were none.",
+			Reason: a.Err.Error(), Failures: a.Failures.Count, NextLookup: a.CheckAt}
 	case *resolver.HostFailed:
-		return &absenceView{What: "This host lacks what it needs to look for a policy: mail goes as if there were " +
-			"none until this host is mended.",
-			Reason: a.Err.Error(), NextLook: a.RetryAt}
+		return &negativeView{What: "A fault of this host prevents the lookup. Mail is delivered as if there were no " +
+			"policy until the fault is repaired.",
+			Reason: a.Err.Error(), NextLookup: a.RetryAt}
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func pageOverride(o *resolver.Override) overrideView {
 	return v
 }
 
-// answer is what Postfix would be told under a map name, which is valid.
+// answerRow returns the answer of a valid map name.
 func answerRow(k resolver.Known, mapName string) answerView {
 	f, _ := tlspolicy.ParseMapName(mapName)
 	v, ok := k.Verdict(resolver.Question{Strict: f.Strict, DANE: f.DANE})
