@@ -150,7 +150,7 @@ func overrideText(o admin.Override) string {
 	return text
 }
 
-// answerText returns an answer as text for people.
+// answerText returns an answer as text.
 func answerText(domain string, a admin.Answer) string {
 	switch {
 	case a.Outcome == "":

@@ -118,7 +118,7 @@ func retryUntil(ts *testscript.TestScript, try func(context.Context) error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			ts.Fatalf("waited in vain: %v", err)
+			ts.Fatalf("not done in time: %v", err)
 		}
 	}
 }

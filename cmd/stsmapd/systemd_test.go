@@ -105,7 +105,7 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-// TestUnusableSockets: a unit that is wrong is told of.
+// TestUnusableSockets: a wrong unit is an error.
 func TestUnusableSockets(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ why, name, network, want string }{
@@ -232,7 +232,7 @@ func waitFor(t *testing.T, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("waited in vain")
+			t.Fatal("not done in time")
 		}
 	}
 }

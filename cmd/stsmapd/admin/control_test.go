@@ -281,7 +281,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestCallerLeaves: the daemon goes on, and what was begun is finished for the next.
+// TestCallerLeaves: the daemon continues, and the lookup in progress is finished for the next caller.
 func TestCallerLeaves(t *testing.T) {
 	d := start(t)
 	d.mute("mute.example")

@@ -5,12 +5,13 @@
 // in the types of this package; times are RFC 3339 in UTC. Lists are JSON lines: one object a line.
 //
 //	GET    /v1/status                     Status
-//	GET    /v1/policies                   Policy, one a line: ?mode= &failing=true &expiring=168h &domain=TEXT &sort=KEY &limit=N
-//	GET    /v1/policies/{domain}          Domain; 404 where nothing is known
+//	GET    /v1/policies                   Policy, one a line; for the parameters see List
+//	GET    /v1/policies/{domain}          Domain; 404 if nothing is known
 //	POST   /v1/policies/{domain}/refresh  Refreshed: fetches the policy now
-//	DELETE /v1/policies/{domain}          Forgotten; 404 where nothing was known. ?fleet=true: on all hosts; 400 where there is no fleet
+//	DELETE /v1/policies/{domain}          Forgotten; 404 if nothing was known
+//	       ?fleet=true                    on all hosts; 400 if there is no fleet
 //	GET    /v1/overrides                  Override, one a line
-//	POST   /v1/warm                       Warmed: asks a question, as Postfix would; the body is {"domain": "example.org"}
+//	POST   /v1/warm                       Warmed: asks a question as Postfix does, about {"domain": "example.org"}
 //
 // A failure is an Error, with a status of 400 or more: 400 the request is wrong, 404 nothing is known, 500 the store
 // failed, 503 too many lookups are in progress, or the daemon is shutting down. A list that was cut short ends without

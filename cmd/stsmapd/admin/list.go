@@ -15,7 +15,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// List selects and sorts policies. The zero List selects all, in the order of the store.
+// List selects and sorts policies. The zero List selects all, in the order of the store. As the query of a URL it is
+// ?mode=enforce&failing=true&expiring=168h&domain=TEXT&sort=KEY&limit=N; mode may be repeated, and all are optional.
 type List struct {
 	Modes    []mtasts.Mode // empty: all
 	Failing  bool          // only policies whose last fetch failed

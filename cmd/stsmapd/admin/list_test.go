@@ -98,7 +98,7 @@ func (d damaged) Get(ctx context.Context, domain dnsname.Name) (resolver.Entry, 
 	return d.Store.Get(ctx, domain)
 }
 
-// TestDamagedEntry: the others are told all the same, and of the damaged one that it is.
+// TestDamagedEntry: a damaged entry is a line with an error; the others are listed.
 func TestDamagedEntry(t *testing.T) {
 	bad := name("b.example")
 	d := startOn(t, func(s resolver.Store) resolver.Store { return damaged{s, bad, nil} },

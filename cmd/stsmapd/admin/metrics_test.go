@@ -69,7 +69,7 @@ func TestMetrics(t *testing.T) {
 		dailyEntry(t, "d.test", "enforce", 2*day, 3*day),
 		withFailure(dailyEntry(t, "e.test", "enforce", 2*day, 3*day), "no"),
 		withFailure(dailyEntry(t, "f.test", "enforce", 2*day, 30*day), "no"),
-		withFailure(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none is in no trouble"),
+		withFailure(dailyEntry(t, "g.test", "none", 2*day, 3*day), "mode none does not count as failing"),
 		dailyEntry(t, "h.test", "enforce", 3*day, 2*day))
 	f.query("sts", "a.test")
 	f.query("sts+tlsrpt+dane", "a.test")
@@ -119,7 +119,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestNoDomainIsALabel: whatever Postfix or a stranger's DNS says, the metrics' number stays the same.
+// TestNoDomainIsALabel: whatever Postfix or a remote DNS says, the metrics' number stays the same.
 func TestNoDomainIsALabel(t *testing.T) {
 	f := startWeb(t, nil, withFailure(dailyEntry(t, "trouble.secret.test", "enforce", time.Hour, 24*time.Hour),
 		"reason of secret.test"))
@@ -134,8 +134,8 @@ func TestNoDomainIsALabel(t *testing.T) {
 	}
 }
 
-// TestNamesInPackaging: each metric that the dashboard or a rule names exists, and each of stsmapd's own that tells of
-// trouble is named by one of the two.
+// TestNamesInPackaging: each metric that the dashboard or a rule names exists, and each of stsmapd's own that reports
+// a problem is named by one of the two.
 func TestNamesInPackaging(t *testing.T) {
 	f := startWeb(t, nil)
 	f.query("sts", "absent.test")

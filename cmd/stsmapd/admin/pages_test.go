@@ -29,17 +29,17 @@ func TestHome(t *testing.T) {
 		withFailure(dailyEntry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
 	f.reload.Failed = true
 	body := f.page("/")
-	trouble, rest, _ := strings.Cut(body, `<section id="policies">`)
+	failing, rest, _ := strings.Cut(body, `<section id="policies">`)
 	for _, text := range []string{
 		"certificate has expired", "connection refused", "failing since", "1 policy expires within 7 days",
 		"was not reloaded"} {
-		if !strings.Contains(trouble, text) {
-			t.Errorf("before the list of policies there is no %q:\n%s", text, trouble)
+		if !strings.Contains(failing, text) {
+			t.Errorf("before the list of policies there is no %q:\n%s", text, failing)
 		}
 	}
-	if s, l := strings.Index(trouble, "/domain/sooner.test"),
-		strings.Index(trouble, "/domain/later.test"); s < 0 || l < s {
-		t.Error("the policy that expires first is not the first of those in trouble")
+	if s, l := strings.Index(failing, "/domain/sooner.test"),
+		strings.Index(failing, "/domain/later.test"); s < 0 || l < s {
+		t.Error("the policy that expires first is not the first of the failing ones")
 	}
 	for _, text := range []string{"/domain/good.test", "/domain/trial.test", ".partner.test", "ticket 4711"} {
 		if !strings.Contains(rest, text) {
@@ -71,14 +71,14 @@ func TestDomainPages(t *testing.T) {
 			[]string{"mx.good.test", "20260101", "30 days", "OK secure match=mx.good.test servername=hostname",
 				"policy_type=sts", "version: STSv1", "on disk and in memory", "not known without a lookup"}},
 		{"spelt otherwise", "/domain/GOOD.test.", 200, []string{"mx.good.test"}},
-		{"trouble", "/domain/ill.test", 200, []string{"status 404", "4 in a row"}},
+		{"failing", "/domain/ill.test", 200, []string{"status 404", "4 in a row"}},
 		{"expired", "/domain/over.test", 200, []string{"expired"}},
 		{"an override", "/domain/strict.test", 200, []string{"strict", "trial", "OK secure match=mx.strict.test"}},
 		{"fetch failed", "/domain/x.new.test", 200,
 			[]string{"cannot be fetched", "404 &lt;b&gt;Not Found", "NOTFOUND"}},
 		{"DNS failed", "/domain/x.mute.test", 200, []string{"does not say", "TEMP MTA-STS"}},
 		{"no policy", "/domain/absent.test", 200, []string{"no MTA-STS policy", "NOTFOUND"}},
-		{"nothing known", "/domain/stranger.test", 404, []string{"Nothing is known"}},
+		{"nothing known", "/domain/unseen.test", 404, []string{"Nothing is known"}},
 		{"no name", "/domain/not_a_domain", 400, []string{"Invalid domain"}},
 		{"no page", "/admin", 404, []string{"No such page"}},
 		{"a long name", "/domain/" + strings.Repeat("a", 5000), 400, []string{"Invalid domain"}},

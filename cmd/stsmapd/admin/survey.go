@@ -61,7 +61,7 @@ type survey struct {
 func runSurvey(ctx context.Context, service *resolver.Service) *survey {
 	now := time.Now().UTC()
 	s := &survey{live: map[mtasts.Mode]int{}}
-	trouble := least[policyRow]{n: maxFailing, cmp: func(a, b policyRow) int {
+	failing := least[policyRow]{n: maxFailing, cmp: func(a, b policyRow) int {
 		return cmp.Or(a.Expires.Compare(b.Expires), strings.Compare(a.Domain, b.Domain))
 	}}
 	first := least[policyRow]{n: pageSize, cmp: byDomain}
@@ -76,10 +76,10 @@ func runSurvey(ctx context.Context, service *resolver.Service) *survey {
 		r := policyRowOf(k)
 		first.add(r)
 		if s.count(now, k) {
-			trouble.add(r)
+			failing.add(r)
 		}
 	}
-	s.failingRows, s.first = trouble.sorted(), first.sorted()
+	s.failingRows, s.first = failing.sorted(), first.sorted()
 	s.status, s.overrides = service.Status(), len(service.Overrides())
 	s.at, s.took = now, time.Since(now)
 	return s
@@ -88,7 +88,7 @@ func runSurvey(ctx context.Context, service *resolver.Service) *survey {
 func byDomain(a, b policyRow) int { return strings.Compare(a.Domain, b.Domain) }
 
 // count counts a policy and reports whether it is failing: live, not of mode none, and its last fetch failed.
-func (s *survey) count(now time.Time, k resolver.Known) (trouble bool) {
+func (s *survey) count(now time.Time, k resolver.Known) (failing bool) {
 	e := k.Entry
 	if !k.Live {
 		s.expired++
@@ -98,18 +98,18 @@ func (s *survey) count(now time.Time, k resolver.Known) (trouble bool) {
 	if e.Policy.Mode == mtasts.ModeNone {
 		return false
 	}
-	trouble = e.Failures.Count > 0
+	failing = e.Failures.Count > 0
 	expiring := e.Expires().Sub(now) < soon
-	if trouble {
+	if failing {
 		s.failing++
 	}
 	if expiring {
 		s.expiring++
 	}
-	if trouble && expiring {
+	if failing && expiring {
 		s.expiringFailing++
 	}
-	return trouble
+	return failing
 }
 
 // least keeps the n least of all added values.

@@ -48,7 +48,7 @@ func TestRebinding(t *testing.T) {
 		{"a name below localhost (RFC 6761)", "stsmapd.localhost:" + port, false},
 		{"the name in the configuration", "Mail.example.test:" + port, false},
 		{"HTTP/1.0, which no browser speaks any more", "", false},
-		{"a stranger's name", "evil.example:" + port, true},
+		{"another name", "evil.example:" + port, true},
 		{"without a port", "evil.example", true},
 		{"one that looks local", "localhost.evil.example:" + port, true},
 		{"one that looks like an address", "127.0.0.1.evil.example:" + port, true},
@@ -80,7 +80,7 @@ func TestRebinding(t *testing.T) {
 			}
 		}
 	}
-	// Whoever sets metrics to another address may be asked by any name there: a firewall or proxy decides.
+	// On another address any name is accepted: a firewall or proxy must restrict it.
 	r := httptest.NewRequest(http.MethodGet, "http://monitoring.example/", nil)
 	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey,
 		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9461}))
@@ -139,7 +139,7 @@ func TestBusyPages(t *testing.T) {
 	}
 }
 
-// TestSurveysKeepTheirShare: however often somebody asks, a walk that took long is not made again soon.
+// TestSurveysKeepTheirShare: after a long walk the next one waits, however many requests there are.
 func TestSurveysKeepTheirShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

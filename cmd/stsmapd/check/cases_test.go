@@ -221,7 +221,8 @@ var mxCases = []brokenCase{
 	}), false, "deferred: mx1.example.org has a certificate of no trusted authority: it is from CN=Unknown CA,O=Test"},
 	{"wrong name", badMX(func(w *world) { w.mail(mx1, w.good("a.example", "b.example", "c.example", "d.example")) }),
 		false,
-		"deferred: mx1.example.org has a certificate for a.example, b.example, c.example and 1 more names, not its own"},
+		"deferred: mx1.example.org has a certificate for a.example, b.example, c.example and 1 more names, " +
+			"not its own"},
 	{"not in the policy", func(w *world) {
 		w.publish(policy("enforce", mx1))
 		w.mx("mail.elsewhere.example")
@@ -237,8 +238,8 @@ var mxCases = []brokenCase{
 		w.mx(mx1, mx2)
 		w.mail(mx1, nil)
 		w.mail(mx2, w.good(mx2))
-	}, true, "delivered, verified, to mx2.example.org, after mx1.example.org without success: mx1.example.org offers no " +
-		"STARTTLS"},
+	}, true, "delivered, verified, to mx2.example.org, after mx1.example.org without success: " +
+		"mx1.example.org offers no STARTTLS"},
 	{"fallback does not pass", func(w *world) {
 		w.publish(policy("enforce", mx1))
 		w.mx(mx1, mx2)

@@ -177,7 +177,8 @@ func TestTryHosts(t *testing.T) {
 		{"A10", "deferred: A fails"},
 		{"A10 b20", "delivered, verified, to b, after A without success: A fails"},
 		{"A10 b10", "delivered, verified, to b, never to A: A fails"},
-		{"A10 b20 C20 D30", "delivered, verified, to b, after A without success, never to C and D: A fails; C fails; D fails"},
+		{"A10 b20 C20 D30", "delivered, verified, to b, after A without success, never to C and D: " +
+			"A fails; C fails; D fails"},
 		{"a10 b10 c10 d10 E20", "delivered, verified, to a, b, c and 1 more, never to E: E fails"},
 		{"a10 ?20", "delivered, not always verified: ? is weak"},
 	} {
@@ -219,7 +220,8 @@ func TestCandidates(t *testing.T) {
 
 func TestWrap(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", ""}, {"aaa bbb", "aaa|bbb"}, {"a b c d", "a b c|d"}, {"ä ö ü", "ä ö ü"}, {"abcdefgh i", "abcdefgh|i"},
+		{"", ""}, {"aaa bbb", "aaa|bbb"}, {"a b c d", "a b c|d"}, {"ä ö ü", "ä ö ü"},
+		{"abcdefgh i", "abcdefgh|i"},
 	} {
 		if got := strings.Join(wrap(c.text, 5), "|"); got != c.want {
 			t.Errorf("%q: %q, want %q", c.text, got, c.want)

@@ -76,7 +76,7 @@ func TestCertificateDir(t *testing.T) {
 	}
 }
 
-// TestSocket looks at a socket with the eyes of others.
+// TestSocket checks the permissions of a socket for other users.
 func TestSocket(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "run")
@@ -94,7 +94,7 @@ func TestSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	me, mine := uint32(os.Getuid()), uint32(os.Getgid())
-	stranger := identity{known: true, uid: me + 12345, gids: []uint32{mine + 12345}}
+	other := identity{known: true, uid: me + 12345, gids: []uint32{mine + 12345}}
 	member := identity{known: true, uid: me + 12345, gids: []uint32{mine + 12345, mine}}
 	owner := identity{known: true, uid: me, gids: []uint32{mine}}
 	for _, c := range []struct {
@@ -104,18 +104,18 @@ func TestSocket(t *testing.T) {
 		dir, mode fs.FileMode
 		want      Socket
 	}{
-		{"open to all", stranger, "run/s", 0o755, 0o666, Socket{Kind: SocketOpen}},
-		{"for reading only", stranger, "run/s", 0o755, 0o664, Socket{Kind: SocketClosed, At: name}},
+		{"open to all", other, "run/s", 0o755, 0o666, Socket{Kind: SocketOpen}},
+		{"for reading only", other, "run/s", 0o755, 0o664, Socket{Kind: SocketClosed, At: name}},
 		{"for the group", member, "run/s", 0o755, 0o660, Socket{Kind: SocketOpen}},
 		{"the group may less than the others", member, "run/s", 0o755, 0o606, Socket{Kind: SocketClosed, At: name}},
-		{"the directory is closed", stranger, "run/s", 0o750, 0o666, Socket{Kind: SocketClosed, At: dir}},
-		{"the directory may be passed, not read", stranger, "run/s", 0o711, 0o666, Socket{Kind: SocketOpen}},
-		{"the first obstacle is told", stranger, "run/s", 0o700, 0o600, Socket{Kind: SocketClosed, At: dir}},
-		{"not there", stranger, "run/gone", 0o755, 0o666, Socket{Kind: SocketMissing}},
-		{"no directory", stranger, "gone/s", 0o755, 0o666, Socket{Kind: SocketMissing}},
-		{"a file", stranger, "run/file", 0o755, 0o666, Socket{Kind: SocketOther}},
-		{"a link, which in a chroot may lead elsewhere", stranger, "link/s", 0o755, 0o666, Socket{}},
-		{"out of the chroot", stranger, "../s", 0o755, 0o666, Socket{}},
+		{"the directory is closed", other, "run/s", 0o750, 0o666, Socket{Kind: SocketClosed, At: dir}},
+		{"the directory may be passed, not read", other, "run/s", 0o711, 0o666, Socket{Kind: SocketOpen}},
+		{"the first obstacle is told", other, "run/s", 0o700, 0o600, Socket{Kind: SocketClosed, At: dir}},
+		{"not there", other, "run/gone", 0o755, 0o666, Socket{Kind: SocketMissing}},
+		{"no directory", other, "gone/s", 0o755, 0o666, Socket{Kind: SocketMissing}},
+		{"a file", other, "run/file", 0o755, 0o666, Socket{Kind: SocketOther}},
+		{"a link, which in a chroot may lead elsewhere", other, "link/s", 0o755, 0o666, Socket{}},
+		{"out of the chroot", other, "../s", 0o755, 0o666, Socket{}},
 		{"nobody known", identity{}, "run/s", 0o755, 0o666, Socket{}},
 		{"his own", owner, "run/s", 0o755, 0o600, Socket{Kind: SocketOpen}},
 	} {

@@ -303,15 +303,15 @@ func (d *diagnosis) judgeMapName(s scope, t lookupTable, fixes []Fix) {
 func (d *diagnosis) judgeMapNameDANE(s scope, t lookupTable,
 	say func(id string, severity Severity, problem, cure string)) {
 	v := s.views[0]
-	told, right := t.claimed().DANE, s.features(t.claimed()).DANE
+	claimed, right := t.claimed().DANE, s.features(t.claimed()).DANE
 	level, _ := v.level()
 	switch {
-	case right && !told && isDANE(level):
+	case right && !claimed && isDANE(level):
 		say("dane-not-told", Error,
 			fmt.Sprintf("Postfix does DANE (%s = %s), but the map %s lacks +dane: for domains with both, the MTA-STS "+
 				"policy overrides DANE, which RFC 8461 forbids", securityLevel, level, t.name),
 			"add +dane to the map name")
-	case told && !right:
+	case claimed && !right:
 		say("dane-not-done", Error,
 			fmt.Sprintf("the map %s says that Postfix does DANE, but it cannot (%s): mail to domains with TLSA "+
 				"records and a policy is deferred", t.name, strings.Join(v.daneLacks(), ", ")),

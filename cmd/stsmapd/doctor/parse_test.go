@@ -10,10 +10,12 @@ func TestParseMaster(t *testing.T) {
 	services := parseServices(`smtp       inet  n       -       y       -       -       smtpd
 tlsmgr     unix  -       -       y       1000?   1       tlsmgr
 smtp       unix  -       -       y       -       -       smtp
-relay      unix  -       n       -       -       -       smtp -o syslog_name=postfix/$service_name -o { smtp_tls_policy_maps = a, b }
+relay      unix  -       n       -       -       -       smtp -o syslog_name=postfix/$service_name ` +
+		`-o { smtp_tls_policy_maps = a, b }
 127.0.0.1:25 inet n      -       n       -       -       smtpd
 postlog    unix-dgram n  -       n       -       1       postlogd
-maildrop   unix  -       n       n       -       -       pipe flags=DRXhu user=vmail argv=/usr/bin/maildrop -d ${recipient}
+maildrop   unix  -       n       n       -       -       pipe flags=DRXhu user=vmail ` +
+		`argv=/usr/bin/maildrop -d ${recipient}
 broken
 `)
 	parseOverrides("relay/unix/syslog_name = postfix/relay\nrelay/unix/smtp_tls_policy_maps = a, "+

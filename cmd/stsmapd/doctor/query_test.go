@@ -54,7 +54,7 @@ func serve(t *testing.T, listener string, handler socketmap.Handler) string {
 	return kind + ":" + l.Addr().String()
 }
 
-// talk is a server that says the same to whoever connects, and hangs up or waits for him to.
+// talk is a server that sends the same text on each connection, and then closes it or waits for the client to close.
 func talk(t *testing.T, text string, wait func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

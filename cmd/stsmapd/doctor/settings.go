@@ -8,25 +8,25 @@ import (
 
 // judgeSupport judges whether this Postfix can query stsmapd at all.
 func (d *diagnosis) judgeSupport(views []view) bool {
-	nobody := view{facts: d.facts}
-	switch version := nobody.version(); {
-	case !nobody.knows(policyMaps):
-		d.add(nobody, Finding{
+	noService := view{facts: d.facts}
+	switch version := noService.version(); {
+	case !noService.knows(policyMaps):
+		d.add(noService, Finding{
 			ID: "no-tls", Severity: Error,
 			Problem: "this Postfix has no " + policyMaps + ": it was built without TLS, or before 2.3",
 			Cure:    "install another Postfix",
 		})
 		return false
 	case !version.atLeast(2, 10, 0):
-		d.add(nobody, Finding{
+		d.add(noService, Finding{
 			ID: "too-old", Severity: Error,
 			Problem: fmt.Sprintf("Postfix %s does not support socketmap, which needs 2.10 or later",
-				nobody.value("mail_version")),
+				noService.value("mail_version")),
 			Cure: "install a newer Postfix",
 		})
 		return false
 	case len(views) == 0:
-		d.add(nobody, Finding{
+		d.add(noService, Finding{
 			ID: "no-client", Severity: Warning,
 			Problem: "master.cf has no service that runs smtp(8): this Postfix sends no mail to other hosts",
 			Cure:    "add the service smtp",

@@ -31,7 +31,8 @@ error dane-not-done: the map sts+dane says that Postfix does DANE, but it cannot
 error map-overridden: master.cf overrides smtp_tls_policy_maps without naming stsmapd: this service
     enforces no MTA-STS policy, whatever main.cf says [relay/unix]
   cure: name stsmapd there, or remove the override
-    postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_policy_maps=inline:{a='\''b'\''}, socketmap:inet:127.0.0.1:8461:sts'
+    postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_policy_maps=inline:{a='\''b'\''}, ` +
+		`socketmap:inet:127.0.0.1:8461:sts'
 
 warning level-none: smtp_tls_security_level is empty: mail for domains without a policy is never
     encrypted [relay/unix]
