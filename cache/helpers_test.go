@@ -4,24 +4,20 @@ import (
 	"bytes"
 	"flag"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// TestMain lets the test binary be its own child process, which tests kill or confine.
+type entry = resolver.Entry
+
 func TestMain(m *testing.M) {
-	if task := os.Getenv(childTask); task != "" {
-		os.Exit(runChild(task))
-	}
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
@@ -59,57 +55,10 @@ func (l *logged) with(text string) []string {
 	return found
 }
 
-func openBolt(t *testing.T, path string, l *logged) *Bolt {
-	t.Helper()
-	b, err := OpenBolt(path, BoltOptions{Logger: l.logger()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closeBolt(t, b) })
-	return b
-}
-
-func closeBolt(t *testing.T, b *Bolt) {
-	t.Helper()
-	if err := b.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-}
-
-func storePath(t *testing.T) string { return filepath.Join(t.TempDir(), "policies.db") }
-
-// fill puts n entries, entry i with extra bytes of policy, and returns them.
-func fill(t *testing.T, b *Bolt, n int, extra func(i int) int) map[string]resolver.Entry {
-	t.Helper()
-	put := map[string]resolver.Entry{}
-	var group sync.WaitGroup
-	for i := range n {
-		e := storetest.Entry(i, storetest.Clock())
-		e.Policy = storetest.Policy(extra(i))
-		put[e.Domain.String()] = e
-		group.Go(func() {
-			if err := b.Put(t.Context(), e); err != nil {
-				t.Errorf("Put: %v", err)
-			}
-		})
-	}
-	group.Wait()
-	return put
-}
-
-func noExtra(int) int { return 0 }
-
-// edit changes a closed store's file behind stsmapd's back.
-func edit(t *testing.T, path string, change func(*bbolt.Tx) error) {
-	t.Helper()
-	db, err := bbolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(change); err != nil {
-		t.Error(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Error(err)
-	}
+// troubled is an entry with every field set, with times to the millisecond.
+func troubled() entry {
+	at := storetest.Clock().Add(123 * time.Millisecond)
+	e := storetest.Entry(1, at)
+	e.Failures = resolver.FetchFailures{Count: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
+	return e
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -265,11 +266,11 @@ func TestMemoryOfPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		record, err := encode(resolver.Entry{Domain: million(i), ID: "20260101T000000", Policy: p, Fetched: now, Checked: now, Used: now})
+		b, err := record.Encode(resolver.Entry{Domain: million(i), ID: "20260101T000000", Policy: p, Fetched: now, Checked: now, Used: now})
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := decode(name, record)
+		e, err := record.Decode(name, b)
 		if err != nil {
 			t.Fatal(err)
 		}

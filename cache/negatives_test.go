@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 

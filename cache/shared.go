@@ -12,6 +12,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/cache/shared/guard"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -82,7 +83,7 @@ func OpenShared(opt SharedOptions) *Shared {
 	if s.prefix == "" {
 		s.prefix = DefaultPrefix
 	}
-	if !ValidHost(s.self) {
+	if !record.ValidHost(s.self) {
 		s.self = "unknown"
 	}
 	if s.budget <= 0 {
@@ -162,7 +163,7 @@ func (s *Shared) read(ctx context.Context, domain dnsname.Name, text string) res
 const poisonInterval = time.Minute
 
 func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string, err error) {
-	if errors.Is(err, ErrVersion) {
+	if errors.Is(err, record.ErrVersion) {
 		return // another version's: it stays
 	}
 	s.stats.poisoned.Add(1)

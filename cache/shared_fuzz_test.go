@@ -2,13 +2,15 @@ package cache
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -52,12 +54,12 @@ func FuzzSharedValue(f *testing.F) {
 		checkValue(t, domain, text)
 		// With a right checksum, and the right time before it, the fuzzer gets further.
 		kind, rest, _ := strings.Cut(text, " ")
-		_, record, found := strings.Cut(rest, " ")
-		if !found || len(record) < recordHeader {
+		_, text, found := strings.Cut(rest, " ")
+		if !found || len(text) < record.HeaderSize {
 			return
 		}
-		sealed := bytes.Clone([]byte(record))
-		seal(domain, sealed)
+		sealed := bytes.Clone([]byte(text))
+		record.Seal(domain, sealed)
 		for _, at := range timesIn(sealed) {
 			checkValue(t, domain, fmt.Sprintf("%s %d %s", kind, at, sealed))
 		}
@@ -65,11 +67,10 @@ func FuzzSharedValue(f *testing.F) {
 }
 
 // timesIn are the times that may have to stand before a record.
-func timesIn(record []byte) []int64 {
+func timesIn(sealed []byte) []int64 {
 	var times []int64
-	if len(record) >= recordHeader+8 {
-		r := fields{rest: record[recordHeader:]}
-		times = append(times, r.time().UnixMilli())
+	if len(sealed) >= record.HeaderSize+8 {
+		times = append(times, int64(binary.LittleEndian.Uint64(sealed[record.HeaderSize:])))
 	}
 	return times
 }
@@ -78,8 +79,8 @@ func timesIn(record []byte) []int64 {
 func checkValue(t *testing.T, domain, text string) {
 	got, err := decodeValue(domain, text)
 	if err != nil {
-		c := (*CorruptError)(nil)
-		if !errors.As(err, &c) && !errors.Is(err, ErrVersion) {
+		c := (*record.CorruptError)(nil)
+		if !errors.As(err, &c) && !errors.Is(err, record.ErrVersion) {
 			t.Errorf("decodeValue(%q, %q): %v", domain, text, err)
 		}
 		if got.Entry != nil || !got.Ended.IsZero() {
@@ -88,7 +89,7 @@ func checkValue(t *testing.T, domain, text string) {
 		return
 	}
 	if e := got.Entry; e != nil {
-		if e.Domain.String() != domain || e.Policy.Mode == 0 || e.Origin != "" && !ValidHost(e.Origin) {
+		if e.Domain.String() != domain || e.Policy.Mode == 0 || e.Origin != "" && !record.ValidHost(e.Origin) {
 			t.Errorf("decodeValue(%q, %q) = %+v", domain, text, e)
 		}
 		again, err := policyValue(time.Now(), *e, "a.example")
@@ -127,7 +128,7 @@ func FuzzSharedSlot(f *testing.F) {
 	f.Add("1 F 9223372036854775807 mail-a")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, ok := parseSlot(text)
-		if ok && (s.String() != text || !ValidHost(s.word) || s.at.Before(time.UnixMilli(0))) {
+		if ok && (s.String() != text || !record.ValidHost(s.word) || s.at.Before(time.UnixMilli(0))) {
 			t.Errorf("%q is read as %+v", text, s)
 		}
 		for _, a := range failedAttempts([]string{text}) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -41,7 +42,7 @@ func (s slot) String() string {
 // parseSlot is the inverse of String, for what may come from anyone; false: it is no slot of this version.
 func parseSlot(text string) (slot, bool) {
 	words := strings.Split(text, " ")
-	if len(words) != 4 || words[0] != slotVersion || len(words[1]) != 1 || !ValidHost(words[3]) {
+	if len(words) != 4 || words[0] != slotVersion || len(words[1]) != 1 || !record.ValidHost(words[3]) {
 		return slot{}, false
 	}
 	millis, err := strconv.ParseInt(words[2], 10, 64)

@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
@@ -112,11 +113,14 @@ func TestSharedOldFailure(t *testing.T) {
 	e := enginetest.Start(t, enginetest.Redis(t))
 	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 	entry := fresh(1)
-	failed := resolver.FetchFailures{Count: 2, ID: "1", RetryAt: time.Now().Add(time.Hour)}
-	record := appendTrouble([]byte{recordMagic, 0x81, 0, 0, 0, 0}, failed)
-	seal(entry.Domain.String(), record)
+	old, err := record.Encode(entry) // sealed as a record, with the version of a failure
+	if err != nil {
+		t.Fatal(err)
+	}
+	old[1] = 0x81
+	record.Seal(entry.Domain.String(), old)
 	key := "stsmapd:{" + entry.Domain.String() + "}"
-	e.Do("SET", key, fmt.Sprintf("F %d %s", failed.RetryAt.UnixMilli(), record))
+	e.Do("SET", key, fmt.Sprintf("F %d %s", entry.Fetched.UnixMilli(), old))
 	if got := h.Find(t.Context(), entry.Domain); got != (resolver.SharedState{}) {
 		t.Errorf("it is read as %+v", got)
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )

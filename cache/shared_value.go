@@ -7,25 +7,24 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
 // A value is what the shared engine keeps under a domain's key: a letter, a time in milliseconds since 1970 UTC in decimal digits,
-// and a record (codec.go), with a space after each of the first two. Letter and time are what the script at the server
+// and a record (package record), with a space after each of the first two. Letter and time are what the script at the server
 // decides by (shared_script.go); what counts here is the record, whose checksum covers the domain too.
 //
 //	P  a policy; the time is that of its fetch
 //	F  a fetch that failed, as earlier versions told; it is not read, and the next policy replaces it
 //	T  there was a policy, and it was forgotten; the time is up to when it was fetched at most
 //
-// The record of T is of version 0x82 and holds the time once more, in 8 bytes.
+// Package record says what is in the record of each.
 const (
 	kindPolicy = 'P'
 	kindFailed = 'F'
 	kindEnded  = 'T'
-
-	endedVersion = 0x82
 )
 
 // value is a value and what the script needs to know of it.
@@ -36,8 +35,8 @@ type value struct {
 	text string
 }
 
-func newValue(kind byte, at time.Time, life time.Duration, record []byte) value {
-	return value{kind, at, life, fmt.Sprintf("%c %d %s", kind, at.UnixMilli(), record)}
+func newValue(kind byte, at time.Time, life time.Duration, sealed []byte) value {
+	return value{kind, at, life, fmt.Sprintf("%c %d %s", kind, at.UnixMilli(), sealed)}
 }
 
 // policyValue is the value of an entry at now; self is the name of this host.
@@ -45,28 +44,26 @@ func policyValue(now time.Time, e resolver.Entry, self string) (value, error) {
 	if e.Origin == "" {
 		e.Origin = self
 	}
-	record, err := encode(e)
+	text, err := record.Encode(e)
 	// It ends with the policy. By the engine's clock that is max_age from now at most, however wrong this host's clock is.
-	return newValue(kindPolicy, e.Fetched, min(e.Expires().Sub(now), e.Policy.MaxAge), record), err
+	return newValue(kindPolicy, e.Fetched, min(e.Expires().Sub(now), e.Policy.MaxAge), text), err
 }
 
 // endedLife is how long it is remembered that a policy was forgotten: hosts that were cut off may still have it to push.
 const endedLife = 24 * time.Hour
 
 func endedValue(domain dnsname.Name, upTo time.Time) value {
-	record := appendTimes([]byte{recordMagic, endedVersion, 0, 0, 0, 0}, upTo)
-	seal(domain.String(), record)
-	return newValue(kindEnded, upTo, endedLife, record)
+	return newValue(kindEnded, upTo, endedLife, record.EncodeEnd(domain, upTo))
 }
 
 // decodeValue reads a domain's value. It trusts nothing: the record must be whole and be that domain's, and a policy is parsed as
-// if it came from the network. The errors are *CorruptError and ErrVersion.
+// if it came from the network. The errors are *record.CorruptError and record.ErrVersion.
 func decodeValue(domain, text string) (resolver.SharedState, error) {
 	bad := func(msg string) (resolver.SharedState, error) {
-		return resolver.SharedState{}, &CorruptError{domain, msg}
+		return resolver.SharedState{}, &record.CorruptError{Key: domain, Msg: msg}
 	}
 	kind, rest, _ := strings.Cut(text, " ")
-	digits, record, found := strings.Cut(rest, " ")
+	digits, sealed, found := strings.Cut(rest, " ")
 	millis, err := strconv.ParseInt(digits, 10, 64)
 	if !found || len(kind) != 1 || err != nil || strconv.FormatInt(millis, 10) != digits {
 		return bad("no letter and time before it")
@@ -75,15 +72,15 @@ func decodeValue(domain, text string) (resolver.SharedState, error) {
 	var at time.Time
 	switch kind[0] {
 	case kindPolicy:
-		e, err := decode(domain, []byte(record))
+		e, err := record.Decode(domain, []byte(sealed))
 		if err != nil {
 			return t, err
 		}
 		t.Entry, at = &e, e.Fetched
 	case kindFailed:
-		return t, ErrVersion
+		return t, record.ErrVersion
 	case kindEnded:
-		if t.Ended, err = decodeEnded(domain, []byte(record)); err != nil {
+		if t.Ended, err = record.DecodeEnd(domain, []byte(sealed)); err != nil {
 			return resolver.SharedState{}, err
 		}
 		at = t.Ended
@@ -94,25 +91,6 @@ func decodeValue(domain, text string) (resolver.SharedState, error) {
 		return bad("another time before it than in it")
 	}
 	return t, nil
-}
-
-func decodeEnded(domain string, record []byte) (time.Time, error) {
-	version, payload, err := frame(domain, record)
-	if err == nil && version != endedVersion {
-		err = ErrVersion
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	r := fields{version: version, rest: payload}
-	at := r.time()
-	if r.bad == "" && len(r.rest) > 0 {
-		r.bad = "longer than its fields"
-	}
-	if r.bad != "" {
-		return time.Time{}, &CorruptError{domain, r.bad}
-	}
-	return at, nil
 }
 
 // A message tells the other hosts that a domain's value has changed; they read it themselves. It is the version, the sender and

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/bench/internet"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -20,8 +20,8 @@ import (
 func (b *bench) store(policies int) (dir string, err error) {
 	b.started++
 	dir = filepath.Join(b.dir, fmt.Sprintf("store-%d", b.started))
-	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"),
-		cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
+	store, err := store.Open(filepath.Join(dir, "policies.db"),
+		store.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
@@ -19,7 +20,7 @@ const metricsGrace = time.Second
 
 // components are the parts of the daemon that metrics and reloads use.
 type components struct {
-	store   *cache.Bolt
+	store   *store.Store
 	memory  *cache.Memory
 	fleet   *sharedEngine
 	service *resolver.Service

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -24,7 +24,7 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: seed STATE_DIR FILE")
 	}
-	store, err := cache.OpenBolt(filepath.Join(ts.MkAbs(args[0]), "policies.db"), cache.BoltOptions{})
+	store, err := store.Open(filepath.Join(ts.MkAbs(args[0]), "policies.db"), store.Options{})
 	ts.Check(err)
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
 		e, err := seedEntry(strings.Fields(line), time.Now().UTC().Truncate(time.Second))

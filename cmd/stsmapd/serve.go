@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
@@ -128,7 +129,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.reloads.record(nil)
 	defer d.reporter("") // closes it
-	store, err := cache.OpenBolt(filepath.Join(c.StateDir, "policies.db"), cache.BoltOptions{Logger: d.log})
+	store, err := store.Open(filepath.Join(c.StateDir, "policies.db"), store.Options{Logger: d.log})
 	if err != nil {
 		return err
 	}
@@ -317,7 +318,7 @@ func (d *daemon) reload(s components) {
 		"reloaded")
 }
 
-func (d *daemon) closeStore(store *cache.Bolt) {
+func (d *daemon) closeStore(store *store.Store) {
 	if err := store.Close(); err != nil {
 		d.log.Error("cannot close the policy store", "event", "store_close_failed", "error", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
@@ -43,7 +44,7 @@ func (c sharedConfig) check() error {
 	if t := time.Duration(c.Timeout); t < 10*time.Millisecond || t > time.Second {
 		return errors.New("shared.timeout must be between 10ms and 1s")
 	}
-	if c.Name != "" && !cache.ValidHost(c.Name) {
+	if c.Name != "" && !record.ValidHost(c.Name) {
 		return fmt.Errorf("shared.name is %.80q, must be 1 to 64 letters, digits, dots, hyphens and underscores",
 			c.Name)
 	}

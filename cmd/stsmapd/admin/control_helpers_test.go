@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
@@ -107,7 +108,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 		spec: "unix:" + filepath.Join(t.TempDir(), "control.sock"), log: &lockedBuffer{},
 	}
 	log := slog.New(slog.NewTextHandler(d.log, nil))
-	store, err := cache.OpenBolt(filepath.Join(t.TempDir(), "policies.db"), cache.BoltOptions{Logger: log})
+	store, err := store.Open(filepath.Join(t.TempDir(), "policies.db"), store.Options{Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,8 @@ func metricDefs() []metricDef {
 		{"store_corrupt_records_total", "Corrupt records that were dropped.", nil},
 		{"store_heals_total", "Corrupt store files that were replaced.", nil},
 		{"store_lost_records_total", "Records that are known to be lost in corrupt store files.", nil},
+		{"store_snapshots_total", "Snapshots of the policy store that were written.", nil},
+		{"store_snapshot_errors_total", "Snapshots of the policy store that could not be written.", nil},
 		{"ca_roots_loaded", "0: there are no CA roots, no policy can be fetched.", nil},
 		{"dns_ad_trusted", "0: the AD bit of the DNS servers is not trusted, DANE is not used.", nil},
 		{"tlsrpt_reports_total", "Failed policy fetches for the TLSRPT collector, sent and dropped.",

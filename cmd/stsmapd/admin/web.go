@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
@@ -39,7 +40,7 @@ const (
 // WebOptions are the sources of a WebServer's data. The functions are called from many goroutines.
 type WebOptions struct {
 	Service   *resolver.Service
-	Store     func() cache.Stats
+	Store     func() store.Stats
 	Shared    func() cache.SharedStats // all zero without a shared engine
 	Questions func() []tlspolicy.Count
 	Conns     func() int // of Postfix's

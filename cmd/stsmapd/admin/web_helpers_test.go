@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -66,7 +67,7 @@ type fixture struct {
 	t       *testing.T
 	server  *WebServer
 	service *resolver.Service
-	store   *cache.Bolt
+	store   *store.Store
 	url     string
 	spec    string // of the socketmap listener
 	mail    *socketmap.Server
@@ -80,8 +81,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	log := slog.New(slog.DiscardHandler)
 	f := &fixture{t: t}
 	var err error
-	if f.store, err = cache.OpenBolt(filepath.Join(t.TempDir(), "policies.db"),
-		cache.BoltOptions{Logger: log}); err != nil {
+	if f.store, err = store.Open(filepath.Join(t.TempDir(), "policies.db"), store.Options{Logger: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.store.Close() })

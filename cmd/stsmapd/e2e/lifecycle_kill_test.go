@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -132,7 +132,7 @@ type killing struct {
 // the same id.
 func (k *killing) seed(t *testing.T) {
 	t.Helper()
-	store, err := cache.OpenBolt(filepath.Join(k.stateDir, "policies.db"), cache.BoltOptions{})
+	store, err := store.Open(filepath.Join(k.stateDir, "policies.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

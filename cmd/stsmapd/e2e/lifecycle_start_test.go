@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 )
 
@@ -114,7 +114,7 @@ func TestRefusesUnwritableState(t *testing.T) {
 // beginStore makes an empty store in dir.
 func beginStore(t *testing.T, dir string) {
 	t.Helper()
-	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"), cache.BoltOptions{})
+	store, err := store.Open(filepath.Join(dir, "policies.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/net/html"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -68,7 +68,7 @@ func (m monitored) get(t *testing.T, path string) string {
 // remembered writes policies into a store before a daemon opens it.
 func remembered(t *testing.T, stateDir string, entries ...resolver.Entry) {
 	t.Helper()
-	store, err := cache.OpenBolt(filepath.Join(stateDir, "policies.db"), cache.BoltOptions{})
+	store, err := store.Open(filepath.Join(stateDir, "policies.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
@@ -67,7 +67,7 @@ func startHost(t *testing.T, w *world.World, c hostConfig) *host {
 	if c.roots == systemRoots {
 		roots = ""
 	}
-	store(t, filepath.Join(dir, "state"), c.stored)
+	seedStore(t, filepath.Join(dir, "state"), c.stored)
 	h := &host{name: c.name, control: "unix:" + filepath.Join(dir, "control.sock"),
 		config: filepath.Join(dir, "stsmapd.toml"), w: w}
 	h.metrics = netip.AddrPortFrom(w.Host(), 9461).String()
@@ -87,13 +87,13 @@ func startHost(t *testing.T, w *world.World, c hostConfig) *host {
 }
 
 // store writes the policy store of a host that has run before.
-func store(t *testing.T, dir string, entries []resolver.Entry) {
+func seedStore(t *testing.T, dir string, entries []resolver.Entry) {
 	t.Helper()
 	if len(entries) == 0 {
 		return
 	}
 	must(t, os.MkdirAll(dir, 0o700))
-	b, err := cache.OpenBolt(filepath.Join(dir, "policies.db"), cache.BoltOptions{})
+	b, err := store.Open(filepath.Join(dir, "policies.db"), store.Options{})
 	must(t, err)
 	for _, e := range entries {
 		must(t, b.Put(t.Context(), e))

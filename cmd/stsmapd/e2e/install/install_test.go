@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -183,7 +183,7 @@ func (m *machine) seed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := cache.OpenBolt(filepath.Join(m.shared, "policies.db"), cache.BoltOptions{})
+	store, err := store.Open(filepath.Join(m.shared, "policies.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

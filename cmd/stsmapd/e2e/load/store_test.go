@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
@@ -72,7 +72,7 @@ func TestGenerations(t *testing.T) {
 }
 
 // reopened checks that all of these policies, and no others, are in the store after a restart.
-func reopened(t *testing.T, store *cache.Bolt, dir string, policies map[int]bool) {
+func reopened(t *testing.T, store *store.Store, dir string, policies map[int]bool) {
 	t.Helper()
 	if err := store.Close(); err != nil {
 		t.Fatal(err)

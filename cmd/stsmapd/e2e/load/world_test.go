@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -85,10 +86,9 @@ func (n *internet) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy,
 }
 
 // openStore opens the store in dir; it is closed with the test.
-func openStore(t *testing.T, dir string) *cache.Bolt {
+func openStore(t *testing.T, dir string) *store.Store {
 	t.Helper()
-	store, err := cache.OpenBolt(filepath.Join(dir, "policies.db"),
-		cache.BoltOptions{Logger: slog.New(slog.DiscardHandler)})
+	store, err := store.Open(filepath.Join(dir, "policies.db"), store.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func openStore(t *testing.T, dir string) *cache.Bolt {
 }
 
 // fill puts n policies, fetched at that time, into the store.
-func fill(t *testing.T, store *cache.Bolt, n int, policy mtasts.Policy, fetched time.Time) {
+func fill(t *testing.T, store *store.Store, n int, policy mtasts.Policy, fetched time.Time) {
 	t.Helper()
 	const writers = 1000
 	failed := make(chan error, writers)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -70,10 +72,10 @@ func (m mapDisk) All(context.Context) iter.Seq2[resolver.Entry, error] {
 // boltDisk is the real store. A kill leaves the file as it is; the next daemon opens a copy, since the dead one's locks
 // are this process's.
 type boltDisk struct {
-	*cache.Bolt
+	*store.Store
 	dir  string
 	life int
-	dead []*cache.Bolt
+	dead []*store.Store
 }
 
 func newBoltDisk(dir string) (*boltDisk, error) {
@@ -83,8 +85,11 @@ func newBoltDisk(dir string) (*boltDisk, error) {
 
 func (b *boltDisk) path() string { return filepath.Join(b.dir, fmt.Sprint(b.life), "policies.db") }
 
+// snapshotOf is the snapshot of a store's file.
+func snapshotOf(path string) string { return strings.TrimSuffix(path, ".db") + ".snapshot" }
+
 func (b *boltDisk) open() (err error) {
-	b.Bolt, err = cache.OpenBolt(b.path(), cache.BoltOptions{})
+	b.Store, err = store.Open(b.path(), store.Options{})
 	return err
 }
 
@@ -95,13 +100,16 @@ func (b *boltDisk) restart(orderly bool) error {
 		}
 		return b.open()
 	}
-	b.dead = append(b.dead, b.Bolt)
+	b.dead = append(b.dead, b.Store)
 	from := b.path()
 	b.life++
 	if err := os.MkdirAll(filepath.Dir(b.path()), 0o700); err != nil {
 		return err
 	}
 	if err := copyFile(b.path(), from); err != nil {
+		return err
+	}
+	if err := copyFile(snapshotOf(b.path()), snapshotOf(from)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return b.open()

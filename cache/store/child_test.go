@@ -1,4 +1,4 @@
-package cache
+package store
 
 import (
 	"bufio"
@@ -15,14 +15,14 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 )
 
 // childTask is the variable that makes the test binary a child with a task.
 const (
-	childTask  = "STSMAPD_CACHE_CHILD"
-	childStore = "STSMAPD_CACHE_STORE"
-	childFrom  = "STSMAPD_CACHE_FROM"
+	childTask  = "STSMAPD_STORE_CHILD"
+	childStore = "STSMAPD_STORE_STORE"
+	childFrom  = "STSMAPD_STORE_FROM"
 )
 
 func runChild(task string) int {
@@ -43,7 +43,7 @@ func childPuts() error {
 	if err != nil {
 		return err
 	}
-	b, err := OpenBolt(os.Getenv(childStore), BoltOptions{})
+	b, err := Open(os.Getenv(childStore), Options{})
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func TestKill(t *testing.T) {
 		from := round * 100_000
 		durable = append(durable, killed(t, path, from, 1+random.IntN(150))...)
 		l := &logged{}
-		b := openBolt(t, path, l)
+		b := openStore(t, path, l)
 		for _, i := range durable {
 			want := killEntry(i)
 			if e, err := b.Get(t.Context(), want.Domain); err != nil || !storetest.Equal(want, e) {
@@ -102,7 +102,7 @@ func TestKill(t *testing.T) {
 		if n < len(durable) || n != b.Len() {
 			t.Errorf("round %d: All yields %d, Len() = %d, put at least %d", round, n, b.Len(), len(durable))
 		}
-		closeBolt(t, b)
+		closeStore(t, b)
 		if len(l.lines) > 0 {
 			t.Errorf("round %d: log lines after a kill: %q", round, l.lines)
 		}

@@ -1,4 +1,4 @@
-package cache
+package store
 
 import (
 	"errors"
@@ -7,13 +7,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// smallDisk mounts a file system of a MiB, where this process may, and returns its directory and a function that mounts it anew
-// with other flags and options.
+// smallDisk mounts a file system of a MiB, where this process may, and returns its directory and a function that mounts
+// it anew with other flags and options.
 func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options string)) {
 	t.Helper()
 	dir = t.TempDir()
@@ -33,12 +33,12 @@ func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options st
 	}
 }
 
-// TestReadOnlyDisk: the system makes a file system read-only when its disk fails. What the store holds can be read as before; a Put
-// says that the disk cannot be written; and when it can again, all goes on.
+// TestReadOnlyDisk: the system makes a file system read-only when its disk fails. What the store holds can be read as
+// before; a Put says that the disk cannot be written; and when it can again, all goes on.
 func TestReadOnlyDisk(t *testing.T) {
 	dir, remount := smallDisk(t)
 	l := &logged{}
-	b := openBolt(t, filepath.Join(dir, "policies.db"), l)
+	b := openStore(t, filepath.Join(dir, "policies.db"), l)
 	put := fill(t, b, 20, noExtra)
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
@@ -85,25 +85,25 @@ func TestReadOnlyDisk(t *testing.T) {
 	if err := b.Put(t.Context(), late); err != nil {
 		t.Fatalf("Put with the disk writable again: %v", err)
 	}
-	closeBolt(t, b)
-	b = openBolt(t, filepath.Join(dir, "policies.db"), l)
+	closeStore(t, b)
+	b = openStore(t, filepath.Join(dir, "policies.db"), l)
 	if got, err := b.Get(t.Context(), late.Domain); err != nil || !storetest.Equal(late, got) {
 		t.Errorf("after a restart: %+v %v", got, err)
 	}
 	if len(l.lines) > 0 {
 		t.Errorf("log: %q", l.lines)
 	}
-	closeBolt(t, b)
+	closeStore(t, b)
 }
 
 // TestOpenOnReadOnlyDisk: a store that cannot be written is refused at the start, whether it is there or not.
 func TestOpenOnReadOnlyDisk(t *testing.T) {
 	dir, remount := smallDisk(t)
 	there := filepath.Join(dir, "there.db")
-	closeBolt(t, openBolt(t, there, &logged{}))
+	closeStore(t, openStore(t, there, &logged{}))
 	remount(syscall.MS_RDONLY, "")
 	for _, path := range []string{there, filepath.Join(dir, "policies.db"), filepath.Join(dir, "new", "policies.db")} {
-		_, err := OpenBolt(path, BoltOptions{})
+		_, err := Open(path, Options{})
 		if io := (*IOError)(nil); !errors.As(err, &io) || io.Op != "open" || !errors.Is(err, syscall.EROFS) {
 			t.Errorf("%s: %v", path, err)
 		}

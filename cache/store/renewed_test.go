@@ -1,10 +1,10 @@
-package cache
+package store
 
 import (
 	"os"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 )
 
 // TestRenewed: a store that has begun anew says so, once for all times that nobody listened.
@@ -16,7 +16,7 @@ func TestRenewed(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			path := storePath(t)
-			b := openBolt(t, path, &logged{})
+			b := openStore(t, path, &logged{})
 			fill(t, b, 10, noExtra)
 			if renewed(b) {
 				t.Error("a store that is well says that it has begun anew")
@@ -36,7 +36,7 @@ func TestRenewed(t *testing.T) {
 	}
 }
 
-func renewed(b *Bolt) bool {
+func renewed(b *Store) bool {
 	select {
 	case <-b.Renewed():
 		return true

@@ -1,4 +1,4 @@
-package cache
+package store
 
 import (
 	"context"
@@ -10,18 +10,18 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
 type entry = resolver.Entry
 
-// fillUp puts into a store whose disk is small until a Put fails, checks that the store still answers, makes room, and checks that
-// it takes Puts again and lost nothing.
+// fillUp puts into a store whose disk is small until a Put fails, checks that the store still answers, makes room, and
+// checks that it takes Puts again and lost nothing.
 func fillUp(path string, makeRoom func() error) error {
 	ctx := context.Background()
 	l := &logged{}
-	b, err := OpenBolt(path, BoltOptions{Logger: l.logger()})
+	b, err := Open(path, Options{Logger: l.logger()})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func fillUp(path string, makeRoom func() error) error {
 	if err := errors.Join(check("with room again"), b.Close()); err != nil {
 		return err
 	}
-	if b, err = OpenBolt(path, BoltOptions{Logger: l.logger()}); err != nil {
+	if b, err = Open(path, Options{Logger: l.logger()}); err != nil {
 		return err
 	}
 	err = errors.Join(check("after a restart"), b.Close())
@@ -80,7 +80,7 @@ func fillUp(path string, makeRoom func() error) error {
 }
 
 // allFail: every one of many Puts that share a commit learns that it failed.
-func allFail(b *Bolt, large func(int) entry, from int) error {
+func allFail(b *Store, large func(int) entry, from int) error {
 	var group sync.WaitGroup
 	var fine atomic.Int64
 	for i := range 100 {
@@ -112,8 +112,8 @@ func TestFullFilesystem(t *testing.T) {
 	}
 }
 
-// TestRemovedFile: somebody removes the file, or puts another in its place, while the store is open. The store goes on with what is
-// there, and what it says is durable is.
+// TestRemovedFile: somebody removes the file, or puts another in its place, while the store is open. The store goes on
+// with what is there, and what it says is durable is.
 func TestRemovedFile(t *testing.T) {
 	for why, meddle := range map[string]func(path string) error{
 		"removed":  os.Remove,
@@ -121,13 +121,13 @@ func TestRemovedFile(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			path := storePath(t)
-			other := openBolt(t, path+".other", &logged{})
+			other := openStore(t, path+".other", &logged{})
 			if err := other.Put(t.Context(), storetest.Entry(1000, storetest.Clock())); err != nil {
 				t.Fatal(err)
 			}
-			closeBolt(t, other)
+			closeStore(t, other)
 			l := &logged{}
-			b := openBolt(t, path, l)
+			b := openStore(t, path, l)
 			fill(t, b, 5, noExtra)
 			if err := meddle(path); err != nil {
 				t.Fatal(err)
@@ -139,8 +139,8 @@ func TestRemovedFile(t *testing.T) {
 			if lines := l.with("event=store_replaced"); len(lines) != 1 || len(l.lines) != 1 {
 				t.Errorf("log: %q", l.lines)
 			}
-			closeBolt(t, b)
-			b = openBolt(t, path, &logged{})
+			closeStore(t, b)
+			b = openStore(t, path, &logged{})
 			if got, err := b.Get(t.Context(), e.Domain); err != nil || !storetest.Equal(e, got) {
 				t.Errorf("after a restart: %+v %v", got, err)
 			}
@@ -155,7 +155,7 @@ func TestRemovedFile(t *testing.T) {
 func TestDiskThatComesBack(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state", "policies.db")
-	b := openBolt(t, path, &logged{})
+	b := openStore(t, path, &logged{})
 	e := storetest.Entry(1, storetest.Clock())
 	if err := os.Rename(filepath.Dir(path), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)

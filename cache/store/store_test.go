@@ -1,4 +1,4 @@
-package cache
+package store
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-func TestBoltConformance(t *testing.T) {
+func TestConformance(t *testing.T) {
 	storetest.Run(t,
 		func(t *testing.T) resolver.Store {
 			l := &logged{}
@@ -27,17 +28,17 @@ func TestBoltConformance(t *testing.T) {
 					t.Errorf("a healthy store logs %q", l.lines)
 				}
 			})
-			return openBolt(t, storePath(t), l)
+			return openStore(t, storePath(t), l)
 		},
 		func(t *testing.T, s resolver.Store) resolver.Store {
-			path := s.(*Bolt).path
-			closeBolt(t, s.(*Bolt))
-			return openBolt(t, path, &logged{})
+			path := s.(*Store).path
+			closeStore(t, s.(*Store))
+			return openStore(t, path, &logged{})
 		})
 }
 
 func TestPutsShareCommits(t *testing.T) {
-	b := openBolt(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &logged{})
 	const n = 200
 	ready, start := make(chan struct{}, n), make(chan struct{})
 	var group sync.WaitGroup
@@ -66,7 +67,7 @@ func TestPutsShareCommits(t *testing.T) {
 }
 
 func TestPutWithoutChangeDoesNotWrite(t *testing.T) {
-	b := openBolt(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &logged{})
 	e := storetest.Entry(1, storetest.Clock())
 	older := storetest.Entry(1, storetest.Clock().Add(-time.Hour))
 	older.Checked = storetest.Clock()
@@ -82,40 +83,40 @@ func TestPutWithoutChangeDoesNotWrite(t *testing.T) {
 
 func TestLenCountsEntries(t *testing.T) {
 	path := storePath(t)
-	b := openBolt(t, path, &logged{})
+	b := openStore(t, path, &logged{})
 	fill(t, b, 50, noExtra)
 	steps := []struct {
 		why string
-		do  func(*Bolt) error
+		do  func(*Store) error
 		len int
 	}{
-		{"put over an entry", func(b *Bolt) error {
+		{"put over an entry", func(b *Store) error {
 			return b.Put(t.Context(), storetest.Entry(3, storetest.Clock().Add(time.Hour)))
 		}, 50},
-		{"delete", func(b *Bolt) error { return b.Delete(t.Context(), storetest.Domain(3)) }, 49},
-		{"delete what is gone", func(b *Bolt) error { return b.Delete(t.Context(), storetest.Domain(3)) }, 49},
-		{"put", func(b *Bolt) error { return b.Put(t.Context(), storetest.Entry(99, storetest.Clock())) }, 50},
+		{"delete", func(b *Store) error { return b.Delete(t.Context(), storetest.Domain(3)) }, 49},
+		{"delete what is gone", func(b *Store) error { return b.Delete(t.Context(), storetest.Domain(3)) }, 49},
+		{"put", func(b *Store) error { return b.Put(t.Context(), storetest.Entry(99, storetest.Clock())) }, 50},
 	}
 	for _, s := range steps {
 		if err := s.do(b); err != nil || b.Len() != s.len {
 			t.Errorf("%s: %v, Len() = %d, want %d", s.why, err, b.Len(), s.len)
 		}
 	}
-	closeBolt(t, b)
-	if b = openBolt(t, path, &logged{}); b.Len() != 50 {
+	closeStore(t, b)
+	if b = openStore(t, path, &logged{}); b.Len() != 50 {
 		t.Errorf("Len() = %d after a restart", b.Len())
 	}
 }
 
 func TestLock(t *testing.T) {
 	path := storePath(t)
-	b := openBolt(t, path, &logged{})
+	b := openStore(t, path, &logged{})
 	watch, began := testkit.StartWatch(t), time.Now()
-	_, err := OpenBolt(path, BoltOptions{})
+	_, err := Open(path, Options{})
 	if locked := (*LockedError)(nil); !errors.As(err, &locked) {
 		t.Fatalf("second open: %v", err)
 	}
-	if want := "another process (stsmapd?) has " + path + " open"; err.Error() != want {
+	if want := fmt.Sprintf("another process (store.test, process %d) has %s open", os.Getpid(), path); err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	if took := time.Since(began); took > watch.Limit(5*time.Second) {
@@ -124,13 +125,13 @@ func TestLock(t *testing.T) {
 	if err := b.Put(t.Context(), storetest.Entry(1, storetest.Clock())); err != nil {
 		t.Errorf("the first one: %v", err)
 	}
-	closeBolt(t, b)
-	openBolt(t, path, &logged{})
+	closeStore(t, b)
+	openStore(t, path, &logged{})
 }
 
 func TestModesAndDirectories(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "policies.db")
-	openBolt(t, path, &logged{})
+	openStore(t, path, &logged{})
 	for name, want := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): os.ModeDir | 0o700} {
 		if info, err := os.Stat(name); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v %v, want %v", name, info.Mode(), err, want)
@@ -151,7 +152,7 @@ func TestOpenErrors(t *testing.T) {
 		"a directory that is a file": filepath.Join(file, "policies.db"),
 		"a file that is a directory": t.TempDir(),
 	} {
-		_, err := OpenBolt(path, BoltOptions{})
+		_, err := Open(path, Options{})
 		if io := (*IOError)(nil); !errors.As(err, &io) || io.Op != "open" || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", why, err)
 		}
@@ -160,13 +161,13 @@ func TestOpenErrors(t *testing.T) {
 
 func TestNewerSchemaIsRefused(t *testing.T) {
 	path := storePath(t)
-	b := openBolt(t, path, &logged{})
+	b := openStore(t, path, &logged{})
 	fill(t, b, 3, noExtra)
-	closeBolt(t, b)
+	closeStore(t, b)
 	edit(t, path, func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte(bucketMeta)).Put([]byte(keySchema), sealNumber(keySchema, schema+1))
+		return tx.Bucket([]byte(bucketMeta)).Put([]byte(keySchema), record.EncodeNumber(keySchema, schema+1))
 	})
-	_, err := OpenBolt(path, BoltOptions{})
+	_, err := Open(path, Options{})
 	newer := (*SchemaError)(nil)
 	if !errors.As(err, &newer) || newer.Found != schema+1 || newer.Known != schema {
 		t.Fatalf("open: %v", err)
@@ -177,15 +178,15 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	b := openBolt(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &logged{})
 	fill(t, b, 300, noExtra)
 	for _, err := range b.All(t.Context()) {
 		if err != nil && !errors.Is(err, ErrClosed) {
 			t.Fatal(err)
 		}
-		closeBolt(t, b) // in the middle of a walk
+		closeStore(t, b) // in the middle of a walk
 	}
-	closeBolt(t, b)
+	closeStore(t, b)
 	_, err := b.Get(t.Context(), storetest.Domain(1))
 	errs := []error{err, b.Put(t.Context(), storetest.Entry(1, storetest.Clock())), b.Delete(t.Context(), storetest.Domain(1))}
 	for i, err := range errs {
@@ -198,7 +199,7 @@ func TestClosed(t *testing.T) {
 // TestCloseAmongPuts: whoever puts while the store closes learns whether it is durable.
 func TestCloseAmongPuts(t *testing.T) {
 	path := storePath(t)
-	b := openBolt(t, path, &logged{})
+	b := openStore(t, path, &logged{})
 	var mu sync.Mutex
 	var durable []resolver.Entry
 	var group sync.WaitGroup
@@ -224,9 +225,9 @@ func TestCloseAmongPuts(t *testing.T) {
 		})
 	}
 	<-enough
-	closeBolt(t, b)
+	closeStore(t, b)
 	group.Wait()
-	b = openBolt(t, path, &logged{})
+	b = openStore(t, path, &logged{})
 	for _, e := range durable {
 		if got, err := b.Get(t.Context(), e.Domain); err != nil || !storetest.Equal(e, got) {
 			t.Errorf("%s: %+v %v", e.Domain, got, err)
@@ -236,7 +237,7 @@ func TestCloseAmongPuts(t *testing.T) {
 
 // TestPutReturnsWithItsContext: a Put does not wait for a disk that hangs.
 func TestPutReturnsWithItsContext(t *testing.T) {
-	b := openBolt(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &logged{})
 	tx, err := b.cur.Load().db.Begin(true) // holds up the writer as a hanging fsync would
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +267,7 @@ func TestPutReturnsWithItsContext(t *testing.T) {
 }
 
 func TestEncodeRefuses(t *testing.T) {
-	b := openBolt(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &logged{})
 	good := storetest.Entry(1, storetest.Clock())
 	for why, spoil := range map[string]func(*resolver.Entry){
 		"no domain": func(e *resolver.Entry) { *e = resolver.Entry{Policy: e.Policy} },
@@ -288,13 +289,13 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-func ExampleOpenBolt() {
+func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "stsmapd")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	store, err := OpenBolt(filepath.Join(dir, "policies.db"), BoltOptions{})
+	store, err := Open(filepath.Join(dir, "policies.db"), Options{})
 	if err != nil {
 		panic(err)
 	}
@@ -305,4 +306,29 @@ func ExampleOpenBolt() {
 	// Output:
 	// <nil>
 	// d000001.example enforce <nil>
+}
+
+// TestGrowsUnderReaders: the file outgrows bbolt's map again and again, for which bbolt waits for all readers, while they come and go.
+func TestGrowsUnderReaders(t *testing.T) {
+	b := openStore(t, storePath(t), &logged{})
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := b.Get(t.Context(), storetest.Domain(i%300)); err != nil && !errors.Is(err, resolver.ErrNotCached) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	fill(t, b, 300, func(i int) int { return 60_000 }) // 20 MB, from 32 KB on by doubling
+	close(stop)
+	readers.Wait()
 }

@@ -1,4 +1,4 @@
-package cache
+package record
 
 import (
 	"bytes"
@@ -6,21 +6,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache/storetest"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
 // troubled is an entry with every field set, with times to the millisecond.
-func troubled() entry {
+func troubled() resolver.Entry {
 	at := storetest.Clock().Add(123 * time.Millisecond)
 	e := storetest.Entry(1, at)
 	e.Failures = resolver.FetchFailures{Count: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
 	return e
 }
 
-func mustEncode(t testing.TB, e entry) []byte {
+func mustEncode(t testing.TB, e resolver.Entry) []byte {
 	t.Helper()
-	record, err := encode(e)
+	record, err := Encode(e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,12 +28,12 @@ func mustEncode(t testing.TB, e entry) []byte {
 }
 
 // same reports whether two entries are equal in all but the resolution of times.
-func same(a, b entry) bool {
+func same(a, b resolver.Entry) bool {
 	return storetest.Equal(a, b) && a.Fetched.UnixMilli() == b.Fetched.UnixMilli() && a.Failures.Alerted == b.Failures.Alerted
 }
 
 func TestCodecRoundTrip(t *testing.T) {
-	for why, e := range map[string]entry{
+	for why, e := range map[string]resolver.Entry{
 		"with trouble":    troubled(),
 		"without trouble": storetest.Entry(2, storetest.Clock()),
 		"zero times":      {Domain: storetest.Domain(3), Policy: storetest.Policy(0)},
@@ -42,11 +42,11 @@ func TestCodecRoundTrip(t *testing.T) {
 		"large":           {Domain: storetest.Domain(5), Policy: storetest.Policy(64000)},
 	} {
 		record := mustEncode(t, e)
-		got, err := decode(e.Domain.String(), record)
+		got, err := Decode(e.Domain.String(), record)
 		if err != nil || !same(e, got) {
 			t.Errorf("%s: %+v %v", why, got, err)
 		}
-		if fetched, err := recordFetched(e.Domain.String(), record); err != nil || !fetched.Equal(got.Fetched) {
+		if fetched, err := Fetched(e.Domain.String(), record); err != nil || !fetched.Equal(got.Fetched) {
 			t.Errorf("%s: fetched %v %v", why, fetched, err)
 		}
 		clear(record) // what was read must not point into it
@@ -63,7 +63,7 @@ func TestCodecFindsEveryBit(t *testing.T) {
 	for bit := range 8 * (len(key) + len(record)) {
 		damaged := append([]byte(key), record...)
 		damaged[bit/8] ^= 1 << (bit % 8)
-		got, err := decode(string(damaged[:len(key)]), damaged[len(key):])
+		got, err := Decode(string(damaged[:len(key)]), damaged[len(key):])
 		c := (*CorruptError)(nil)
 		if !errors.As(err, &c) || c.Key != string(damaged[:len(key)]) {
 			t.Fatalf("bit %d flipped: %+v %v", bit, got, err)
@@ -81,7 +81,7 @@ func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
 	calm := mustEncode(t, quiet)
 	sealed := func(key string, record []byte) string {
 		record = bytes.Clone(record)
-		seal(key, record)
+		Seal(key, record)
 		return string(record)
 	}
 	at := func(record []byte, i int, c byte) []byte {
@@ -89,13 +89,13 @@ func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
 		record[i] = c
 		return record
 	}
-	mark := recordHeader + 3*8 + 1 + len(e.ID)
+	mark := HeaderSize + 3*8 + 1 + len(e.ID)
 	return []struct{ why, key, wrong string }{
 		{"empty", key, ""},
 		{"shorter than its header", key, "\xb5\x01\x00"},
 		{"another magic", key, sealed(key, at(whole, 0, 'S'))},
-		{"nothing after the header", key, sealed(key, whole[:recordHeader])},
-		{"cut in the times", key, sealed(key, whole[:recordHeader+20])},
+		{"nothing after the header", key, sealed(key, whole[:HeaderSize])},
+		{"cut in the times", key, sealed(key, whole[:HeaderSize+20])},
 		{"cut in the id", key, sealed(key, whole[:mark-1])},
 		{"cut in the trouble", key, sealed(key, whole[:mark+10])},
 		{"cut in the policy", key, sealed(key, whole[:len(whole)-1])},
@@ -111,7 +111,7 @@ func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
 
 func TestCodecRefuses(t *testing.T) {
 	for _, c := range wrongRecords(t) {
-		e, err := decode(c.key, []byte(c.wrong))
+		e, err := Decode(c.key, []byte(c.wrong))
 		corrupt := (*CorruptError)(nil)
 		if !errors.As(err, &corrupt) || corrupt.Key != c.key {
 			t.Errorf("%s: %+v %v", c.why, e, err)
@@ -121,13 +121,13 @@ func TestCodecRefuses(t *testing.T) {
 
 func TestCodecTellsNewerFromDamaged(t *testing.T) {
 	key := storetest.Domain(1).String()
-	newer := []byte{recordMagic, recordVersion + 1, 0, 0, 0, 0, 1, 2, 3}
-	seal(key, newer)
-	if _, err := decode(key, newer); !errors.Is(err, ErrVersion) {
+	newer := []byte{magic, versionOrigin + 1, 0, 0, 0, 0, 1, 2, 3}
+	Seal(key, newer)
+	if _, err := Decode(key, newer); !errors.Is(err, ErrVersion) {
 		t.Errorf("newer: %v", err)
 	}
 	newer[7] ^= 1
-	if _, err := decode(key, newer); errors.Is(err, ErrVersion) || err == nil {
+	if _, err := Decode(key, newer); errors.Is(err, ErrVersion) || err == nil {
 		t.Errorf("newer and damaged: %v", err)
 	}
 }
@@ -143,18 +143,19 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, key string, record []byte) {
 		checkDecode(t, key, record)
-		if len(record) >= recordHeader { // with a right checksum the fuzzer gets further
+		if len(record) >= HeaderSize { // with a right checksum the fuzzer gets further
 			record = bytes.Clone(record)
-			seal(key, record)
+			Seal(key, record)
 			checkDecode(t, key, record)
 		}
 	})
 }
 
-// checkDecode: what can be decoded is an entry that can be encoded and decoded to the same; else the error has its type.
+// checkDecode: what can be decoded is an entry that can be encoded and decoded to the same; else the error has its
+// type.
 func checkDecode(t *testing.T, key string, record []byte) {
 	t.Helper()
-	e, err := decode(key, record)
+	e, err := Decode(key, record)
 	if err != nil {
 		c := (*CorruptError)(nil)
 		if !errors.As(err, &c) && !errors.Is(err, ErrVersion) {
@@ -165,7 +166,7 @@ func checkDecode(t *testing.T, key string, record []byte) {
 	if e.Domain.String() != key || e.Policy.Mode == 0 || len(e.Policy.Text) > maxText || len(e.Failures.Reason) > maxReason {
 		t.Errorf("decode(%q): %+v", key, e)
 	}
-	again, err := decode(key, mustEncode(t, e))
+	again, err := Decode(key, mustEncode(t, e))
 	if err != nil || !same(e, again) {
 		t.Errorf("decode(%q) = %+v, encoded and decoded again: %+v %v", key, e, again, err)
 	}

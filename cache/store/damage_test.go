@@ -1,0 +1,414 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/storetest"
+	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+)
+
+// specimen is a sound store's file, its snapshot, and what is in them. The file has branches, pages that belong
+// together and free pages. The last commits only touch one entry that is not in puts: a damaged meta page takes a store
+// back by one commit.
+type specimen struct {
+	image, snapshot []byte
+	puts            map[dnsname.Name]entry
+	pages           map[string][]int // their numbers, by bbolt's word for what they are
+	root            int              // of the records
+}
+
+func newSpecimen(t testing.TB) specimen {
+	t.Helper()
+	path := storePath(t)
+	b := openStore(t, path, &logged{})
+	s := specimen{puts: map[dnsname.Name]entry{}, pages: map[string][]int{}}
+	for _, e := range fill(t, b, 300, mixedSizes) {
+		s.puts[e.Domain] = e
+	}
+	for i := 0; i < 300; i += 5 {
+		if err := b.Delete(t.Context(), storetest.Domain(i)); err != nil {
+			t.Fatal(err)
+		}
+		delete(s.puts, storetest.Domain(i))
+	}
+	for i := range 4 {
+		if err := b.Put(t.Context(), storetest.Entry(999_999, storetest.Clock().Add(time.Duration(i)*time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, b)
+	for name, into := range map[string]*[]byte{path: &s.image, b.snapshotPath: &s.snapshot} {
+		var err error
+		if *into, err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.look(t, path)
+	return s
+}
+
+// look asks bbolt what the pages are.
+func (s *specimen) look(t testing.TB, path string) {
+	t.Helper()
+	edit(t, path, func(tx *bbolt.Tx) error {
+		s.root = int(tx.Bucket([]byte(bucketPolicies)).Root())
+		for id := 0; ; id++ {
+			p, err := tx.Page(id)
+			if err != nil || p == nil {
+				return err
+			}
+			if id != int(tx.Cursor().Bucket().Root()) { // that of the buckets
+				s.pages[p.Type] = append(s.pages[p.Type], id)
+			}
+			id += p.OverflowCount
+		}
+	})
+	if len(s.pages["free"]) == 0 || len(s.pages["freelist"]) != 1 || len(s.pages["branch"]) == 0 || len(s.pages["leaf"]) < 10 {
+		t.Fatalf("the specimen has %v", s.pages)
+	}
+}
+
+// mixedSizes: most policies are small, some fill several pages.
+func mixedSizes(i int) int {
+	if i%31 == 0 {
+		return i * 200
+	}
+	return i % 7 * 100
+}
+
+func write(t testing.TB, path string, image []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// write writes the store's file and its snapshot, nil: there is none.
+func (s specimen) write(t testing.TB, path string, image, snapshot []byte) {
+	t.Helper()
+	write(t, path, image)
+	if snapshot != nil {
+		write(t, strings.TrimSuffix(path, ".db")+".snapshot", snapshot)
+	}
+}
+
+// outcome is what a damaged store came to.
+type outcome struct {
+	kept    int
+	heals   int
+	refused int // records that All met damaged
+	dropped int // records that were found damaged
+}
+
+// examine uses a store whose file was damaged, and holds it to what must be true whatever the damage: it answers, and
+// what it answers was put; what is missing was reported; it takes Puts that last.
+func (s specimen) examine(t *testing.T, path string, b *Store, l *logged) outcome {
+	t.Helper()
+	var o outcome
+	for _, err := range b.All(t.Context()) {
+		c := (*record.CorruptError)(nil)
+		switch {
+		case errors.As(err, &c):
+			o.refused++
+		case err != nil:
+			t.Fatalf("All: %v", err)
+		}
+	}
+	for _, want := range s.puts {
+		e, err := b.Get(t.Context(), want.Domain)
+		if e.Doubtful() { // and else as it was put
+			e.Checked = want.Checked
+		}
+		switch {
+		case err == nil && storetest.Equal(want, e):
+			o.kept++
+		case err == nil:
+			t.Errorf("Get answers what was never put: %+v", e)
+		case !errors.Is(err, resolver.ErrNotCached):
+			t.Errorf("Get(%s): %v", want.Domain, err)
+		}
+	}
+	fresh := putFresh(t, b)
+	o.heals, o.dropped = len(l.with("event=store_corrupt")), len(l.with("event=store_record_dropped"))
+	aside, _ := filepath.Glob(path + ".corrupt-*")
+	if stats := b.Stats(); len(aside) != min(o.heals, keptAside) || int(stats.Heals) != o.heals || int(stats.CorruptRecords) != o.dropped {
+		t.Errorf("%d files set aside, log %q, %+v", len(aside), l.lines, stats)
+	}
+	if o.kept < len(s.puts) && o.heals+o.dropped == 0 {
+		t.Errorf("%d of %d are left, and nobody was told", o.kept, len(s.puts))
+	}
+	s.again(t, path, b, l, fresh)
+	return o
+}
+
+// again opens the store once more, and finds what was put last.
+func (s specimen) again(t *testing.T, path string, b *Store, l *logged, fresh entry) {
+	t.Helper()
+	closeStore(t, b)
+	b = openStore(t, path, l)
+	e, err := b.Get(t.Context(), fresh.Domain)
+	if e.Doubtful() { // what the damage had done was found only now
+		e.Checked = fresh.Checked
+	}
+	if err != nil || !storetest.Equal(fresh, e) {
+		t.Errorf("put after the damage: %+v %v", e, err)
+	}
+	n := 0
+	for e, err := range b.All(t.Context()) {
+		if err != nil {
+			t.Errorf("All after the damage: %s %v", e.Domain, err)
+		}
+		n++
+	}
+	if n != b.Len() {
+		t.Errorf("All yields %d entries, Len() = %d", n, b.Len())
+	}
+	closeStore(t, b)
+}
+
+func putFresh(t *testing.T, b *Store) entry {
+	t.Helper()
+	e := storetest.Entry(5_000_000, storetest.Clock())
+	if err := b.Put(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// spoiling is what is done to a file, here to a copy of its bytes.
+type spoiling struct {
+	why   string
+	do    func(image []byte) []byte
+	heals bool
+	kept  float64 // at least this part of the entries, without a snapshot
+}
+
+func (s specimen) spoilings() []spoiling {
+	page := os.Getpagesize()
+	cut := func(n func(size int) int) func([]byte) []byte {
+		return func(b []byte) []byte { return b[:n(len(b))] }
+	}
+	zero := func(pages ...int) func([]byte) []byte {
+		return func(b []byte) []byte {
+			for _, id := range pages {
+				clear(b[id*page : (id+1)*page])
+			}
+			return b
+		}
+	}
+	text := func(s string) func([]byte) []byte { return func([]byte) []byte { return []byte(s) } }
+	leaves, free, list := s.pages["leaf"], s.pages["free"], s.pages["freelist"][0]
+	return []spoiling{
+		{"sound", cut(func(n int) int { return n }), false, 1},
+		{"empty: a crash before the first write", text(""), true, 0},
+		{"one byte", text("x"), true, 0},
+		{"text", text(strings.Repeat("this is no store\n", 3000)), true, 0},
+		{"zeros: a crash after the size was written, before the data", func(b []byte) []byte { clear(b); return b }, true, 0},
+		{"cut within the first meta", cut(func(int) int { return 50 }), true, 0},
+		{"cut after the first meta", cut(func(int) int { return page }), true, 0},
+		{"cut after both metas", cut(func(int) int { return 2 * page }), true, 0},
+		{"cut in the middle", cut(func(n int) int { return n / 2 }), true, 0.2},
+		{"cut in the middle of a page", cut(func(n int) int { return n/2 + 100 }), true, 0.2},
+		{"both metas zeroed", zero(0, 1), true, 0},
+		{"list of free pages zeroed", zero(list), true, 1},
+		{"root page of the records zeroed", zero(s.root), true, 0},
+		{"a leaf zeroed", zero(leaves[len(leaves)/2]), true, 0.9},
+		{"three leaves zeroed", zero(leaves[2], leaves[len(leaves)/2], leaves[len(leaves)-1]), true, 0.7},
+		{"a branch that is its own child", s.cycle, true, 0},
+		{"a leaf twice, another not at all", func(b []byte) []byte { return s.repoint(b, s.root, leaves[3], leaves[6]) }, true, 0.5},
+		{"every page but the metas zeroed", func(b []byte) []byte { clear(b[2*page:]); return b }, true, 0},
+		{"random bytes", func(b []byte) []byte {
+			random := rand.NewChaCha8([32]byte{8, 4, 6, 1})
+			_, _ = random.Read(b)
+			return b
+		}, true, 0},
+		{"a list of free pages that names a leaf in use: bbolt writes over it",
+			func(b []byte) []byte { return s.repoint(b, list, free[len(free)-1], leaves[4]) }, false, 0},
+	}
+}
+
+// repoint replaces the number of one page by another's wherever it stands on a page.
+func (s specimen) repoint(image []byte, on, from, to int) []byte {
+	number := func(id int) []byte { return binary.NativeEndian.AppendUint64(nil, uint64(id)) }
+	page := image[on*os.Getpagesize():][:os.Getpagesize()]
+	copy(page[8:], bytes.ReplaceAll(page[8:], number(from), number(to))) // a page begins with its own
+	return image
+}
+
+// cycle makes the root of the records point to itself, everywhere: bbolt descends until the process dies.
+func (s specimen) cycle(image []byte) []byte {
+	for _, id := range append(s.pages["leaf"], s.pages["branch"]...) {
+		if id != s.root {
+			image = s.repoint(image, s.root, id, s.root)
+		}
+	}
+	return image
+}
+
+func TestDamagedAtOpening(t *testing.T) {
+	s := newSpecimen(t)
+	for _, d := range s.spoilings() {
+		for _, snapshot := range [][]byte{nil, s.snapshot} {
+			t.Run(d.why+map[bool]string{true: ", with a snapshot"}[snapshot != nil], func(t *testing.T) {
+				path, l := storePath(t), &logged{}
+				image := d.do(bytes.Clone(s.image))
+				s.write(t, path, image, snapshot)
+				b, err := Open(path, Options{Logger: l.logger(), Now: storetest.Clock})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { closeStore(t, b) })
+				s.held(t, d, s.examine(t, path, b, l), snapshot != nil)
+				if !d.heals {
+					return
+				}
+				aside := path + ".corrupt-20260314T150926Z"
+				if kept, err := os.ReadFile(aside); err != nil || !bytes.Equal(kept, image) {
+					t.Errorf("the file set aside is not the damaged one: %v", err)
+				}
+				line := l.with("event=store_corrupt")[0]
+				for _, part := range []string{"level=ERROR", "path=" + path, "set_aside=" + aside, "cause=", "salvaged=", "lost="} {
+					if !strings.Contains(line, part) {
+						t.Errorf("%q lacks %q", line, part)
+					}
+				}
+			})
+		}
+	}
+}
+
+// held checks what came of a damage.
+func (s specimen) held(t *testing.T, d spoiling, o outcome, snapshot bool) {
+	t.Helper()
+	t.Logf("%+v of %d", o, len(s.puts))
+	if d.heals && o.heals == 0 || float64(o.kept) < d.kept*float64(len(s.puts)) {
+		t.Errorf("%+v of %d, want %v and %v of them", o, len(s.puts), d.heals, d.kept)
+	}
+	if snapshot && o.kept < len(s.puts) {
+		t.Errorf("%d of %d policies in the snapshot are lost", len(s.puts)-o.kept, len(s.puts))
+	}
+}
+
+// TestDamagedWhileOpen does the same to the file of a running store.
+func TestDamagedWhileOpen(t *testing.T) {
+	s := newSpecimen(t)
+	for _, d := range s.spoilings() {
+		for _, puts := range []int{0, 50} { // 50: the writer is the first to meet the damage
+			t.Run(d.why+map[int]string{50: ", then puts"}[puts], func(t *testing.T) {
+				path, l := storePath(t), &logged{}
+				s.write(t, path, s.image, s.snapshot)
+				b := openStore(t, path, l)
+				write(t, path, d.do(bytes.Clone(s.image))) // the same inode
+				for i := range puts {
+					if err := b.Put(t.Context(), storetest.Entry(2_000_000+i, storetest.Clock())); err != nil {
+						t.Fatal(err)
+					}
+					if err := b.Delete(t.Context(), storetest.Domain(999_999)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.held(t, d, s.examine(t, path, b, l), true)
+			})
+		}
+	}
+}
+
+// TestRandomDamage strews random bytes over the file, at opening and while it is open. No policy of the snapshot is
+// lost, and no damage costs more than two seconds of work; how long it takes is up to the disk, too. STSMAPD_SEEDS says
+// how many, 200 if it is not set.
+func TestRandomDamage(t *testing.T) {
+	s := newSpecimen(t)
+	seeds, used := uint64(200), len(s.image)
+	if n, err := strconv.ParseUint(os.Getenv("STSMAPD_SEEDS"), 10, 32); err == nil {
+		seeds = n
+	}
+	for used > 0 && s.image[used-1] == 0 {
+		used--
+	}
+	total, most := outcome{}, time.Duration(0)
+	for seed := range seeds {
+		random := rand.New(rand.NewPCG(seed, 1))
+		image := bytes.Clone(s.image)
+		for range 1 + random.IntN(20) {
+			at := random.IntN(used)
+			if random.IntN(2) == 0 { // where the structure is
+				at = at/os.Getpagesize()*os.Getpagesize() + random.IntN(128)
+			}
+			image[at] = byte(random.Uint32())
+		}
+		begin := processorTime(t)
+		s.random(t, seed, image, &total)
+		most = max(most, processorTime(t)-begin)
+	}
+	t.Logf("%d seeds: %+v of %d; %v of processor time at most", seeds, total, int(seeds)*len(s.puts), most)
+	if total.heals == 0 || total.dropped == 0 || most > raceFactor*2*time.Second {
+		t.Errorf("%+v, %v: the damage was not what this test is for, or cost too much", total, most)
+	}
+}
+
+// raceFactor is for the race detector, under which bbolt's descents take longer.
+const raceFactor = 5
+
+// processorTime is how long this process has been at work.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// random uses a file that was damaged at random.
+func (s specimen) random(t *testing.T, seed uint64, image []byte, total *outcome) {
+	t.Helper()
+	dir, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, l := filepath.Join(dir, "policies.db"), &logged{}
+	var b *Store
+	s.write(t, path, image, s.snapshot)
+	if seed%2 == 0 {
+		b = openStore(t, path, l)
+	} else {
+		write(t, path, s.image)
+		b = openStore(t, path, l)
+		write(t, path, image)
+	}
+	if seed%3 == 0 {
+		for i := range 30 {
+			if err := b.Delete(t.Context(), storetest.Domain(7*i)); err != nil {
+				t.Fatalf("seed %d: Delete: %v", seed, err)
+			}
+			if e, ok := s.puts[storetest.Domain(7*i)]; ok {
+				if err := b.Put(t.Context(), e); err != nil {
+					t.Fatalf("seed %d: Put: %v", seed, err)
+				}
+			}
+		}
+	}
+	o := s.examine(t, path, b, l)
+	if o.kept < len(s.puts) {
+		t.Errorf("%d of %d policies in the snapshot are lost", len(s.puts)-o.kept, len(s.puts))
+	}
+	if t.Failed() {
+		t.Fatalf("seed %d: %+v, log %q", seed, o, l.lines)
+	}
+	*total = outcome{total.kept + o.kept, total.heals + o.heals, total.refused + o.refused, total.dropped + o.dropped}
+	_ = os.RemoveAll(dir)
+}

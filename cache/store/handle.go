@@ -1,0 +1,295 @@
+package store
+
+import (
+	"bytes"
+	"math"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/resolver"
+)
+
+// The layout of the store's file, schema 1: two buckets. "policies" has a record under each policy domain. "meta" has
+// numbers: the schema, and how many policies there are, so that nobody has to count a million.
+const (
+	schema         = 1
+	bucketMeta     = "meta"
+	bucketPolicies = "policies"
+	keySchema      = "schema"
+	keyCount       = "count"
+)
+
+// handle is bbolt on an open, locked file, for one writer and any number of readers. On a damaged file bbolt panics,
+// faults on its map, or descends for ever; each becomes a *damage of the operation that met it.
+type handle struct {
+	db       *bbolt.DB
+	file     *os.File // db's own
+	readOnly bool
+	mapped   int64 // bytes of the file that are surely in bbolt's map
+
+	life   sync.RWMutex  // held by each transaction
+	gone   bool          // closed
+	stuck  chan struct{} // closed: bbolt panicked where it holds locks of its own, and they stay locked
+	sticks func()        // closes stuck
+	cut    atomic.Bool   // a guard took the map away
+}
+
+// openHandle lets bbolt open and lock a file, flag is os.O_RDWR (|os.O_CREATE|os.O_EXCL) or os.O_RDONLY. The errors are
+// those of the system, *LockedError and *damage.
+func openHandle(path string, flag int) (h *handle, err error) {
+	f, err := os.OpenFile(path, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(r)
+		}
+		if err != nil {
+			unlock(f)
+		}
+	}()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		ReadOnly: flag == os.O_RDONLY, // then the list of free pages is not read
+		Timeout:  lockPatience,
+		// The list of free pages is kept in the file: each commit writes some bytes more, but opening need not read the
+		// whole file. In memory it is an array, which gives out the first pages of the file that fit; bbolt's map gives
+		// out any, and cuts up the free room until long records fit only at the end of a file that grows for ever.
+		FreelistType: bbolt.FreelistArrayType,
+		NoStatistics: true,
+		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return f, nil },
+	})
+	switch {
+	case err == berrors.ErrTimeout, err == nil && !isAt(f, path): // it was locked, or set aside or replaced while we waited
+		return nil, &LockedError{path, holder(path)}
+	case err != nil && !isSystem(err):
+		return nil, damaged("%v", err)
+	case err != nil:
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	h = &handle{db: db, file: f, readOnly: flag == os.O_RDONLY, mapped: info.Size(), stuck: make(chan struct{})}
+	h.sticks = sync.OnceFunc(func() { close(h.stuck) })
+	if h.readOnly {
+		return h, nil
+	}
+	err = h.transact(false, func(tx *bbolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return damaged("the file was cut: it has %d bytes of %d", info.Size(), tx.Size())
+		}
+		return nil
+	})
+	h.mapped = math.MaxInt64 // from now on the map is as large as bbolt needs it
+	return h, err
+}
+
+// isAt reports whether the open file is the one that path names.
+func isAt(f *os.File, path string) bool {
+	is, err1 := f.Stat()
+	named, err2 := os.Stat(path)
+	return err1 == nil && err2 == nil && os.SameFile(is, named)
+}
+
+// panicked makes a panic of bbolt's, or a fault on its map, a damage.
+func panicked(r any) error {
+	if fault, ok := r.(interface{ Addr() uintptr }); ok {
+		return damaged("fault at address %#x: the file was cut, or the disk cannot be read", fault.Addr())
+	}
+	return damaged("bbolt: %v", r)
+}
+
+// close waits for the transactions and closes the file.
+func (h *handle) close() error {
+	h.life.Lock()
+	defer h.life.Unlock()
+	if h.gone {
+		return nil
+	}
+	h.gone = true
+	select {
+	case <-h.stuck:
+		unlock(h.file) // the map stays; its memory is lost to us but costs no more than addresses
+		return nil
+	default:
+		return h.db.Close()
+	}
+}
+
+// hold calls what takes bbolt's locks or gives them back, which may have to wait for others that do. When one panics there they stay
+// locked, and nobody may wait for them, or come near them again: so the call has a goroutine of its own, that can be left.
+func (h *handle) hold(call func()) error {
+	select {
+	case <-h.stuck:
+		return damaged("bbolt panicked before, and holds its locks")
+	default:
+	}
+	done := make(chan error, 1)
+	go func() {
+		debug.SetPanicOnFault(true)
+		defer func() {
+			if r := recover(); r != nil {
+				h.sticks()
+				done <- panicked(r)
+			}
+		}()
+		call()
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-h.stuck:
+		return damaged("bbolt panicked meanwhile, and holds its locks")
+	}
+}
+
+// transact calls work in a transaction, which is committed if it is a writing one and work returns nil. What work takes
+// from the file it must copy. The errors are errReplaced, *damage, work's and, of a commit, those of the system.
+func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error) {
+	h.life.RLock()
+	defer h.life.RUnlock()
+	if h.gone {
+		return errReplaced
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(r)
+		}
+	}()
+	var began struct {
+		tx  *bbolt.Tx
+		err error
+	}
+	if err := h.hold(func() { began.tx, began.err = h.db.Begin(writable) }); err != nil {
+		return err
+	} else if began.err != nil {
+		return began.err
+	}
+	tx := began.tx
+	defer h.hold(func() { _ = tx.Rollback() }) // after a commit there is none any more
+	g := &guard{cut: &h.cut, data: h.db.Info().Data, size: min(tx.Size(), h.mapped), base: math.MaxUint64}
+	g.Lock() // look waits for the timer
+	g.timer = time.AfterFunc(guardFirst, g.look)
+	g.Unlock()
+	err = func() error {
+		defer func() { g.Lock(); defer g.Unlock(); g.size = 0; g.timer.Stop() }()
+		return work(tx)
+	}()
+	if err == nil && writable {
+		err = tx.Commit()
+	}
+	return err
+}
+
+// A page that is its own descendant lets bbolt descend for ever, until stack or memory end the process. So a guard
+// looks after who is in bbolt for long: where memory grows meanwhile it takes the map away, and the fault on it ends
+// the descent.
+type guard struct {
+	sync.Mutex
+	timer *time.Timer
+	cut   *atomic.Bool
+	data  uintptr // bbolt's map
+	size  int64   // 0: the transaction has left bbolt
+	base  uint64  // bytes of memory in use at the first look
+}
+
+const (
+	guardFirst, guardEach = 20 * time.Millisecond, 10 * time.Millisecond
+	guardRoom             = 32 << 20 // bytes
+)
+
+func (g *guard) look() {
+	used := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(used)
+	now := used[0].Value.Uint64() + used[1].Value.Uint64()
+	g.Lock()
+	defer g.Unlock()
+	g.base = min(g.base, now)
+	if g.size > 0 && now-g.base > guardRoom {
+		g.cut.Store(true)
+		_, _, _ = syscall.Syscall(syscall.SYS_MPROTECT, g.data, uintptr(g.size), syscall.PROT_NONE)
+	} else if g.size > 0 {
+		g.timer.Reset(guardEach)
+	}
+}
+
+// number returns a number of the meta bucket, and whether it is there and unharmed.
+func (h *handle) number(key string) (n uint64, ok bool, err error) {
+	err = h.transact(false, func(tx *bbolt.Tx) error {
+		n, ok = record.DecodeNumber(key, tx.Bucket([]byte(bucketMeta)).Get([]byte(key)))
+		return nil
+	})
+	return n, ok, err
+}
+
+// find returns a domain's entry. That there is none (resolver.ErrNotCached) is believed only if its neighbours are in
+// order and sound: a *record.CorruptError may be about a neighbour, which may be the one that was looked for, with a
+// damaged key.
+func (h *handle) find(key string) (e resolver.Entry, err error) {
+	err = h.transact(false, func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(bucketPolicies)).Cursor()
+		next, v := c.Seek([]byte(key))
+		if string(next) == key {
+			e, err = record.Decode(key, v)
+			return err
+		}
+		before, w := c.Prev()
+		if next != nil && string(next) < key || before != nil && string(before) >= key || len(next)+len(before) > 2*maxKey {
+			return damaged("the keys around %q are out of order", key)
+		}
+		for _, n := range [...][2][]byte{{next, v}, {before, w}} {
+			if _, err := record.Fetched(string(n[0]), n[1]); n[0] != nil && isCorrupt(err) {
+				return err
+			}
+		}
+		return resolver.ErrNotCached
+	})
+	return e, err
+}
+
+// Bounds on what one transaction reads, and more than the bytes of any domain's name.
+const (
+	scanRecords = 256
+	scanBytes   = 1 << 20
+	maxKey      = 255
+)
+
+// pair is a key with its record. They are copies.
+type pair struct {
+	key   string
+	value []byte
+}
+
+// scan returns the next records, from a key on, in the order of keys. With an error it returns those before it.
+func (h *handle) scan(from []byte) (found []pair, err error) {
+	err = h.transact(false, func(tx *bbolt.Tx) error {
+		c, size, least := tx.Bucket([]byte(bucketPolicies)).Cursor(), 0, string(from)
+		for k, v := c.Seek(from); k != nil && len(found) < scanRecords && size < scanBytes; k, v = c.Next() {
+			if string(k) < least || len(k) > maxKey {
+				return damaged("the keys at %q are out of order", least)
+			}
+			if len(v) > record.MaxSize { // it may claim gigabytes
+				v = nil
+			}
+			found = append(found, pair{string(k), bytes.Clone(v)})
+			least = string(k) + "\x00"
+			size += len(v)
+		}
+		return nil
+	})
+	return found, err
+}
