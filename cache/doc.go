@@ -1,13 +1,7 @@
-// Package cache holds what stsmapd remembers beside its store: Memory for the questions of this minute, and Shared for
-// what other hosts should know. Package store keeps policies for the next start, package record is the codec of all
-// that leaves memory.
+// Package cache is what a question is answered from: memory. It is bounded and may drop anything: policies are in the store
+// (cache/store), and that a domain has no policy the DNS will say again.
 //
-// Memory is bounded and may drop anything: policies are in the store, and that a domain has no policy the DNS will say
-// again.
-//
-// Shared is a Valkey or Redis engine between the hosts of a fleet, and beside the store, never in its place: it may
-// hang, lose all, or be written to by others. Its values are records too (shared_value.go), and the newest fetch wins
-// (shared_script.go).
-//
-// The interfaces are those of package resolver; their comments say what callers may rely on.
+// Memory keeps policies, domains without a policy in a table of their own (30 bytes each), and failures. Bounded is the
+// bounded memory over go-cache that serves everything but that table. The interfaces are those of package resolver; their
+// comments say what callers may rely on.
 package cache

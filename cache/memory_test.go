@@ -176,7 +176,8 @@ func TestMemoryPrefersVictims(t *testing.T) {
 			policies[i%2]++
 		}
 	}
-	t.Logf("left of %d each: absences %d long %d short, policies %d new %d old", n/2, absences[0], absences[1], policies[0], policies[1])
+	t.Logf("left of %d each: absences %d long %d short, policies %d new %d old", n/2, absences[0], absences[1],
+		policies[0], policies[1])
 	for _, left := range [][2]int{absences, policies} {
 		if left[0] < n/2*9/10 || left[1] > left[0]*3/4 {
 			t.Errorf("of those that matter %d are left, of the others %d", left[0], left[1])
@@ -217,7 +218,8 @@ func TestMemoryConcurrently(t *testing.T) {
 				case 2:
 					m.PutNegative(now, domain, failed(now.Add(time.Minute)))
 				case 3:
-					m.PutNegative(now.Add(time.Duration(i)*time.Second), domain, until(now.Add(time.Duration(i)*time.Second+time.Minute)))
+					m.PutNegative(now.Add(time.Duration(i)*time.Second), domain,
+						until(now.Add(time.Duration(i)*time.Second+time.Minute)))
 				}
 				if h, ok := m.Policy(domain); ok && h.Entry.Domain != domain {
 					t.Errorf("the policy of %s for %s", h.Entry.Domain, domain)
@@ -246,7 +248,8 @@ func TestMemoryOfAMillion(t *testing.T) {
 			m.PutNegative(now, million(i), until(now.Add(time.Duration(1+round)*time.Hour)))
 		}
 		each := float64(heap()-before) / float64(m.Negatives())
-		t.Logf("round %d: %d absences, %.0f bytes each; an empty memory takes %d bytes", round, m.Negatives(), each, empty)
+		t.Logf("round %d: %d absences, %.0f bytes each; an empty memory takes %d bytes", round, m.Negatives(), each,
+			empty)
 		if each > most || m.Negatives() < n*95/100 {
 			t.Errorf("%.0f bytes for each of %d absences, want %d at most", each, m.Negatives(), most)
 		}
@@ -261,12 +264,14 @@ func TestMemoryOfPolicies(t *testing.T) {
 	now := storetest.Clock()
 	policy := func(i int) *resolver.CachedPolicy {
 		name := million(i).String()
-		text := "version: STSv1\r\nmode: enforce\r\nmx: mx1." + name + "\r\nmx: *.mail." + name + "\r\nmax_age: 604800\r\n"
+		text := "version: STSv1\r\nmode: enforce\r\nmx: mx1." + name + "\r\nmx: *.mail." + name +
+			"\r\nmax_age: 604800\r\n"
 		p, err := mtasts.ParsePolicy([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := record.Encode(resolver.Entry{Domain: million(i), ID: "20260101T000000", Policy: p, Fetched: now, Checked: now, Used: now})
+		b, err := record.Encode(
+			resolver.Entry{Domain: million(i), ID: "20260101T000000", Policy: p, Fetched: now, Checked: now, Used: now})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +280,9 @@ func TestMemoryOfPolicies(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := &resolver.CachedPolicy{Entry: e}
-		h.Rendered.Text(0, func() string { return "secure match=mx1." + name + ":.mail." + name + " servername=hostname" })
+		h.Rendered.Text(0, func() string {
+			return "secure match=mx1." + name + ":.mail." + name + " servername=hostname"
+		})
 		return h
 	}
 	before := heap()
@@ -310,7 +317,8 @@ func TestFailuresHaveTheirOwnBound(t *testing.T) {
 		m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Hour)))
 	}
 	for i := range 250_000 {
-		m.PutNegative(now, storetest.Domain(1000+i), &resolver.LookupFailed{Failures: 1, At: now, RetryAt: now.Add(time.Minute)})
+		m.PutNegative(now, storetest.Domain(1000+i),
+			&resolver.LookupFailed{Failures: 1, At: now, RetryAt: now.Add(time.Minute)})
 	}
 	for i := range 1000 {
 		if _, ok := m.Negative(storetest.Domain(i)); !ok {

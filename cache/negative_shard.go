@@ -11,8 +11,8 @@ type negative struct {
 	until int64 // Unix seconds
 }
 
-// negativeShard is a hash table with open addressing and linear probing: an entry stands in the first free slot from its home
-// on. Nothing that is done to it takes longer than some microseconds, since it has 848 entries at most.
+// negativeShard is a hash table with open addressing and linear probing: an entry stands in the first free slot from
+// its home on. Nothing that is done to it takes longer than some microseconds, since it has 848 entries at most.
 type negativeShard struct {
 	mu    sync.RWMutex
 	slots []negative // 0, or a power of two
@@ -23,8 +23,8 @@ type negativeShard struct {
 
 const (
 	minSlots = 8
-	// sweepSlots is how many slots are looked at for each new entry, for what has expired: so the hand goes round a few times
-	// while a table fills.
+	// sweepSlots is how many slots are looked at for each new entry, for what has expired: so the hand goes round a few
+	// times while a table fills.
 	sweepSlots = 8
 )
 
@@ -44,8 +44,8 @@ func (s *negativeShard) len() int {
 	return s.used
 }
 
-// put takes an entry in, over the one that there is. For a new one it first drops what it finds expired, and, when there is no
-// room, the one of a few drawn at random that expires first.
+// put takes an entry in, over the one that there is. For a new one it first drops what it finds expired, and, when
+// there is no room, the one of a few drawn at random that expires first.
 func (s *negativeShard) put(now int64, e negative) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +97,8 @@ func (s *negativeShard) insert(now int64, e negative) {
 	s.used++
 }
 
-// find returns the slot of an entry, or, with false, the one where it would have to stand; there is none in a shard without slots.
+// find returns the slot of an entry, or, with false, the one where it would have to stand; there is none in a shard
+// without slots.
 func (s *negativeShard) find(f fingerprint) (int, bool) {
 	if len(s.slots) == 0 {
 		return 0, false

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// negatives remembers which domains have no policy, and until when: any number of them, so without names and without pointers. One
-// takes 24 bytes in a table that is half to seven eighths full, and the garbage collector looks at no more than one pointer for
-// each shard of 848. (go-cache takes 120 bytes for each, in five objects' worth of pointers.)
+// negatives remembers which domains have no policy, and until when: any number of them, so without names and without
+// pointers. One takes 24 bytes in a table that is half to seven eighths full, and the garbage collector looks at no
+// more than one pointer for each shard of 848. (go-cache takes 120 bytes for each, in five objects' worth of pointers.)
 //
-// A domain stands for by a fingerprint of 128 bits. Two domains with the same one would be taken for each other: the one's absence
-// would hide the other's policy, until it ends. By chance that happens once in 10^24 for ten million domains. Nor can anybody bring
-// it about: the fingerprint is made with two seeds that are drawn at each start and leave the process in no way, nor do the
-// fingerprints; so names must be guessed blindly, 2^127 on average, each guess costs a mail through this very host, and all ends
-// with the next start.
+// A domain stands for by a fingerprint of 128 bits. Two domains with the same one would be taken for each other: the
+// one's absence would hide the other's policy, until it ends. By chance that happens once in 10^24 for ten million
+// domains. Nor can anybody bring it about: the fingerprint is made with two seeds that are drawn at each start and
+// leave the process in no way, nor do the fingerprints; so names must be guessed blindly, 2^127 on average, each guess
+// costs a mail through this very host, and all ends with the next start.
 type negatives struct {
 	seeds    [2]maphash.Seed
 	current  atomic.Pointer[generation]

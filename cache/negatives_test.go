@@ -30,7 +30,8 @@ func checkNegatives(t *testing.T, n *negatives) {
 			}
 		}
 		if count != s.used || s.used > s.bound || s.used*8 > len(s.slots)*7 {
-			t.Errorf("shard %d: %d entries, counted as %d, of at most %d, in %d slots", i, count, s.used, s.bound, len(s.slots))
+			t.Errorf("shard %d: %d entries, counted as %d, of at most %d, in %d slots", i, count, s.used, s.bound,
+				len(s.slots))
 		}
 	}
 }
@@ -140,7 +141,8 @@ func TestMaxNegativeBoundsFailures(t *testing.T) {
 	checkKeys(t, m)
 }
 
-// TestMaxNegativeUnderFire: while the bound changes, nothing that was forgotten comes back, and what is known stays known.
+// TestMaxNegativeUnderFire: while the bound changes, nothing that was forgotten comes back, and what is known stays
+// known.
 func TestMaxNegativeUnderFire(t *testing.T) {
 	now := storetest.Clock()
 	m := NewMemory(MemoryOptions{MaxNegative: 100_000})

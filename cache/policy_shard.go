@@ -8,8 +8,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// policyShard holds policies up to a bound. A map of Go's does without what go-cache needs of each besides: an interface, an end
-// that no policy has here, a copy of the name, and the name once more in a list to draw victims from. Of 100 bytes that leaves 40.
+// policyShard holds policies up to a bound. A map of Go's does without what go-cache needs of each besides: an
+// interface, an end that no policy has here, a copy of the name, and the name once more in a list to draw victims from.
+// Of 100 bytes that leaves 40.
 type policyShard struct {
 	mu    sync.RWMutex
 	held  map[dnsname.Name]*resolver.CachedPolicy

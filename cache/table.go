@@ -12,8 +12,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// table holds failures up to a bound: a shard of them, in a go-cache. go-cache knows neither bounds nor order, so the keys stand in a
-// slice besides, each once: a hand goes round it for what is dead, and victims are drawn from it. Reads only take go-cache's own lock.
+// table holds failures up to a bound: a shard of them, in a go-cache. go-cache knows neither bounds nor order, so the
+// keys stand in a slice besides, each once: a hand goes round it for what is dead, and victims are drawn from it. Reads
+// only take go-cache's own lock.
 type table struct {
 	cache *gocache.Cache
 	bound int
@@ -53,8 +54,8 @@ func (t *table) setBound(bound int) {
 	t.bound = bound
 }
 
-// put takes a value in, where the bound is not 0. For a new key it first drops what it finds dead at now, and a victim when there
-// is no room.
+// put takes a value in, where the bound is not 0. For a new key it first drops what it finds dead at now, and a victim
+// when there is no room.
 func (t *table) put(now time.Time, key string, a resolver.Negative) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,8 +64,8 @@ func (t *table) put(now time.Time, key string, a resolver.Negative) {
 	}
 }
 
-// own returns the table's own copy of a key: the caller's may be a part of something large, and a map keeps what it was given last.
-// Searching a shard's keys takes microseconds.
+// own returns the table's own copy of a key: the caller's may be a part of something large, and a map keeps what it was
+// given last. Searching a shard's keys takes microseconds.
 func (t *table) own(now time.Time, key string) string {
 	if _, known := t.cache.Get(key); known {
 		return t.keys[slices.Index(t.keys, key)]

@@ -67,12 +67,12 @@ type CorruptError struct {
 // Error implements error.
 func (e *CorruptError) Error() string { return fmt.Sprintf("damaged record of %q: %s", e.Key, e.Msg) }
 
-// ErrVersion: a record was written by a newer stsmapd, or is of a kind that only an older one wrote. The caller keeps it, and goes
-// on as if nothing were cached.
+// ErrVersion: a record was written by a newer stsmapd, or is of a kind that only an older one wrote. The caller keeps
+// it, and goes on as if nothing were cached.
 var ErrVersion = errors.New("record of another version of stsmapd")
 
-// Encode returns the record of an entry: times to the millisecond, and of FetchFailures.Reason the first 1,024 bytes. It
-// fails only on an entry that no parser made: without domain or policy, or with a field beyond its bounds.
+// Encode returns the record of an entry: times to the millisecond, and of FetchFailures.Reason the first 1,024 bytes.
+// It fails only on an entry that no parser made: without domain or policy, or with a field beyond its bounds.
 func Encode(e resolver.Entry) ([]byte, error) {
 	switch {
 	case e.Domain.IsZero():
@@ -201,7 +201,8 @@ func Decode(key string, record []byte) (resolver.Entry, error) {
 	if err != nil || domain.String() != key {
 		return resolver.Entry{}, &CorruptError{key, "the key is no domain"}
 	}
-	e := resolver.Entry{Domain: domain, Fetched: r.time(), Checked: r.time(), Used: r.time(), ID: r.text(r.uint(1), maxID)}
+	e := resolver.Entry{Domain: domain, Fetched: r.time(), Checked: r.time(), Used: r.time(),
+		ID: r.text(r.uint(1), maxID)}
 	e.Failures = r.failures()
 	text := r.bytes(r.uint(4), maxText)
 	if r.version == versionOrigin {

@@ -14,7 +14,8 @@ import (
 func troubled() resolver.Entry {
 	at := storetest.Clock().Add(123 * time.Millisecond)
 	e := storetest.Entry(1, at)
-	e.Failures = resolver.FetchFailures{Count: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
+	e.Failures = resolver.FetchFailures{
+		Count: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
 	return e
 }
 
@@ -29,7 +30,8 @@ func mustEncode(t testing.TB, e resolver.Entry) []byte {
 
 // same reports whether two entries are equal in all but the resolution of times.
 func same(a, b resolver.Entry) bool {
-	return storetest.Equal(a, b) && a.Fetched.UnixMilli() == b.Fetched.UnixMilli() && a.Failures.Alerted == b.Failures.Alerted
+	return storetest.Equal(a, b) && a.Fetched.UnixMilli() == b.Fetched.UnixMilli() &&
+		a.Failures.Alerted == b.Failures.Alerted
 }
 
 func TestCodecRoundTrip(t *testing.T) {
@@ -163,7 +165,8 @@ func checkDecode(t *testing.T, key string, record []byte) {
 		}
 		return
 	}
-	if e.Domain.String() != key || e.Policy.Mode == 0 || len(e.Policy.Text) > maxText || len(e.Failures.Reason) > maxReason {
+	if e.Domain.String() != key || e.Policy.Mode == 0 || len(e.Policy.Text) > maxText ||
+		len(e.Failures.Reason) > maxReason {
 		t.Errorf("decode(%q): %+v", key, e)
 	}
 	again, err := Decode(key, mustEncode(t, e))

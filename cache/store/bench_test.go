@@ -81,7 +81,8 @@ func BenchmarkOpenUsed(b *testing.B) {
 	path := millionStore(b, 1_000_000)
 	store := mustOpen(b, path)
 	for i := range 3000 {
-		if err := store.Put(b.Context(), storetest.Entry(i*331%1_000_000, storetest.Clock().Add(time.Hour))); err != nil {
+		if err := store.Put(b.Context(),
+			storetest.Entry(i*331%1_000_000, storetest.Clock().Add(time.Hour))); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -157,7 +158,8 @@ func BenchmarkGetAbsent(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		if _, err := store.Get(b.Context(), storetest.Domain(1_000_000+i*7919%1_000_000)); !errors.Is(err, resolver.ErrNotCached) {
+		if _, err := store.Get(b.Context(), storetest.Domain(1_000_000+i*7919%1_000_000)); !errors.Is(err,
+			resolver.ErrNotCached) {
 			b.Fatal(err)
 		}
 		i++

@@ -46,7 +46,8 @@ func newSpecimen(t testing.TB) specimen {
 		delete(s.puts, storetest.Domain(i))
 	}
 	for i := range 4 {
-		if err := b.Put(t.Context(), storetest.Entry(999_999, storetest.Clock().Add(time.Duration(i)*time.Hour))); err != nil {
+		if err := b.Put(t.Context(),
+			storetest.Entry(999_999, storetest.Clock().Add(time.Duration(i)*time.Hour))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -77,7 +78,8 @@ func (s *specimen) look(t testing.TB, path string) {
 			id += p.OverflowCount
 		}
 	})
-	if len(s.pages["free"]) == 0 || len(s.pages["freelist"]) != 1 || len(s.pages["branch"]) == 0 || len(s.pages["leaf"]) < 10 {
+	if len(s.pages["free"]) == 0 || len(s.pages["freelist"]) != 1 || len(s.pages["branch"]) == 0 ||
+		len(s.pages["leaf"]) < 10 {
 		t.Fatalf("the specimen has %v", s.pages)
 	}
 }
@@ -145,7 +147,8 @@ func (s specimen) examine(t *testing.T, path string, b *Store, l *logged) outcom
 	fresh := putFresh(t, b)
 	o.heals, o.dropped = len(l.with("event=store_corrupt")), len(l.with("event=store_record_dropped"))
 	aside, _ := filepath.Glob(path + ".corrupt-*")
-	if stats := b.Stats(); len(aside) != min(o.heals, keptAside) || int(stats.Heals) != o.heals || int(stats.CorruptRecords) != o.dropped {
+	if stats := b.Stats(); len(aside) != min(o.heals, keptAside) || int(stats.Heals) != o.heals ||
+		int(stats.CorruptRecords) != o.dropped {
 		t.Errorf("%d files set aside, log %q, %+v", len(aside), l.lines, stats)
 	}
 	if o.kept < len(s.puts) && o.heals+o.dropped == 0 {
@@ -217,7 +220,8 @@ func (s specimen) spoilings() []spoiling {
 		{"empty: a crash before the first write", text(""), true, 0},
 		{"one byte", text("x"), true, 0},
 		{"text", text(strings.Repeat("this is no store\n", 3000)), true, 0},
-		{"zeros: a crash after the size was written, before the data", func(b []byte) []byte { clear(b); return b }, true, 0},
+		{"zeros: a crash after the size was written, before the data", func(b []byte) []byte { clear(b); return b },
+			true, 0},
 		{"cut within the first meta", cut(func(int) int { return 50 }), true, 0},
 		{"cut after the first meta", cut(func(int) int { return page }), true, 0},
 		{"cut after both metas", cut(func(int) int { return 2 * page }), true, 0},
@@ -229,7 +233,8 @@ func (s specimen) spoilings() []spoiling {
 		{"a leaf zeroed", zero(leaves[len(leaves)/2]), true, 0.9},
 		{"three leaves zeroed", zero(leaves[2], leaves[len(leaves)/2], leaves[len(leaves)-1]), true, 0.7},
 		{"a branch that is its own child", s.cycle, true, 0},
-		{"a leaf twice, another not at all", func(b []byte) []byte { return s.repoint(b, s.root, leaves[3], leaves[6]) }, true, 0.5},
+		{"a leaf twice, another not at all",
+			func(b []byte) []byte { return s.repoint(b, s.root, leaves[3], leaves[6]) }, true, 0.5},
 		{"every page but the metas zeroed", func(b []byte) []byte { clear(b[2*page:]); return b }, true, 0},
 		{"random bytes", func(b []byte) []byte {
 			random := rand.NewChaCha8([32]byte{8, 4, 6, 1})
@@ -281,7 +286,8 @@ func TestDamagedAtOpening(t *testing.T) {
 					t.Errorf("the file set aside is not the damaged one: %v", err)
 				}
 				line := l.with("event=store_corrupt")[0]
-				for _, part := range []string{"level=ERROR", "path=" + path, "set_aside=" + aside, "cause=", "salvaged=", "lost="} {
+				for _, part := range []string{
+					"level=ERROR", "path=" + path, "set_aside=" + aside, "cause=", "salvaged=", "lost="} {
 					if !strings.Contains(line, part) {
 						t.Errorf("%q lacks %q", line, part)
 					}

@@ -70,7 +70,8 @@ func openHandle(path string, flag int) (h *handle, err error) {
 		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return f, nil },
 	})
 	switch {
-	case err == berrors.ErrTimeout, err == nil && !isAt(f, path): // it was locked, or set aside or replaced while we waited
+	// it was locked, or set aside or replaced while we waited
+	case err == berrors.ErrTimeout, err == nil && !isAt(f, path):
 		return nil, &LockedError{path, holder(path)}
 	case err != nil && !isSystem(err):
 		return nil, damaged("%v", err)
@@ -128,8 +129,9 @@ func (h *handle) close() error {
 	}
 }
 
-// hold calls what takes bbolt's locks or gives them back, which may have to wait for others that do. When one panics there they stay
-// locked, and nobody may wait for them, or come near them again: so the call has a goroutine of its own, that can be left.
+// hold calls what takes bbolt's locks or gives them back, which may have to wait for others that do. When one panics
+// there they stay locked, and nobody may wait for them, or come near them again: so the call has a goroutine of its
+// own, that can be left.
 func (h *handle) hold(call func()) error {
 	select {
 	case <-h.stuck:
@@ -248,7 +250,8 @@ func (h *handle) find(key string) (e resolver.Entry, err error) {
 			return err
 		}
 		before, w := c.Prev()
-		if next != nil && string(next) < key || before != nil && string(before) >= key || len(next)+len(before) > 2*maxKey {
+		if next != nil && string(next) < key || before != nil && string(before) >= key ||
+			len(next)+len(before) > 2*maxKey {
 			return damaged("the keys around %q are out of order", key)
 		}
 		for _, n := range [...][2][]byte{{next, v}, {before, w}} {

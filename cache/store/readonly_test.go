@@ -73,7 +73,8 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	check("read-only")
 	for range 3 {
-		if err, io := b.Put(t.Context(), late), (*IOError)(nil); !errors.As(err, &io) || !errors.Is(err, syscall.EROFS) {
+		if err, io := b.Put(t.Context(), late),
+			(*IOError)(nil); !errors.As(err, &io) || !errors.Is(err, syscall.EROFS) {
 			t.Errorf("Put: %v", err)
 		}
 		if err := b.Delete(t.Context(), storetest.Domain(1)); !errors.Is(err, syscall.EROFS) {

@@ -50,7 +50,8 @@ func (s *Store) open() error {
 const marker = ".opening"
 
 func (s *Store) mark() {
-	if f, err := os.OpenFile(s.path+marker, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err == nil { // without it all goes on
+	// without it all goes on
+	if f, err := os.OpenFile(s.path+marker, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err == nil {
 		_, _ = f.Write([]byte{'.'})
 		_ = f.Close()
 	}
@@ -168,11 +169,14 @@ func (s *Store) report(cause *damage, aside string, r refill) {
 	log := s.log.With("path", s.path, "cause", cause.what, "salvaged", r.count, "lost", lost)
 	if aside != "" {
 		s.renew()
-		log.Error("the policy store was damaged: it was set aside, and a new one has every policy that could still be read of it, of its "+
-			"snapshot and of memory; each is looked up before it is answered; check the disk, then remove the file set aside",
+		log.Error("the policy store was damaged: it was set aside, and a new one has every policy that could still "+
+			"be read of it, of its "+
+			"snapshot and of memory; each is looked up before it is answered; check the disk, then remove the file "+
+			"set aside",
 			"event", "store_corrupt", "set_aside", aside)
 	} else {
-		log.Warn("the policy store was missing: a new one has the policies of its snapshot, each is looked up before it is answered",
+		log.Warn("the policy store was missing: a new one has the policies of its snapshot, each is looked up before "+
+			"it is answered",
 			"event", "store_restored")
 	}
 }

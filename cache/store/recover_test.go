@@ -84,7 +84,8 @@ func TestDamagedRecord(t *testing.T) {
 				}
 			}
 			lines := l.with("event=store_record_dropped")
-			if len(l.lines) != len(lines) || len(lines) == 0 || !strings.Contains(strings.Join(lines, " "), "domain=d000000.example") ||
+			if len(l.lines) != len(lines) || len(lines) == 0 ||
+				!strings.Contains(strings.Join(lines, " "), "domain=d000000.example") ||
 				!strings.Contains(lines[0], "level=WARN") {
 				t.Errorf("log: %q", l.lines)
 			}
@@ -106,7 +107,8 @@ func TestDamagedRecord(t *testing.T) {
 			if err := b.Put(t.Context(), storetest.Entry(0, storetest.Clock())); err != nil {
 				t.Error(err)
 			}
-			if e, err := b.Get(t.Context(), storetest.Domain(0)); err != nil || !storetest.Equal(storetest.Entry(0, storetest.Clock()), e) {
+			if e, err := b.Get(t.Context(), storetest.Domain(0)); err != nil ||
+				!storetest.Equal(storetest.Entry(0, storetest.Clock()), e) {
 				t.Errorf("put again: %+v %v", e, err)
 			}
 		})
@@ -159,7 +161,8 @@ func TestMissingRecords(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if lines := l.with("event=store_corrupt"); len(lines) != 1 || !strings.Contains(lines[0], "30 of 100 records are not found") {
+	if lines := l.with("event=store_corrupt"); len(lines) != 1 ||
+		!strings.Contains(lines[0], "30 of 100 records are not found") {
 		t.Errorf("log: %q", l.lines)
 	}
 	for i := range 100 {
@@ -197,7 +200,8 @@ func TestNewerRecord(t *testing.T) {
 	if s := b.Stats(); s.Heals != 1 || s.Salvaged != 3 || s.Lost != 0 {
 		t.Errorf("%+v", s)
 	}
-	if _, err := b.Get(t.Context(), storetest.Domain(1)); !errors.Is(err, resolver.ErrNotCached) || !errors.Is(err, record.ErrVersion) {
+	if _, err := b.Get(t.Context(), storetest.Domain(1)); !errors.Is(err, resolver.ErrNotCached) ||
+		!errors.Is(err, record.ErrVersion) {
 		t.Errorf("Get: %v", err)
 	}
 	versions := 0
@@ -236,13 +240,16 @@ func TestRecoveryCutShort(t *testing.T) {
 		{"the first start was cut shorter", nil, []byte{}, nil, "", 0, ""},
 		{"the file is gone, the snapshot is there", nil, nil, s.snapshot, "", len(s.puts), "store_restored"},
 		{"while bbolt opened the file", s.image, nil, nil, ".", len(s.puts), "store_corrupt"},
-		{"while bbolt opened the file, before the marker was written", s.image, nil, nil, "-", len(s.puts), "store_corrupt"},
-		{"while bbolt read a damaged file: it is not read again", s.image, half, s.snapshot, "..", len(s.puts), "store_corrupt"},
+		{"while bbolt opened the file, before the marker was written", s.image, nil, nil, "-", len(s.puts),
+			"store_corrupt"},
+		{"while bbolt read a damaged file: it is not read again", s.image, half, s.snapshot, "..", len(s.puts),
+			"store_corrupt"},
 		{"the same, without a snapshot", s.image, half, nil, "..", 0, "store_corrupt"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			path, l := storePath(t), &logged{}
-			for name, image := range map[string][]byte{path: c.store, path + ".new": c.next, path[:len(path)-3] + ".snapshot": c.snaphot} {
+			for name, image := range map[string][]byte{
+				path: c.store, path + ".new": c.next, path[:len(path)-3] + ".snapshot": c.snaphot} {
 				if image != nil {
 					write(t, name, image)
 				}
@@ -251,7 +258,8 @@ func TestRecoveryCutShort(t *testing.T) {
 				write(t, path+marker, []byte(strings.Trim(c.marker, "-")))
 			}
 			b := openStore(t, path, l)
-			if b.Len() != c.kept+min(c.kept, 1) || len(l.lines) != min(1, len(c.event)) || len(l.with("event="+c.event)) != len(l.lines) {
+			if b.Len() != c.kept+min(c.kept, 1) || len(l.lines) != min(1, len(c.event)) ||
+				len(l.with("event="+c.event)) != len(l.lines) {
 				t.Errorf("%d entries, log %q", b.Len(), l.lines)
 			}
 			for _, name := range []string{path + ".new", path + marker} {

@@ -75,8 +75,10 @@ func (s *Store) snapshot(now time.Time) {
 	n.due = now.Add(snapshotRetry)
 	if !n.failing {
 		n.failing = true
-		s.log.Warn("cannot write a snapshot of the policy store, the one before is kept: if the store is damaged, what was learnt since may have "+
-			"to be looked up again; check the disk space", "event", "snapshot_failed", "path", s.snapshotPath, "error", err)
+		s.log.Warn("cannot write a snapshot of the policy store, the one before is kept: if the store is damaged, "+
+			"what was learnt since may have "+
+			"to be looked up again; check the disk space", "event", "snapshot_failed", "path", s.snapshotPath, "error",
+			err)
 	}
 }
 

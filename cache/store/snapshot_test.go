@@ -131,7 +131,8 @@ func TestSnapshotFails(t *testing.T) {
 	for range 2 {
 		b.snapshot(time.Now())
 	}
-	if lines := l.with("event=snapshot_failed"); len(lines) != 1 || len(l.lines) != 1 || !strings.Contains(lines[0], b.snapshotPath) {
+	if lines := l.with("event=snapshot_failed"); len(lines) != 1 || len(l.lines) != 1 ||
+		!strings.Contains(lines[0], b.snapshotPath) {
 		t.Errorf("log: %q", l.lines)
 	}
 	if s := b.Stats(); s.Snapshots != 1 || s.SnapshotErrors != 2 || len(inSnapshot(b)) != 3 {

@@ -64,7 +64,8 @@ type Options struct {
 // it open, and else a few milliseconds, however many policies there are; recovering a damaged file takes some seconds
 // for a million. The errors are *LockedError, *SchemaError and *IOError. Close it after use.
 func Open(path string, opt Options) (*Store, error) {
-	s := &Store{log: opt.Logger, now: opt.Now, renewed: make(chan struct{}, 1), ops: make(chan *op), closing: make(chan struct{})}
+	s := &Store{log: opt.Logger, now: opt.Now, renewed: make(chan struct{}, 1), ops: make(chan *op),
+		closing: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -140,7 +141,8 @@ func (s *Store) Put(ctx context.Context, e resolver.Entry) error {
 	if err != nil {
 		return fmt.Errorf("policy store: %w", err)
 	}
-	o := &op{kind: opPut, key: e.Domain.String(), value: value, fetched: e.Fetched.UnixMilli(), checked: e.Checked.UnixMilli()}
+	o := &op{kind: opPut, key: e.Domain.String(), value: value, fetched: e.Fetched.UnixMilli(),
+		checked: e.Checked.UnixMilli()}
 	if err := s.submit(ctx, o); err != nil {
 		return s.fault("put", err)
 	}
@@ -259,7 +261,8 @@ func (s *Store) mend(ctx context.Context, key string, cause error) error {
 	}
 	if o.verdict == replaced || o.verdict == removed {
 		s.log.Warn("a policy's record in the store was damaged: the policy is looked up before it is answered again; "+
-			"if this happens again, check the disk", "event", "store_record_dropped", "domain", key, "path", s.path, "error", cause)
+			"if this happens again, check the disk", "event", "store_record_dropped", "domain", key, "path", s.path,
+			"error", cause)
 	}
 	return nil
 }
@@ -274,7 +277,8 @@ func isCorrupt(err error) bool {
 func (s *Store) fault(op string, err error) error {
 	_, locked := as[*LockedError](err)
 	_, newer := as[*SchemaError](err)
-	if err == nil || locked || newer || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrClosed) {
+	if err == nil || locked || newer || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, ErrClosed) {
 		return err
 	}
 	return &IOError{Op: op, Path: s.path, Err: err}

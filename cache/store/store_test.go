@@ -116,7 +116,8 @@ func TestLock(t *testing.T) {
 	if locked := (*LockedError)(nil); !errors.As(err, &locked) {
 		t.Fatalf("second open: %v", err)
 	}
-	if want := fmt.Sprintf("another process (store.test, process %d) has %s open", os.Getpid(), path); err.Error() != want {
+	if want := fmt.Sprintf("another process (store.test, process %d) has %s open", os.Getpid(),
+		path); err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	if took := time.Since(began); took > watch.Limit(5*time.Second) {
@@ -188,7 +189,8 @@ func TestClosed(t *testing.T) {
 	}
 	closeStore(t, b)
 	_, err := b.Get(t.Context(), storetest.Domain(1))
-	errs := []error{err, b.Put(t.Context(), storetest.Entry(1, storetest.Clock())), b.Delete(t.Context(), storetest.Domain(1))}
+	errs := []error{err, b.Put(t.Context(), storetest.Entry(1, storetest.Clock())),
+		b.Delete(t.Context(), storetest.Domain(1))}
 	for i, err := range errs {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("operation %d after Close: %v", i, err)
@@ -308,7 +310,8 @@ func ExampleOpen() {
 	// d000001.example enforce <nil>
 }
 
-// TestGrowsUnderReaders: the file outgrows bbolt's map again and again, for which bbolt waits for all readers, while they come and go.
+// TestGrowsUnderReaders: the file outgrows bbolt's map again and again, for which bbolt waits for all readers, while
+// they come and go.
 func TestGrowsUnderReaders(t *testing.T) {
 	b := openStore(t, storePath(t), &logged{})
 	stop := make(chan struct{})
@@ -321,7 +324,8 @@ func TestGrowsUnderReaders(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := b.Get(t.Context(), storetest.Domain(i%300)); err != nil && !errors.Is(err, resolver.ErrNotCached) {
+				if _, err := b.Get(t.Context(), storetest.Domain(i%300)); err != nil &&
+					!errors.Is(err, resolver.ErrNotCached) {
 					t.Error(err)
 					return
 				}

@@ -149,7 +149,9 @@ func (s *Store) commit(batch []*op) (err error) {
 			if err := s.heal(h, d); err != nil {
 				return err
 			}
-		} else { // what bbolt keeps in memory may be ahead of the file now, or its map gone: it is opened again from the file
+		} else {
+			// what bbolt keeps in memory may be ahead of the file now, or its map gone: it is opened again from the
+			// file
 			s.note(func(n *Stats) { n.CommitErrors++ })
 			s.cur.Store(nil)
 			_ = h.close()
@@ -242,7 +244,8 @@ func (s *Store) current(batch []*op) (h *handle, writes bool, err error) {
 	}
 	err = s.open()
 	if !writes && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
-		err = s.use(os.O_RDONLY) // the disk has become read-only, as disks do that fail: what the store holds is still answered
+		// the disk has become read-only, as disks do that fail: what the store holds is still answered
+		err = s.use(os.O_RDONLY)
 	}
 	return s.cur.Load(), writes, err
 }
@@ -250,6 +253,7 @@ func (s *Store) current(batch []*op) (h *handle, writes bool, err error) {
 // moved tells that the file was moved away.
 func (s *Store) moved() {
 	s.renew()
-	s.log.Warn("the policy store's file was removed or replaced while it was in use; stsmapd goes on with what is there now, "+
+	s.log.Warn("the policy store's file was removed or replaced while it was in use; stsmapd goes on with what is "+
+		"there now, "+
 		"and puts what it has in memory into it", "event", "store_replaced", "path", s.path)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/stsmapd/stsmapd/cache/shared"
+
 	"errors"
 	"fmt"
 	"os"
@@ -8,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/resolver"
 )
@@ -31,7 +32,7 @@ const (
 )
 
 func defaultShared() sharedConfig {
-	return sharedConfig{Prefix: cache.DefaultPrefix, Timeout: duration(cache.DefaultBudget)}
+	return sharedConfig{Prefix: shared.DefaultPrefix, Timeout: duration(shared.DefaultBudget)}
 }
 
 // check checks the settings, but not the files that they name. Errors name the key and contain no password.
@@ -51,15 +52,15 @@ func (c sharedConfig) check() error {
 	if c.URL == "" {
 		return nil
 	}
-	if _, err := cache.ParseEndpoint(c.URL); err != nil {
+	if _, err := shared.ParseEndpoint(c.URL); err != nil {
 		return fmt.Errorf("shared.url: %w", err)
 	}
 	return nil
 }
 
 // endpoint returns the address of the engine with its password and CA files. Errors name the key.
-func (c sharedConfig) endpoint(credentials string) (cache.Endpoint, error) {
-	e, err := cache.ParseEndpoint(c.URL)
+func (c sharedConfig) endpoint(credentials string) (shared.Endpoint, error) {
+	e, err := shared.ParseEndpoint(c.URL)
 	if err != nil {
 		return e, fmt.Errorf("shared.url: %w", err)
 	}
@@ -83,7 +84,7 @@ func credential(dir, name string) string {
 }
 
 // sharedEngine is the daemon's connection to the shared engine. Its methods accept nil, a daemon without one.
-type sharedEngine struct{ *cache.Shared }
+type sharedEngine struct{ *shared.Fleet }
 
 // openShared starts to connect to the configured engine, without waiting for the connection. It returns nil if none is
 // configured.
@@ -102,7 +103,7 @@ func (d *daemon) openShared(c config) (*sharedEngine, error) {
 				"set shared.name", "event", "no_hostname", "error", err)
 		}
 	}
-	return &sharedEngine{cache.OpenShared(cache.SharedOptions{
+	return &sharedEngine{shared.Open(shared.Options{
 		Endpoint: endpoint, Prefix: c.Shared.Prefix, Host: host, Budget: time.Duration(c.Shared.Timeout), Logger: d.log,
 	})}, nil
 }
@@ -112,19 +113,19 @@ func (o *sharedEngine) fleet() resolver.Fleet {
 	if o == nil {
 		return nil
 	}
-	return o.Shared
+	return o.Fleet
 }
 
 // stats returns the counters of the engine, all zero if there is none.
-func (o *sharedEngine) stats() cache.SharedStats {
+func (o *sharedEngine) stats() shared.Stats {
 	if o == nil {
-		return cache.SharedStats{}
+		return shared.Stats{}
 	}
-	return o.Shared.Stats()
+	return o.Fleet.Stats()
 }
 
 func (o *sharedEngine) close() {
 	if o != nil {
-		o.Shared.Close()
+		o.Fleet.Close()
 	}
 }

@@ -14,8 +14,8 @@ import (
 // mapMemory is a resolver.Memory without bounds. It keeps each name as it was passed, so that a name that changes later
 // is found under a wrong key.
 type mapMemory struct {
-	mu       sync.Mutex
-	policies map[dnsname.Name]*resolver.CachedPolicy
+	mu        sync.Mutex
+	policies  map[dnsname.Name]*resolver.CachedPolicy
 	negatives map[dnsname.Name]resolver.Negative
 }
 

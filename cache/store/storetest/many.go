@@ -155,7 +155,8 @@ func TestConcurrent(t *testing.T, s Values) {
 					return err
 				}
 				if got.Fetched.Before(e.Fetched) || got.Fetched.Before(seen[d]) {
-					return fmt.Errorf("%s: fetched %s after %s was put and %s was seen", got.Domain, got.Fetched, e.Fetched, seen[d])
+					return fmt.Errorf("%s: fetched %s after %s was put and %s was seen", got.Domain, got.Fetched,
+						e.Fetched, seen[d])
 				}
 				seen[d] = got.Fetched
 			}

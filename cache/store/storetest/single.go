@@ -40,21 +40,34 @@ func entries() []sample {
 	at := Clock()
 	return []sample{
 		{"every field", resolver.Entry{
-			Domain: Domain(1), ID: "20260314T150926", Policy: Policy(0), Fetched: at, Checked: at.Add(time.Hour), Used: at.Add(2 * time.Hour),
-			Failures: resolver.FetchFailures{Count: 7, ID: "Z", Since: at.Add(time.Minute), RetryAt: at.Add(9 * time.Hour), Alerted: at.Add(3 * time.Minute),
-				Reason: "HTTPS: x509: “zertifikat” abgelaufen\nline 2 \x00\xff"},
+			Domain: Domain(1), ID: "20260314T150926", Policy: Policy(0), Fetched: at, Checked: at.Add(time.Hour),
+			Used: at.Add(2 * time.Hour),
+			Failures: resolver.FetchFailures{
+				Count: 7, ID: "Z", Since: at.Add(time.Minute), RetryAt: at.Add(9 * time.Hour),
+				Alerted: at.Add(3 * time.Minute),
+				Reason:  "HTTPS: x509: “zertifikat” abgelaufen\nline 2 \x00\xff"},
 		}},
-		{"fetched by another host", resolver.Entry{Domain: Domain(10), ID: "1", Policy: Policy(0), Fetched: at, Checked: at, Origin: "mail-2.example.net"}},
-		{"never asked for, without an id: the zero time stays zero", resolver.Entry{Domain: Domain(2), Policy: Policy(0), Fetched: at, Checked: at}},
-		{"trouble that was not reported yet", resolver.Entry{Domain: Domain(3), Policy: Policy(0), Fetched: at, Checked: at,
-			Failures: resolver.FetchFailures{Count: 1, Since: at, RetryAt: at.Add(5 * time.Minute)}}},
-		{"mode none has no mx", resolver.Entry{Domain: Domain(4), ID: "1", Policy: mustPolicy("version: STSv1\nmode: none\nmax_age: 86400\n"), Fetched: at, Checked: at}},
+		{"fetched by another host",
+			resolver.Entry{Domain: Domain(10), ID: "1", Policy: Policy(0), Fetched: at, Checked: at,
+				Origin: "mail-2.example.net"}},
+		{"never asked for, without an id: the zero time stays zero",
+			resolver.Entry{Domain: Domain(2), Policy: Policy(0), Fetched: at, Checked: at}},
+		{"trouble that was not reported yet",
+			resolver.Entry{Domain: Domain(3), Policy: Policy(0), Fetched: at, Checked: at,
+				Failures: resolver.FetchFailures{Count: 1, Since: at, RetryAt: at.Add(5 * time.Minute)}}},
+		{"mode none has no mx", resolver.Entry{
+			Domain: Domain(4), ID: "1", Policy: mustPolicy("version: STSv1\nmode: none\nmax_age: 86400\n"), Fetched: at,
+			Checked: at}},
 		{"the policy's text is kept to the byte", resolver.Entry{Domain: Domain(5), ID: "1", Fetched: at, Checked: at,
 			Policy: mustPolicy("mx: *.Example.COM  \n\nmax_age: 1\r\nversion: STSv1\nmode: testing")}},
-		{"a large policy", resolver.Entry{Domain: Domain(6), ID: "1", Policy: Policy(60 << 10), Fetched: at, Checked: at}},
-		{"expired long ago: the store does not care", resolver.Entry{Domain: Domain(7), ID: "1", Policy: Policy(0), Fetched: at.AddDate(-8, 0, 0), Checked: at}},
-		{"parts of a second", resolver.Entry{Domain: Domain(8), ID: "1", Policy: Policy(0), Fetched: at.Add(999_999_999), Checked: at.Add(999_999_999)}},
-		{"the longest id", resolver.Entry{Domain: Domain(9), ID: "abcdefghijklmnopqrstuvwxyz012345", Policy: Policy(0), Fetched: at, Checked: at}},
+		{"a large policy", resolver.Entry{
+			Domain: Domain(6), ID: "1", Policy: Policy(60 << 10), Fetched: at, Checked: at}},
+		{"expired long ago: the store does not care",
+			resolver.Entry{Domain: Domain(7), ID: "1", Policy: Policy(0), Fetched: at.AddDate(-8, 0, 0), Checked: at}},
+		{"parts of a second", resolver.Entry{
+			Domain: Domain(8), ID: "1", Policy: Policy(0), Fetched: at.Add(999_999_999), Checked: at.Add(999_999_999)}},
+		{"the longest id", resolver.Entry{
+			Domain: Domain(9), ID: "abcdefghijklmnopqrstuvwxyz012345", Policy: Policy(0), Fetched: at, Checked: at}},
 	}
 }
 
@@ -78,8 +91,8 @@ func testNotCached(t *testing.T, s resolver.Store) {
 
 func testReplace(t *testing.T, s resolver.Store) { TestReplace(t, s) }
 
-// Values is the part of a resolver.Store that a memory of many hosts has too: there, what is put can go by itself, and what was
-// deleted must not come back by an older Put.
+// Values is the part of a resolver.Store that a memory of many hosts has too: there, what is put can go by itself, and
+// what was deleted must not come back by an older Put.
 type Values interface {
 	Get(context.Context, dnsname.Name) (resolver.Entry, error)
 	Put(context.Context, resolver.Entry) error
@@ -96,9 +109,12 @@ func TestReplace(t *testing.T, s Values) {
 		{"fetched later", [2]time.Duration{0, 0}, [2]time.Duration{time.Hour, time.Hour}, true},
 		{"the same fetch, checked again", [2]time.Duration{0, 0}, [2]time.Duration{0, time.Hour}, true},
 		{"fetched earlier", [2]time.Duration{time.Hour, time.Hour}, [2]time.Duration{0, 2 * time.Hour}, false},
-		{"fetched a second earlier", [2]time.Duration{time.Second, time.Second}, [2]time.Duration{0, time.Second}, false},
-		{"the stored one was fetched in the future", [2]time.Duration{48 * time.Hour, 48 * time.Hour}, [2]time.Duration{0, time.Hour}, true},
-		{"the stored one was fetched just when the new one was checked", [2]time.Duration{time.Hour, time.Hour}, [2]time.Duration{0, time.Hour}, false},
+		{"fetched a second earlier", [2]time.Duration{time.Second, time.Second}, [2]time.Duration{0, time.Second},
+			false},
+		{"the stored one was fetched in the future", [2]time.Duration{48 * time.Hour, 48 * time.Hour},
+			[2]time.Duration{0, time.Hour}, true},
+		{"the stored one was fetched just when the new one was checked", [2]time.Duration{time.Hour, time.Hour},
+			[2]time.Duration{0, time.Hour}, false},
 	} {
 		before, after := Entry(i, at.Add(c.first[0])), Entry(i, at.Add(c.second[0]))
 		before.Checked, after.Checked = at.Add(c.first[1]), at.Add(c.second[1])

@@ -71,7 +71,8 @@ func Policy(n int) mtasts.Policy {
 
 // Entry returns a plain entry of the i-th domain, fetched and checked at the given time.
 func Entry(i int, at time.Time) resolver.Entry {
-	return resolver.Entry{Domain: Domain(i), ID: fmt.Sprintf("id%d", i), Policy: Policy(0), Fetched: at, Checked: at, Used: at}
+	return resolver.Entry{Domain: Domain(i), ID: fmt.Sprintf("id%d", i), Policy: Policy(0), Fetched: at, Checked: at,
+		Used: at}
 }
 
 // Equal reports whether an entry that was read is the one that was put: all times to the second, all else exactly.
@@ -80,7 +81,8 @@ func Equal(put, got resolver.Entry) bool {
 		return a.IsZero() == b.IsZero() && a.Unix() == b.Unix() && b.Location() == time.UTC
 	}
 	p, g := put.Failures, got.Failures
-	return put.Domain == got.Domain && put.Origin == got.Origin && put.ID == got.ID && samePolicy(put.Policy, got.Policy) &&
+	return put.Domain == got.Domain && put.Origin == got.Origin && put.ID == got.ID &&
+		samePolicy(put.Policy, got.Policy) &&
 		same(put.Fetched, got.Fetched) && same(put.Checked, got.Checked) && same(put.Used, got.Used) &&
 		p.Count == g.Count && p.ID == g.ID && p.Reason == g.Reason &&
 		same(p.Since, g.Since) && same(p.RetryAt, g.RetryAt) && same(p.Alerted, g.Alerted)

@@ -1,13 +1,14 @@
 package admin
 
 import (
+	"github.com/stsmapd/stsmapd/cache/shared"
+
 	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -68,7 +69,7 @@ func (c *collector) store(out sink) {
 	}
 }
 
-func (s sink) shared(v cache.SharedStats) {
+func (s sink) shared(v shared.Stats) {
 	s.gauge("shared_failing", boolValue(v.Failing))
 	s.gauge("shared_queued", float64(v.Queued))
 	for name, counts := range map[string]map[string]uint64{

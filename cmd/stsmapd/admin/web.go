@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"github.com/stsmapd/stsmapd/cache/shared"
+
 	"context"
 	_ "embed"
 	"errors"
@@ -18,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -41,7 +42,7 @@ const (
 type WebOptions struct {
 	Service   *resolver.Service
 	Store     func() store.Stats
-	Shared    func() cache.SharedStats // all zero without a shared engine
+	Shared    func() shared.Stats // all zero without a shared engine
 	Questions func() []tlspolicy.Count
 	Conns     func() int // of Postfix's
 	MaxConns  int

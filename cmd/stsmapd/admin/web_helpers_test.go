@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"github.com/stsmapd/stsmapd/cache/shared"
+
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +74,7 @@ type fixture struct {
 	spec    string // of the socketmap listener
 	mail    *socketmap.Server
 	reload  Reload
-	shared  cache.SharedStats
+	shared  shared.Stats
 }
 
 // start makes a fixture whose store has these entries.
@@ -111,7 +113,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
 	f.server = NewWeb(WebOptions{
 		Host: "mail.example.test", Service: f.service, Store: f.store.Stats,
-		Shared:    func() cache.SharedStats { return f.shared },
+		Shared:    func() shared.Stats { return f.shared },
 		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
 		Reload: func() Reload { return f.reload }, Log: log,
 		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec},

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"github.com/stsmapd/stsmapd/cache/shared"
+
 	"context"
 	"fmt"
 	"regexp"
@@ -11,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -89,20 +90,20 @@ func TestCost(t *testing.T) {
 
 // costHost is a host's end of the engine; it reads what it hears of, as a daemon does.
 type costHost struct {
-	*cache.Shared
+	*shared.Fleet
 	heard *atomic.Int64 // by all hosts together
 }
 
 func costFleet(t *testing.T, engine *enginetest.Engine) []costHost {
 	t.Helper()
-	endpoint, err := cache.ParseEndpoint("redis://" + engine.Addr())
+	endpoint, err := shared.ParseEndpoint("redis://" + engine.Addr())
 	must(t, err)
 	var heard atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	hosts := make([]costHost, costHosts)
 	for i := range hosts {
-		s := cache.OpenShared(cache.SharedOptions{
+		s := shared.Open(shared.Options{
 			Endpoint: endpoint, Host: fmt.Sprintf("mail-%d.example.net", i), Budget: 10 * time.Second})
 		hosts[i] = costHost{s, &heard}
 		news := make(chan dnsname.Name, 10_000)

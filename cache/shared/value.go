@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"errors"
@@ -12,9 +12,10 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// A value is what the shared engine keeps under a domain's key: a letter, a time in milliseconds since 1970 UTC in decimal digits,
-// and a record (package record), with a space after each of the first two. Letter and time are what the script at the server
-// decides by (shared_script.go); what counts here is the record, whose checksum covers the domain too.
+// A value is what the shared engine keeps under a domain's key: a letter, a time in milliseconds since 1970 UTC in
+// decimal digits, and a record (package record), with a space after each of the first two. Letter and time are what the
+// script at the server decides by (shared_script.go); what counts here is the record, whose checksum covers the domain
+// too.
 //
 //	P  a policy; the time is that of its fetch
 //	F  a fetch that failed, as earlier versions told; it is not read, and the next policy replaces it
@@ -45,19 +46,21 @@ func policyValue(now time.Time, e resolver.Entry, self string) (value, error) {
 		e.Origin = self
 	}
 	text, err := record.Encode(e)
-	// It ends with the policy. By the engine's clock that is max_age from now at most, however wrong this host's clock is.
+	// It ends with the policy. By the engine's clock that is max_age from now at most, however wrong this host's clock
+	// is.
 	return newValue(kindPolicy, e.Fetched, min(e.Expires().Sub(now), e.Policy.MaxAge), text), err
 }
 
-// endedLife is how long it is remembered that a policy was forgotten: hosts that were cut off may still have it to push.
+// endedLife is how long it is remembered that a policy was forgotten: hosts that were cut off may still have it to
+// push.
 const endedLife = 24 * time.Hour
 
 func endedValue(domain dnsname.Name, upTo time.Time) value {
 	return newValue(kindEnded, upTo, endedLife, record.EncodeEnd(domain, upTo))
 }
 
-// decodeValue reads a domain's value. It trusts nothing: the record must be whole and be that domain's, and a policy is parsed as
-// if it came from the network. The errors are *record.CorruptError and record.ErrVersion.
+// decodeValue reads a domain's value. It trusts nothing: the record must be whole and be that domain's, and a policy is
+// parsed as if it came from the network. The errors are *record.CorruptError and record.ErrVersion.
 func decodeValue(domain, text string) (resolver.SharedState, error) {
 	bad := func(msg string) (resolver.SharedState, error) {
 		return resolver.SharedState{}, &record.CorruptError{Key: domain, Msg: msg}
@@ -93,8 +96,8 @@ func decodeValue(domain, text string) (resolver.SharedState, error) {
 	return t, nil
 }
 
-// A message tells the other hosts that a domain's value has changed; they read it themselves. It is the version, the sender and
-// the domain, with spaces between them.
+// A message tells the other hosts that a domain's value has changed; they read it themselves. It is the version, the
+// sender and the domain, with spaces between them.
 const messageVersion = "1"
 
 // errMessage: what came over the channel is no message. The caller counts and drops it.

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"os"
@@ -22,11 +22,15 @@ func TestParseEndpoint(t *testing.T) {
 		{why: "IPv6 without a port", url: "valkey://[2001:db8::1]", want: "[2001:db8::1]:6379"},
 		{why: "user and password", url: "valkey://bob:s%40cret%2F@db.example", want: "db.example:6379 bob:s@cret/"},
 		{why: "password alone", url: "valkey://:secret@db.example", want: "db.example:6379 :secret"},
-		{why: "an @ in a password that should have been written %40", url: "valkey://bob:pw@1@db.example", want: "db.example:6379 bob:pw@1"},
-		{why: "cluster", url: "valkey+cluster://a.example,b.example:7001", want: "a.example:6379,b.example:7001 cluster"},
+		{why: "an @ in a password that should have been written %40", url: "valkey://bob:pw@1@db.example",
+			want: "db.example:6379 bob:pw@1"},
+		{why: "cluster", url: "valkey+cluster://a.example,b.example:7001",
+			want: "a.example:6379,b.example:7001 cluster"},
 		{why: "cluster over TLS", url: "rediss+cluster://a.example", want: "a.example:6379 cluster tls"},
-		{why: "sentinel", url: "redis+sentinel://a.example,b.example:1/main", want: "a.example:26379,b.example:1 sentinel=main"},
-		{why: "sentinel and database", url: "redis+sentinel://u:pw1@a.example/main/2", want: "a.example:26379 sentinel=main db=2 u:pw1"},
+		{why: "sentinel", url: "redis+sentinel://a.example,b.example:1/main",
+			want: "a.example:26379,b.example:1 sentinel=main"},
+		{why: "sentinel and database", url: "redis+sentinel://u:pw1@a.example/main/2",
+			want: "a.example:26379 sentinel=main db=2 u:pw1"},
 		{why: "empty", url: "", wrong: "must begin with"},
 		{why: "no scheme", url: "db.example:6379", wrong: "must begin with"},
 		{why: "another scheme", url: "http://db.example", wrong: `"http" is none of the schemes`},
@@ -99,14 +103,17 @@ func TestEndpointFiles(t *testing.T) {
 		{"no files", func(*Endpoint) {}, ""},
 		{"a password", func(e *Endpoint) { e.PasswordFile = file("a", "secret\r\nmore\n") }, ""},
 		{"no such file", func(e *Endpoint) { e.PasswordFile = dir + "/none" }, "shared.password_file: "},
-		{"an empty one", func(e *Endpoint) { e.PasswordFile = file("b", "\nsecret") }, "shared.password_file: the first line"},
-		{"a sentinel's", func(e *Endpoint) { e.SentinelPasswordFile = dir + "/none" }, "shared.sentinel_password_file: "},
+		{"an empty one", func(e *Endpoint) { e.PasswordFile = file("b", "\nsecret") },
+			"shared.password_file: the first line"},
+		{"a sentinel's", func(e *Endpoint) { e.SentinelPasswordFile = dir + "/none" },
+			"shared.sentinel_password_file: "},
 		{"no such CA", func(e *Endpoint) { e.CAFile = dir + "/none" }, "shared.ca_file: "},
 		{"a CA that is none", func(e *Endpoint) { e.CAFile = file("c", "hello") }, "holds no certificate"},
 	} {
 		e := mustEndpoint(t, "rediss+sentinel://a.example/main")
 		c.change(&e)
-		if err := e.Check(); (err != nil) != (c.wrong != "") || err != nil && (!strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "secret")) {
+		if err := e.Check(); (err != nil) != (c.wrong != "") || err != nil &&
+			(!strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: %v, want %q", c.why, err, c.wrong)
 		}
 	}

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -86,16 +86,17 @@ return epoch`
 type scripts struct{ store, claim, replace, epoch *valkey.Lua }
 
 func newScripts() scripts {
-	return scripts{valkey.NewLuaScript(scriptStore), valkey.NewLuaScript(scriptClaim), valkey.NewLuaScript(scriptReplace),
+	return scripts{valkey.NewLuaScript(scriptStore), valkey.NewLuaScript(scriptClaim),
+		valkey.NewLuaScript(scriptReplace),
 		valkey.NewLuaScript(scriptEpoch)}
 }
 
-func (s *Shared) valueKey(domain dnsname.Name) string { return s.prefix + "{" + domain.String() + "}" }
-func (s *Shared) epochKey() string                    { return s.prefix + "epoch" }
-func (s *Shared) channel() string                     { return s.prefix + "news" }
+func (s *Fleet) valueKey(domain dnsname.Name) string { return s.prefix + "{" + domain.String() + "}" }
+func (s *Fleet) epochKey() string                    { return s.prefix + "epoch" }
+func (s *Fleet) channel() string                     { return s.prefix + "news" }
 
 // get reads a domain's value; "": there is none.
-func (s *Shared) get(ctx context.Context, c valkey.Client, domain dnsname.Name) (string, error) {
+func (s *Fleet) get(ctx context.Context, c valkey.Client, domain dnsname.Name) (string, error) {
 	text, err := c.Do(ctx, c.B().Get().Key(s.valueKey(domain)).Build()).ToString()
 	if valkey.IsValkeyNil(err) {
 		return "", nil
@@ -104,7 +105,7 @@ func (s *Shared) get(ctx context.Context, c valkey.Client, domain dnsname.Name) 
 }
 
 // store sets a domain's value, and reports whether it did.
-func (s *Shared) store(ctx context.Context, c valkey.Client, w outgoing) (bool, error) {
+func (s *Fleet) store(ctx context.Context, c valkey.Client, w outgoing) (bool, error) {
 	channel := s.channel()
 	if w.quiet {
 		channel = ""
@@ -130,14 +131,15 @@ const (
 )
 
 // claim writes a claim into one of the slots, if it may.
-func (s *Shared) claim(ctx context.Context, c valkey.Client, h holding, a resolver.Attempt) (claimed, error) {
+func (s *Fleet) claim(ctx context.Context, c valkey.Client, h holding, a resolver.Attempt) (claimed, error) {
 	beside := "0"
 	if a.Beside {
 		beside = "1"
 	}
 	keys := append([]string{s.valueKey(h.domain)}, h.slots...)
-	reply, err := s.scripts.claim.Exec(ctx, c, keys, []string{h.text, lifeMillis(claimLife), strconv.Itoa(a.Limit), beside,
-		millis(h.began), lifeMillis(resolver.AttemptWindow)}).ToArray()
+	reply, err := s.scripts.claim.Exec(ctx, c, keys,
+		[]string{h.text, lifeMillis(claimLife), strconv.Itoa(a.Limit), beside,
+			millis(h.began), lifeMillis(resolver.AttemptWindow)}).ToArray()
 	if err != nil {
 		return claimed{}, err
 	}
@@ -161,13 +163,13 @@ type replacement struct {
 }
 
 // replace reports whether one of the keys had the text.
-func (s *Shared) replace(ctx context.Context, c valkey.Client, r replacement) (bool, error) {
+func (s *Fleet) replace(ctx context.Context, c valkey.Client, r replacement) (bool, error) {
 	n, err := s.scripts.replace.Exec(ctx, c, r.keys, []string{r.from, r.to, lifeMillis(r.life)}).AsInt64()
 	return n == 1, err
 }
 
 // epoch reads the engine's epoch.
-func (s *Shared) epoch(ctx context.Context, c valkey.Client, fresh string) (string, error) {
+func (s *Fleet) epoch(ctx context.Context, c valkey.Client, fresh string) (string, error) {
 	return s.scripts.epoch.Exec(ctx, c, []string{s.epochKey()}, []string{fresh}).ToString()
 }
 

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"crypto/tls"
@@ -19,10 +19,10 @@ import (
 //
 //	SCHEME[+MODE]://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...][/PATH]
 //
-// The scheme is valkey or redis, or valkeys or rediss for TLS. Without a mode there is one host, and the path is the number of a
-// database (default 0). Mode cluster takes hosts of a cluster, of which one must answer, and no path. Mode sentinel takes
-// sentinels (port 26379 unless given) and the name of the primary, /NAME or /NAME/DATABASE. User and password may be
-// percent-encoded. It never prints the password.
+// The scheme is valkey or redis, or valkeys or rediss for TLS. Without a mode there is one host, and the path is the
+// number of a database (default 0). Mode cluster takes hosts of a cluster, of which one must answer, and no path. Mode
+// sentinel takes sentinels (port 26379 unless given) and the name of the primary, /NAME or /NAME/DATABASE. User and
+// password may be percent-encoded. It never prints the password.
 type Endpoint struct {
 	url   string // without the password
 	hosts []string
@@ -33,8 +33,8 @@ type Endpoint struct {
 	database       int
 	user, password string
 
-	// PasswordFile and SentinelPasswordFile, where they are set, hold a password in their first line. They are read for each new
-	// connection to the engine.
+	// PasswordFile and SentinelPasswordFile, where they are set, hold a password in their first line. They are read for
+	// each new connection to the engine.
 	PasswordFile         string
 	SentinelPasswordFile string
 	CAFile               string // of TLS; "": the system's roots
@@ -74,7 +74,8 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		rest = rest[at+1:]
 	}
 	if strings.ContainsAny(rest, "?#") {
-		return e, errors.New("it has a ? or #, but there are no options in it (a password's must be written %3F and %23)")
+		return e, errors.New("it has a ? or #, but there are no options in it (a password's must be written %3F and " +
+			"%23)")
 	}
 	hosts, path, hasPath := strings.Cut(rest, "/")
 	if err := e.parseHosts(hosts); err != nil {
@@ -205,7 +206,8 @@ func (e Endpoint) options() (valkey.ClientOption, error) {
 		opt.ClusterOption.ShardsRefreshInterval = 5 * time.Second
 		opt.ClusterOption.MaxMovedRedirections = 5 // each may make a connection
 	case modeSentinel:
-		opt.Sentinel = valkey.SentinelOption{MasterSet: e.master, Dialer: dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: 2 * time.Second}
+		opt.Sentinel = valkey.SentinelOption{
+			MasterSet: e.master, Dialer: dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: 2 * time.Second}
 		if opt.Sentinel.Password, err = password(e.SentinelPasswordFile, "sentinel_password_file", ""); err != nil {
 			return opt, err
 		}

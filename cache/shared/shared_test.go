@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"math/rand/v2"
@@ -13,7 +13,8 @@ import (
 
 // engines runs a test with each kind of engine.
 func engines(t *testing.T, test func(t *testing.T, p enginetest.Program)) {
-	for name, program := range map[string]func(testing.TB) enginetest.Program{"redis": enginetest.Redis, "valkey": enginetest.Valkey} {
+	for name, program := range map[string]func(testing.TB) enginetest.Program{
+		"redis": enginetest.Redis, "valkey": enginetest.Valkey} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, program(t))
@@ -21,8 +22,8 @@ func engines(t *testing.T, test func(t *testing.T, p enginetest.Program)) {
 	}
 }
 
-// TestSharedConformance tests what a Shared has in common with a store; what it does not promise is in storetest.Values.
-func TestSharedConformance(t *testing.T) {
+// TestConformance tests what a Fleet has in common with a store; what it does not promise is in storetest.Values.
+func TestConformance(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
 		e := enginetest.Start(t, p)
@@ -43,10 +44,10 @@ func TestSharedConformance(t *testing.T) {
 	})
 }
 
-func TestSharedExpires(t *testing.T) {
+func TestExpires(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
-	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Prefix: "other:"})
+	h := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Prefix: "other:"})
 	old := fresh(1)
 	old.Fetched = old.Fetched.Add(-7*24*time.Hour + time.Minute) // a minute is left
 	h.Share(t.Context(), old)
@@ -69,12 +70,12 @@ func TestSharedExpires(t *testing.T) {
 	}
 }
 
-func TestSharedTellsOthers(t *testing.T) {
+func TestTellsOthers(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
 		e := enginetest.Start(t, p)
-		a := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: "a.example"})
-		b := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: "b.example"})
+		a := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: "a.example"})
+		b := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: "b.example"})
 		a.drain()
 		entry := fresh(1)
 		a.Share(t.Context(), entry)
@@ -111,11 +112,12 @@ func TestSharedTellsOthers(t *testing.T) {
 	})
 }
 
-func TestSharedClaim(t *testing.T) {
+func TestClaim(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
 		e := enginetest.Start(t, p)
-		a, b := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())}), join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
+		a, b := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr())}),
+			join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 		domain := storetest.Domain(1)
 		mine := a.Claim(t.Context(), domain, first)
 		if mine.State != resolver.ClaimGranted || mine.Entry != nil {
@@ -146,11 +148,11 @@ func TestSharedClaim(t *testing.T) {
 	})
 }
 
-// TestSharedPoison: nothing that somebody else wrote is believed or stays, and nothing of it reaches a question.
-func TestSharedPoison(t *testing.T) {
+// TestPoison: nothing that somebody else wrote is believed or stays, and nothing of it reaches a question.
+func TestPoison(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
-	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
+	h := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 	good, err := policyValue(time.Now(), fresh(1), "a.example")
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +187,8 @@ func TestSharedPoison(t *testing.T) {
 	if h.Stats().Poisoned < 7 || len(h.log.with("event=shared_poisoned")) != 1 {
 		t.Errorf("%d poisoned values, %d lines", h.Stats().Poisoned, len(h.log.with("event=shared_poisoned")))
 	}
-	for _, text := range []string{"", "hello", "1 short a.example", "1 0123456789abcdef no name", "2 0123456789abcdef a.example"} {
+	for _, text := range []string{
+		"", "hello", "1 short a.example", "1 0123456789abcdef no name", "2 0123456789abcdef a.example"} {
 		e.Do("PUBLISH", "stsmapd:news", text)
 	}
 	testkit.Eventually(t, patience, "bad messages are counted", func() bool { return h.Stats().BadMessages == 5 })
@@ -201,7 +204,7 @@ func exercise(t *testing.T, a, b *testHost) {
 		if c.State != resolver.ClaimGranted {
 			t.Fatalf("claim of %s: %+v, log %v", entry.Domain, c, a.log.with("event="))
 		}
-		other := holding{s: a.Shared, slots: a.slotKeys(entry.Domain, first.ID), text: "not mine"}
+		other := holding{s: a.Fleet, slots: a.slotKeys(entry.Domain, first.ID), text: "not mine"}
 		if other.become(other.text, claimLife) {
 			t.Error("another host prolonged the claim")
 		}
@@ -211,7 +214,8 @@ func exercise(t *testing.T, a, b *testHost) {
 		if !b.has(t, entry) {
 			t.Fatalf("b does not know %s", entry.Domain)
 		}
-		if again := b.Claim(t.Context(), entry.Domain, first); again.State != resolver.ClaimGranted || again.Entry == nil {
+		if again := b.Claim(t.Context(), entry.Domain, first); again.State != resolver.ClaimGranted ||
+			again.Entry == nil {
 			t.Fatalf("claim of %s by b: %+v", entry.Domain, again)
 		} else {
 			again.Release()
@@ -231,17 +235,18 @@ func exercise(t *testing.T, a, b *testHost) {
 			t.Fatal(err)
 		}
 	}
-	if s := a.Stats(); s.Unwritten+s.Failed+s.Skipped+s.Unclaimed > before.Unwritten+before.Failed+before.Skipped+before.Unclaimed ||
+	if s := a.Stats(); s.Unwritten+s.Failed+s.Skipped+s.Unclaimed > before.Unwritten+before.Failed+before.Skipped+
+		before.Unclaimed ||
 		s.Poisoned+s.BadMessages+uint64(s.Queued) != 0 {
 		t.Errorf("%+v, before %+v", s, before)
 	}
 }
 
-func TestSharedCluster(t *testing.T) {
+func TestCluster(t *testing.T) {
 	t.Parallel()
 	nodes := enginetest.Cluster(t, enginetest.Redis(t))
 	endpoint := mustEndpoint(t, "redis+cluster://"+enginetest.Addrs(nodes[:2]))
-	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
+	a, b := join(t, Options{Endpoint: endpoint}), join(t, Options{Endpoint: endpoint})
 	exercise(t, a, b)
 	for i, n := range nodes {
 		if n.Do("DBSIZE") == "0" {

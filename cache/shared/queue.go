@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -24,7 +24,8 @@ const (
 	maxQueued = 100_000
 	// pushesAtOnce is how many waiting values are under way at once.
 	pushesAtOnce = 32
-	// pushPatience is how long the engine must have been well before what waits is pushed: the other hosts must be listening again.
+	// pushPatience is how long the engine must have been well before what waits is pushed: the other hosts must be
+	// listening again.
 	pushPatience = 1500 * time.Millisecond
 )
 
@@ -79,8 +80,9 @@ func (q *queue) len() int {
 	return len(q.waiting)
 }
 
-// push writes a value now, or has it wait for the engine. That it comes too late, because its host ends, is no reason to give up.
-func (s *Shared) push(ctx context.Context, w outgoing) {
+// push writes a value now, or has it wait for the engine. That it comes too late, because its host ends, is no reason
+// to give up.
+func (s *Fleet) push(ctx context.Context, w outgoing) {
 	if s.put(context.WithoutCancel(ctx), w) == nil {
 		s.queue.drop(w.domain) // whatever waits is older
 		return
@@ -89,7 +91,7 @@ func (s *Shared) push(ctx context.Context, w outgoing) {
 }
 
 // put writes a value now.
-func (s *Shared) put(ctx context.Context, w outgoing) error {
+func (s *Fleet) put(ctx context.Context, w outgoing) error {
 	return s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) error {
 		stored, err := s.store(ctx, c, w)
 		switch {
@@ -105,7 +107,7 @@ func (s *Shared) put(ctx context.Context, w outgoing) error {
 }
 
 // flush pushes what waits, as long as the engine takes it.
-func (s *Shared) flush() {
+func (s *Fleet) flush() {
 	if since, ok := s.health.well(); !ok || s.now().Sub(since).Abs() < pushPatience {
 		return
 	}

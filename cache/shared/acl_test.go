@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"os"
@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// TestSharedACL: a user with the rights that README gives it, and no others, can do all.
-func TestSharedACL(t *testing.T) {
+// TestACL: a user with the rights that README gives it, and no others, can do all.
+func TestACL(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
 		e := enginetest.Start(t, p)
@@ -23,28 +23,29 @@ func TestSharedACL(t *testing.T) {
 	})
 }
 
-func TestSharedACLDatabase(t *testing.T) {
+func TestACLDatabase(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
 	grant(t, readmeRight(t, "for a database other than 0"), e)
 	limited(t, mustEndpoint(t, "redis://stsmapd:secret@"+e.Addr()+"/2"), e)
 }
 
-func TestSharedACLCluster(t *testing.T) {
+func TestACLCluster(t *testing.T) {
 	t.Parallel()
 	nodes := enginetest.Cluster(t, enginetest.Redis(t))
 	grant(t, readmeRight(t, "for a cluster"), nodes...)
 	limited(t, mustEndpoint(t, "redis+cluster://stsmapd:secret@"+enginetest.Addrs(nodes)), nodes...)
 }
 
-func TestSharedACLSentinel(t *testing.T) {
+func TestACLSentinel(t *testing.T) {
 	t.Parallel()
 	p := enginetest.Redis(t)
 	primary := enginetest.Start(t, p)
 	enginetest.Replica(t, p, primary)
 	sentinels := enginetest.Sentinels(t, p, primary)
 	grant(t, readmeRight(t, `for\s+engines behind sentinels`), primary)
-	limited(t, mustEndpoint(t, "redis+sentinel://stsmapd:secret@"+enginetest.Addrs(sentinels)+"/"+enginetest.PrimaryName), primary)
+	limited(t, mustEndpoint(t,
+		"redis+sentinel://stsmapd:secret@"+enginetest.Addrs(sentinels)+"/"+enginetest.PrimaryName), primary)
 }
 
 // grant makes README's user, with what it needs besides.
@@ -71,7 +72,7 @@ func readmeRight(t *testing.T, what string) string {
 
 func readme(t *testing.T) []byte {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func readme(t *testing.T) []byte {
 // limited has two hosts do all that hosts do; the engines must refuse nothing.
 func limited(t *testing.T, endpoint Endpoint, engines ...*enginetest.Engine) {
 	t.Helper()
-	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
+	a, b := join(t, Options{Endpoint: endpoint}), join(t, Options{Endpoint: endpoint})
 	exercise(t, a, b)
 	for _, e := range engines {
 		if denied := e.Do("ACL", "LOG"); denied != "" {
@@ -90,16 +91,17 @@ func limited(t *testing.T, endpoint Endpoint, engines ...*enginetest.Engine) {
 	}
 }
 
-// TestSharedTLS: over TLS by the CA that was named, and not by another.
-func TestSharedTLS(t *testing.T) {
+// TestTLS: over TLS by the CA that was named, and not by another.
+func TestTLS(t *testing.T) {
 	t.Parallel()
 	e, caFile := enginetest.StartTLS(t, enginetest.Redis(t))
 	endpoint := mustEndpoint(t, "rediss://"+e.Addr())
-	stranger := open(t, SharedOptions{Endpoint: endpoint})
+	stranger := open(t, Options{Endpoint: endpoint})
 	endpoint.CAFile = caFile
-	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
+	a, b := join(t, Options{Endpoint: endpoint}), join(t, Options{Endpoint: endpoint})
 	exercise(t, a, b)
-	testkit.Eventually(t, patience, "a certificate of an unknown CA is refused", func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
+	testkit.Eventually(t, patience, "a certificate of an unknown CA is refused",
+		func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
 	if !stranger.Failing() {
 		t.Error("a certificate of an unknown CA is accepted")
 	}

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// tripAfter is how many operations in a row must fail until no more are tried: so many waits of a question's at most are spent on
-// an engine that does not answer.
+// tripAfter is how many operations in a row must fail until no more are tried: so many waits of a question's at most
+// are spent on an engine that does not answer.
 const tripAfter = 3
 
 // errTripped: the engine has failed, and is not asked until the monitor finds it well again.
@@ -22,8 +22,8 @@ type circuit struct {
 	err      error // the last failure
 }
 
-// health is what is known of the engine's state: reads and writes fail apart, as when it is out of memory or a replica only.
-// One line tells when it begins to fail, one when it is well again.
+// health is what is known of the engine's state: reads and writes fail apart, as when it is out of memory or a replica
+// only. One line tells when it begins to fail, one when it is well again.
 type health struct {
 	log  *slog.Logger
 	name string // of the engine, for people
@@ -48,7 +48,8 @@ func (h *health) allows(c *circuit) bool {
 	return !c.open
 }
 
-// note counts what became of an operation of a question's or a fetch's. That its caller gave up says nothing of the engine.
+// note counts what became of an operation of a question's or a fetch's. That its caller gave up says nothing of the
+// engine.
 func (h *health) note(c *circuit, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
@@ -104,7 +105,8 @@ func (h *health) tell() {
 	}
 	h.told = failing
 	if !failing {
-		h.log.Info("the shared engine answers: what other hosts know is known here, and what was learnt meanwhile is pushed",
+		h.log.Info("the shared engine answers: what other hosts know is known here, and what was learnt meanwhile is "+
+			"pushed",
 			"event", "shared_recovered", "engine", h.name)
 		return
 	}
@@ -115,7 +117,8 @@ func (h *health) tell() {
 	case !h.reads.open:
 		what, err = "the shared engine takes no writes", h.writes.err
 	}
-	h.log.Error(what+"; continuing with the local store; what is learnt is kept to be pushed later; check the engine, its memory, "+
+	h.log.Error(what+"; continuing with the local store; what is learnt is kept to be pushed later; check the "+
+		"engine, its memory, "+
 		"and shared.url", "event", "shared_failing", "engine", h.name, "error", err)
 }
 

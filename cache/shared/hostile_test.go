@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"strings"
@@ -31,9 +31,9 @@ type breached struct {
 	begin   time.Time
 }
 
-// TestSharedHostile: an engine breaks the protocol at each of its connections. The process lives and goes on alone,
+// TestHostile: an engine breaks the protocol at each of its connections. The process lives and goes on alone,
 // says why, and does not connect in a storm; when a real engine has the address, all is well.
-func TestSharedHostile(t *testing.T) {
+func TestHostile(t *testing.T) {
 	t.Parallel()
 	named := func(names ...string) func(int, []string) bool {
 		return func(_ int, words []string) bool {
@@ -54,7 +54,8 @@ func TestSharedHostile(t *testing.T) {
 		{why: "before any command"},
 		{why: "at the start", at: named("HELLO")},
 		{why: "at the first command", at: named("GET")},
-		{why: "in the middle of pipelining", at: func(i int, words []string) bool { return i > 3 && named("GET", "EVALSHA")(i, words) }},
+		{why: "in the middle of pipelining",
+			at: func(i int, words []string) bool { return i > 3 && named("GET", "EVALSHA")(i, words) }},
 		{why: "where it subscribes", at: named("SUBSCRIBE")},
 		{why: "on the connection that subscribes by RESP2", at: named("SUBSCRIBE"), resp2: true, well: true},
 	} {
@@ -67,7 +68,7 @@ func TestSharedHostile(t *testing.T) {
 				h := &enginetest.Hostile{At: c.at, Noise: b.noise, RESP2: c.resp2}
 				stop := h.Listen(t, e.Addr())
 				begin := time.Now()
-				host := open(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Budget: generous})
+				host := open(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Budget: generous})
 				hosts = append(hosts, breached{host, e, h, stop, b.says, begin})
 			}
 			for i, h := range hosts {
@@ -91,13 +92,16 @@ func (h breached) suffers(t *testing.T, well, exact bool) {
 		h.Find(t.Context(), storetest.Domain(1)) // questions go on
 		return h.hostile.Sent() >= 2
 	})
-	testkit.Eventually(t, patience, "a line tells of the protocol", func() bool { return len(h.log.with("event=shared_protocol")) == 1 })
+	testkit.Eventually(t, patience, "a line tells of the protocol",
+		func() bool { return len(h.log.with("event=shared_protocol")) == 1 })
 	if line := h.log.with("event=shared_protocol")[0]; exact && !strings.Contains(line, h.says) {
 		t.Errorf("%s; want %q", line, h.says)
 	}
 	if !well {
-		testkit.Eventually(t, patience, "a line tells that the host goes on alone", func() bool { return len(h.log.with("event=shared_failing")) > 0 })
-		if line := h.log.with("event=shared_failing")[0]; !strings.Contains(line, "cannot reach the shared engine; continuing with the local store") ||
+		testkit.Eventually(t, patience, "a line tells that the host goes on alone",
+			func() bool { return len(h.log.with("event=shared_failing")) > 0 })
+		if line := h.log.with("event=shared_failing")[0]; !strings.Contains(line,
+			"cannot reach the shared engine; continuing with the local store") ||
 			exact && !strings.Contains(line, "broke the protocol") {
 			t.Error(line)
 		}
@@ -120,7 +124,7 @@ func (h breached) recovers(t *testing.T) {
 		h.Share(t.Context(), entry)
 		return h.has(t, entry)
 	})
-	other := open(t, SharedOptions{Endpoint: h.endpoint})
+	other := open(t, Options{Endpoint: h.endpoint})
 	other.awaitWell(t)
 	testkit.Eventually(t, 2*patience, "the host hears what another tells", func() bool {
 		other.Share(t.Context(), fresh(999_999))

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -18,24 +18,25 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Shared is a resolver.Fleet over a Valkey or Redis engine (tested: Redis 7.0, Valkey 8.1): what one stsmapd learns, the others know. It
-// is never needed: while the engine is away, slow, full or wrong, each host goes on with its own store. A monitor keeps the
-// connection, finds out when the engine fails and when it is well again, and pushes what was learnt meanwhile.
+// Fleet is a resolver.Fleet over a Valkey or Redis engine (tested: Redis 7.0, Valkey 8.1): what one stsmapd learns, the
+// others know. It is never needed: while the engine is away, slow, full or wrong, each host goes on with its own store.
+// A monitor keeps the connection, finds out when the engine fails and when it is well again, and pushes what was learnt
+// meanwhile.
 //
-// Who can write to the engine can change policies. A value is believed if it is whole, parses, and was fetched later than what
-// this host has; what does not is dropped.
-type Shared struct {
+// Who can write to the engine can change policies. A value is believed if it is whole, parses, and was fetched later
+// than what this host has; what does not is dropped.
+type Fleet struct {
 	endpoint Endpoint
 	prefix   string
 	self     string // this host's name
-	sender   string // of this Shared's messages
+	sender   string // of this Fleet's messages
 	budget   time.Duration
 	log      *slog.Logger
 	now      func() time.Time
 	scripts  scripts
 	health   *health
 	guard    *guard.Guard
-	stats    sharedCounters
+	stats    counters
 
 	client atomic.Pointer[valkey.Client] // nil while there is no connection
 
@@ -54,16 +55,16 @@ type Shared struct {
 	kick   chan struct{} // wakes the monitor
 }
 
-var _ resolver.Fleet = (*Shared)(nil)
+var _ resolver.Fleet = (*Fleet)(nil)
 
-// DefaultBudget is how long an operation may take unless SharedOptions say otherwise.
+// DefaultBudget is how long an operation may take unless Options say otherwise.
 const DefaultBudget = 50 * time.Millisecond
 
-// DefaultPrefix begins all keys and the channel's name unless SharedOptions say otherwise.
+// DefaultPrefix begins all keys and the channel's name unless Options say otherwise.
 const DefaultPrefix = "stsmapd:"
 
-// SharedOptions are what a Shared needs. Only Endpoint must be set.
-type SharedOptions struct {
+// Options are what a Fleet needs. Only Endpoint must be set.
+type Options struct {
 	Endpoint Endpoint
 	Prefix   string        // "": DefaultPrefix. Fleets with different prefixes can use one engine
 	Host     string        // this host's name, for people; "": "unknown"
@@ -72,12 +73,13 @@ type SharedOptions struct {
 	Now      func() time.Time // time.Now when nil
 }
 
-// OpenShared begins to connect and returns at once, whatever the engine's state. Close it after use.
-func OpenShared(opt SharedOptions) *Shared {
+// Open begins to connect and returns at once, whatever the engine's state. Close it after use.
+func Open(opt Options) *Fleet {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Shared{
-		endpoint: opt.Endpoint, prefix: opt.Prefix, self: opt.Host, sender: senderName(rand.Uint64()), budget: opt.Budget,
-		log: opt.Logger, now: opt.Now, scripts: newScripts(), queue: newQueue(),
+	s := &Fleet{
+		endpoint: opt.Endpoint, prefix: opt.Prefix, self: opt.Host, sender: senderName(rand.Uint64()),
+		budget: opt.Budget,
+		log:    opt.Logger, now: opt.Now, scripts: newScripts(), queue: newQueue(),
 		ctx: ctx, cancel: cancel, kick: make(chan struct{}, 1),
 	}
 	if s.prefix == "" {
@@ -102,13 +104,13 @@ func OpenShared(opt SharedOptions) *Shared {
 }
 
 // Close ends the connection. What still waits to be pushed is offered by the next stsmapd that has this host's store.
-func (s *Shared) Close() {
+func (s *Fleet) Close() {
 	s.cancel()
 	s.tasks.Wait()
 }
 
 // use runs an operation within the budget, unless the circuit is open, and counts what became of it.
-func (s *Shared) use(ctx context.Context, c *circuit, operation func(context.Context, valkey.Client) error) error {
+func (s *Fleet) use(ctx context.Context, c *circuit, operation func(context.Context, valkey.Client) error) error {
 	client := s.client.Load()
 	if client == nil || !s.health.allows(c) {
 		return errTripped
@@ -124,7 +126,7 @@ func (s *Shared) use(ctx context.Context, c *circuit, operation func(context.Con
 }
 
 // Find implements resolver.Fleet.
-func (s *Shared) Find(ctx context.Context, domain dnsname.Name) resolver.SharedState {
+func (s *Fleet) Find(ctx context.Context, domain dnsname.Name) resolver.SharedState {
 	var text string
 	err := s.use(ctx, &s.health.reads, func(ctx context.Context, c valkey.Client) (err error) {
 		text, err = s.get(ctx, c, domain)
@@ -144,7 +146,7 @@ func (s *Shared) Find(ctx context.Context, domain dnsname.Name) resolver.SharedS
 }
 
 // read decodes a value. One that cannot be read is dropped, here and in the engine.
-func (s *Shared) read(ctx context.Context, domain dnsname.Name, text string) resolver.SharedState {
+func (s *Fleet) read(ctx context.Context, domain dnsname.Name, text string) resolver.SharedState {
 	if text == "" {
 		return resolver.SharedState{}
 	}
@@ -162,7 +164,7 @@ func (s *Shared) read(ctx context.Context, domain dnsname.Name, text string) res
 // poisonInterval is the least time between two lines about values that cannot be read.
 const poisonInterval = time.Minute
 
-func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string, err error) {
+func (s *Fleet) poisoned(ctx context.Context, domain dnsname.Name, text string, err error) {
 	if errors.Is(err, record.ErrVersion) {
 		return // another version's: it stays
 	}
@@ -175,7 +177,8 @@ func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string,
 	}
 	s.mu.Unlock()
 	if tell {
-		s.log.Error("a value in the shared engine is no stsmapd's: it is dropped, and what this host knows stands; find out who writes "+
+		s.log.Error("a value in the shared engine is no stsmapd's: it is dropped, and what this host knows stands; "+
+			"find out who writes "+
 			"to the engine, and lock it down", "event", "shared_poisoned", "domain", domain, "error", err)
 	}
 	_ = s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) error {
@@ -185,7 +188,7 @@ func (s *Shared) poisoned(ctx context.Context, domain dnsname.Name, text string,
 }
 
 // Share implements resolver.Fleet.
-func (s *Shared) Share(ctx context.Context, e resolver.Entry) {
+func (s *Fleet) Share(ctx context.Context, e resolver.Entry) {
 	v, err := policyValue(s.now(), e, s.self)
 	if err != nil || v.life <= 0 {
 		return // no parser made it, or it has expired
@@ -194,7 +197,7 @@ func (s *Shared) Share(ctx context.Context, e resolver.Entry) {
 }
 
 // End implements resolver.Fleet.
-func (s *Shared) End(ctx context.Context, domain dnsname.Name, upTo time.Time) error {
+func (s *Fleet) End(ctx context.Context, domain dnsname.Name, upTo time.Time) error {
 	s.queue.drop(domain)
 	if err := s.put(ctx, outgoing{domain: domain, value: endedValue(domain, upTo)}); err != nil {
 		return fmt.Errorf("shared engine %s: %w", s.endpoint, err)
@@ -203,7 +206,7 @@ func (s *Shared) End(ctx context.Context, domain dnsname.Name, upTo time.Time) e
 }
 
 // Offer implements resolver.Fleet.
-func (s *Shared) Offer(ctx context.Context, e resolver.Entry) error {
+func (s *Fleet) Offer(ctx context.Context, e resolver.Entry) error {
 	v, err := policyValue(s.now(), e, s.self)
 	if err != nil || v.life <= 0 {
 		return nil

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"fmt"
@@ -51,7 +51,7 @@ func parseSlot(text string) (slot, bool) {
 }
 
 // slotKeys are the keys of all slots for a domain and an id.
-func (s *Shared) slotKeys(domain dnsname.Name, id string) []string {
+func (s *Fleet) slotKeys(domain dnsname.Name, id string) []string {
 	keys := make([]string, resolver.MaxAttempts)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("%stry%d:%s", s.valueKey(domain), i+1, id)

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"bytes"
@@ -24,8 +24,8 @@ func sampleValues(t testing.TB) []value {
 	return []value{policy, endedValue(domain, at)}
 }
 
-// TestSharedValueFindsEveryBit flips each bit of each kind of value.
-func TestSharedValueFindsEveryBit(t *testing.T) {
+// TestValueFindsEveryBit flips each bit of each kind of value.
+func TestValueFindsEveryBit(t *testing.T) {
 	domain := troubled().Domain.String()
 	for _, v := range sampleValues(t) {
 		if _, err := decodeValue(domain, v.text); err != nil {
@@ -44,7 +44,7 @@ func TestSharedValueFindsEveryBit(t *testing.T) {
 	}
 }
 
-func FuzzSharedValue(f *testing.F) {
+func FuzzValue(f *testing.F) {
 	domain := troubled().Domain.String()
 	for _, v := range sampleValues(f) {
 		f.Add(domain, v.text)
@@ -96,13 +96,14 @@ func checkValue(t *testing.T, domain, text string) {
 		if err != nil {
 			t.Errorf("it cannot be passed on: %v", err)
 		}
-		if back, err := decodeValue(domain, again.text); err != nil || !back.Entry.Fetched.Equal(e.Fetched) || back.Entry.Policy.Text != e.Policy.Text {
+		if back, err := decodeValue(domain, again.text); err != nil || !back.Entry.Fetched.Equal(e.Fetched) ||
+			back.Entry.Policy.Text != e.Policy.Text {
 			t.Errorf("passed on it is %+v, %v", back, err)
 		}
 	}
 }
 
-func FuzzSharedMessage(f *testing.F) {
+func FuzzMessage(f *testing.F) {
 	f.Add(message(senderName(0xfeed), dnsname.MustParse("a.example")))
 	f.Add("1 0123456789abcdef A.example")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -119,8 +120,9 @@ func FuzzSharedMessage(f *testing.F) {
 	})
 }
 
-func FuzzSharedSlot(f *testing.F) {
-	for _, s := range []slot{{slotClaim, storetest.Clock(), senderName(0xfeed)}, {slotFailed, storetest.Clock(), "mail-a.example"}} {
+func FuzzSlot(f *testing.F) {
+	for _, s := range []slot{
+		{slotClaim, storetest.Clock(), senderName(0xfeed)}, {slotFailed, storetest.Clock(), "mail-a.example"}} {
 		f.Add(s.String())
 	}
 	f.Add("1 F 01 mail-a")

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"os"
@@ -13,9 +13,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// TestSharedFaults: whatever ails the engine, an operation takes its budget at most, soon nothing at all; one line tells of it,
-// one of the end; what was learnt meanwhile is pushed, and the other host hears of it.
-func TestSharedFaults(t *testing.T) {
+// TestFaults: whatever ails the engine, an operation takes its budget at most, soon nothing at all; one line tells of
+// it, one of the end; what was learnt meanwhile is pushed, and the other host hears of it.
+func TestFaults(t *testing.T) {
 	t.Parallel()
 	password := "right"
 	for _, c := range []struct {
@@ -26,16 +26,24 @@ func TestSharedFaults(t *testing.T) {
 	}{
 		{why: "killed, and restarted empty",
 			begin: func(_ *testing.T, e *enginetest.Engine) { e.Kill() },
-			end:   func(_ *testing.T, e *enginetest.Engine) { e.Restart(); e.Do("CONFIG", "SET", "requirepass", password) }, empty: true},
+			end: func(_ *testing.T, e *enginetest.Engine) {
+				e.Restart()
+				e.Do("CONFIG", "SET", "requirepass", password)
+			}, empty: true},
 		{why: "it hangs",
 			begin: func(_ *testing.T, e *enginetest.Engine) { e.Freeze() },
 			end:   func(_ *testing.T, e *enginetest.Engine) { e.Thaw() }},
 		{why: "out of memory",
-			begin: func(t *testing.T, e *enginetest.Engine) { asAdmin(t, e, password, "CONFIG", "SET", "maxmemory", "1") },
-			end:   func(t *testing.T, e *enginetest.Engine) { asAdmin(t, e, password, "CONFIG", "SET", "maxmemory", "0") }, reads: true},
+			begin: func(t *testing.T, e *enginetest.Engine) {
+				asAdmin(t, e, password, "CONFIG", "SET", "maxmemory", "1")
+			},
+			end: func(t *testing.T, e *enginetest.Engine) {
+				asAdmin(t, e, password, "CONFIG", "SET", "maxmemory", "0")
+			}, reads: true},
 		{why: "it has become a replica of nobody",
 			begin: func(t *testing.T, e *enginetest.Engine) { asAdmin(t, e, password, "REPLICAOF", "127.0.0.1", "1") },
-			end:   func(t *testing.T, e *enginetest.Engine) { asAdmin(t, e, password, "REPLICAOF", "NO", "ONE") }, reads: true},
+			end:   func(t *testing.T, e *enginetest.Engine) { asAdmin(t, e, password, "REPLICAOF", "NO", "ONE") },
+			reads: true},
 		{why: "the password is wrong all at once",
 			begin: func(t *testing.T, e *enginetest.Engine) {
 				asAdmin(t, e, password, "CONFIG", "SET", "requirepass", "other")
@@ -52,7 +60,8 @@ func TestSharedFaults(t *testing.T) {
 			e.Do("CONFIG", "SET", "requirepass", password)
 			endpoint := mustEndpoint(t, "redis://default:"+password+"@"+e.Addr())
 			const budget = 500 * time.Millisecond
-			a, b := join(t, SharedOptions{Endpoint: endpoint, Budget: budget}), join(t, SharedOptions{Endpoint: endpoint, Budget: budget})
+			a, b := join(t, Options{Endpoint: endpoint, Budget: budget}),
+				join(t, Options{Endpoint: endpoint, Budget: budget})
 			before, meanwhile := fresh(1), fresh(2)
 			a.Share(t.Context(), before)
 			b.hears(t, before.Domain)
@@ -85,10 +94,13 @@ func TestSharedFaults(t *testing.T) {
 			}
 			c.end(t, e)
 			b.hears(t, meanwhile.Domain)
-			testkit.Eventually(t, patience, "the policy learnt meanwhile is in the engine", func() bool { return b.has(t, meanwhile) })
+			testkit.Eventually(t, patience, "the policy learnt meanwhile is in the engine",
+				func() bool { return b.has(t, meanwhile) })
 			a.awaitWell(t)
-			if failing, well := a.log.with("event=shared_failing"), a.log.with("event=shared_recovered"); len(failing) != 1 || len(well) != 1 {
-				t.Errorf("%d lines tell that it fails, %d that it is well again:\n%s", len(failing), len(well), strings.Join(a.log.with("event="), "\n"))
+			if failing, well := a.log.with("event=shared_failing"),
+				a.log.with("event=shared_recovered"); len(failing) != 1 || len(well) != 1 {
+				t.Errorf("%d lines tell that it fails, %d that it is well again:\n%s", len(failing), len(well),
+					strings.Join(a.log.with("event="), "\n"))
 			}
 			if renewed := a.times.Load(); (renewed > 0) != c.empty {
 				t.Errorf("found %d times that the engine had lost its memory", renewed)
@@ -108,11 +120,11 @@ func asAdmin(t *testing.T, e *enginetest.Engine, password string, words ...strin
 	}
 }
 
-// TestSharedEndsWhileItHangs: a daemon has 10 s to end, whatever its engine does.
-func TestSharedEndsWhileItHangs(t *testing.T) {
+// TestEndsWhileItHangs: a daemon has 10 s to end, whatever its engine does.
+func TestEndsWhileItHangs(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
-	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Budget: 50 * time.Millisecond})
+	h := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Budget: 50 * time.Millisecond})
 	e.Freeze()
 	h.Find(t.Context(), storetest.Domain(1))
 	watch, begin := testkit.StartWatch(t), time.Now()
@@ -122,13 +134,14 @@ func TestSharedEndsWhileItHangs(t *testing.T) {
 	}
 }
 
-// TestSharedAwayAtStart: the daemon starts without the engine, and finds it when it comes.
-func TestSharedAwayAtStart(t *testing.T) {
+// TestAwayAtStart: the daemon starts without the engine, and finds it when it comes.
+func TestAwayAtStart(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
 	e.Kill()
-	h := open(t, SharedOptions{Endpoint: mustEndpoint(t, "valkey://"+e.Addr()+"/3")})
-	testkit.Eventually(t, patience, "one line tells of it", func() bool { return len(h.log.with("event=shared_failing")) == 1 })
+	h := open(t, Options{Endpoint: mustEndpoint(t, "valkey://"+e.Addr()+"/3")})
+	testkit.Eventually(t, patience, "one line tells of it",
+		func() bool { return len(h.log.with("event=shared_failing")) == 1 })
 	entry := fresh(1)
 	h.Share(t.Context(), entry)
 	if err := h.End(t.Context(), storetest.Domain(2), time.Now()); err == nil {
@@ -138,8 +151,8 @@ func TestSharedAwayAtStart(t *testing.T) {
 	testkit.Eventually(t, patience, "it was pushed", func() bool { return h.has(t, entry) })
 }
 
-// TestSharedPasswordFile: the file is read again, so that a password can be changed without a restart.
-func TestSharedPasswordFile(t *testing.T) {
+// TestPasswordFile: the file is read again, so that a password can be changed without a restart.
+func TestPasswordFile(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
 	e.Do("ACL", "SETUSER", "fleet", "on", ">pw-one", "~*", "&*", "+@all")
@@ -151,7 +164,7 @@ func TestSharedPasswordFile(t *testing.T) {
 		}
 	}
 	writePassword("pw-one\n")
-	h := open(t, SharedOptions{Endpoint: endpoint})
+	h := open(t, Options{Endpoint: endpoint})
 	h.awaitWell(t)
 	e.Do("ACL", "SETUSER", "fleet", "resetpass", ">pw-two")
 	e.Do("CLIENT", "KILL", "USER", "fleet")
@@ -165,20 +178,21 @@ func TestSharedPasswordFile(t *testing.T) {
 	}
 }
 
-// TestSharedSentinel: the primary is killed, a replica is promoted, and the fleet goes on there.
-func TestSharedSentinel(t *testing.T) {
+// TestSentinel: the primary is killed, a replica is promoted, and the fleet goes on there.
+func TestSentinel(t *testing.T) {
 	t.Parallel()
 	p := enginetest.Redis(t)
 	primary := enginetest.Start(t, p)
 	replica := enginetest.Replica(t, p, primary)
 	sentinels := enginetest.Sentinels(t, p, primary)
 	endpoint := mustEndpoint(t, "redis+sentinel://"+enginetest.Addrs(sentinels)+"/"+enginetest.PrimaryName)
-	a, b := join(t, SharedOptions{Endpoint: endpoint}), join(t, SharedOptions{Endpoint: endpoint})
+	a, b := join(t, Options{Endpoint: endpoint}), join(t, Options{Endpoint: endpoint})
 	exercise(t, a, b)
 	before := fresh(5000)
 	a.Share(t.Context(), before)
 	b.hears(t, before.Domain)
-	testkit.Eventually(t, patience, "the replica has it", func() bool { return replica.Do("EXISTS", a.valueKey(before.Domain)) == "1" })
+	testkit.Eventually(t, patience, "the replica has it",
+		func() bool { return replica.Do("EXISTS", a.valueKey(before.Domain)) == "1" })
 	primary.Kill()
 	meanwhile := fresh(5001)
 	a.Share(t.Context(), meanwhile)
@@ -186,7 +200,8 @@ func TestSharedSentinel(t *testing.T) {
 		info, err := replica.Try("INFO", "replication") // it ends connections when it is promoted
 		return err == nil && strings.Contains(info, "role:master")
 	})
-	testkit.Eventually(t, 2*patience, "what was learnt meanwhile is in the new primary", func() bool { return b.has(t, meanwhile) })
+	testkit.Eventually(t, 2*patience, "what was learnt meanwhile is in the new primary",
+		func() bool { return b.has(t, meanwhile) })
 	b.hears(t, meanwhile.Domain)
 	if !a.has(t, before) || !b.has(t, before) {
 		t.Error("what was known before the failover is gone")
@@ -196,12 +211,13 @@ func TestSharedSentinel(t *testing.T) {
 	exercise(t, b, a)
 }
 
-// TestSharedClusterNodeDies: the domains of the other nodes are shared on.
-func TestSharedClusterNodeDies(t *testing.T) {
+// TestClusterNodeDies: the domains of the other nodes are shared on.
+func TestClusterNodeDies(t *testing.T) {
 	t.Parallel()
 	nodes := enginetest.Cluster(t, enginetest.Redis(t))
 	endpoint := mustEndpoint(t, "redis+cluster://"+enginetest.Addrs(nodes))
-	a, b := join(t, SharedOptions{Endpoint: endpoint, Budget: time.Second}), join(t, SharedOptions{Endpoint: endpoint, Budget: time.Second})
+	a, b := join(t, Options{Endpoint: endpoint, Budget: time.Second}),
+		join(t, Options{Endpoint: endpoint, Budget: time.Second})
 	nodes[2].Kill()
 	for i := range 60 {
 		a.Share(t.Context(), fresh(i)) // a third of them has no home

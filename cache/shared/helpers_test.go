@@ -1,12 +1,18 @@
-package cache
+package shared
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"flag"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
@@ -24,7 +30,7 @@ const (
 
 // testHost is one end of a shared engine, with what it logs and hears.
 type testHost struct {
-	*Shared
+	*Fleet
 	log   *logged
 	heard chan dnsname.Name
 	times atomic.Int64 // that the engine was found to have lost its memory
@@ -39,12 +45,12 @@ func mustEndpoint(t *testing.T, text string) Endpoint {
 	return e
 }
 
-// join opens a Shared and waits until it is connected and listens.
-func join(t *testing.T, opt SharedOptions) *testHost {
+// join opens a Fleet and waits until it is connected and listens.
+func join(t *testing.T, opt Options) *testHost {
 	t.Helper()
 	h := open(t, opt)
 	h.awaitWell(t)
-	probe := open(t, SharedOptions{Endpoint: opt.Endpoint, Prefix: opt.Prefix, Budget: generous})
+	probe := open(t, Options{Endpoint: opt.Endpoint, Prefix: opt.Prefix, Budget: generous})
 	probe.awaitWell(t)
 	testkit.Eventually(t, patience, "the host hears what another tells", func() bool {
 		probe.Share(t.Context(), fresh(999_999))
@@ -60,8 +66,8 @@ func join(t *testing.T, opt SharedOptions) *testHost {
 	return h
 }
 
-// open opens a Shared with its watch.
-func open(t *testing.T, opt SharedOptions) *testHost {
+// open opens a Fleet with its watch.
+func open(t *testing.T, opt Options) *testHost {
 	h := &testHost{log: &logged{}, heard: make(chan dnsname.Name, 10_000)}
 	opt.Logger = h.log.logger()
 	if opt.Budget == 0 {
@@ -70,18 +76,18 @@ func open(t *testing.T, opt SharedOptions) *testHost {
 	if opt.Host == "" {
 		opt.Host = "host.example"
 	}
-	h.Shared = OpenShared(opt)
+	h.Fleet = Open(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		h.Watch(ctx, func(d dnsname.Name) { h.heard <- d }, func() { h.times.Add(1) })
 	}()
-	t.Cleanup(sync.OnceFunc(func() { cancel(); <-watched; h.Shared.Close() }))
+	t.Cleanup(sync.OnceFunc(func() { cancel(); <-watched; h.Fleet.Close() }))
 	return h
 }
 
-func (h *testHost) close() { h.Shared.Close() }
+func (h *testHost) close() { h.Fleet.Close() }
 
 // drain forgets what was heard, until it is quiet for a moment.
 func (h *testHost) drain() {
@@ -132,7 +138,7 @@ func fresh(i int) resolver.Entry {
 	return storetest.Entry(i, time.Now().UTC().Truncate(time.Millisecond))
 }
 
-// asValues is a Shared as storetest sees it. Its clock says what the entry that is put last says.
+// asValues is a Fleet as storetest sees it. Its clock says what the entry that is put last says.
 type asValues struct {
 	*testHost
 	clock *atomic.Int64
@@ -157,7 +163,55 @@ func (v asValues) Get(ctx context.Context, domain dnsname.Name) (resolver.Entry,
 func valuesOf(t *testing.T, e *enginetest.Engine) asValues {
 	clock := &atomic.Int64{}
 	clock.Store(storetest.Clock().UnixMilli())
-	h := open(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Now: func() time.Time { return time.UnixMilli(clock.Load()).UTC() }})
+	h := open(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()),
+		Now: func() time.Time { return time.UnixMilli(clock.Load()).UTC() }})
 	h.awaitWell(t)
 	return asValues{h, clock}
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "12") // those that run at a time wait for an engine, most of the time
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// logged collects log lines.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(bytes.TrimSpace(b)))
+	return len(b), nil
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// with returns the lines that contain a text.
+func (l *logged) with(text string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+	for _, line := range l.lines {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// troubled is an entry with every field set, with times to the millisecond.
+func troubled() resolver.Entry {
+	at := storetest.Clock().Add(123 * time.Millisecond)
+	e := storetest.Entry(1, at)
+	e.Failures = resolver.FetchFailures{
+		Count: 3, ID: "20260101", Since: at, RetryAt: at.Add(time.Hour), Reason: "HTTPS: certificate expired"}
+	return e
 }

@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -20,12 +20,13 @@ const (
 	// connectLimit bounds one try to connect, and what the monitor waits for an answer: more than the budget, for a
 	// connection may have to be made first.
 	connectLimit = time.Second
-	// renewAfter is how long the engine may fail until it is connected to anew: with addresses looked up and a password read again.
+	// renewAfter is how long the engine may fail until it is connected to anew: with addresses looked up and a password
+	// read again.
 	renewAfter = 10 * time.Second
 )
 
 // monitor looks after the engine until Close.
-func (s *Shared) monitor() {
+func (s *Fleet) monitor() {
 	defer s.disconnect()
 	failingSince := s.now()
 	for {
@@ -52,16 +53,16 @@ func (s *Shared) monitor() {
 }
 
 // wake has the monitor look at the engine now.
-func (s *Shared) wake() {
+func (s *Fleet) wake() {
 	select {
 	case s.kick <- struct{}{}:
 	default:
 	}
 }
 
-// sleep waits, but not on while something has just failed; false: it is over. An engine that fails is not looked at more often
-// for being asked more often.
-func (s *Shared) sleep(interval time.Duration) bool {
+// sleep waits, but not on while something has just failed; false: it is over. An engine that fails is not looked at
+// more often for being asked more often.
+func (s *Fleet) sleep(interval time.Duration) bool {
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	kick := s.kick
@@ -77,8 +78,9 @@ func (s *Shared) sleep(interval time.Duration) bool {
 	return true
 }
 
-// probe asks the engine for something, within the budget, and writes something, which also tells whether it has lost its memory.
-func (s *Shared) probe() (reads, writes error) {
+// probe asks the engine for something, within the budget, and writes something, which also tells whether it has lost
+// its memory.
+func (s *Fleet) probe() (reads, writes error) {
 	client, err := s.connect()
 	if err != nil {
 		return err, err
@@ -99,7 +101,7 @@ func (s *Shared) probe() (reads, writes error) {
 }
 
 // ping reads a key that is never there, as questions do.
-func (s *Shared) ping(client valkey.Client, limit time.Duration) error {
+func (s *Fleet) ping(client valkey.Client, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	_, err := s.get(ctx, client, dnsname.Name{})
@@ -107,7 +109,7 @@ func (s *Shared) ping(client valkey.Client, limit time.Duration) error {
 }
 
 // connect returns the connection, or makes one.
-func (s *Shared) connect() (valkey.Client, error) {
+func (s *Fleet) connect() (valkey.Client, error) {
 	if c := s.client.Load(); c != nil {
 		return *c, nil
 	}
@@ -128,8 +130,9 @@ func (s *Shared) connect() (valkey.Client, error) {
 // breachInterval is the least time between two lines about the engine's protocol.
 const breachInterval = time.Minute
 
-// violated tells that the guard has closed a connection. That may be one of many, so that the engine can be well otherwise.
-func (s *Shared) violated(v *guard.Violation) {
+// violated tells that the guard has closed a connection. That may be one of many, so that the engine can be well
+// otherwise.
+func (s *Fleet) violated(v *guard.Violation) {
 	s.health.broke(v)
 	now := s.now()
 	s.mu.Lock()
@@ -139,27 +142,29 @@ func (s *Shared) violated(v *guard.Violation) {
 	}
 	s.mu.Unlock()
 	if tell {
-		s.log.Error("the shared engine broke the protocol: its connection is closed, and a new one is tried later; continuing with the "+
-			"local store; check what answers at shared.url", "event", "shared_protocol", "engine", s.endpoint.String(), "error", v)
+		s.log.Error("the shared engine broke the protocol: its connection is closed, and a new one is tried later; "+
+			"continuing with the "+
+			"local store; check what answers at shared.url", "event", "shared_protocol", "engine", s.endpoint.String(),
+			"error", v)
 	}
 }
 
 // disconnect gives up the connection, if there is one.
-func (s *Shared) disconnect() {
+func (s *Fleet) disconnect() {
 	if c := s.client.Load(); c != nil {
 		s.giveUp(c)
 	}
 }
 
 // giveUp gives up a connection, unless there is another by now. It may take some time to end while the engine hangs.
-func (s *Shared) giveUp(c *valkey.Client) {
+func (s *Fleet) giveUp(c *valkey.Client) {
 	if s.client.CompareAndSwap(c, nil) {
 		s.tasks.Go((*c).Close)
 	}
 }
 
 // sawEpoch compares the engine's epoch with the last one: another one means that the engine has lost its memory.
-func (s *Shared) sawEpoch(epoch string) {
+func (s *Fleet) sawEpoch(epoch string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if epoch == s.lastEpoch {
@@ -174,7 +179,7 @@ func (s *Shared) sawEpoch(epoch string) {
 }
 
 // listenTo sets what is called when the engine has lost its memory.
-func (s *Shared) listenTo(renewed func()) {
+func (s *Fleet) listenTo(renewed func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.renewed = renewed
@@ -188,7 +193,7 @@ func (s *Shared) listenTo(renewed func()) {
 const watchRetry = 250 * time.Millisecond
 
 // Watch implements resolver.Fleet.
-func (s *Shared) Watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
+func (s *Fleet) Watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
 	s.listenTo(renewed)
 	defer s.listenTo(nil)
 	ctx, cancel := context.WithCancel(ctx)
@@ -198,14 +203,16 @@ func (s *Shared) Watch(ctx context.Context, heard func(dnsname.Name), renewed fu
 	for ctx.Err() == nil {
 		if c := s.client.Load(); c != nil {
 			begin := s.now()
-			_ = (*c).Receive(ctx, (*c).B().Subscribe().Channel(s.channel()).Build(), func(m valkey.PubSubMessage) { s.receive(m, heard) })
+			_ = (*c).Receive(ctx, (*c).B().Subscribe().Channel(s.channel()).Build(),
+				func(m valkey.PubSubMessage) { s.receive(m, heard) })
 			switch now := s.now(); {
 			case now.Sub(begin).Abs() > renewAfter:
 				failingSince = time.Time{}
 			case failingSince.IsZero():
 				failingSince = begin
 			case now.Sub(failingSince).Abs() > renewAfter:
-				// By RESP2 the library subscribes on a connection of its own, which it does not make again while the first is well.
+				// By RESP2 the library subscribes on a connection of its own, which it does not make again while the
+				// first is well.
 				failingSince = time.Time{}
 				s.giveUp(c)
 			}
@@ -217,7 +224,7 @@ func (s *Shared) Watch(ctx context.Context, heard func(dnsname.Name), renewed fu
 	}
 }
 
-func (s *Shared) receive(m valkey.PubSubMessage, heard func(dnsname.Name)) {
+func (s *Fleet) receive(m valkey.PubSubMessage, heard func(dnsname.Name)) {
 	sender, domain, err := parseMessage(m.Message)
 	switch {
 	case err != nil:

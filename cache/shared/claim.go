@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const (
 )
 
 // Claim implements resolver.Fleet.
-func (s *Shared) Claim(ctx context.Context, domain dnsname.Name, a resolver.Attempt) resolver.Claim {
+func (s *Fleet) Claim(ctx context.Context, domain dnsname.Name, a resolver.Attempt) resolver.Claim {
 	h := holding{s: s, domain: domain, slots: s.slotKeys(domain, a.ID), began: s.now()}
 	h.text = slot{slotClaim, h.began, fmt.Sprintf("%s%016x", s.sender, rand.Uint64())}.String()
 	var found claimed
@@ -55,15 +55,15 @@ func (s *Shared) Claim(ctx context.Context, domain dnsname.Name, a resolver.Atte
 
 // holding is a claim of this host's in one of the slots.
 type holding struct {
-	s      *Shared
+	s      *Fleet
 	domain dnsname.Name
 	slots  []string // one of which has the text
 	text   string
 	began  time.Time
 }
 
-// keep prolongs the claim until one of the functions that it returns is called, which end it: with a free slot, or with one
-// that holds a failed attempt.
+// keep prolongs the claim until one of the functions that it returns is called, which end it: with a free slot, or with
+// one that holds a failed attempt.
 func (h holding) keep() (release, fail func()) {
 	ctx, cancel := context.WithCancel(h.s.ctx)
 	var beat *time.Timer

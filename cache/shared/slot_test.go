@@ -1,4 +1,4 @@
-package cache
+package shared
 
 import (
 	"fmt"
@@ -14,14 +14,14 @@ import (
 // first is the fetch of a host that has not failed, under the id 1.
 var first = resolver.Attempt{ID: "1", Limit: resolver.MaxAttempts}
 
-// TestSharedAttempts: one host fetches at a time, and three may fail.
-func TestSharedAttempts(t *testing.T) {
+// TestAttempts: one host fetches at a time, and three may fail.
+func TestAttempts(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
 		e := enginetest.Start(t, p)
 		var hosts []*testHost
 		for i := range 4 {
-			opt := SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: fmt.Sprintf("mail-%d", i)}
+			opt := Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr()), Host: fmt.Sprintf("mail-%d", i)}
 			hosts = append(hosts, join(t, opt))
 		}
 		domain := storetest.Domain(1)
@@ -70,11 +70,11 @@ func TestSharedAttempts(t *testing.T) {
 	})
 }
 
-// TestSharedSlotsOfOthers: what this version has not written, or not lately, keeps nobody from fetching.
-func TestSharedSlotsOfOthers(t *testing.T) {
+// TestSlotsOfOthers: what this version has not written, or not lately, keeps nobody from fetching.
+func TestSlotsOfOthers(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
-	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
+	h := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 	domain := storetest.Domain(1)
 	text := func(state byte, age time.Duration) string {
 		return slot{state, time.Now().Add(-age), "mail-a"}.String()
@@ -106,12 +106,12 @@ func TestSharedSlotsOfOthers(t *testing.T) {
 	}
 }
 
-// TestSharedOldFailure: a failure that an earlier version of stsmapd has written is not read, not called garbage, and
+// TestOldFailure: a failure that an earlier version of stsmapd has written is not read, not called garbage, and
 // is replaced.
-func TestSharedOldFailure(t *testing.T) {
+func TestOldFailure(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
-	h := join(t, SharedOptions{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
+	h := join(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
 	entry := fresh(1)
 	old, err := record.Encode(entry) // sealed as a record, with the version of a failure
 	if err != nil {
