@@ -36,7 +36,11 @@ var released = sync.OnceValues(func() (product, error) {
 		return product{}, err
 	}
 	source := filepath.Join(dir, "source")
-	if err := copySource(source); err != nil {
+	root, err := filepath.Abs("../../../..")
+	if err != nil {
+		return product{}, err
+	}
+	if err := copySource(root, source); err != nil {
 		return product{}, err
 	}
 	p, err := makeRelease(source)
@@ -97,11 +101,7 @@ func (p product) upgrade() error {
 }
 
 // copySource copies the files of the source, with what is not committed yet, and its repository.
-func copySource(dir string) error {
-	root, err := filepath.Abs("../../../..")
-	if err != nil {
-		return err
-	}
+func copySource(root, dir string) error {
 	if _, err := os.Stat(filepath.Join(root, ".git")); errors.Is(err, fs.ErrNotExist) {
 		return errNoGit
 	}
@@ -159,7 +159,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 	first := shared(t)
 	dir := filepath.Join(t.TempDir(), "elsewhere", "stsmapd")
-	if err := copySource(dir); err != nil {
+	if err := copySource(first.source, dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := exec.Command("chown", "-R", fmt.Sprint(otherUser), dir).Run(); err != nil {
