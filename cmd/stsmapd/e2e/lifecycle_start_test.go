@@ -98,7 +98,7 @@ func TestRefusesUnwritableState(t *testing.T) {
 			stateDir := c.prepare(t)
 			got := serveAs(t, w, c.uid, "--state-dir", stateDir, "--listen",
 				"inet:"+net.JoinHostPort(w.Host().String(), "8461"))
-			if got.Code != 1 || got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {
+			if got.Code != 1 || got.Stdout != "" || complaints(got.Stderr) != 1 {
 				t.Errorf("got %+v, want exit code 1 and one line on stderr", got)
 			}
 			for _, text := range []string{"stsmapd: ", stateDir, c.cause} {

@@ -120,6 +120,16 @@ func TestEndsWithQuestionsInFlight(t *testing.T) {
 	}
 }
 
+// complaints counts the lines on stderr, a warning apart that only a machine with a low limit of open files sees.
+func complaints(stderr string) (n int) {
+	for line := range strings.Lines(stderr) {
+		if !strings.Contains(line, " event=nofile_low ") {
+			n++
+		}
+	}
+	return n
+}
+
 func TestStartErrors(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
@@ -173,7 +183,7 @@ func TestStartErrors(t *testing.T) {
 				args = append(args, "--config", write(strings.ReplaceAll(c.why, " ", "-")+".toml", c.config))
 			}
 			got := w.Command(t, nil, append(args, c.args...)...)
-			if got.Code != 1 || got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 {
+			if got.Code != 1 || got.Stdout != "" || complaints(got.Stderr) != 1 {
 				t.Errorf("got %+v, want exit code 1 and one line on stderr", got)
 			}
 			for _, text := range c.says {
