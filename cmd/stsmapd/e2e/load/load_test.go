@@ -62,7 +62,7 @@ func TestArrears(t *testing.T) {
 	n := newInternet(t)
 	n.delay = 100 * time.Millisecond
 	store := openStore(t, t.TempDir())
-	const policies = 100_000
+	policies := testkit.Sample(t, "policies due at once", 100_000, 30_000)
 	fill(t, store, policies, n.policy, time.Now().Add(-7*24*time.Hour).UTC().Truncate(time.Second))
 	s := n.service(store)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -107,7 +107,7 @@ func TestStartWithAMillion(t *testing.T) {
 	n := newInternet(t)
 	dir := t.TempDir()
 	store := openStore(t, dir)
-	policies := testkit.Sample(t, "policies in the store", 1_000_000, 200_000)
+	policies := testkit.Sample(t, "policies in the store", 1_000_000, 100_000)
 	fill(t, store, policies, n.policy, time.Now().UTC().Truncate(time.Second))
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
