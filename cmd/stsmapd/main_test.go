@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
@@ -48,6 +49,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "run"))
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "maillog" {
+				return false, fmt.Errorf("no condition %q", name)
+			}
+			return len(maillog.Find(time.Time{})) > 0, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await, "env_subst": envSubst, "signal": sendSignal, "awaitlog": awaitLog, "seed": seed,

@@ -27,7 +27,7 @@ const (
 // warmFlags are the flags of warm.
 type warmFlags struct {
 	control     controlFlags
-	maillogs    []string
+	logs        mailLogs
 	rate        int
 	concurrency int
 	json        bool
@@ -36,21 +36,17 @@ type warmFlags struct {
 func newWarm() *cobra.Command {
 	var f warmFlags
 	cmd := &cobra.Command{
-		Use:   "warm [FILE]",
+		Use:   "warm [FILE...]",
 		Short: "Learn the policies of many domains before there is mail for them",
 		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for " +
-			"them, at a time when " +
-			"no attacker expects it. FILE (standard input where there is none, or -) has one domain or mail address " +
-			"a line; what follows a # " +
-			"is a comment. With --maillog, the domains are those to which Postfix has sent mail. Files may be packed " +
-			"with gzip. " +
+			"them, at a time when no attacker expects it. A FILE (standard input where there is none, or -) has one " +
+			"domain or mail address a line; what follows a # is a comment. With --maillog, the domains are those to " +
+			"which Postfix has sent mail. Files may be packed with gzip. " +
 			"Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an error.",
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.control.add(cmd)
-	cmd.Flags().StringArrayVar(&f.maillogs, "maillog", nil,
-		"take the recipients' domains of this log of Postfix's; may be repeated")
+	f.logs.add(cmd, 30*24*time.Hour)
 	cmd.Flags().IntVar(&f.rate, "rate", 20, "domains a second, at most")
 	cmd.Flags().IntVar(&f.concurrency, "concurrency", 16, "domains at once, at most")
 	cmd.Flags().BoolVar(&f.json, "json", false, "the summary as one JSON object")
@@ -69,12 +65,12 @@ func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer client.Close()
-	set, err := f.read(cmd, args)
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	set, err := f.read(ctx, cmd, args)
 	if err != nil {
 		return &exitCode{exitError, err}
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	w := &warmer{client: client, every: time.Second / time.Duration(f.rate), concurrency: f.concurrency,
 		progress: term.NewProgress(cmd.ErrOrStderr(), len(set.domains))}
 	err = w.warm(ctx, set.domains)
@@ -97,17 +93,15 @@ func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 }
 
 // read collects the domains of all inputs.
-func (f *warmFlags) read(cmd *cobra.Command, args []string) (*domainSet, error) {
+func (f *warmFlags) read(ctx context.Context, cmd *cobra.Command, args []string) (*domainSet, error) {
 	set := &domainSet{}
-	for _, name := range f.maillogs {
-		if err := readInput(cmd, name, set.readMaillog); err != nil {
-			return nil, err
-		}
+	if f.logs.chosen {
+		f.logs.files = append(f.logs.files, args...)
+		return set, f.logs.scan(ctx, time.Now(), set.addDelivery)
 	}
-	if len(args) == 0 && len(f.maillogs) > 0 {
-		return set, nil
+	if len(args) == 0 {
+		args = []string{"-"}
 	}
-	name := append(args, "-")[0]
 	complain := func(e *lineError) {
 		switch {
 		case set.bad <= maxComplaints:
@@ -116,10 +110,15 @@ func (f *warmFlags) read(cmd *cobra.Command, args []string) (*domainSet, error) 
 			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: left out: more lines of this kind")
 		}
 	}
-	if name == "-" && term.Width(cmd.InOrStdin()) > 0 {
-		fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: reading domains from the terminal, one a line; Ctrl-D ends")
+	for _, name := range args {
+		if name == "-" && term.Width(cmd.InOrStdin()) > 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: reading domains from the terminal, one a line; Ctrl-D ends")
+		}
+		if err := readInput(cmd, name, func(r io.Reader) error { return set.readList(name, r, complain) }); err != nil {
+			return nil, err
+		}
 	}
-	return set, readInput(cmd, name, func(r io.Reader) error { return set.readList(name, r, complain) })
+	return set, nil
 }
 
 func readInput(cmd *cobra.Command, name string, read func(io.Reader) error) error {

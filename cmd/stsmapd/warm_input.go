@@ -8,28 +8,28 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// maxInputLine bounds what is read of a line; no domain, address or log line of Postfix's is that long.
+// maxInputLine bounds what is read of a line; no domain or address is that long.
 const maxInputLine = 64 << 10
 
 // domainSet is the domains found so far, each once, in the order in which they came.
 type domainSet struct {
 	domains []dnsname.Name
-	seen    map[dnsname.Name]bool
+	seen    map[string]bool
 	bad     int // lines of lists that are no domains
 }
 
 func (s *domainSet) add(name dnsname.Name) {
 	if s.seen == nil {
-		s.seen = map[dnsname.Name]bool{}
+		s.seen = map[string]bool{}
 	}
-	if !s.seen[name] {
-		s.seen[name] = true
+	if !s.seen[name.String()] {
+		s.seen[name.String()] = true
 		s.domains = append(s.domains, name)
 	}
 }
@@ -78,33 +78,16 @@ func parseListLine(line string) (dnsname.Name, error) {
 	return dnsname.Parse(line[strings.LastIndexByte(line, '@')+1:])
 }
 
-// recipientLine is a delivery, or a try, by Postfix's SMTP client, or by its error service, which logs what the client
-// gave up: what the others do is no mail to the Internet. A local part may hold anything, as long as it stands in
-// quotes.
-var recipientLine = regexp.MustCompile(
-	`/(?:smtp|error)\[\d+\]: [0-9A-Za-z]{5,20}: to=<((?:"(?:[^"\\]|\\.)*"|[^">])*)>, (?:orig_to=<|relay=)`)
-
-// readMaillog reads the recipients' domains of Postfix's log. What is no such line, or has a recipient without a domain
-// name, is left out. The error is the reader's.
-func (s *domainSet) readMaillog(r io.Reader) error {
-	return eachLine(r, func(line []byte) {
-		if name, ok := parseMaillogLine(line); ok {
-			s.add(name)
-		}
-	})
-}
-
-func parseMaillogLine(line []byte) (dnsname.Name, bool) {
-	match := recipientLine.FindSubmatch(line)
-	if match == nil {
-		return dnsname.Name{}, false
+// addDelivery adds the recipient's domain of a delivery, or of an attempt, to another host. Events of other kinds, and
+// recipients without a domain name, are left out.
+func (s *domainSet) addDelivery(_ *maillog.Line, event maillog.Event) {
+	d, ok := event.(*maillog.Delivery)
+	if !ok || d.Relay.IsLocal() || s.seen[string(d.Domain())] {
+		return
 	}
-	at := bytes.LastIndexByte(match[1], '@')
-	if at < 0 {
-		return dnsname.Name{}, false
+	if name, err := dnsname.Parse(string(d.Domain())); err == nil {
+		s.add(name)
 	}
-	name, err := dnsname.Parse(string(match[1][at+1:]))
-	return name, err == nil
 }
 
 // eachLine calls f with each line, without its end. Of a line that is too long f is given the beginning.
