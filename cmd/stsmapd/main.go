@@ -74,7 +74,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newStatus(), newPostfix(), newVersion())
+	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newDeliveries(), newStatus(), newPostfix(), newVersion())
 	return root
 }
 
