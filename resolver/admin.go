@@ -4,15 +4,32 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
+
+// Errors of Refresh and Forget that say something of stsmapd, not of the domain.
+var (
+	// ErrNotTried: too much is in progress, or this host lacks what a lookup needs. Try again in a minute.
+	ErrNotTried = errors.New("too many lookups in progress; not tried")
+	// ErrClosed: the service is closed, or was closed meanwhile. Ask the next stsmapd.
+	ErrClosed = lookups.ErrClosed
+)
+
+// Admin is what administrators may see of a Service, and do to it. It is safe for concurrent use.
+type Admin struct {
+	*base
+	dane    *dane.Judge
+	updater *updater
+}
 
 // Known is all that is known of one domain at one time, for administrators. To ask for it changes nothing: it is no use
 // of the policy, and sets off no look at the network.
@@ -73,8 +90,8 @@ func (k Known) Verdict(q Question) (Verdict, bool) {
 
 // Known tells what is known of a domain. With an error the store could not be read, and may hold a policy of which
 // Known knows nothing.
-func (s *Service) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
-	e, err := s.store.Get(ctx, domain)
+func (a *Admin) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
+	e, err := a.store.Get(ctx, domain)
 	stored := &e
 	if err != nil {
 		stored = nil
@@ -82,26 +99,26 @@ func (s *Service) Known(ctx context.Context, domain dnsname.Name) (Known, error)
 			err = nil
 		}
 	}
-	k := s.known(s.now(), domain, stored, s.pending.unsaved(domain))
-	if a, ok := s.memory.Negative(domain); ok && k.now.Before(a.Expires()) {
-		k.Negative = a
+	k := a.known(a.now(), domain, stored, a.pending.unsaved(domain))
+	if n, ok := a.memory.Negative(domain); ok && k.now.Before(n.Expires()) {
+		k.Negative = n
 	}
 	return k, err
 }
 
 // Overrides returns the overrides that are in force now, by name.
-func (s *Service) Overrides() []*Override {
-	now := s.now()
-	return slices.DeleteFunc(s.config.Load().Overrides.All(), func(o *Override) bool { return o.Expired(now) })
+func (a *Admin) Overrides() []*Override {
+	now := a.now()
+	return slices.DeleteFunc(a.config.Load().Overrides.All(), func(o *Override) bool { return o.Expired(now) })
 }
 
 // Entries yields what is known of every policy in the store, and of every one that waits for the disk, once each;
 // Negative is not filled in. An entry that cannot be read yields its error, with the Domain where it is known, and the
 // walk goes on.
-func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
+func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 	return func(yield func(Known, error) bool) {
-		waiting := s.pending.snapshot()
-		for e, err := range s.store.All(ctx) {
+		waiting := a.pending.snapshot()
+		for e, err := range a.store.All(ctx) {
 			h := waiting[e.Domain]
 			if err != nil {
 				if !yield(Known{Domain: e.Domain}, err) {
@@ -110,7 +127,7 @@ func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				continue
 			}
 			delete(waiting, e.Domain)
-			if !yield(s.known(s.now(), e.Domain, &e, h), nil) {
+			if !yield(a.known(a.now(), e.Domain, &e, h), nil) {
 				return
 			}
 		}
@@ -119,7 +136,7 @@ func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				yield(Known{}, ctx.Err())
 				return
 			}
-			if !yield(s.known(s.now(), domain, nil, h), nil) {
+			if !yield(a.known(a.now(), domain, nil, h), nil) {
 				return
 			}
 		}
@@ -128,11 +145,11 @@ func (s *Service) Entries(ctx context.Context) iter.Seq2[Known, error] {
 
 // known puts together what the store has of a domain (nil: nothing), what waits for the disk (nil: nothing), and what
 // is in memory, which is never older than that.
-func (s *Service) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *CachedPolicy) Known {
-	cfg := s.config.Load()
-	k := Known{Domain: domain, now: now, judge: s.dane, Override: cfg.Overrides.For(domain, now),
+func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *CachedPolicy) Known {
+	cfg := a.config.Load()
+	k := Known{Domain: domain, now: now, judge: a.dane, Override: cfg.Overrides.For(domain, now),
 		Unsaved: waiting != nil}
-	held, inMemory := s.memory.Policy(domain)
+	held, inMemory := a.memory.Policy(domain)
 	k.InMemory = inMemory
 	if held == nil {
 		held = waiting
@@ -143,7 +160,7 @@ func (s *Service) known(now time.Time, domain dnsname.Name, stored *Entry, waiti
 	if held == nil {
 		return k
 	}
-	e := held.Entry.at(now)
+	e := held.Entry.normalizeClock(now)
 	k.Entry, k.Live, k.Used = &e, e.Live(now), earlier(held.Used(), now)
 	k.policy = held
 	if e.Fetched != held.Entry.Fetched || e.Failures != held.Entry.Failures {
@@ -163,25 +180,160 @@ func newer(a, b *Entry) bool {
 	return cmp.Or(a.Fetched.Compare(b.Fetched), a.Checked.Compare(b.Checked)) > 0
 }
 
-// at is the entry as it counts at now: what a clock that ran ahead wrote counts as written now.
-func (e Entry) at(now time.Time) Entry {
-	e.Fetched, e.Checked, e.Used = earlier(e.Fetched, now), earlier(e.Checked, now), earlier(e.Used, now)
-	e.Failures = e.Failures.at(now)
-	return e
-}
-
-// nextCheck is when the TXT record is to be looked at again, as claimCheck sees it; zero: now.
-func (h *CachedPolicy) nextCheck(now time.Time) time.Time {
-	at := time.Unix(h.checkAt.Load(), 0).UTC()
-	if left := at.Sub(now); left <= 0 || left > maxCheck+time.Second {
-		return time.Time{}
+// Refresh fetches a domain's policy now, whatever its id, its backoff and the time when it is due: one lookup that runs
+// behind a weaker one in progress. It returns what is known afterwards: *CachedPolicy, NoPolicy, *LookupFailed,
+// *FetchFailed or *HostFailed. The error is nil when the fetch succeeded, and when the DNS says that there is no
+// policy; ErrNotTried, ErrClosed or ctx's; else it says what is wrong with the domain's DNS or policy host, and a live
+// policy stays in force.
+func (a *Admin) Refresh(ctx context.Context, domain dnsname.Name) (Finding, error) {
+	r, err := a.lookups.Ask(ctx, domain, lookups.Forced)
+	var panicked *lookups.PanicError
+	switch {
+	case errors.Is(err, ErrClosed):
+		return Closed{}, err
+	case errors.As(err, &panicked):
+		return nil, fmt.Errorf("%w: %w", ErrNotTried, errInternal)
+	case err != nil:
+		return nil, err
 	}
-	return at
+	return r.Value.finding, r.Value.refreshError()
 }
 
-// snapshot is what waits for the disk.
-func (s *pendingWrites) snapshot() map[dnsname.Name]*CachedPolicy {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.waiting)
+// refreshError says why a forced lookup brought no policy, or left a live one as it was; nil: it did not fail.
+func (r result) refreshError() error {
+	switch f := r.finding.(type) {
+	case *CachedPolicy:
+		switch {
+		case errors.Is(r.untried, ErrClosed):
+			return ErrClosed
+		case r.untried != nil:
+			return fmt.Errorf("%w: %w", ErrNotTried, r.untried)
+		case f.Entry.Failures.Count > 0:
+			return errors.New(f.Entry.Failures.Reason)
+		}
+		return nil
+	case *LookupFailed:
+		return f.Err
+	case *FetchFailed:
+		return f.Err
+	case *HostFailed:
+		return f.Err
+	case Closed:
+		return ErrClosed
+	case Busy:
+		return fmt.Errorf("%w: %w", ErrNotTried, f.Err)
+	default: // NoPolicy: the DNS says so
+		return nil
+	}
+}
+
+// ErrNoFleet: there is no fleet that could forget something. An administrator configures a shared engine, or forgets
+// here alone.
+var ErrNoFleet = errors.New("this stsmapd shares its memory with no other host (shared.url is not set)")
+
+// ForgetEverywhere is Forget for all hosts of the fleet. Hosts that cannot be reached meanwhile keep what they know.
+// With an error of the fleet's nothing is forgotten anywhere.
+func (a *Admin) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
+	if _, alone := a.fleet.(noFleet); alone {
+		return ErrNoFleet
+	}
+	if err := a.fleet.End(ctx, domain, a.now()); err != nil {
+		return fmt.Errorf("the fleet cannot be told: %w", err)
+	}
+	_, err := a.Forget(ctx, domain)
+	return err
+}
+
+// Forget removes all that is known of a domain, from memory and store, and reports whether that was anything. The next
+// question finds the domain as if for the first time, and until then nothing protects its mail. The error is ErrClosed,
+// ctx's, or the store's: then nothing is forgotten.
+func (a *Admin) Forget(ctx context.Context, domain dnsname.Name) (something bool, err error) {
+	excluded := a.lookups.Exclusive(ctx, domain,
+		func() { something, err = a.forget(context.WithoutCancel(ctx), domain) })
+	if excluded != nil {
+		return false, excluded
+	}
+	return something, err
+}
+
+// forget runs by Exclusive.
+func (a *Admin) forget(ctx context.Context, domain dnsname.Name) (something bool, err error) {
+	k, err := a.Known(ctx, domain)
+	if err != nil {
+		return false, err
+	}
+	if k.Entry != nil {
+		if err := a.pending.delete(ctx, domain); err != nil {
+			return false, err
+		}
+		a.forgetPolicy(domain)
+		a.log.Info("policy forgotten by an administrator's command", "event", "policy_forgotten", "domain", domain,
+			"mode", k.Entry.Policy.Mode)
+	}
+	n, negative := a.memory.Negative(domain)
+	if negative {
+		a.memory.PutNegative(k.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
+	}
+	return k.Entry != nil || negative && k.now.Before(n.Expires()), nil
+}
+
+// Status is how the service does, for administrators.
+type Status struct {
+	Stored   int          // policies in the store, expired ones included; -1: the store does not count them
+	Policies PolicyCounts // policies in memory
+	// domains without a policy in memory, those that are to be looked at again included
+	Negatives int
+
+	Refreshes int  // proactive refreshes that are due before the next scan of the store
+	Overdue   int  // of them, those whose time has come
+	Unsaved   int  // policies that wait for the disk
+	Unwritten int  // and those for which there was no room to wait: in memory alone
+	Failing   bool // the last write to the store failed
+
+	HostFaults []HostFault // that keep this host from looking for policies; empty: it can
+
+	FleetFailing bool // there is a fleet, and it cannot be asked or told
+
+	Lookups int // domains that are being looked up now
+	Fetches int // policies that are being fetched now
+}
+
+// PolicyCounts counts policies.
+type PolicyCounts struct {
+	Enforce, Testing, None int // live ones, by mode
+	Expired                int
+	Failing                int // live ones whose last fetch failed, but for mode none
+}
+
+// Status counts. It takes some milliseconds for a hundred thousand policies in memory, and holds up no question.
+func (a *Admin) Status() Status {
+	now := a.now()
+	st := Status{Stored: a.store.Len(), Negatives: a.memory.Negatives(), FleetFailing: a.fleet.Failing(),
+		HostFaults: a.hostFaults.list(),
+		Lookups:    int(a.updater.lookingUp.Load()), Fetches: int(a.updater.fetching.Load())}
+	for h := range a.memory.All() {
+		st.Policies.add(now, &h.Entry)
+	}
+	st.Refreshes, st.Overdue = a.queue.count(now)
+	st.Unsaved, st.Unwritten, st.Failing = a.pending.state()
+	return st
+}
+
+func (c *PolicyCounts) add(now time.Time, e *Entry) {
+	if !e.Live(now) {
+		c.Expired++
+		return
+	}
+	switch e.Policy.Mode {
+	case mtasts.ModeEnforce:
+		c.Enforce++
+	case mtasts.ModeTesting:
+		c.Testing++
+	case mtasts.ModeNone:
+		c.None++
+		return
+	}
+	if e.Failures.Count > 0 {
+		c.Failing++
+	}
 }

@@ -69,7 +69,7 @@ func TestRefresh(t *testing.T) {
 			w.publish("example.test", "1", body("enforce", 7*day, file))
 			ask(s, "example.test")
 			w.publish("example.test", "1", "")
-			_, _ = s.Refresh(context.Background(), dnsname.MustParse("example.test"))
+			_, _ = s.Admin().Refresh(context.Background(), dnsname.MustParse("example.test"))
 			w.publish("example.test", "1", body("testing", 7*day, file))
 		}, 1, "", resolver.Testing},
 		{"mode none, withdrawn", func(w *world, s *resolver.Service) {
@@ -87,7 +87,7 @@ func TestRefresh(t *testing.T) {
 			}
 			synctest.Wait()
 			w.counts()
-			found, err := s.Refresh(t.Context(), dnsname.MustParse("example.test"))
+			found, err := s.Admin().Refresh(t.Context(), dnsname.MustParse("example.test"))
 			if (err == nil) != (c.error == "") || err != nil && !strings.Contains(err.Error(), c.error) {
 				t.Errorf("%s: error %v, want %q", c.why, err, c.error)
 			}
@@ -113,7 +113,7 @@ func TestRefreshDoesNotJoinAnOlderFetch(t *testing.T) {
 		pass(3 * time.Second) // in its fetch
 		for range 5 {
 			all.Go(func() {
-				if _, err := s.Refresh(t.Context(), dnsname.MustParse("example.test")); err != nil {
+				if _, err := s.Admin().Refresh(t.Context(), dnsname.MustParse("example.test")); err != nil {
 					t.Error(err)
 				}
 			})
@@ -137,7 +137,8 @@ func TestRefreshEnds(t *testing.T) {
 		w.counts()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := s.Refresh(ctx, dnsname.MustParse("example.test")); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := s.Admin().Refresh(ctx, dnsname.MustParse("example.test")); !errors.Is(err,
+			context.DeadlineExceeded) {
 			t.Errorf("%v, want the context's error", err)
 		}
 		pass(10 * minute)
@@ -148,7 +149,7 @@ func TestRefreshEnds(t *testing.T) {
 		}
 		failed := make(chan error, 1)
 		go func() {
-			_, err := s.Refresh(context.Background(), dnsname.MustParse("example.test"))
+			_, err := s.Admin().Refresh(context.Background(), dnsname.MustParse("example.test"))
 			failed <- err
 		}()
 		pass(time.Second)
@@ -156,10 +157,12 @@ func TestRefreshEnds(t *testing.T) {
 		if err := <-failed; !errors.Is(err, resolver.ErrClosed) && !errors.Is(err, resolver.ErrNotTried) {
 			t.Errorf("closed meanwhile: %v", err)
 		}
-		if _, err := s.Refresh(t.Context(), dnsname.MustParse("example.test")); !errors.Is(err, resolver.ErrClosed) {
+		if _, err := s.Admin().Refresh(t.Context(), dnsname.MustParse("example.test")); !errors.Is(err,
+			resolver.ErrClosed) {
 			t.Errorf("closed before: %v", err)
 		}
-		if _, err := s.Forget(t.Context(), dnsname.MustParse("example.test")); !errors.Is(err, resolver.ErrClosed) {
+		if _, err := s.Admin().Forget(t.Context(), dnsname.MustParse("example.test")); !errors.Is(err,
+			resolver.ErrClosed) {
 			t.Errorf("forget, closed before: %v", err)
 		}
 	})
@@ -193,7 +196,7 @@ func TestForget(t *testing.T) {
 			s := w.start()
 			defer s.Close()
 			c.prepare(w, s)
-			something, err := s.Forget(t.Context(), dnsname.MustParse("example.test"))
+			something, err := s.Admin().Forget(t.Context(), dnsname.MustParse("example.test"))
 			if err != nil || something != c.something {
 				t.Errorf("%s: forgotten %v, %v, want %v", c.why, something, err, c.something)
 			}
@@ -202,7 +205,7 @@ func TestForget(t *testing.T) {
 			}
 			w.publish("example.test", "2", body("testing", 7*day, "mx.example.test"))
 			wantOutcome(t, c.why+", asked anew", s, "example.test", resolver.Testing)
-			if again, err := s.Forget(t.Context(), dnsname.MustParse("example.test")); !again || err != nil {
+			if again, err := s.Admin().Forget(t.Context(), dnsname.MustParse("example.test")); !again || err != nil {
 				t.Errorf("%s: %v %v", c.why, again, err)
 			}
 		})
@@ -218,7 +221,8 @@ func TestForgetWhatWaitsForTheDisk(t *testing.T) {
 		s, stop := w.runOn(store, resolver.Settings{DNS: w, Fetcher: w})
 		defer stop()
 		wantOutcome(t, "learnt on a full disk", s, "example.test", resolver.Enforce)
-		if something, err := s.Forget(t.Context(), dnsname.MustParse("example.test")); !something || err != nil {
+		if something, err := s.Admin().Forget(t.Context(), dnsname.MustParse("example.test")); !something ||
+			err != nil {
 			t.Errorf("%v, %v", something, err)
 		}
 		w.set(func() { store.full = false })
@@ -240,7 +244,8 @@ func TestForgetMeetsAFetch(t *testing.T) {
 		var asked sync.WaitGroup
 		asked.Go(func() { wantOutcome(t, "the question before", s, "example.test", resolver.Enforce) })
 		pass(3 * time.Second)
-		if something, err := s.Forget(t.Context(), dnsname.MustParse("example.test")); !something || err != nil {
+		if something, err := s.Admin().Forget(t.Context(), dnsname.MustParse("example.test")); !something ||
+			err != nil {
 			t.Errorf("%v, %v", something, err)
 		}
 		asked.Wait()

@@ -59,5 +59,5 @@ func (s *Service) atOnce(g Glimpse) (Verdict, bool) {
 	if _, ok := s.dane.Remembered(q.Destination); !ok {
 		return Verdict{}, false
 	}
-	return Decide(now, q, s.dane.Find(s.ctx, q.Destination), found), true
+	return Decide(now, q, s.dane.Find(s.background.ctx, q.Destination), found), true
 }

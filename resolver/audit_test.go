@@ -20,13 +20,12 @@ import (
 // runOn is run with another store, or another internet, than the world's own.
 func (w *world) runOn(store resolver.Store, settings resolver.Settings) (s *resolver.Service, stop func()) {
 	s = resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Settings:   settings,
-		Store:      store,
-		Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
-		Logger:     slog.New(slog.NewTextHandler(&w.log, nil)),
+		DANEMemory: cache.NewDANEFindings(), Now: w.now,
+		Settings: settings,
+		Store:    store,
+		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
-	s.SetClock(w.now)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()

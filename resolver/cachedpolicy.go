@@ -38,6 +38,15 @@ func (h *CachedPolicy) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Sec
 // nextLook is what checkFrom was told last, to the second.
 func (h *CachedPolicy) nextLook() time.Time { return time.Unix(h.checkAt.Load(), 0).UTC() }
 
+// nextCheck is when the TXT record is to be looked at again, as claimCheck sees it; zero: now.
+func (h *CachedPolicy) nextCheck(now time.Time) time.Time {
+	at := time.Unix(h.checkAt.Load(), 0).UTC()
+	if left := at.Sub(now); left <= 0 || left > maxCheck+time.Second {
+		return time.Time{}
+	}
+	return at
+}
+
 // use marks a question at now.
 func (h *CachedPolicy) use(now time.Time) {
 	if n := now.Unix(); n-h.used.Load() >= useGrain || n < h.used.Load() {

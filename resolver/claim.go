@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,4 +128,42 @@ func freeAt(now time.Time, failed []FailedAttempt, limit int) time.Time {
 		free = end
 	}
 	return free
+}
+
+const (
+	// turnPoll is the time between two looks at what another host's fetch has brought: it doubles to turnPollMax.
+	turnPoll    = 20 * time.Millisecond
+	turnPollMax = 500 * time.Millisecond
+	// turnLimit is how long other hosts' fetches are waited for before one is made beside them, if the fleet allows it:
+	// as long as a fetch takes, so that there is time left for one here.
+	turnLimit = 32 * time.Second
+)
+
+// awaitTurn waits for this host's turn to fetch a domain's policy, and returns what is to be done then, with the claim
+// that is held if that is a fetch. Another host may fetch meanwhile; then plan, which is asked again with what came of
+// that, says something else. When the other host fails, the next one that waits fetches. A live policy needs no
+// waiting: the other host tells what it fetched, and if that gets lost, the next look at the TXT record finds it.
+func (u *updater) awaitTurn(ctx context.Context, a *attempt, d discovery, p fetchNow) (step, Claim) {
+	begin := time.Now()
+	for wait := turnPoll; ; wait = min(2*wait, turnPollMax) {
+		claim := u.fleet.Claim(ctx, a.domain, attemptFor(p.id, lastFailures(a.known, a.before), time.Since(begin)))
+		now := u.now()
+		a.known = u.mergeShared(ctx, a.domain, a.known, claim.SharedState)
+		next := plan(now, a.due(now), a.known, a.before, d)
+		p, fetches := next.(fetchNow)
+		switch {
+		case !fetches:
+		case claim.State == ClaimGranted:
+			p.claim = &claim
+			next = p
+		case claim.State == ClaimRefused:
+			next = refused(now, p, a.known, a.before, claim.Failed)
+		case claim.State == ClaimTaken && a.known != nil:
+			next = note{now.Add(minCheck)}
+		case claim.State == ClaimTaken && ctx.Err() == nil:
+			pause(ctx, wait)
+			continue
+		}
+		return next, claim
+	}
 }

@@ -24,6 +24,8 @@ func (*CachedPolicy) stsFinding() {}
 func (NoPolicy) stsFinding()      {}
 func (*LookupFailed) stsFinding() {}
 func (*FetchFailed) stsFinding()  {}
+func (*HostFailed) stsFinding()   {}
+func (Overridden) stsFinding()    {}
 func (Busy) stsFinding()          {}
 func (Closed) stsFinding()        {}
 

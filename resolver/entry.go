@@ -46,7 +46,15 @@ func (e Entry) Live(now time.Time) bool { return !now.After(e.Expires()) }
 // domain. It is answered only after a look at the network, or if that cannot be had.
 func (e Entry) Doubtful() bool { return e.Checked.IsZero() }
 
-// Clock-safe limits of the proactive refresh.
+// normalizeClock is the entry as it counts at now: what a clock that ran ahead wrote counts as written now, so that it
+// makes no policy live longer than its max_age from here, nor does a backoff of that clock hold.
+func (e Entry) normalizeClock(now time.Time) Entry {
+	e.Fetched, e.Checked, e.Used = earlier(e.Fetched, now), earlier(e.Checked, now), earlier(e.Used, now)
+	e.Failures = e.Failures.at(now)
+	return e
+}
+
+// Limits of the proactive refresh.
 const (
 	// minRefreshAge keeps a tiny max_age from becoming a loop of fetches: such a policy is fetched when asked for.
 	minRefreshAge = 5 * time.Minute

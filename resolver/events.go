@@ -2,14 +2,30 @@ package resolver
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// logFetched tells of a policy learnt, changed, or refreshed at last; an unchanged one makes no line.
-func (s *Service) logFetched(before, now *CachedPolicy) {
+// events writes the log lines of the resolver, one for each change of state.
+type events struct{ *slog.Logger }
+
+// panicked logs a panic in a lookup, or in what runs in its place.
+func (l events) panicked(domain dnsname.Name, p *lookups.PanicError) {
+	l.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event", "panic",
+		"domain", domain, "panic", p.Value, "stack", p.Stack)
+}
+
+func (l events) policyExpired(e Entry) {
+	l.Info("policy expired; the domain is looked up again", "event", "policy_expired", "domain", e.Domain,
+		"mode", e.Policy.Mode, "fetched", e.Fetched, "expired", e.Expires())
+}
+
+// policyFetched tells of a policy learnt, changed, or refreshed at last; an unchanged one makes no line.
+func (l events) policyFetched(before, now *CachedPolicy) {
 	e := now.Entry
 	line := []any{"domain", e.Domain, "mode", e.Policy.Mode, "id", e.ID, "max_age", e.Policy.MaxAge, "mx", e.Policy.MX}
 	if e.Origin != "" {
@@ -17,13 +33,13 @@ func (s *Service) logFetched(before, now *CachedPolicy) {
 	}
 	switch {
 	case before == nil:
-		s.log.Info("policy learnt", append([]any{"event", "policy_learnt"}, line...)...)
+		l.Info("policy learnt", append([]any{"event", "policy_learnt"}, line...)...)
 		return
 	case before.Entry.Policy.Text != e.Policy.Text || before.Entry.ID != e.ID:
-		s.log.Info("policy changed", append([]any{"event", "policy_changed"}, line...)...)
+		l.Info("policy changed", append([]any{"event", "policy_changed"}, line...)...)
 	}
 	if t := before.Entry.Failures; !t.Alerted.IsZero() {
-		s.log.Info("policy refreshed again after failures", "event", "refresh_recovered", "domain", e.Domain,
+		l.Info("policy refreshed again after failures", "event", "refresh_recovered", "domain", e.Domain,
 			"failures", t.Count, "failing_since", t.Since)
 	}
 }
@@ -39,48 +55,48 @@ func days(d time.Duration) string {
 // alertInterval is the time between two lines about one policy whose refresh keeps failing.
 const alertInterval = 24 * time.Hour
 
-// logRefreshFailed tells when a live policy's fetches begin to fail, and again each day; never for mode none (RFC 8461
+// refreshFailed tells when a live policy's fetches begin to fail, and again each day; never for mode none (RFC 8461
 // section 10.2).
-func (s *Service) logRefreshFailed(now time.Time, e *Entry) {
+func (l events) refreshFailed(now time.Time, e *Entry) {
 	t := &e.Failures
 	if e.Policy.Mode == mtasts.ModeNone || (!t.Alerted.IsZero() && now.Sub(t.Alerted) < alertInterval) {
 		return
 	}
 	t.Alerted = now
-	s.log.Warn(fmt.Sprintf("policy for %s expires in %s and cannot be refreshed: it stays in force until then; "+
+	l.Warn(fmt.Sprintf("policy for %s expires in %s and cannot be refreshed: it stays in force until then; "+
 		"check whether its policy host can be reached from here", e.Domain, days(e.Expires().Sub(now))),
 		"event", "refresh_failing", "domain", e.Domain, "mode", e.Policy.Mode, "failures", t.Count,
 		"failing_since", t.Since, "expires", e.Expires(), "retry_at", t.RetryAt, "error", t.Reason)
 }
 
-// logFetchFailed logs an announced policy that could not be fetched: the first failure, and then one a day.
-func (s *Service) logFetchFailed(domain dnsname.Name, a *FetchFailed) {
+// fetchFailed logs an announced policy that could not be fetched: the first failure, and then one a day.
+func (l events) fetchFailed(domain dnsname.Name, a *FetchFailed) {
 	if a.Failures.Count != 1 && !a.Failures.Alerted.IsZero() && a.At.Sub(a.Failures.Alerted) < alertInterval {
 		return
 	}
 	a.Failures.Alerted = a.At
-	s.log.Warn("cannot fetch the announced policy; mail is delivered as if there were none, and the fetch is tried "+
+	l.Warn("cannot fetch the announced policy; mail is delivered as if there were none, and the fetch is tried "+
 		"again; "+
 		"the domain's publisher must repair it", "event", "fetch_failed", "domain", domain, "id", a.Failures.ID,
 		"retry_at", a.Failures.RetryAt, "error", a.Err)
 }
 
-// logNegative tells of a record that is there but broken, when that is new, and at debug level of lookups that failed.
-func (s *Service) logNegative(domain dnsname.Name, d discovery, before, a Negative) {
+// negative tells of a record that is there but broken, when that is new, and at debug level of lookups that failed.
+func (l events) negative(domain dnsname.Name, d discovery, before, a Negative) {
 	switch d := d.(type) {
 	case announced:
 		if f, ok := a.(*FetchFailed); ok && f.Failures.Count == 0 {
-			s.logFetchFailed(domain, f) // what other hosts found is the finding here
+			l.fetchFailed(domain, f) // what other hosts found is the finding here
 		}
 	case unannounced:
 		if _, was := before.(NoPolicy); d.broken() && !was {
-			s.log.Warn("broken MTA-STS record; mail is delivered as if there were none; the domain's publisher must "+
+			l.Warn("broken MTA-STS record; mail is delivered as if there were none; the domain's publisher must "+
 				"repair it",
 				"event", "record_broken", "domain", domain, "error", d.why)
 		}
 	case undiscovered:
 		if f, ok := a.(*LookupFailed); ok {
-			s.log.Debug("DNS lookup failed", "event", "lookup_failed", "domain", domain, "failures", f.Failures,
+			l.Debug("DNS lookup failed", "event", "lookup_failed", "domain", domain, "failures", f.Failures,
 				"retry_at", f.RetryAt, "error", d.err)
 		}
 	}

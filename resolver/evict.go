@@ -5,121 +5,60 @@ import (
 	"context"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
 const (
 	// removalsAtOnce lets removals share the store's commits, and be few enough to hold up no question's write.
 	removalsAtOnce = 16
-	// maxSurplus bounds how many policies over the limit go in one scan.
+	// maxSurplus bounds how many policies over the limit are evicted in one scan.
 	maxSurplus = 20_000
 )
 
-// scanLoop walks over the store at once, then every scanInterval, and sooner when many policies have been learnt.
-func (s *Service) scanLoop(ctx context.Context) {
-	ticker := time.NewTicker(scanInterval)
-	defer ticker.Stop()
-	for {
-		now := s.now()
-		s.scan(ctx, now, s.clock.steady(now))
-		select {
-		case <-ticker.C:
-		case <-s.crowded:
-		case <-ctx.Done():
-			return
-		}
-	}
+// evictor removes policies from store and memory: what has expired, and what is over the store's bound.
+type evictor struct {
+	*base
+	clock *clockWatch // of the scans alone
 }
 
-// scan puts on the agenda what is due before the next scan, and removes what has expired at now and what is over the
-// limit; nothing is removed while the clock, which said now, is not to be believed.
-func (s *Service) scan(ctx context.Context, now time.Time, steady bool) {
-	cfg := s.config.Load()
-	s.learnt.Store(0)
-	s.queue.extend(now.Add(scanInterval + scanInterval/4))
-	expired := func(e Entry) bool { return !e.Live(now) }
-	removals, rctx := errgroup.WithContext(ctx)
-	removals.SetLimit(removalsAtOnce)
-	count := 0
-	waiting := s.pending.snapshot() // for the disk: the store's entries of these are out of date
-	for e, err := range s.store.All(ctx) {
-		if ctx.Err() != nil {
-			break
-		}
-		if err != nil {
-			s.log.Warn("cannot read an entry of the policy store; its domain is looked up again when it is asked for",
-				"event", "store_read_failed", "domain", e.Domain, "error", err)
-			continue
-		}
-		if waiting[e.Domain] != nil {
-			count++
-			continue
-		}
-		if steady && expired(e) {
-			removals.Go(func() error { _ = s.remove(rctx, e.Domain, expired); return nil })
-			continue
-		}
-		count++
-		e.Failures = e.Failures.at(now)
-		if at, ok := refreshAt(cfg, e, s.lastUsed(e)); ok {
-			s.queue.add(e.Domain, s.stagger(e.Domain, at))
-		}
-	}
-	for _, h := range waiting {
-		s.schedule(h)
-	}
-	_ = removals.Wait() // what fails is tried again by the next scan
-	if surplus := count - cfg.MaxPolicies; surplus > 0 && steady && ctx.Err() == nil {
-		s.evict(ctx, min(surplus, maxSurplus), cfg.MaxPolicies)
-	}
-}
-
-// lastUsed is the later of what the store and memory know.
-func (s *Service) lastUsed(e Entry) time.Time {
-	if h, ok := s.memory.Policy(e.Domain); ok && h.Used().After(e.Used) {
-		return h.Used()
-	}
-	return e.Used
+// removeExpired removes a policy that had expired at now.
+func (e *evictor) removeExpired(ctx context.Context, domain dnsname.Name, now time.Time) {
+	_ = e.remove(ctx, domain, func(old Entry) bool { return !old.Live(now) }) // the next scan tries again
 }
 
 // remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come
-// between, or have brought what still waits for the disk. The errors are the store's.
-func (s *Service) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) (err error) {
-	s.alone(domain, func() {
-		held, inMemory := s.memory.Policy(domain)
-		if inMemory && !which(held.Entry) {
+// between, or have brought what still waits for the disk. The errors are the store's, and those of Exclusive.
+func (e *evictor) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) error {
+	var failed error
+	err := e.lookups.Exclusive(ctx, domain, func() {
+		if h, ok := e.memory.Policy(domain); ok && !which(h.Entry) {
 			return
 		}
-		if h := s.pending.unsaved(domain); h != nil && !which(h.Entry) {
+		if h := e.pending.unsaved(domain); h != nil && !which(h.Entry) {
 			return
 		}
-		e, getErr := s.store.Get(ctx, domain)
-		if getErr != nil || !which(e) {
+		stored, err := e.store.Get(ctx, domain)
+		if err != nil || !which(stored) {
 			return
 		}
-		if err = s.pending.delete(ctx, domain); err == nil {
-			s.forgetPolicy(domain)
+		if failed = e.pending.delete(ctx, domain); failed == nil {
+			e.forgetPolicy(domain)
 		}
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return failed
 }
 
-// forgetPolicy ends what is known of a policy outside the store.
-func (s *Service) forgetPolicy(domain dnsname.Name) {
-	s.memory.ForgetPolicy(domain)
-	s.queue.drop(domain)
-}
-
-// thin removes the n policies that were asked for the longest time ago.
-func (s *Service) evict(ctx context.Context, n, limit int) {
+// evict removes the n policies that were asked for the longest time ago.
+func (e *evictor) evict(ctx context.Context, n, limit int) {
 	idlest := &idleQueue{}
-	for e, err := range s.store.All(ctx) {
+	for entry, err := range e.store.All(ctx) {
 		if err != nil {
 			continue
 		}
-		heap.Push(idlest, idlePolicy{e.Domain, s.lastUsed(e)})
+		heap.Push(idlest, idlePolicy{entry.Domain, e.lastUsed(entry)})
 		if idlest.Len() > n {
 			heap.Pop(idlest)
 		}
@@ -127,23 +66,13 @@ func (s *Service) evict(ctx context.Context, n, limit int) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.log.Warn("the policy store is full: the policies that were asked for the longest time ago are removed; "+
+	e.log.Warn("the policy store is full: the policies that were asked for the longest time ago are removed; "+
 		"raise cache.max_policies if that is not wanted", "event", "store_full", "max_policies", limit, "removed",
 		idlest.Len())
-	for _, item := range *idlest {
-		idle := func(e Entry) bool { return !s.lastUsed(e).After(item.used) }
-		if s.remove(ctx, item.domain, idle) != nil {
+	for _, p := range *idlest {
+		idle := func(entry Entry) bool { return !e.lastUsed(entry).After(p.used) }
+		if e.remove(ctx, p.domain, idle) != nil {
 			return // the next scan tries again
-		}
-	}
-}
-
-// noteLearnt counts a new policy, and calls for a scan when so many are new that the store may be over its limit.
-func (s *Service) noteLearnt() {
-	if s.learnt.Add(1) == int64(max(s.config.Load().MaxPolicies/100, 1000)) {
-		select {
-		case s.crowded <- struct{}{}:
-		default:
 		}
 	}
 }

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -29,6 +30,8 @@ type Fleet interface {
 	// Watch calls heard with each domain of which another host has told something, and renewed when the fleet may have
 	// forgotten what it knew, the first time soon after the beginning. Neither may block. It returns when ctx ends.
 	Watch(ctx context.Context, heard func(dnsname.Name), renewed func())
+	// Failing reports whether the fleet cannot be asked or told now.
+	Failing() bool
 }
 
 // SharedState are what a fleet knows of a domain. They have been read as strictly as what comes from the network.
@@ -46,6 +49,7 @@ func (noFleet) Share(context.Context, Entry)                              {}
 func (noFleet) End(context.Context, dnsname.Name, time.Time) error        { return nil }
 func (noFleet) Offer(context.Context, Entry) error                        { return nil }
 func (noFleet) Watch(ctx context.Context, _ func(dnsname.Name), _ func()) { <-ctx.Done() }
+func (noFleet) Failing() bool                                             { return false }
 
 const (
 	// fleetSkew is how far the clocks of a fleet may differ before a policy "fetched in the future" is suspect.
@@ -60,7 +64,7 @@ const (
 // another host is not adopted.
 func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 	ahead := e.Fetched.Sub(now) > fleetSkew
-	e = e.at(now)
+	e = e.normalizeClock(now)
 	e.Failures = FetchFailures{}
 	if !e.Live(now) {
 		return e, false
@@ -75,18 +79,17 @@ func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 	return e, later && (!ahead || e.Policy.Text != known.Entry.Policy.Text)
 }
 
-// hear takes in what the fleet knows of a domain of which known is held (nil: nothing live), and returns what is held
-// then. It runs inside the domain's flight.
-func (s *Service) mergeShared(ctx context.Context, domain dnsname.Name, known *CachedPolicy,
-	t SharedState) *CachedPolicy {
-	now := s.now()
+// mergeShared applies what the fleet knows of a domain of which known is known (nil: nothing live), and returns what is
+// known then. It runs in the domain's lookup, or by Exclusive.
+func (b *base) mergeShared(ctx context.Context, domain dnsname.Name, known *CachedPolicy, t SharedState) *CachedPolicy {
+	now := b.now()
 	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() &&
 		!known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
-		if err := s.pending.delete(ctx, domain); err != nil {
+		if err := b.pending.delete(ctx, domain); err != nil {
 			return known // it binds until it expires, or is forgotten here
 		}
-		s.forgetPolicy(domain)
-		s.log.Info("policy forgotten by another host of the fleet", "event", "policy_forgotten", "domain", domain,
+		b.forgetPolicy(domain)
+		b.log.Info("policy forgotten by another host of the fleet", "event", "policy_forgotten", "domain", domain,
 			"mode", known.Entry.Policy.Mode)
 		known = nil
 	}
@@ -97,16 +100,108 @@ func (s *Service) mergeShared(ctx context.Context, domain dnsname.Name, known *C
 	if !ok {
 		return known
 	}
-	h := s.keep(ctx, e, e.Checked)
-	s.metrics.adopted.Add(1)
-	s.logFetched(known, h)
-	if known == nil {
-		s.noteLearnt()
-	}
+	h := b.keep(ctx, e, e.Checked)
+	b.metrics.adopted.Add(1)
+	b.learnt(known, h)
 	return h
 }
 
-// ask looks for a domain of which nothing live is known here in the memory of the fleet. nil: nothing there.
-func (s *Service) lookupShared(ctx context.Context, domain dnsname.Name) *CachedPolicy {
-	return s.mergeShared(ctx, domain, nil, s.fleet.Find(ctx, domain))
+const (
+	// maxHeard bounds the domains of which other hosts have told and that were not applied yet. More is not missed: the
+	// next look at the domain's TXT record, or the next refresh, finds it.
+	maxHeard = 10_000
+	// applyWorkers is how many are applied at the same time: they share the store's commits.
+	applyWorkers = 32
+	// offerPace is the least time between two policies that are offered to a fleet that may have forgotten them.
+	offerPace = 5 * time.Millisecond
+	// offerRetry is the time until the next try when the fleet cannot be reached.
+	offerRetry = time.Second
+)
+
+// subscriber follows the fleet: it applies what other hosts tell, and offers the fleet what it may have forgotten.
+type subscriber struct {
+	*base
+	updater *updater
+}
+
+// run follows the fleet until ctx ends.
+func (s *subscriber) run(ctx context.Context) {
+	told, renewals := make(chan dnsname.Name, maxHeard), make(chan struct{}, 1)
+	var running sync.WaitGroup
+	for range applyWorkers {
+		running.Go(func() { s.applyLoop(ctx, told) })
+	}
+	running.Go(func() { s.offerLoop(ctx, renewals) })
+	s.fleet.Watch(ctx, func(domain dnsname.Name) {
+		select {
+		case told <- domain:
+		default:
+		}
+	}, func() {
+		select {
+		case renewals <- struct{}{}:
+		default: // one is to come already
+		}
+	})
+	running.Wait()
+}
+
+func (s *subscriber) applyLoop(ctx context.Context, told <-chan dnsname.Name) {
+	for {
+		select {
+		case domain := <-told:
+			// An error is the end, or a panic that was logged. A lookup that runs now may have asked the fleet too
+			// early.
+			_ = s.lookups.Exclusive(ctx, domain, func() { s.apply(ctx, domain) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// apply applies what the fleet knows of a domain. It runs by Exclusive.
+func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
+	known, inMemory := s.memory.Policy(domain)
+	if !inMemory {
+		var err error
+		if known, err = s.updater.recall(ctx, domain); err != nil {
+			return // there may be something newer in the store
+		}
+	}
+	if known != nil && !known.Entry.Live(s.now()) {
+		known = nil
+	}
+	s.mergeShared(ctx, domain, known, s.fleet.Find(ctx, domain))
+}
+
+// offerLoop offers the fleet what the store has, each time that the fleet may have forgotten what it knew.
+func (s *subscriber) offerLoop(ctx context.Context, renewals <-chan struct{}) {
+	for {
+		select {
+		case <-renewals:
+			s.offerAll(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *subscriber) offerAll(ctx context.Context) {
+	offered := 0
+	for e, err := range s.store.All(ctx) {
+		if err != nil || !e.Live(s.now()) || e.Fetched.After(s.now()) || e.Doubtful() {
+			continue
+		}
+		e.Failures = FetchFailures{} // what failed here says nothing of other hosts
+		for s.fleet.Offer(ctx, e) != nil {
+			if pause(ctx, offerRetry); ctx.Err() != nil {
+				return
+			}
+		}
+		offered++
+		if pause(ctx, offerPace); ctx.Err() != nil {
+			return
+		}
+	}
+	s.log.Info("all policies of this host were offered to the fleet", "event", "shared_offered", "policies", offered)
 }

@@ -260,7 +260,7 @@ func TestFleetRefusal(t *testing.T) {
 			t.Errorf("%d GETs, want 3", gets)
 		}
 		last := hosts[3]
-		k, err := last.Known(t.Context(), dnsname.MustParse(shared))
+		k, err := last.Admin().Known(t.Context(), dnsname.MustParse(shared))
 		if err != nil {
 			t.Fatal(err)
 		}

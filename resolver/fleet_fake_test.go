@@ -214,14 +214,13 @@ func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names 
 	for _, name := range names {
 		own := newWorld(t)
 		s := resolver.NewService(resolver.Options{
-			DANEMemory: cache.NewDANEFindings(),
-			Settings:   resolver.Settings{DNS: w, Fetcher: fetcher},
-			Store:      own,
-			Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
-			Fleet:      &member{h, name},
-			Logger:     slog.New(slog.NewTextHandler(&own.log, nil)),
+			DANEMemory: cache.NewDANEFindings(), Now: own.now,
+			Settings: resolver.Settings{DNS: w, Fetcher: fetcher},
+			Store:    own,
+			Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+			Fleet:    &member{h, name},
+			Logger:   slog.New(slog.NewTextHandler(&own.log, nil)),
 		})
-		s.SetClock(own.now)
 		stop := runUpkeep(s)
 		t.Cleanup(stop)
 		hosts = append(hosts, &host{s, own, t})
@@ -237,7 +236,7 @@ func (h *host) ask(domain string) resolver.Outcome {
 
 // policy is what a host holds of a domain.
 func (h *host) policy(domain string) *resolver.Entry {
-	k, err := h.Known(h.t.Context(), dnsname.MustParse(domain))
+	k, err := h.Admin().Known(h.t.Context(), dnsname.MustParse(domain))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -249,3 +248,6 @@ func (h *host) emptyMemory() resolver.Memory {
 }
 
 func (h *host) quiet() *slog.Logger { return slog.New(slog.NewTextHandler(&h.own.log, nil)) }
+
+// Failing implements resolver.Fleet.
+func (m *member) Failing() bool { return false }

@@ -176,7 +176,7 @@ func TestFleetAway(t *testing.T) {
 		if took := time.Since(begin); took > 2*time.Second { // the two of the network
 			t.Errorf("the answer took %v", took)
 		}
-		if err := hosts[0].ForgetEverywhere(t.Context(), dnsname.MustParse(shared)); err == nil ||
+		if err := hosts[0].Admin().ForgetEverywhere(t.Context(), dnsname.MustParse(shared)); err == nil ||
 			hosts[0].ask(shared) != resolver.Enforce {
 			t.Errorf("forgotten although the fleet cannot be told: %v", err)
 		}
@@ -188,7 +188,7 @@ func TestFleetForgets(t *testing.T) {
 		askAll(t, hosts, shared, resolver.Enforce)
 		pass(minute)
 		w.publish(shared, "", "")
-		if err := hosts[1].ForgetEverywhere(t.Context(), dnsname.MustParse(shared)); err != nil {
+		if err := hosts[1].Admin().ForgetEverywhere(t.Context(), dnsname.MustParse(shared)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -226,9 +226,10 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 		synctest.Wait()
 		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.SharedState{} }) // it has lost all
 		after := resolver.NewService(
-			resolver.Options{DANEMemory: cache.NewDANEFindings(), Settings: resolver.Settings{DNS: w, Fetcher: w},
-				Store:  before.own,
-				Memory: before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})
+			resolver.Options{DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
+				Settings: resolver.Settings{DNS: w, Fetcher: w},
+				Store:    before.own,
+				Memory:   before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})
 		t.Cleanup(runUpkeep(after))
 		synctest.Wait()
 		if h.offers != 1 || h.known[dnsname.MustParse(shared)].Entry == nil {

@@ -140,7 +140,7 @@ func TestHostFaultOfFirstContact(t *testing.T) {
 			if len(to.take()) > 0 || a.shared > 0 || a.size() > 0 {
 				t.Errorf("%s: reported, shared (%d) or stored (%d)", c.why, a.shared, a.size())
 			}
-			st := s.Status()
+			st := s.Admin().Status()
 			if len(st.HostFaults) != 1 || !strings.Contains(st.HostFaults[0].String(), c.cure) {
 				t.Errorf("%s: status %v", c.why, st.HostFaults)
 			}
@@ -151,8 +151,8 @@ func TestHostFaultOfFirstContact(t *testing.T) {
 			a.set(nil, nil)
 			pass(10 * time.Second)
 			wantOutcome(t, c.why+", mended", s, "example.test", resolver.Enforce)
-			if len(s.Status().HostFaults) > 0 || a.events("host_recovered") != 1 {
-				t.Errorf("%s: mended, but status %v, log:\n%s", c.why, s.Status().HostFaults, a.log.String())
+			if len(s.Admin().Status().HostFaults) > 0 || a.events("host_recovered") != 1 {
+				t.Errorf("%s: mended, but status %v, log:\n%s", c.why, s.Admin().Status().HostFaults, a.log.String())
 			}
 		})
 	}
@@ -246,7 +246,7 @@ func TestRefreshTellsOfHostFault(t *testing.T) {
 			for _, when := range []string{"nothing live", "a live policy"} {
 				pass(time.Second)
 				a.set(c.lookup, c.fetch)
-				_, err := s.Refresh(t.Context(), dnsname.MustParse("example.test"))
+				_, err := s.Admin().Refresh(t.Context(), dnsname.MustParse("example.test"))
 				if when == "a live policy" && c.fetch == nil {
 					if err != nil {
 						t.Errorf("%s, %s: %v, though a fetch needs no TXT record then", c.why, when, err)
@@ -261,3 +261,6 @@ func TestRefreshTellsOfHostFault(t *testing.T) {
 		})
 	}
 }
+
+// Failing implements resolver.Fleet.
+func (tattle) Failing() bool { return false }

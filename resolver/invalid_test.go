@@ -23,10 +23,10 @@ func TestInvalidNames(t *testing.T) {
 		}
 		w.want("questions about healthz.invalid", 0, 0)
 		name := dnsname.MustParse("healthz.invalid")
-		if found, err := s.Refresh(t.Context(), name); err != nil || found == nil {
+		if found, err := s.Admin().Refresh(t.Context(), name); err != nil || found == nil {
 			t.Errorf("an administrator's refresh: %v, %v", found, err)
 		}
-		if k, err := s.Known(t.Context(), name); err != nil || k.Negative != nil {
+		if k, err := s.Admin().Known(t.Context(), name); err != nil || k.Negative != nil {
 			t.Errorf("it is remembered: %v, %v", k.Negative, err)
 		}
 		wantOutcome(t, "a name that only looks like it", s, "notinvalid.test", resolver.Unknown)

@@ -61,6 +61,13 @@ type metrics struct {
 	adopted     atomic.Uint64
 }
 
+func newMetrics() *metrics {
+	m := &metrics{}
+	m.remembered.bounds = memoryBounds()
+	m.waited.bounds, m.waitedDANE.bounds = waitBounds(), waitBounds()
+	return m
+}
+
 // discoveryResult is what a look at a TXT record came to, to count it.
 type discoveryResult uint8
 
@@ -180,13 +187,13 @@ func (h *histogram) read() Histogram {
 }
 
 // Metrics reads the counts. It costs microseconds, and holds up no question.
-func (s *Service) Metrics() Metrics {
+func (s *Admin) Metrics() Metrics {
 	cfg := s.config.Load()
 	m := Metrics{
 		Remembered: s.metrics.remembered.read(), Waited: s.metrics.waited.read(),
 		WaitedDANE: s.metrics.waitedDANE.read(),
 		Adopted:    s.metrics.adopted.Load(),
-		Lookups:    int(s.lookingUp.Load()), Fetching: int(s.fetching.Load()), Absences: -1,
+		Lookups:    int(s.updater.lookingUp.Load()), Fetching: int(s.updater.fetching.Load()), Absences: -1,
 	}
 	for i := range s.metrics.discoveries {
 		m.Discoveries = append(m.Discoveries, Count{discoveryResult(i).String(), s.metrics.discoveries[i].Load()})
@@ -202,9 +209,7 @@ func (s *Service) Metrics() Metrics {
 	for i := dane.None; i <= dane.Failed; i++ {
 		m.DANE = append(m.DANE, Count{i.String(), s.metrics.dane[i].Load()})
 	}
-	if c, ok := s.memory.(interface{ Negatives() int }); ok {
-		m.Absences = c.Negatives()
-	}
+	m.Absences = s.memory.Negatives()
 	m.Unsaved, _, m.Failing = s.pending.state()
 	if f, ok := cfg.Fetcher.(interface{ HasRoots() bool }); ok {
 		m.NoRoots = !f.HasRoots()

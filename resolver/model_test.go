@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/model"
-	"github.com/stsmapd/stsmapd/resolver"
 )
 
 // eventsPerWorld is how long a generated script is.
@@ -34,7 +33,7 @@ func setting(t *testing.T, name string, otherwise int) int {
 // play plays a script in a bubble of its own.
 func play(t *testing.T, s model.Script, sabotage func(model.Parts) model.Parts) (r model.Result) {
 	t.Helper()
-	o := model.Options{SetClock: (*resolver.Service).SetClock, Sabotage: sabotage}
+	o := model.Options{Sabotage: sabotage}
 	if s.Bolt {
 		o.Dir = t.TempDir()
 	}

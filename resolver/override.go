@@ -136,5 +136,3 @@ func (s *Overrides) All() []*Override {
 
 // Overridden is the finding where an override takes the place of the domain's policy: ActionIgnore or ActionEnforce.
 type Overridden struct{ By *Override }
-
-func (Overridden) stsFinding() {}

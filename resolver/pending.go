@@ -2,9 +2,7 @@ package resolver
 
 import (
 	"context"
-	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,10 +25,10 @@ const (
 	lastSaveLimit = 2 * time.Second
 )
 
-// saver writes entries to the store, and holds on to those that a failing disk did not take. Mail goes on meanwhile.
+// pendingWrites writes entries to the store, and keeps those that a failing disk did not take. Mail goes on meanwhile.
 type pendingWrites struct {
 	store Store
-	log   *slog.Logger
+	log   events
 
 	mu      sync.Mutex
 	waiting map[dnsname.Name]*CachedPolicy
@@ -38,12 +36,12 @@ type pendingWrites struct {
 	failing bool
 }
 
-func newPendingWrites(store Store, log *slog.Logger) *pendingWrites {
+func newPendingWrites(store Store, log events) *pendingWrites {
 	return &pendingWrites{store: store, log: log, waiting: map[dnsname.Name]*CachedPolicy{}}
 }
 
-// save writes an entry; when it returns, the entry is durable or waits for the disk. Like delete it belongs inside the
-// domain's flight, so that what is written last is what is known last.
+// save writes an entry; when it returns, the entry is durable or waits for the disk. Like delete it belongs into the
+// Group of lookups, so that what is written last is what is known last.
 func (s *pendingWrites) save(ctx context.Context, h *CachedPolicy) {
 	err := s.write(ctx, h)
 	s.mu.Lock()
@@ -123,21 +121,21 @@ func (s *pendingWrites) delete(ctx context.Context, domain dnsname.Name) error {
 	return nil
 }
 
-// retry tries once more to write all that waits, each inside its domain's flight, many at once so that they share the
-// store's commits, and stops at the first failure.
-func (s *pendingWrites) retry(ctx context.Context, alone func(dnsname.Name, func())) {
-	s.mu.Lock()
-	domains := slices.Collect(maps.Keys(s.waiting))
-	s.mu.Unlock()
+// retry tries once more to write all that waits, many at once so that they share the store's commits, and stops at the
+// first failure. exclusive is Exclusive of the Group of lookups.
+func (s *pendingWrites) retry(ctx context.Context, exclusive func(context.Context, dnsname.Name, func()) error) {
 	writes, ctx := errgroup.WithContext(ctx)
 	writes.SetLimit(writesAtOnce)
-	for _, domain := range domains {
+	for domain := range s.snapshot() {
 		if ctx.Err() != nil {
 			break
 		}
-		writes.Go(func() (err error) {
-			alone(domain, func() { err = s.again(ctx, domain) })
-			return err
+		writes.Go(func() error {
+			var failed error
+			if err := exclusive(ctx, domain, func() { failed = s.again(ctx, domain) }); err != nil {
+				return err
+			}
+			return failed
 		})
 	}
 	_ = writes.Wait() // what failed waits for the next time
@@ -162,17 +160,73 @@ func (s *pendingWrites) again(ctx context.Context, domain dnsname.Name) error {
 	return nil
 }
 
-// last is the retry at the end. What the disk does not take now is lost.
-func (s *pendingWrites) last(alone func(dnsname.Name, func())) {
+// last is the retry at the end, when no lookup runs any more. What the disk does not take now is lost.
+func (s *pendingWrites) last() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastSaveLimit)
 	defer cancel()
-	s.retry(ctx, alone)
+	s.retry(ctx, func(_ context.Context, _ dnsname.Name, f func()) error { f(); return nil })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.waiting); n > 0 {
-		s.log.Error("policies could not be written to the store before the end and are lost; they are looked up "+
-			"again when "+
-			"mail for their domains comes; check the disk space and the state directory", "event", "store_lost",
+		s.log.Error("policies could not be written to the store before the end and are lost; they are looked up again "+
+			"when mail for their domains comes; check the disk space and the state directory", "event", "store_lost",
 			"policies", n)
+	}
+}
+
+// snapshot is what waits for the disk.
+func (s *pendingWrites) snapshot() map[dnsname.Name]*CachedPolicy {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.waiting)
+}
+
+// state is how many policies wait for the disk, how many more found no room to wait, and whether the last write failed.
+func (s *pendingWrites) state() (waiting, unwritten int, failing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting), s.missed, s.failing
+}
+
+// refiller writes what is in memory into the store again whenever the store was recreated.
+type refiller struct {
+	*base
+	renewed <-chan struct{}
+}
+
+func (r *refiller) run(ctx context.Context) {
+	for {
+		select {
+		case <-r.renewed:
+			r.refill(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refill writes every live policy that is in memory, many at once so that they share the store's commits. Those that
+// the store has already cost it no write.
+func (r *refiller) refill(ctx context.Context) {
+	writes, ctx := errgroup.WithContext(ctx)
+	writes.SetLimit(writesAtOnce)
+	n := 0
+	for h := range r.memory.All() {
+		if ctx.Err() != nil {
+			break
+		}
+		n++
+		writes.Go(func() error {
+			domain := h.Entry.Domain
+			_ = r.lookups.Exclusive(ctx, domain, func() { // an error is the end, or a panic that was logged
+				if h, ok := r.memory.Policy(domain); ok && h.Entry.Live(r.now()) {
+					r.pending.save(ctx, h)
+				}
+			})
+			return ctx.Err()
+		})
+	}
+	if writes.Wait() == nil { // else it is the end
+		r.log.Info("the policy store was recreated and refilled from memory", "event", "store_renewed", "policies", n)
 	}
 }

@@ -34,8 +34,8 @@ func (g gate) Put(_ context.Context, e Entry) error {
 
 func (gate) Get(context.Context, dnsname.Name) (Entry, error) { return Entry{}, ErrNotCached }
 
-// atOnce stands for a domain's flight that nobody else is in.
-func atOnce(_ dnsname.Name, f func()) { f() }
+// atOnce stands for Exclusive where nothing else runs.
+func atOnce(_ context.Context, _ dnsname.Name, f func()) error { f(); return nil }
 
 // meanwhile runs f and returns a function that waits for its end.
 func meanwhile(f func()) (wait func()) {
@@ -59,7 +59,7 @@ func TestRetryIsNoStepBack(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			g := gate{puts: make(chan gatePut)}
-			s := newPendingWrites(g, slog.New(slog.DiscardHandler))
+			s := newPendingWrites(g, events{slog.New(slog.DiscardHandler)})
 			older := heldPolicy(t, "enforce", time.Hour)
 			newer := heldPolicy(t, "enforce", time.Hour)
 			newer.Entry.Failures.Count = 1 // written at the same Fetched, as after a failed refresh
@@ -106,7 +106,7 @@ func TestSaverTellsTheTruth(t *testing.T) {
 	}{{"all could wait", maxUnsaved, false}, {"one too many", maxUnsaved + 1, true}} {
 		var log bytes.Buffer
 		store := &fails{err: errDisk}
-		s := newPendingWrites(store, slog.New(slog.NewTextHandler(&log, nil)))
+		s := newPendingWrites(store, events{slog.New(slog.NewTextHandler(&log, nil))})
 		p := policy(t, "enforce", time.Hour)
 		for i := range c.saved {
 			s.save(t.Context(), newCachedPolicy(

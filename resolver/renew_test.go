@@ -23,8 +23,8 @@ func TestRenewedStore(t *testing.T) {
 				w := newWorld(t)
 				renewed := make(chan struct{}, 1)
 				s := resolver.NewService(resolver.Options{
-					DANEMemory: cache.NewDANEFindings(),
-					Settings:   resolver.Settings{DNS: w, Fetcher: w}, Store: w, Renewed: renewed,
+					DANEMemory: cache.NewDANEFindings(), Now: w.now,
+					Settings: resolver.Settings{DNS: w, Fetcher: w}, Store: w, Renewed: renewed,
 					Memory: cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
 					Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
 				})

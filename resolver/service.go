@@ -1,41 +1,38 @@
+// Package resolver answers what MTA-STS policy (RFC 8461) applies to a domain, and keeps what it has found.
+//
+// A question goes from service.go to memory; what memory does not know, one lookup for the domain finds (update.go),
+// for all who ask meanwhile (package lookups). plan.go holds the rules of a policy's life, without I/O. decide.go turns
+// findings into the one answer. refresh.go fetches policies before they expire, and evict.go removes what has; claim.go
+// and fleet.go share the work with other hosts; admin.go is for administrators.
 package resolver
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
-	"golang.org/x/sync/singleflight"
-
-	"github.com/stsmapd/stsmapd/resolver/dnsname"
-	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 )
-
-// Fetcher gets policies; *HTTPFetcher is one.
-type Fetcher interface {
-	// Fetch gets a domain's policy. Every error is a *FetchError.
-	Fetch(context.Context, dnsname.Name) (mtasts.Policy, error)
-}
 
 // Settings is what a reload may change.
 type Settings struct {
 	DNS              DNS
 	SecureDNS        dane.DNS // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
 	Fetcher          Fetcher
-	FetchConcurrency int           // fetches under way at once; refreshes have half of them. 0 = 64
+	FetchConcurrency int           // fetches in progress at the same time; refreshes have half of them. 0 = 64
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
 	Overrides        *Overrides
-	Reporter         Reporter      // of failed policy fetches; nil: nobody wants to know
-	MaxPolicies      int           // in the store, about: the longest unused go; 0 = 1,000,000
+	Reporter         Reporter      // of failed policy fetches; nil: none
+	MaxPolicies      int           // in the store, about: the longest unused are evicted; 0 = 1,000,000
 	UnusedAfter      time.Duration // policies not asked for so long are not refreshed; 0 = 2160 h (90 days)
 }
 
@@ -48,80 +45,80 @@ type Options struct {
 	Logger   *slog.Logger
 	// DANEMemory is where DANE findings are remembered.
 	DANEMemory dane.Memory
-	// Renewed tells that the store may lack policies that it had: those in memory are put again. nil: that never
+	// Renewed tells that the store may lack policies that it had: those in memory are written again. nil: that never
 	// happens.
 	Renewed <-chan struct{}
+	// Now is the wall clock: WallClock, or in tests one that can be set.
+	Now func() time.Time
 }
 
-// Limits that keep an answer within the 100 s that Postfix waits, however much is going on.
+// WallClock is UTC without a monotonic reading: times that are persisted must compare with times that are not.
+func WallClock() time.Time { return time.Now().UTC().Round(0) }
+
+// Limits that keep an answer within the 100 s that Postfix waits, whatever the load is.
 const (
-	maxLookups = 1024 // domains that are looked up at once, for questions and in the background
-	maxChecks  = 256  // of them, background checks of an id
-	// of them, for each processor, those that began less than slowLookup ago: see fast
+	maxLookups = 1024 // domains that are looked up at the same time, for questions and in the background
+	// maxBusyLookups is how many of them, for each processor, may have begun less than slowLookup ago: see
+	// lookupLimiter. A lookup by a resolver nearby takes about 2 ms of a processor in 100 ms.
 	maxBusyLookups = 52
 	queueLimit     = 20 * time.Second // for one of the lookups, and again for one of the fetches
 	updateLimit    = 80 * time.Second // one domain's lookup and fetch, waiting included
 	questionLimit  = 85 * time.Second // a question, before DANE has its 10 s
 )
 
-// Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for
-// concurrent use.
-type Service struct {
-	store  Store
-	memory Memory
-	fleet  Fleet
-	seed   maphash.Seed // of this host's own part of what is staggered over the fleet
-	log    *slog.Logger
-	now    func() time.Time
-	config atomic.Pointer[config]
-
-	flight      singleflight.Group  // one lookup for a domain at a time: it alone writes
-	lookups     *semaphore.Weighted // maxLookups
-	fast        *lookupLimiter
-	checks      *semaphore.Weighted // maxChecks
-	dane        *dane.Judge
-	queue       *refreshQueue
-	demands     demands // of administrators
-	pending     *pendingWrites
-	clock       *clockWatch // of the scans alone
-	metrics     metrics
-	hostFaults  hostFaults
-	lookingUp   atomic.Int64  // domains in update
-	fetching    atomic.Int64  // of them, those in a fetch
-	learnt      atomic.Int64  // new policies since the last scan
-	unreadAlert atomic.Int64  // Unix seconds of the last line about a store that cannot be read
-	crowded     chan struct{} // calls for a scan
-	renewed     <-chan struct{}
-
-	ctx     context.Context // of all lookups; ends with Close
-	cancel  context.CancelFunc
-	running tracker // of all lookups
+// base is what the parts of a Service share.
+type base struct {
+	now        func() time.Time // the wall clock
+	log        events
+	config     atomic.Pointer[config]
+	memory     Memory
+	store      Store
+	pending    *pendingWrites
+	queue      *refreshQueue
+	fleet      Fleet
+	lookups    *lookups.Group[dnsname.Name, result] // whatever writes what is known of a domain runs in it
+	background *background
+	hostFaults *hostFaults
+	metrics    *metrics
 }
 
-// config is Settings with defaults, and what hangs on them.
+// config is Settings with defaults, and the semaphores that depend on them.
 type config struct {
 	Settings
 	fetches   *semaphore.Weighted
 	refreshes *semaphore.Weighted
 }
 
+// Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for
+// concurrent use.
+type Service struct {
+	*base
+	dane       *dane.Judge
+	updater    *updater
+	evictor    *evictor
+	refresher  *refresher
+	subscriber *subscriber
+	refiller   *refiller
+	closing    sync.Once
+}
+
 // NewService makes a service. Run must be called for the proactive refresh, and Close at the end.
 func NewService(o Options) *Service {
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &Service{
-		store: o.Store, memory: o.Memory, fleet: o.Fleet, seed: maphash.MakeSeed(), log: o.Logger, now: wallClock,
-		lookups: semaphore.NewWeighted(maxLookups), fast: newLookupLimiter(maxBusyLookups * runtime.GOMAXPROCS(0)),
-		checks: semaphore.NewWeighted(maxChecks),
-		queue:  newRefreshQueue(), pending: newPendingWrites(o.Store, o.Logger), crowded: make(chan struct{}, 1),
-		clock: newClockWatch(wallClock()), renewed: o.Renewed,
-		ctx: ctx, cancel: cancel,
+	log := events{o.Logger}
+	b := &base{
+		now: o.Now, log: log, memory: o.Memory, store: o.Store, fleet: o.Fleet, pending: newPendingWrites(o.Store, log),
+		queue: newRefreshQueue(o.Fleet != nil), background: newBackground(log), hostFaults: &hostFaults{log: o.Logger},
+		metrics: newMetrics(),
 	}
-	if s.fleet == nil {
-		s.fleet = noFleet{}
+	if b.fleet == nil {
+		b.fleet = noFleet{}
 	}
-	s.hostFaults.log = o.Logger
-	s.metrics.remembered.bounds = memoryBounds()
-	s.metrics.waited.bounds, s.metrics.waitedDANE.bounds = waitBounds(), waitBounds()
+	s := &Service{base: b, updater: newUpdater(b, maxBusyLookups*runtime.GOMAXPROCS(0))}
+	b.lookups = lookups.New(s.updater.lookUp, log.panicked)
+	s.evictor = &evictor{base: b, clock: newClockWatch(b.now())}
+	s.refresher = &refresher{base: b, evictor: s.evictor}
+	s.subscriber = &subscriber{base: b, updater: s.updater}
+	s.refiller = &refiller{base: b, renewed: o.Renewed}
 	s.dane = dane.New(dane.Options{
 		DNS: func() dane.DNS { return s.config.Load().SecureDNS }, Memory: o.DANEMemory, Logger: o.Logger,
 		HostFault: func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) },
@@ -132,10 +129,7 @@ func NewService(o Options) *Service {
 	return s
 }
 
-// wallClock is UTC without a monotonic reading: what is persisted must compare with what is not.
-func wallClock() time.Time { return time.Now().UTC().Round(0) }
-
-// Reconfigure puts new settings in force; lookups under way end with the old ones.
+// Reconfigure puts new settings in force; lookups in progress end with the old ones.
 func (s *Service) Reconfigure(set Settings) {
 	if set.SecureDNS == nil {
 		set.SecureDNS = set.DNS
@@ -159,19 +153,54 @@ func (s *Service) Reconfigure(set Settings) {
 	})
 }
 
-// Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and
-// those that come after, are told Closing unless memory knows the answer.
-func (s *Service) Close() {
-	first := s.running.close()
-	s.cancel()
-	s.dane.Close()
-	s.running.wait()
-	if first {
-		s.pending.last(s.alone)
+// Run refreshes policies before they expire, looks after the store, and follows the fleet, until ctx ends.
+func (s *Service) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { s.refresher.scanLoop(ctx) })
+	running.Go(func() { every(ctx, saveRetry, func() { s.pending.retry(ctx, s.lookups.Exclusive) }) })
+	running.Go(func() { s.refiller.run(ctx) })
+	running.Go(func() { s.subscriber.run(ctx) })
+	s.refresher.run(ctx)
+}
+
+// every calls f each time that the interval has passed, until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// Answer answers a question: at once where memory knows, else after looking. It takes no longer than 95 s. See
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends all lookups, waits for them, and tries to write what still waits for the disk. Questions that wait, and
+// those that come after, are told Closing unless memory knows the answer.
+func (s *Service) Close() {
+	s.lookups.Close()
+	s.dane.Close()
+	s.background.close()
+	s.closing.Do(s.pending.last)
+}
+
+// Admin returns the administrators' view of the service.
+func (s *Service) Admin() *Admin { return &Admin{base: s.base, dane: s.dane, updater: s.updater} }
+
+// Answer answers a question: at once where memory knows, else after a lookup. It takes no longer than 95 s. See
 // AnswerAtOnce too.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	now := s.now()
@@ -188,11 +217,11 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	return Decide(now, q, s.dane.Find(ctx, q.Destination), found)
 }
 
-// glance sees to it that an overruled domain's policy is known all the same, so that the end of the override takes
-// effect at once. Nobody waits for it.
+// prefetch starts a lookup of an overridden domain of which nothing is known, so that its policy is there when the
+// override ends. No question waits for it.
 func (s *Service) prefetch(now time.Time, domain dnsname.Name) {
 	if s.remembered(now, domain) == nil {
-		s.background(domain)
+		s.lookUpInBackground(domain, lookups.Question)
 	}
 }
 
@@ -209,7 +238,7 @@ func (s *Service) remembered(now time.Time, domain dnsname.Name) Finding {
 		return s.serve(now, h)
 	}
 	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now) {
-		return NoPolicy{} // a finding without its end, which nobody asks for, takes no memory
+		return NoPolicy{} // a finding without its end, which no answer needs, takes no memory
 	}
 	if a, ok := s.memory.Negative(domain); ok && a.Fresh(now) {
 		return a
@@ -227,120 +256,58 @@ func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding 
 	return f
 }
 
-// serve marks the use of a live policy and sees to its id in the background.
+// serve marks the use of a live policy and has its id checked in the background when that is due.
 func (s *Service) serve(now time.Time, h *CachedPolicy) *CachedPolicy {
 	h.use(now)
-	if h.claimCheck(now) && !s.background(h.Entry.Domain) {
-		h.checkAt.Store(now.Unix()) // too much is under way: a later question will see to it
+	if h.claimCheck(now) && !s.lookUpInBackground(h.Entry.Domain, lookups.IDCheck) {
+		h.checkAt.Store(now.Unix()) // too much is in progress: a later question starts it
 	}
 	return h
 }
 
-// background advances a domain while nobody waits, unless too many are being advanced so: then a later question will.
-func (s *Service) background(domain dnsname.Name) bool {
-	if !s.checks.TryAcquire(1) {
-		return false
-	}
-	go func() {
-		defer s.checks.Release(1)
-		s.advanced(domain)
-	}()
-	return true
-}
+var (
+	errTooLong  = fmt.Errorf("the lookup takes longer than %v", questionLimit)
+	errInternal = errors.New("internal fault, see stsmapd's log")
+)
 
-// wait advances the domain together with all who ask for it, as long as Postfix would wait.
+// wait looks the domain up together with all who ask for it, as long as Postfix would wait.
 func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
-	asked, late := s.now(), false
-	limit := time.NewTimer(questionLimit)
-	defer limit.Stop()
-	for {
-		select {
-		case r := <-s.advance(domain):
-			found, ok := r.Val.(Finding)
-			if ok && (late || !s.outlived(found, asked)) {
-				return found
-			}
-			late = late || ok // the next flight began after the question: what it brings is as good as can be had
-		case <-limit.C:
-			return Busy{fmt.Errorf("looking up %s takes longer than %v", domain, questionLimit)}
-		case <-ctx.Done():
-			return Closed{}
-		}
+	asked := s.now()
+	ctx, cancel := context.WithTimeoutCause(ctx, questionLimit, errTooLong)
+	defer cancel()
+	r, err := s.lookups.Ask(ctx, domain, lookups.Question)
+	if err == nil && r.Joined && s.outlived(r.Value.finding, asked) {
+		r, err = s.lookups.Ask(ctx, domain, lookups.Question)
+	}
+	var panicked *lookups.PanicError
+	switch {
+	case err == nil:
+		return r.Value.finding
+	case errors.As(err, &panicked):
+		return Busy{errInternal}
+	case errors.Is(err, errTooLong):
+		return Busy{fmt.Errorf("look up %s: %w", domain, err)}
+	default:
+		return Closed{}
 	}
 }
 
-// outlived reports whether a policy was over before somebody asked: the flight that brought it began while it lived,
-// and only compared its id. Then there is nothing live, and who asked must look anew.
+// outlived reports whether a policy had expired before the question came: the lookup that brought it began while the
+// policy lived, and only compared its id. Then there is nothing live, and the domain must be looked up once more.
 func (s *Service) outlived(f Finding, asked time.Time) bool {
 	h, ok := f.(*CachedPolicy)
 	return ok && !h.Entry.Live(asked) && !h.Entry.Live(s.now())
 }
 
-// nothingFound is what a flight that did not look brings those who joined it: they look again.
-type nothingFound struct{}
-
-// alone runs f inside the domain's flight, unless somebody else is in it: then f is not run.
-func (s *Service) alone(domain dnsname.Name, f func()) {
-	<-s.flight.DoChan(domain.String(), func() (any, error) {
-		f()
-		return nothingFound{}, nil
-	})
-}
-
-// advance does the next thing that a domain needs, once for all who call it meanwhile: it takes a policy that only the
-// store holds into memory, and looks at the network for every other domain.
-func (s *Service) advance(domain dnsname.Name) <-chan singleflight.Result {
-	return s.flight.DoChan(domain.String(), func() (val any, _ error) {
-		if !s.running.begin() {
-			return Finding(Closed{}), nil
-		}
-		defer s.running.done()
-		defer func() {
-			if r := recover(); r != nil {
-				s.log.Error("a lookup failed by a fault in stsmapd; the mail is deferred; please report it", "event",
-					"panic",
-					"domain", domain, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-				val = Finding(Busy{errors.New("internal fault, see stsmapd's log")})
-			}
-		}()
-		return s.step(domain), nil
-	})
-}
-
-// advanced advances a domain and waits for it. A flight that did not look, but wrote to the store, does not count.
-func (s *Service) advanced(domain dnsname.Name) Finding {
-	for {
-		r := <-s.advance(domain)
-		if found, ok := r.Val.(Finding); ok {
-			return found
-		}
+// lookUpInBackground starts a lookup that no question waits for; false: too many are in progress.
+func (b *base) lookUpInBackground(domain dnsname.Name, reason lookups.Reason) bool {
+	if !b.background.slots.TryAcquire(1) {
+		return false
 	}
-}
-
-// asideLimit bounds what is done aside.
-const asideLimit = 30 * time.Second
-
-// aside does what no answer waits for, unless too much is being done so already: it is not missed.
-func (s *Service) inBackground(work func(context.Context)) {
-	if !s.checks.TryAcquire(1) {
-		return
-	}
-	if !s.running.begin() {
-		s.checks.Release(1)
-		return
-	}
+	lookup := b.lookups.Start(domain, reason)
 	go func() {
-		defer s.running.done()
-		defer s.checks.Release(1)
-		defer func() {
-			if r := recover(); r != nil {
-				s.log.Error("a look at the DNS that no mail waits for failed by a fault in stsmapd; please report it",
-					"event", "panic",
-					"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			}
-		}()
-		ctx, cancel := context.WithTimeout(s.ctx, asideLimit)
-		defer cancel()
-		work(ctx)
+		defer b.background.slots.Release(1)
+		<-lookup.Done()
 	}()
+	return true
 }

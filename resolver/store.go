@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
+	"github.com/stsmapd/stsmapd/resolver/dane"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
 // ErrNotCached: the store holds nothing for the domain. Discover its policy.
@@ -31,4 +35,42 @@ type Store interface {
 	// meanwhile may or may not appear. An entry that cannot be read yields its error (with Entry.Domain set where it is
 	// known) and the walk goes on. Puts are not held up by a walk, and a walk holds no resource between two yields.
 	All(context.Context) iter.Seq2[Entry, error]
+	// Len is how many entries there are, expired ones included.
+	Len() int
+}
+
+// Memory is where a question looks first. It is safe for concurrent use, bounded, and loses nothing that matters: what
+// it drops the store still has, or the DNS. It keeps policies and negatives apart, so that no flood of domains without
+// a policy can push out a policy.
+type Memory interface {
+	// Policy returns what was last put for the domain, and whether there is any.
+	Policy(dnsname.Name) (*CachedPolicy, bool)
+	// PutPolicy remembers a policy and forgets the domain's negative.
+	PutPolicy(*CachedPolicy)
+	// ForgetPolicy removes a domain's policy.
+	ForgetPolicy(dnsname.Name)
+	// All yields every policy that is in memory throughout the walk; others may or may not appear. Nothing is locked
+	// between two yields.
+	All() iter.Seq[*CachedPolicy]
+	// NoPolicy is Negative for the commonest one alone; it does not allocate.
+	NoPolicy(dnsname.Name) (NoPolicy, bool)
+	// Negative returns why a domain has no policy, as last put, expired or not, and whether there is any.
+	Negative(dnsname.Name) (Negative, bool)
+	// PutNegative remembers why a domain has no policy. now lets the memory drop expired ones first.
+	PutNegative(now time.Time, domain dnsname.Name, n Negative)
+	// Negatives is how many domains without a policy are remembered, expired ones included.
+	Negatives() int
+}
+
+// Fetcher gets policies; *fetch.Client is one.
+type Fetcher interface {
+	// Fetch gets a domain's policy. Every error is a *fetch.Error.
+	Fetch(context.Context, dnsname.Name) (mtasts.Policy, error)
+}
+
+// DNS is what the resolver asks of a DNS client; *dnsclient.Client is one. Names are without the final dot. A lookup
+// ends promptly when its context does.
+type DNS interface {
+	TXT(ctx context.Context, name string) (dnsclient.Answer[string], error)
+	dane.DNS
 }

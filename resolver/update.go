@@ -5,291 +5,330 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// errTooSlow: it is not the network's word, but ours, that ends the lookup.
+// errTooSlow is a limit of stsmapd's that ends a lookup; the network has said nothing.
 var errTooSlow error = &fault.Error{Kind: fault.Exhausted, Cure: "too many lookups in progress, or a slow network",
 	Err: fmt.Errorf("not finished within %v", updateLimit)}
 
-// step runs inside the domain's flight, and only there: nothing else writes what is known of a domain.
-func (s *Service) step(domain dnsname.Name) Finding {
-	if isInvalid(domain) {
-		none := noPolicy(s.now(), minNegative)
-		s.demands.take(s.now(), domain).meet(none)
-		return none
-	}
-	ctx, cancel := context.WithTimeoutCause(s.ctx, updateLimit, errTooSlow)
-	defer cancel()
-	known, inMemory := s.memory.Policy(domain)
-	var unread error
-	if !inMemory {
-		known, unread = s.recall(ctx, domain)
-	}
-	if known != nil {
-		known = s.normalizeClock(ctx, known, inMemory)
-	}
-	if known != nil && !inMemory && !known.Entry.Doubtful() {
-		return known // who asked need not wait for the network; a check follows in the background
-	}
-	if known == nil {
-		if known = s.lookupShared(ctx, domain); known != nil {
-			return known
-		}
-	}
-	found := s.update(ctx, domain, known)
-	if a, ok := found.(Negative); ok && unread != nil {
-		now := s.now()
-		s.memory.PutNegative(now, domain, brief(now, a)) // there may be a policy after all
-	}
-	return found
+// updater looks domains up. Its lookUp runs in the Group of lookups, at most once for a domain at a time: whatever else
+// writes what is known of a domain runs in the same Group, by Exclusive.
+type updater struct {
+	*base
+	slots       *semaphore.Weighted // maxLookups
+	limiter     *lookupLimiter
+	unreadAlert atomic.Int64 // Unix seconds of the last log line about a store that cannot be read
+	lookingUp   atomic.Int64 // domains in update
+	fetching    atomic.Int64 // of them, those in a fetch
 }
 
-// isInvalid reports whether nobody can have the domain (RFC 6761 section 6.4): nobody is asked, and nothing is
-// remembered, so that a question about one shows whether questions are answered, whatever the network and the disk do.
+func newUpdater(b *base, maxBusy int) *updater {
+	return &updater{base: b, slots: semaphore.NewWeighted(maxLookups), limiter: newLookupLimiter(maxBusy)}
+}
+
+// result is what a lookup found, for all who asked for it.
+type result struct {
+	finding Finding
+	untried error // why the network could not be asked, or the policy fetched, by a fault of this host; nil: it could
+}
+
+// attempt is one lookup of a domain.
+type attempt struct {
+	domain  dnsname.Name
+	reason  lookups.Reason
+	closing context.Context // ends when the service is closed
+	cfg     *config
+	known   *CachedPolicy // live; nil: none
+	before  Negative      // what is remembered of the domain itself; nil: nothing
+}
+
+// due reports whether the policy is to be fetched whatever its id: by an administrator's order, because it is in doubt,
+// or because this lookup is its refresh and no other host's fetch has moved its time meanwhile. So the rate of
+// refreshes has one bound: a question or an id check that finds a policy overdue leaves it to the refresher.
+func (a *attempt) due(now time.Time) bool {
+	switch {
+	case a.reason == lookups.Forced:
+		return true
+	case a.known == nil:
+		return false
+	}
+	return a.known.Entry.Doubtful() ||
+		a.reason == lookups.Refresh && !now.Before(a.known.Entry.NextCheck(a.cfg.RefreshInterval))
+}
+
+// lookUp looks a domain up. A question is content with a policy that only the store or the fleet has; every other
+// reason goes on to the network.
+func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lookups.Reason) result {
+	if isInvalid(domain) {
+		return result{finding: noPolicy(u.now(), minNegative)}
+	}
+	ctx, cancel := context.WithTimeoutCause(closing, updateLimit, errTooSlow)
+	defer cancel()
+	known, inMemory := u.memory.Policy(domain)
+	var unread error
+	if !inMemory {
+		known, unread = u.recall(ctx, domain)
+	}
+	a := &attempt{domain: domain, reason: reason, closing: closing, known: u.current(ctx, known, inMemory)}
+	if a.known == nil {
+		a.known, inMemory = u.mergeShared(ctx, domain, nil, u.fleet.Find(ctx, domain)), false
+	}
+	if a.known != nil && !inMemory && reason == lookups.Question && !a.known.Entry.Doubtful() {
+		return result{finding: a.known} // its id is checked in the background
+	}
+	r := u.update(ctx, a)
+	if n, ok := r.finding.(Negative); ok && unread != nil {
+		now := u.now()
+		u.memory.PutNegative(now, domain, brief(now, n)) // there may be a policy after all
+	}
+	return r
+}
+
+// isInvalid reports whether no domain of the name can exist (RFC 6761 section 6.4). Nothing is looked up or remembered
+// for it, so that a question about one shows whether questions are answered, whatever the network and the disk do.
 func isInvalid(domain dnsname.Name) bool { return strings.HasSuffix(domain.String(), ".invalid") }
 
 // recall looks for the domain in the store; nil: there is nothing, or, with an error, the store could not be read.
-func (s *Service) recall(ctx context.Context, domain dnsname.Name) (*CachedPolicy, error) {
-	if h := s.pending.unsaved(domain); h != nil {
+func (u *updater) recall(ctx context.Context, domain dnsname.Name) (*CachedPolicy, error) {
+	if h := u.pending.unsaved(domain); h != nil {
 		return h, nil
 	}
-	e, err := s.store.Get(ctx, domain)
+	e, err := u.store.Get(ctx, domain)
 	switch {
 	case err == nil:
 		return newCachedPolicy(e, e.Checked), nil
 	case errors.Is(err, ErrNotCached):
 		return nil, nil
 	case ctx.Err() == nil:
-		s.alertUnread(domain, err)
+		u.alertUnread(domain, err)
 	}
 	return nil, err
 }
 
-// alertUnread tells that the store cannot be read, once an hour.
-func (s *Service) alertUnread(domain dnsname.Name, err error) {
-	last, now := s.unreadAlert.Load(), s.now().Unix()
+// alertUnread logs that the store cannot be read, once an hour.
+func (u *updater) alertUnread(domain dnsname.Name, err error) {
+	last, now := u.unreadAlert.Load(), u.now().Unix()
 	const interval = int64(time.Hour / time.Second)
-	if (now < last || now-last >= interval) && s.unreadAlert.CompareAndSwap(last, now) {
-		s.log.Error("cannot read the policy store; domains whose policies are not in memory are looked up as if they "+
-			"were new; check the disk and the state directory", "event", "store_read_failed", "domain",
-			domain, "error", err)
+	if (now < last || now-last >= interval) && u.unreadAlert.CompareAndSwap(last, now) {
+		u.log.Error("cannot read the policy store; domains whose policies are not in memory are looked up as if they "+
+			"were new; check the disk and the state directory", "event", "store_read_failed", "domain", domain,
+			"error", err)
 	}
 }
 
-// settle makes what was known fit to be used now: nil when it has expired; its fetch time no later than now. A later
-// one was written by a clock that ran ahead, and must not make the policy live longer than its max_age from here, nor
-// must a backoff of that clock hold.
-func (s *Service) normalizeClock(ctx context.Context, h *CachedPolicy, inMemory bool) *CachedPolicy {
-	now := s.now()
+// current makes what memory or the store has (nil: nothing) fit to be used now: nil when it has expired; no time in it
+// later than now, which a clock that ran ahead has written. A policy of the store's is in memory afterwards, unless it
+// is in doubt.
+func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *CachedPolicy {
+	if h == nil {
+		return nil
+	}
+	now := u.now()
+	e := h.Entry.normalizeClock(now)
+	ahead := e.Fetched != h.Entry.Fetched || e.Failures != h.Entry.Failures
 	switch {
-	case h.Entry.Fetched.After(now):
-		e := h.Entry
-		e.Fetched, e.Checked, e.Used = now, now, now
-		e.Failures = e.Failures.at(now)
-		return s.keep(ctx, e, now)
-	case !h.Entry.Live(now):
+	case !e.Live(now):
 		if inMemory {
-			s.log.Info("policy expired; the domain is looked up again", "event", "policy_expired", "domain",
-				h.Entry.Domain,
-				"mode", h.Entry.Policy.Mode, "fetched", h.Entry.Fetched, "expired", h.Entry.Expires())
-			s.memory.ForgetPolicy(h.Entry.Domain)
+			u.log.policyExpired(e)
+			u.memory.ForgetPolicy(e.Domain)
 		}
 		return nil
-	case h.Entry.Failures != h.Entry.Failures.at(now):
-		e := h.Entry
-		e.Failures, e.Checked, e.Used = e.Failures.at(now), now, h.Used()
-		return s.keep(ctx, e, now)
-	case !inMemory && !h.Entry.Doubtful():
-		s.memory.PutPolicy(h)
+	case ahead && e.Doubtful():
+		return newCachedPolicy(e, now)
+	case ahead:
+		e.Checked, e.Used = now, earlier(h.Used(), now)
+		return u.keep(ctx, e, now)
+	case !inMemory && !e.Doubtful():
+		u.memory.PutPolicy(h)
 	}
 	return h
 }
 
-// update looks at the network for a domain of which known is held (nil: nothing live) and does what plan says.
-func (s *Service) update(ctx context.Context, domain dnsname.Name, known *CachedPolicy) (found Finding) {
-	demanded := s.demands.take(s.now(), domain)
-	defer func() { demanded.meet(found) }()
-	s.lookingUp.Add(1)
-	defer s.lookingUp.Add(-1)
-	if err := acquire(ctx, s.lookups, "lookups"); err != nil {
-		return s.busy(domain, known, lookupWork, err)
+// update asks the network about a domain and does what plan says.
+func (u *updater) update(ctx context.Context, a *attempt) result {
+	u.lookingUp.Add(1)
+	defer u.lookingUp.Add(-1)
+	if err := acquire(ctx, u.slots, "lookups"); err != nil {
+		return u.busy(a, lookupWork, err)
 	}
-	defer s.lookups.Release(1)
-	done, err := s.fast.begin(ctx)
+	defer u.slots.Release(1)
+	done, err := u.limiter.begin(ctx)
 	if err != nil {
-		return s.busy(domain, known, lookupWork, err)
+		return u.busy(a, lookupWork, err)
 	}
 	defer done()
-	cfg := s.config.Load()
-	before, _ := s.memory.Negative(domain)
-	before = withoutHostFailure(before)
-	d := discover(ctx, cfg.DNS, domain)
-	if s.ctx.Err() != nil {
-		return s.busy(domain, known, lookupWork, s.ctx.Err())
+	a.cfg = u.config.Load()
+	before, _ := u.memory.Negative(a.domain)
+	a.before = withoutHostFailure(before)
+	d := discover(ctx, a.cfg.DNS, a.domain)
+	if a.closing.Err() != nil {
+		return u.busy(a, lookupWork, a.closing.Err())
 	}
-	s.metrics.discovered(d)
-	if found := s.discovered(domain, known, before, d); found != nil {
-		return found
+	u.metrics.discovered(d)
+	if r, failed := u.discoveryFailed(a, d); failed {
+		return r
 	}
-	now := s.now()
-	next := plan(now, len(demanded) > 0 || s.due(cfg, domain, known, now), known, before, d)
-	if p, fetches := next.(fetchNow); fetches && len(demanded) == 0 {
-		t := s.await(ctx, cfg, known, look{domain, before, d, p})
-		defer t.claim.release()
+	now := u.now()
+	next := plan(now, a.due(now), a.known, a.before, d)
+	if p, fetches := next.(fetchNow); fetches && a.reason != lookups.Forced {
+		var claim Claim
+		next, claim = u.awaitTurn(ctx, a, d, p)
+		defer claim.release()
 		if ctx.Err() != nil { // other hosts' fetches took all of the time
-			return s.busy(domain, t.known, fetchWork, context.Cause(ctx))
+			return u.busy(a, fetchWork, context.Cause(ctx))
 		}
-		now, known, next = s.now(), t.known, t.step
 	}
+	return u.do(ctx, a, d, next)
+}
+
+// do does what plan said.
+func (u *updater) do(ctx context.Context, a *attempt, d discovery, next step) result {
 	switch p := next.(type) {
 	case note:
-		return s.noted(ctx, now, known, p)
+		return u.noted(ctx, a, p)
 	case fetchNow:
-		return s.fetch(ctx, cfg, domain, known, before, p)
+		return u.fetch(ctx, a, p)
 	case forget:
-		return s.forget(ctx, now, known, p)
+		return u.forget(ctx, a, p)
 	default:
-		a := p.(accept).negative
-		s.logNegative(domain, d, before, a)
-		s.memory.PutNegative(now, domain, a)
-		return a
+		n := p.(accept).negative
+		u.log.negative(a.domain, d, a.before, n)
+		u.memory.PutNegative(u.now(), a.domain, n)
+		return result{finding: n}
 	}
 }
 
-// acquire takes one of the slots, waiting in order, but not longer than queueLimit.
-func acquire(ctx context.Context, slots *semaphore.Weighted, what string) error {
-	if slots.TryAcquire(1) { // it lets nobody overtake those who wait
-		return nil
+// busy is the result when nothing could be learnt for a reason of this host: what is known still binds.
+func (u *updater) busy(a *attempt, work hostWork, err error) result {
+	if a.closing.Err() == nil {
+		r, _ := u.ownFault(a, work, err)
+		return r
 	}
-	ctx, cancel := context.WithTimeout(ctx, queueLimit)
-	defer cancel()
-	if err := slots.Acquire(ctx, 1); err != nil {
-		return &fault.Error{Kind: fault.Exhausted,
-			Cure: "too many " + what + " in progress: check that the DNS resolver is fast", Err: err}
+	if a.known == nil {
+		return result{finding: Closed{}, untried: lookups.ErrClosed}
 	}
-	return nil
-}
-
-// busy is the finding when nothing could be learnt for a reason of our own: what is held still binds.
-func (s *Service) busy(domain dnsname.Name, known *CachedPolicy, work hostWork, err error) Finding {
-	if s.ctx.Err() == nil {
-		return s.ownFault(domain, known, nil, work, err)
-	}
-	if known == nil {
-		return Closed{}
-	}
-	known.checkFrom(s.now().Add(recheckFailed))
-	return known
+	a.known.checkFrom(u.now().Add(recheckFailed))
+	return result{finding: a.known, untried: lookups.ErrClosed}
 }
 
 // noted keeps a live policy as it is. It is written only where the time of last use has grown too old.
-func (s *Service) noted(ctx context.Context, now time.Time, known *CachedPolicy, p note) Finding {
-	known.checkFrom(p.checkAt)
-	if used := known.Used(); used.Sub(known.Entry.Used) > useWrite {
-		e := known.Entry
-		e.Used, e.Checked = used, now
-		return s.keep(ctx, e, p.checkAt)
+func (u *updater) noted(ctx context.Context, a *attempt, p note) result {
+	a.known.checkFrom(p.checkAt)
+	if used := a.known.Used(); used.Sub(a.known.Entry.Used) > useWrite {
+		e := a.known.Entry
+		e.Used, e.Checked = used, u.now()
+		return result{finding: u.keep(ctx, e, p.checkAt)}
 	}
-	s.schedule(known)
-	return known
+	u.schedule(a.known)
+	return result{finding: a.known}
 }
 
-func (s *Service) fetch(ctx context.Context, cfg *config, domain dnsname.Name, known *CachedPolicy, before Negative,
-	p fetchNow) Finding {
-	if err := acquire(ctx, cfg.fetches, "fetches"); err != nil {
-		return s.busy(domain, known, fetchWork, err)
+// fetch gets the policy and keeps it, or what its failure leaves.
+func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
+	if err := acquire(ctx, a.cfg.fetches, "fetches"); err != nil {
+		return u.busy(a, fetchWork, err)
 	}
 	policy, err := func() (mtasts.Policy, error) {
-		defer cfg.fetches.Release(1) // also after a panic
-		s.fetching.Add(1)
-		defer s.fetching.Add(-1)
-		return cfg.Fetcher.Fetch(ctx, domain)
+		defer a.cfg.fetches.Release(1) // also after a panic
+		u.fetching.Add(1)
+		defer u.fetching.Add(-1)
+		return a.cfg.Fetcher.Fetch(ctx, a.domain)
 	}()
-	if err != nil && s.ctx.Err() != nil {
-		return s.busy(domain, known, fetchWork, err)
+	if err != nil && a.closing.Err() != nil {
+		return u.busy(a, fetchWork, err)
 	}
-	s.metrics.fetched(err)
-	if found := s.ownFault(domain, known, before, fetchWork, err); found != nil {
-		return found
+	u.metrics.fetched(err)
+	if r, failed := u.ownFault(a, fetchWork, err); failed {
+		return r
 	}
-	now := s.now()
 	if err != nil {
-		s.report(domain, known, err)
+		u.report(a.domain, a.known, err)
 		p.claim.fail() // the one place that tells the fleet of a failure
-		return s.fetchFailed(ctx, now, domain, known, before, p, err)
+		return result{finding: u.fetchFailed(ctx, a, p, err)}
 	}
-	return s.fetched(ctx, now, domain, known, policy, p)
+	return result{finding: u.fetched(ctx, a, p, policy)}
 }
 
-func (s *Service) fetched(ctx context.Context, now time.Time, domain dnsname.Name, known *CachedPolicy,
-	policy mtasts.Policy,
-	p fetchNow) Finding {
-	s.hostFaults.worked(fetchWork)
-	e := Entry{Domain: domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
-	if known != nil {
-		e.Used = known.Used()
+func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy) Finding {
+	u.hostFaults.worked(fetchWork)
+	now := u.now()
+	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
+	if a.known != nil {
+		e.Used = a.known.Used()
 	}
-	h := s.keep(ctx, e, p.checkAt)
-	s.fleet.Share(ctx, h.Entry)
-	s.logFetched(known, h)
-	if known == nil {
-		s.noteLearnt()
-	}
-	if known == nil || known.Entry.Policy.Text != policy.Text {
-		s.lint(e)
+	h := u.keep(ctx, e, p.checkAt)
+	u.fleet.Share(ctx, h.Entry)
+	u.learnt(a.known, h)
+	if a.known == nil || a.known.Entry.Policy.Text != policy.Text {
+		u.lint(e)
 	}
 	return h
 }
 
-// fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that there is none to be had.
-func (s *Service) fetchFailed(ctx context.Context, now time.Time, domain dnsname.Name, known *CachedPolicy,
-	before Negative,
-	p fetchNow, err error) Finding {
-	if known == nil {
-		var t FetchFailures
-		if b, ok := before.(*FetchFailed); ok && now.Before(b.Expires()) {
-			t = b.Failures.at(now)
+// fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that none can be fetched.
+func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err error) Finding {
+	now := u.now()
+	if a.known == nil {
+		var before FetchFailures
+		if b, ok := a.before.(*FetchFailed); ok && now.Before(b.Expires()) {
+			before = b.Failures.at(now)
 		}
-		a := &FetchFailed{Failures: t.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
-		s.logFetchFailed(domain, a)
-		s.memory.PutNegative(now, domain, a)
-		return a
+		f := &FetchFailed{Failures: before.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
+		u.log.fetchFailed(a.domain, f)
+		u.memory.PutNegative(now, a.domain, f)
+		return f
 	}
-	e := known.Entry
+	e := a.known.Entry
 	e.Failures = e.Failures.after(now, p.id, err.Error())
-	e.Checked, e.Used = now, known.Used()
-	s.logRefreshFailed(now, &e)
-	return s.keep(ctx, e, p.checkAt)
+	e.Checked, e.Used = now, a.known.Used()
+	u.log.refreshFailed(now, &e)
+	return u.keep(ctx, e, p.checkAt)
 }
 
-func (s *Service) forget(ctx context.Context, now time.Time, known *CachedPolicy, p forget) Finding {
-	domain := known.Entry.Domain
-	if err := s.pending.delete(ctx, domain); err != nil {
+// forget ends a policy of mode none.
+func (u *updater) forget(ctx context.Context, a *attempt, p forget) result {
+	if err := u.pending.delete(ctx, a.domain); err != nil {
 		// It stays until its max_age ends, which is safe: mode none asks for nothing.
-		known.checkFrom(now.Add(maxCheck))
-		return known
+		a.known.checkFrom(u.now().Add(maxCheck))
+		return result{finding: a.known}
 	}
-	s.forgetPolicy(domain)
-	// the others find the record gone by themselves, if they are not told
-	_ = s.fleet.End(ctx, domain, known.Entry.Fetched)
-	s.memory.PutNegative(now, domain, p.negative)
-	s.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten", "domain", domain)
-	return p.negative
+	u.forgetPolicy(a.domain)
+	// The other hosts find that the record is gone by themselves where they cannot be told.
+	_ = u.fleet.End(ctx, a.domain, a.known.Entry.Fetched)
+	u.memory.PutNegative(u.now(), a.domain, p.negative)
+	u.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten",
+		"domain", a.domain)
+	return result{finding: p.negative}
 }
 
-// keep writes an entry to the store, then to memory, then sees to its next refresh. When it returns, Postfix may be
-// told.
-func (s *Service) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPolicy {
+// keep writes an entry to the store, then to memory, and schedules its refresh. When it returns, Postfix may be told.
+func (b *base) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPolicy {
 	h := newCachedPolicy(e, checkAt)
-	s.pending.save(ctx, h)
-	s.memory.PutPolicy(h)
-	s.schedule(h)
+	b.pending.save(ctx, h)
+	b.memory.PutPolicy(h)
+	b.schedule(h)
 	return h
+}
+
+// learnt logs a policy that was kept, and counts it where there was none before.
+func (b *base) learnt(before, now *CachedPolicy) {
+	b.log.policyFetched(before, now)
+	if before == nil {
+		b.queue.noteNew(b.config.Load().MaxPolicies)
+	}
+}
+
+// forgetPolicy ends what is known of a policy outside the store.
+func (b *base) forgetPolicy(domain dnsname.Name) {
+	b.memory.ForgetPolicy(domain)
+	b.queue.drop(domain)
 }

@@ -85,14 +85,13 @@ func (w *world) start() *resolver.Service { return w.startWith(nil) }
 // startWith is start in a fleet.
 func (w *world) startWith(fleet resolver.Fleet) *resolver.Service {
 	s := resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Fleet:      fleet,
-		Settings:   resolver.Settings{DNS: w, Fetcher: w},
-		Store:      w,
-		Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
-		Logger:     slog.New(slog.NewTextHandler(&w.log, nil)),
+		DANEMemory: cache.NewDANEFindings(), Now: w.now,
+		Fleet:    fleet,
+		Settings: resolver.Settings{DNS: w, Fetcher: w},
+		Store:    w,
+		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
-	s.SetClock(w.now)
 	return s
 }
 
@@ -311,6 +310,9 @@ func (w *world) Delete(_ context.Context, domain dnsname.Name) error {
 	delete(w.stored, domain)
 	return nil
 }
+
+// Len implements resolver.Store.
+func (w *world) Len() int { return w.size() }
 
 func (w *world) All(context.Context) iter.Seq2[resolver.Entry, error] {
 	w.mu.Lock()

@@ -49,7 +49,7 @@ func (d *daemon) openMetrics(c config, s components, probe *admin.Prober) (*metr
 	host, _, _ := net.SplitHostPort(c.Metrics) // checked by checkMetrics
 	o := &metricsListener{
 		server: admin.NewWeb(admin.WebOptions{
-			Host: host, Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
+			Host: host, Service: s.service.Admin(), Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
 			Conns: s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
 			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen,
 				StateDir: c.StateDir},

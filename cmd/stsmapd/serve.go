@@ -141,8 +141,8 @@ func (d *daemon) run(ctx context.Context) error {
 	defer fleet.close()
 	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: maxInMemory})
 	service := resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Settings:   settings, Store: store, Renewed: store.Renewed(), Memory: memory, Fleet: fleet.fleet(), Logger: d.log,
+		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
+		Settings: settings, Store: store, Renewed: store.Renewed(), Memory: memory, Fleet: fleet.fleet(), Logger: d.log,
 	})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)

@@ -94,7 +94,7 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 				synctest.Wait()
 				service.Close()
 				checkNames(t, w, dnsname.MustParse(c.domain), c.lookups)
-				for _, held := range memory.held() {
+				for held := range memory.All() {
 					if held.Entry.Domain.String() != c.domain {
 						t.Errorf("memory holds %q", held.Entry.Domain)
 					}

@@ -1,6 +1,7 @@
 package tlspolicy_test
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -64,11 +65,18 @@ func (m *mapMemory) PutNegative(_ time.Time, domain dnsname.Name, a resolver.Neg
 	m.negatives[domain] = a
 }
 
-// held returns all policies.
-func (m *mapMemory) held() []*resolver.CachedPolicy {
+// All yields the policies that are there when it is called.
+func (m *mapMemory) All() iter.Seq[*resolver.CachedPolicy] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Collect(maps.Values(m.policies))
+	return slices.Values(slices.Collect(maps.Values(m.policies)))
+}
+
+// Negatives counts the domains without a policy.
+func (m *mapMemory) Negatives() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.negatives)
 }
 
 // mapFindings is a dane.Memory without bounds.

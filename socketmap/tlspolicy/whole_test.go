@@ -98,6 +98,9 @@ func (w *world) All(context.Context) iter.Seq2[resolver.Entry, error] {
 	return func(func(resolver.Entry, error) bool) {}
 }
 
+// Len implements resolver.Store.
+func (w *world) Len() int { return 0 }
+
 // handler returns the handler, service and memory of a daemon.
 func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.Handler, *resolver.Service,
 	*mapMemory) {
@@ -109,7 +112,7 @@ func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.H
 	settings.DNS, settings.Fetcher = w, w
 	memory := newMapMemory()
 	service := resolver.NewService(
-		resolver.Options{DANEMemory: newMapFindings(), Settings: settings, Store: w, Memory: memory,
+		resolver.Options{DANEMemory: newMapFindings(), Now: resolver.WallClock, Settings: settings, Store: w, Memory: memory,
 			Logger: slog.New(w.log)})
 	tb.Cleanup(service.Close)
 	return tlspolicy.NewHandler(service, slog.New(w.log)), service, memory

@@ -35,6 +35,7 @@ const (
 // ControlServer serves the control socket. NewControl returns one.
 type ControlServer struct {
 	service *resolver.Service
+	admin   *resolver.Admin
 	info    Info
 	http    *http.Server
 	lookups *semaphore.Weighted
@@ -44,7 +45,8 @@ type ControlServer struct {
 // NewControl returns a server for the service. It logs errors of HTTP connections.
 func NewControl(service *resolver.Service, info Info, log *slog.Logger) *ControlServer {
 	ctx, end := context.WithCancelCause(context.Background())
-	s := &ControlServer{service: service, info: info, lookups: semaphore.NewWeighted(maxLookups), end: end}
+	s := &ControlServer{service: service, admin: service.Admin(), info: info,
+		lookups: semaphore.NewWeighted(maxLookups), end: end}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -152,7 +154,7 @@ func parseDomain(text string) (dnsname.Name, error) {
 }
 
 func (s *ControlServer) status(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, viewStatus(s.info, s.service.Status(), len(s.service.Overrides())))
+	return writeJSON(w, viewStatus(s.info, s.admin.Status(), len(s.admin.Overrides())))
 }
 
 func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
@@ -160,7 +162,7 @@ func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	k, err := s.service.Known(r.Context(), domain)
+	k, err := s.admin.Known(r.Context(), domain)
 	switch {
 	case err != nil && r.Context().Err() != nil:
 		return err
@@ -184,11 +186,11 @@ func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	found, err := s.service.Refresh(r.Context(), domain)
+	found, err := s.admin.Refresh(r.Context(), domain)
 	if errors.Is(err, resolver.ErrClosed) || errors.Is(err, resolver.ErrNotTried) || r.Context().Err() != nil {
 		return err
 	}
-	k, storeErr := s.service.Known(r.Context(), domain)
+	k, storeErr := s.admin.Known(r.Context(), domain)
 	if storeErr != nil && k.Entry == nil {
 		return storeErr
 	}
@@ -220,9 +222,9 @@ func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request) error {
 	}
 	something, err := true, error(nil)
 	if r.URL.Query().Get("fleet") == "true" {
-		err = s.service.ForgetEverywhere(r.Context(), domain)
+		err = s.admin.ForgetEverywhere(r.Context(), domain)
 	} else {
-		something, err = s.service.Forget(r.Context(), domain)
+		something, err = s.admin.Forget(r.Context(), domain)
 	}
 	switch {
 	case errors.Is(err, resolver.ErrNoFleet):

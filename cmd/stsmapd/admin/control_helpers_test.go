@@ -122,8 +122,8 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 		t.Fatal(err)
 	}
 	d.service = resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Settings:   resolver.Settings{DNS: client, Fetcher: d.hosts, Overrides: overrides(t)}, Store: between(store),
+		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
+		Settings: resolver.Settings{DNS: client, Fetcher: d.hosts, Overrides: overrides(t)}, Store: between(store),
 		Memory: cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}), Logger: log,
 	})
 	d.server = NewControl(d.service, Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}}, log)

@@ -263,7 +263,8 @@ func TestShutdown(t *testing.T) {
 		_, err := d.client.Refresh(context.Background(), name("silent.example"))
 		errs <- err
 	}()
-	testkit.Eventually(t, testkit.Hang, "the fetches begin", func() bool { return d.service.Status().Fetches == 2 })
+	testkit.Eventually(t, testkit.Hang, "the fetches begin",
+		func() bool { return d.service.Admin().Status().Fetches == 2 })
 	// What waits for it would wait for ever, and be ended by this limit only.
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Hang)
 	defer cancel()

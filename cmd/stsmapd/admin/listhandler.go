@@ -71,7 +71,7 @@ func (s *ControlServer) list(w http.ResponseWriter, r *http.Request) error {
 func (s *ControlServer) matching(ctx context.Context, l List) iter.Seq2[resolver.Known, error] {
 	return func(yield func(resolver.Known, error) bool) {
 		now := time.Now()
-		for k, err := range s.service.Entries(ctx) {
+		for k, err := range s.admin.Entries(ctx) {
 			if (err != nil || l.matches(now, k)) && !yield(k, err) {
 				return
 			}
@@ -94,7 +94,7 @@ func (s *ControlServer) sorted(r *http.Request, l List, found iter.Seq2[resolver
 	l.order(rows)
 	return func(yield func(resolver.Known, error) bool) {
 		for _, row := range rows {
-			k, err := s.service.Known(r.Context(), row.domain)
+			k, err := s.admin.Known(r.Context(), row.domain)
 			if err == nil && k.Entry == nil {
 				continue // removed in the meantime
 			}
@@ -115,7 +115,7 @@ func (l *lineWriter) writeError(r *http.Request, k resolver.Known, err error) er
 
 func (s *ControlServer) overrides(w http.ResponseWriter, _ *http.Request) error {
 	out := newLineWriter(w)
-	for _, o := range s.service.Overrides() {
+	for _, o := range s.admin.Overrides() {
 		if err := out.write(viewOverride(o)); err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ type survey struct {
 }
 
 // runSurvey walks over all policies. If ctx ends, the result is incomplete.
-func runSurvey(ctx context.Context, service *resolver.Service) *survey {
+func runSurvey(ctx context.Context, service *resolver.Admin) *survey {
 	now := time.Now().UTC()
 	s := &survey{live: map[mtasts.Mode]int{}}
 	failing := least[policyRow]{n: maxFailing, cmp: func(a, b policyRow) int {
@@ -139,7 +139,7 @@ func (l *least[T]) sorted() []T {
 // surveyor runs surveys, one at a time, and limits how often.
 type surveyor struct {
 	ctx     context.Context // of the walks
-	service *resolver.Service
+	service *resolver.Admin
 	walks   sync.WaitGroup
 
 	mu      sync.Mutex
@@ -147,7 +147,7 @@ type surveyor struct {
 	running chan struct{} // closed when the walk in progress ends; nil: no walk is in progress
 }
 
-func newSurveyor(ctx context.Context, service *resolver.Service) *surveyor {
+func newSurveyor(ctx context.Context, service *resolver.Admin) *surveyor {
 	return &surveyor{ctx: ctx, service: service}
 }
 

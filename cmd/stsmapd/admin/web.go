@@ -40,7 +40,7 @@ const (
 
 // WebOptions are the sources of a WebServer's data. The functions are called from many goroutines.
 type WebOptions struct {
-	Service   *resolver.Service
+	Service   *resolver.Admin
 	Store     func() store.Stats
 	Shared    func() shared.Stats // all zero without a shared engine
 	Questions func() []tlspolicy.Count

@@ -97,6 +97,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 		t.Fatal(err)
 	}
 	f.service = resolver.NewService(resolver.Options{
+		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: resolver.Settings{DNS: noNetwork{}, Fetcher: noNetwork{}, Overrides: set}, Store: f.store,
 		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log,
 	})
@@ -112,7 +113,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	go func() { ended <- f.mail.Serve(l) }()
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
 	f.server = NewWeb(WebOptions{
-		Host: "mail.example.test", Service: f.service, Store: f.store.Stats,
+		Host: "mail.example.test", Service: f.service.Admin(), Store: f.store.Stats,
 		Shared:    func() shared.Stats { return f.shared },
 		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
 		Reload: func() Reload { return f.reload }, Log: log,

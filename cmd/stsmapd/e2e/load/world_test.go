@@ -128,11 +128,11 @@ func withPolicy(i int) dnsname.Name {
 // service makes a service with the memory that the daemon has by default.
 func (n *internet) service(store resolver.Store) *resolver.Service {
 	return resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Settings:   resolver.Settings{DNS: n, Fetcher: n},
-		Store:      store,
-		Memory:     cache.NewMemory(cache.MemoryOptions{MaxNegative: 1_000_000, MaxPolicies: 250_000}),
-		Logger:     slog.New(slog.DiscardHandler),
+		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
+		Settings: resolver.Settings{DNS: n, Fetcher: n},
+		Store:    store,
+		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1_000_000, MaxPolicies: 250_000}),
+		Logger:   slog.New(slog.DiscardHandler),
 	})
 }
 

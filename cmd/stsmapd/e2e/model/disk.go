@@ -69,6 +69,9 @@ func (m mapDisk) All(context.Context) iter.Seq2[resolver.Entry, error] {
 	}
 }
 
+// Len implements resolver.Store.
+func (m mapDisk) Len() int { return len(m) }
+
 // boltDisk is the real store. A kill leaves the file as it is; the next daemon opens a copy, since the dead one's locks
 // are this process's.
 type boltDisk struct {
@@ -196,6 +199,12 @@ func (p port) Delete(ctx context.Context, domain dnsname.Name) error {
 	}
 	p.w.model.deleted(n, p.gen)
 	return p.w.store.Delete(ctx, domain)
+}
+
+// Len implements resolver.Store.
+func (p port) Len() (n int) {
+	p.w.locked(func() { n = p.w.store.Len() })
+	return n
 }
 
 // All implements resolver.Store.

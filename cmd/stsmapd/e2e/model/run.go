@@ -29,9 +29,8 @@ type Parts struct {
 type Options struct {
 	// for the real store's files: an empty directory, for this run only
 	Dir      string
-	SetClock func(*resolver.Service, func() time.Time) // only tests of package resolver can do this
-	Sabotage func(Parts) Parts                         // nil: the parts are sound
-	Log      *slog.Logger                              // of the service; nil: none
+	Sabotage func(Parts) Parts // nil: the parts are sound
+	Log      *slog.Logger      // of the service; nil: none
 }
 
 // Result is the outcome of a script.
@@ -102,11 +101,10 @@ func (r *run) start() {
 		parts = r.options.Sabotage(parts)
 	}
 	s := resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(),
-		Settings:   resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
+		DANEMemory: cache.NewDANEFindings(), Now: parts.Clock,
+		Settings: resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
 		Logger: r.options.Log,
 	})
-	r.options.SetClock(s, parts.Clock)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -206,7 +204,7 @@ func (r *run) forget(n int) {
 	d := r.daemon
 	r.w.locked(func() { r.w.model.domains[n].forgets++ })
 	go func() {
-		_, err := d.service.Forget(context.Background(), dnsname.MustParse(Domain(n)))
+		_, err := d.service.Admin().Forget(context.Background(), dnsname.MustParse(Domain(n)))
 		r.w.locked(func() { r.w.model.forgot(n, d.gen, err) })
 	}()
 }
@@ -216,7 +214,7 @@ func (r *run) refresh(n int) {
 	d := r.daemon
 	r.w.locked(func() { r.w.model.domains[n].refreshes++ })
 	go func() {
-		_, _ = d.service.Refresh(context.Background(), dnsname.MustParse(Domain(n)))
+		_, _ = d.service.Admin().Refresh(context.Background(), dnsname.MustParse(Domain(n)))
 		r.w.locked(func() { r.w.model.refreshed(n, d.gen) })
 	}()
 }

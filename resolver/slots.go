@@ -5,7 +5,23 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
+
+// acquire takes one of the slots, waiting in order, but not longer than queueLimit.
+func acquire(ctx context.Context, slots *semaphore.Weighted, what string) error {
+	if slots.TryAcquire(1) { // it lets nobody overtake those who wait
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queueLimit)
+	defer cancel()
+	if err := slots.Acquire(ctx, 1); err != nil {
+		return &fault.Error{Kind: fault.Exhausted,
+			Cure: "too many " + what + " in progress: check that the DNS resolver is fast", Err: err}
+	}
+	return nil
+}
 
 // slowLookup is the age from which a lookup counts as slow.
 const slowLookup = 100 * time.Millisecond
