@@ -63,29 +63,26 @@ func (k Known) Empty() bool { return k.Entry == nil && k.Negative == nil && k.Ov
 
 // Verdict is what a question about the domain is answered out of what is known; false: stsmapd would have to look
 // first. The question's destination need only say what DANE wants to know of it; its domain is k's.
-func (k Known) Verdict(q Question) (Verdict, bool) {
+func (k Known) Verdict(q Question) (v Verdict, ok bool) {
 	q.Domain = k.Domain
-	q, found := k.Override.on(q)
+	var f Finding
 	switch {
-	case found != nil:
+	case k.Override.replaces():
 	case k.Live && k.InMemory:
-		found = k.policy
+		f = k.policy
 	case k.Negative != nil && k.Negative.Fresh(k.now):
-		found = k.Negative // until then nobody looks into the store
+		f = k.Negative // until then the store is not asked
 	case k.Live:
-		found = k.policy
+		f = k.policy
 	default:
 		return Verdict{}, false
 	}
-	v := Decide(k.now, q, dane.Finding{}, found)
-	if v.Outcome != Enforce || !q.DANE {
-		return v, true
-	}
-	f, known := k.judge.Remembered(q.Destination)
-	if !known {
-		return Verdict{}, false
-	}
-	return Decide(k.now, q, f, found), true
+	ok = true
+	v = Decide(k.now, q, k.Override, f, func() (found dane.Finding) {
+		found, ok = k.judge.Remembered(q.Destination)
+		return found
+	})
+	return v, ok
 }
 
 // Known tells what is known of a domain. With an error the store could not be read, and may hold a policy of which

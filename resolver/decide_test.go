@@ -67,18 +67,19 @@ func TestDecide(t *testing.T) {
 	}
 	for _, f := range findings {
 		for _, d := range danes {
+			find := func() dane.Finding { return d.d }
 			for _, strict := range []bool{false, true} {
-				for _, dane := range []bool{false, true} {
+				for _, does := range []bool{false, true} {
 					want := f.lax
 					if strict {
 						want = f.strict
 					}
-					if want == Enforce && dane {
+					if want == Enforce && does {
 						want = d.bound
 					}
-					v := Decide(decideAt, Question{Strict: strict, DANE: dane}, d.d, f.s)
+					v := Decide(decideAt, Question{Strict: strict, DANE: does}, nil, f.s, find)
 					if v.Outcome != want {
-						t.Errorf("%s, strict %v, DANE asked %v found %v: %v, want %v", f.why, strict, dane, d.d.Status,
+						t.Errorf("%s, strict %v, DANE asked %v found %v: %v, want %v", f.why, strict, does, d.d.Status,
 							v.Outcome, want)
 					}
 					checkVerdict(t, f.why, v, f.s)

@@ -129,8 +129,20 @@ func (m *metrics) fetched(err error) {
 	}
 }
 
-// sampled reports whether this answer out of memory is one that is measured.
-func sampled() bool { return rand.Uint32()%SampleRate == 0 }
+// sample is the time now for the answers that are measured, and the zero time for all others.
+func (m *metrics) sample() (begin time.Time) {
+	if rand.Uint32()%SampleRate == 0 {
+		begin = time.Now()
+	}
+	return begin
+}
+
+// answered measures an answer out of memory that began then; the zero time: it is not measured.
+func (m *metrics) answered(begin *time.Time) {
+	if !begin.IsZero() {
+		m.remembered.observe(time.Since(*begin))
+	}
+}
 
 // waitBounds are for waits: a local resolver takes a millisecond, Postfix gives up at 100 s.
 func waitBounds() [histogramBounds]time.Duration {

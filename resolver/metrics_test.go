@@ -71,7 +71,7 @@ func TestHistogram(t *testing.T) {
 			}
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { h.observe(time.Second); sampled() }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { h.observe(time.Second) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -54,6 +54,9 @@ func (o *Override) String() string {
 	return o.Domain.String()
 }
 
+// replaces reports whether the override takes the place of what the domain publishes.
+func (o *Override) replaces() bool { return o != nil && o.Action != ActionStrict }
+
 // Expired reports whether the override's time is over.
 func (o *Override) Expired(now time.Time) bool { return !o.Until.IsZero() && !now.Before(o.Until) }
 
@@ -105,20 +108,6 @@ func (s *Overrides) For(domain dnsname.Name, now time.Time) *Override {
 	return nil
 }
 
-// on is what the override, nil for none, makes of a question: a stricter one, or the finding that takes the place of
-// the domain's policy, nil for none.
-func (o *Override) on(q Question) (Question, Finding) {
-	switch {
-	case o == nil:
-		return q, nil
-	case o.Action == ActionStrict:
-		q.Strict = true
-		return q, nil
-	default:
-		return q, Overridden{o}
-	}
-}
-
 // Expired returns the overrides whose time is over at now, by name.
 func (s *Overrides) Expired(now time.Time) []*Override {
 	return slices.DeleteFunc(s.All(), func(o *Override) bool { return !o.Expired(now) })
@@ -133,6 +122,3 @@ func (s *Overrides) All() []*Override {
 	slices.SortFunc(all, func(a, b *Override) int { return strings.Compare(a.String(), b.String()) })
 	return all
 }
-
-// Overridden is the finding where an override takes the place of the domain's policy: ActionIgnore or ActionEnforce.
-type Overridden struct{ By *Override }

@@ -175,7 +175,7 @@ type dueItem struct {
 
 func newRefreshQueue(staggered bool) *refreshQueue {
 	return &refreshQueue{staggered: staggered, seed: maphash.MakeSeed(), due: map[dnsname.Name]time.Time{},
-		taken: map[dnsname.Name]bool{},		wake: make(chan struct{}, 1), scan: make(chan struct{}, 1)}
+		taken: map[dnsname.Name]bool{}, wake: make(chan struct{}, 1), scan: make(chan struct{}, 1)}
 }
 
 // extend moves the horizon; a scan does that.
@@ -196,9 +196,9 @@ func (q *refreshQueue) noteNew(maxPolicies int) {
 	}
 }
 
-// add sets a domain's time, over any that it had. In a fleet it is moved by this host's own part of staggerMax, which is
-// always the same for one domain. A refresh that is overdue at now changes nothing for a domain that is queued or being
-// refreshed: that one may have failed, and waits for its next try.
+// add sets a domain's time, over any that it had. In a fleet it is moved by this host's own part of staggerMax, which
+// is always the same for one domain. A refresh that is overdue at now changes nothing for a domain that is queued or
+// being refreshed: that one may have failed, and waits for its next try.
 func (q *refreshQueue) add(now time.Time, domain dnsname.Name, at time.Time) {
 	if q.staggered {
 		at = at.Add(time.Duration(maphash.String(q.seed, domain.String()) % uint64(staggerMax)))
@@ -245,7 +245,8 @@ func (q *refreshQueue) drop(domain dnsname.Name) {
 	delete(q.due, domain)
 }
 
-// next takes a domain that is due out of the queue, until done; else it returns how long to wait for the first, at most idle.
+// next takes a domain that is due out of the queue, until done; else it returns how long to wait for the first, at most
+// idle.
 func (q *refreshQueue) next(now time.Time, idle time.Duration) (domain dnsname.Name, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

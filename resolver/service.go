@@ -200,36 +200,26 @@ func (s *Service) Close() {
 // Admin returns the administrators' view of the service.
 func (s *Service) Admin() *Admin { return &Admin{base: s.base, dane: s.dane, updater: s.updater} }
 
-// Answer answers a question: at once where memory knows, else after a lookup. It takes no longer than 95 s. See
-// AnswerAtOnce too.
+// Answer answers a question: at once where memory knows, else after a lookup. It takes no longer than 95 s. An answer
+// out of memory does not allocate.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	now := s.now()
-	q, found := s.config.Load().Overrides.For(q.Domain, now).on(q)
-	if found == nil {
-		found = s.find(ctx, now, q.Domain)
-	} else {
-		s.prefetch(now, q.Domain)
+	override := s.config.Load().Overrides.For(q.Domain, now)
+	begin := s.metrics.sample()
+	f := s.remembered(now, q.Domain)
+	switch {
+	case f != nil:
+		defer s.metrics.answered(&begin)
+	case override.replaces():
+		// No answer needs the policy, but so it is there when the override ends.
+		s.lookUpInBackground(q.Domain, lookups.Question)
+	default:
+		f = s.findWaiting(ctx, q.Domain)
 	}
-	v := Decide(now, q, dane.Finding{}, found)
-	if v.Outcome != Enforce || !q.DANE {
-		return v // DANE would not change it
-	}
-	return Decide(now, q, s.dane.Find(ctx, q.Destination), found)
-}
-
-// prefetch starts a lookup of an overridden domain of which nothing is known, so that its policy is there when the
-// override ends. No question waits for it.
-func (s *Service) prefetch(now time.Time, domain dnsname.Name) {
-	if s.remembered(now, domain) == nil {
-		s.lookUpInBackground(domain, lookups.Question)
-	}
-}
-
-func (s *Service) find(ctx context.Context, now time.Time, domain dnsname.Name) Finding {
-	if f := s.remembered(now, domain); f != nil {
-		return f
-	}
-	return s.findWaiting(ctx, domain)
+	return Decide(now, q, override, f, func() dane.Finding {
+		begin = time.Time{} // it may wait
+		return s.dane.Find(ctx, q.Destination)
+	})
 }
 
 // remembered is what memory knows; nil: nothing that may be answered.

@@ -51,6 +51,17 @@ func Parse(s string) (Name, error) {
 	return n, nil
 }
 
+// ParseBytes is Parse for bytes; it reports whether they are a name. The Name does not refer to them. It allocates once for
+// bytes in canonical form, and for an address.
+func ParseBytes(b []byte) (Name, bool) {
+	s := string(b)
+	if isCanonical(s) {
+		return Name{s}, true
+	}
+	n, msg := parseSlow(s)
+	return n, msg == ""
+}
+
 // MustParse is Parse for tests and constants. It panics if Parse returns an error.
 func MustParse(s string) Name {
 	n, err := Parse(s)

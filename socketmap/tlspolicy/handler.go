@@ -16,18 +16,9 @@ type Answerer interface {
 	Answer(context.Context, resolver.Question) resolver.Verdict
 }
 
-// atOncer is an Answerer that is asked for what it remembers first, and costs no memory then.
-type atOncer interface {
-	Answerer
-	AnswerAtOnce(resolver.Glimpse) (v resolver.Verdict, ok bool)
-}
-
-var _ atOncer = (*resolver.Service)(nil)
-
 // Handler answers Postfix's lookups from an Answerer. It implements socketmap.Handler.
 type Handler struct {
 	answerer Answerer
-	atOnce   func(resolver.Glimpse) (v resolver.Verdict, ok bool)
 	log      *slog.Logger
 
 	parsed atomic.Pointer[map[string]Features] // map names parsed before; copied on write
@@ -40,11 +31,7 @@ const maxParsed = 64
 
 // NewHandler returns a handler that answers from a and logs to log.
 func NewHandler(a Answerer, log *slog.Logger) *Handler {
-	h := &Handler{answerer: a, log: log,
-		atOnce: func(resolver.Glimpse) (v resolver.Verdict, ok bool) { return v, false }}
-	if quick, ok := a.(atOncer); ok {
-		h.atOnce = quick.AnswerAtOnce
-	}
+	h := &Handler{answerer: a, log: log}
 	h.parsed.Store(&map[string]Features{})
 	return h
 }
@@ -62,14 +49,11 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 		return socketmap.NotFound()
 	}
 	q := hop.question(f)
-	v, ok := h.atOnce(q)
-	if !ok {
-		v = h.answerer.Answer(ctx, q.Question())
-	}
+	v := h.answerer.Answer(ctx, q)
 	h.counts.add(f, v.Outcome)
 	reply := Render(f, v)
 	if h.log.Enabled(ctx, slog.LevelDebug) {
-		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", q.Domain.Name(),
+		h.log.Debug("question answered", "event", "question", "map", string(r.Map), "domain", q.Domain,
 			"outcome", v.Outcome,
 			"reply", reply)
 	}
@@ -80,10 +64,10 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 }
 
 // shadow returns NOTFOUND, and logs the reply that Postfix would have acted on.
-func (h *Handler) shadow(q resolver.Glimpse, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
+func (h *Handler) shadow(q resolver.Question, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
 	if would.Status() != socketmap.StatusNotFound {
 		h.log.Info("shadow: answered NOTFOUND; mail is delivered as if there were no policy", "event", "shadow",
-			"domain", q.Domain.Name(),
+			"domain", q.Domain,
 			"outcome", v.Outcome,
 			"would_answer", would)
 	}

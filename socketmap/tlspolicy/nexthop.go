@@ -30,12 +30,12 @@ func ParseNextHop(key string) NextHop {
 	if !ok {
 		return NoDomain{}
 	}
-	return Domain{dane.Destination{Domain: hop.host.Name(), Port: port(hop.service), Direct: hop.direct}}
+	return Domain{dane.Destination{Domain: hop.host, Port: port(hop.service), Direct: hop.direct}}
 }
 
-// hop is a next hop with a policy domain. Its fields are parts of the key.
+// hop is a next hop with a policy domain. Its service is a part of the key.
 type hop struct {
-	host    dnsname.View
+	host    dnsname.Name
 	service []byte // empty if there is none
 	direct  bool
 }
@@ -61,17 +61,18 @@ func parseHop(key []byte) (h hop, ok bool) {
 	if some && !isService(h.service) { // a bare IPv6 address, among others
 		return h, false
 	}
-	h.host, ok = dnsname.ParseView(host)
+	h.host, ok = dnsname.ParseBytes(host)
 	return h, ok
 }
 
 // question returns the question of a Postfix with these features for the next hop. Only DANE needs the port.
-func (h hop) question(f Features) resolver.Glimpse {
-	g := resolver.Glimpse{Domain: h.host, Direct: h.direct, Strict: f.Strict, DANE: f.DANE}
+func (h hop) question(f Features) resolver.Question {
+	q := resolver.Question{Destination: dane.Destination{Domain: h.host, Direct: h.direct}, Strict: f.Strict,
+		DANE: f.DANE}
 	if f.DANE {
-		g.Port = port(h.service)
+		q.Port = port(h.service)
 	}
-	return g
+	return q
 }
 
 // isService reports whether s is a port or the name of a service: letters, digits and hyphens (RFC 6335), and

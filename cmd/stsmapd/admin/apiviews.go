@@ -6,8 +6,6 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
-
-	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
 // mapNames returns the map names whose answers Domain has.
@@ -93,7 +91,7 @@ func viewOverride(o *resolver.Override) *Override {
 		Until:  wholeSecond(o.Until),
 		Reason: o.Reason}
 	if o.Action == resolver.ActionEnforce {
-		v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, resolver.Overridden{By: o})
+		v := resolver.Decide(time.Time{}, resolver.Question{}, o, nil, nil)
 		a := rendered("sts", tlspolicy.Features{}, v)
 		view.Answer = &a
 	}
@@ -102,7 +100,7 @@ func viewOverride(o *resolver.Override) *Override {
 
 // viewRefreshed converts the result of a refresh; err is the error of Service.Refresh.
 func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err error) Refreshed {
-	v := resolver.Decide(time.Time{}, resolver.Question{}, dane.Finding{}, found)
+	v := resolver.Decide(time.Time{}, resolver.Question{}, nil, found, nil)
 	r := Refreshed{Domain: domain, Outcome: v.Outcome.String()}
 	if err != nil {
 		r.Error = err.Error()

@@ -52,11 +52,8 @@ func decide(l *checkRun, overrides *resolver.Overrides, record lookupResult[stri
 		d.finding = held
 		d.policy = hostPolicy(held)
 	}
-	if d.override != nil && d.override.Action != resolver.ActionStrict {
-		d.finding = resolver.Overridden{By: d.override}
-		if v := d.verdict(tlspolicy.Features{}, dane.Finding{}); v.Policy != nil {
-			d.policy = hostPolicy(v.Policy)
-		}
+	if v := d.verdict(tlspolicy.Features{}, dane.Finding{}); v.Override != nil && v.Policy != nil {
+		d.policy = hostPolicy(v.Policy)
 	}
 	return d
 }
@@ -71,8 +68,8 @@ func hostPolicy(h *resolver.CachedPolicy) *mtasts.Policy {
 
 // verdict returns the daemon's verdict for a Postfix with these features.
 func (d decision) verdict(f tlspolicy.Features, found dane.Finding) resolver.Verdict {
-	strict := f.Strict || d.override != nil && d.override.Action == resolver.ActionStrict
-	return resolver.Decide(d.at, resolver.Question{Destination: d.to, Strict: strict, DANE: f.DANE}, found, d.finding)
+	q := resolver.Question{Destination: d.to, Strict: f.Strict, DANE: f.DANE}
+	return resolver.Decide(d.at, q, d.override, d.finding, func() dane.Finding { return found })
 }
 
 // answers returns the replies for maps().

@@ -44,7 +44,7 @@ func (g generatedAnswers) Answer(_ context.Context, q resolver.Question) resolve
 	if !ok {
 		finding = &resolver.LookupFailed{Err: errors.New("no such domain was generated")}
 	}
-	return resolver.Decide(time.Now(), q, dane.Finding{}, finding)
+	return resolver.Decide(time.Now(), q, nil, finding, nil)
 }
 
 // generate makes the policies of as many domains.
