@@ -274,25 +274,36 @@ func (a *Admin) forget(ctx context.Context, domain dnsname.Name) (something bool
 	return k.Entry != nil || negative && k.now.Before(n.Expires()), nil
 }
 
-// Status is how the service does, for administrators.
-type Status struct {
-	Stored   int          // policies in the store, expired ones included; -1: the store does not count them
-	Policies PolicyCounts // policies in memory
-	// domains without a policy in memory, those that are to be looked at again included
-	Negatives int
-
-	Refreshes int  // proactive refreshes that are due before the next scan of the store
-	Overdue   int  // of them, those whose time has come
+// Activity is what the service does now, and whether it can. To tell it costs microseconds.
+type Activity struct {
+	Lookups   int  // domains that are being looked up
+	Fetches   int  // of them, those whose policy is being fetched
+	Negatives int  // domains without a policy in memory, expired ones included
 	Unsaved   int  // policies that wait for the disk
 	Unwritten int  // and those for which there was no room to wait: in memory alone
 	Failing   bool // the last write to the store failed
+	NoRoots   bool // there is no trusted CA: no policy can be fetched
+	TrustedAD bool // the DNS servers' AD bit can be trusted: DANE can be judged
+}
 
-	HostFaults []HostFault // that keep this host from looking for policies; empty: it can
+// Activity tells what the service does now.
+func (a *Admin) Activity() Activity {
+	cfg := a.config.Load()
+	now := Activity{Lookups: int(a.updater.lookingUp.Load()), Fetches: int(a.updater.fetching.Load()),
+		Negatives: a.memory.Negatives(), NoRoots: cfg.NoRoots, TrustedAD: cfg.TrustedAD != nil && cfg.TrustedAD()}
+	now.Unsaved, now.Unwritten, now.Failing = a.pending.state()
+	return now
+}
 
-	FleetFailing bool // there is a fleet, and it cannot be asked or told
-
-	Lookups int // domains that are being looked up now
-	Fetches int // policies that are being fetched now
+// Status is how the service does, for administrators.
+type Status struct {
+	Activity
+	Stored       int          // policies in the store, expired ones included
+	Policies     PolicyCounts // in memory
+	Refreshes    int          // proactive refreshes that are due before the next scan of the store
+	Overdue      int          // of them, those whose time has come
+	HostFaults   []HostFault  // that keep this host from looking for policies; empty: it can
+	FleetFailing bool         // there is a fleet, and it cannot be asked or told
 }
 
 // PolicyCounts counts policies.
@@ -305,14 +316,12 @@ type PolicyCounts struct {
 // Status counts. It takes some milliseconds for a hundred thousand policies in memory, and holds up no question.
 func (a *Admin) Status() Status {
 	now := a.now()
-	st := Status{Stored: a.store.Len(), Negatives: a.memory.Negatives(), FleetFailing: a.fleet.Failing(),
-		HostFaults: a.hostFaults.list(),
-		Lookups:    int(a.updater.lookingUp.Load()), Fetches: int(a.updater.fetching.Load())}
+	st := Status{Activity: a.Activity(), Stored: a.store.Len(), FleetFailing: a.fleet.Failing(),
+		HostFaults: a.hostFaults.list()}
 	for h := range a.memory.All() {
 		st.Policies.add(now, &h.Entry)
 	}
 	st.Refreshes, st.Overdue = a.queue.count(now)
-	st.Unsaved, st.Unwritten, st.Failing = a.pending.state()
 	return st
 }
 

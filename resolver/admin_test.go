@@ -292,7 +292,7 @@ func TestStatus(t *testing.T) {
 		w.publish("enforce.test", "1", "")
 		_, _ = s.Admin().Refresh(t.Context(), dnsname.MustParse("enforce.test"))
 		want := resolver.Status{
-			Stored: 4, Negatives: 1,
+			Activity: resolver.Activity{Negatives: 1}, Stored: 4,
 			Policies: resolver.PolicyCounts{Enforce: 1, Testing: 1, None: 1, Expired: 1, Failing: 1}}
 		if got := s.Admin().Status(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, want %+v", got, want)

@@ -111,7 +111,11 @@ func anyMatches(p mtasts.Policy, hosts []string) bool {
 }
 
 // Reporter takes reports of failed policy fetches to a TLSRPT collector; *tlsrpt.Collector is one. Send never blocks.
-type Reporter interface{ Send(tlsrpt.Report) }
+type Reporter interface {
+	Send(tlsrpt.Report)
+	// Stats is how many reports the collector took, and how many it did not.
+	Stats() (sent, dropped uint64)
+}
 
 // report tells the TLSRPT collector of a failed fetch (RFC 8460 section 4.3.2.2), in the background, if there is one
 // and the domain publishes a TLSRPT record. known is the live policy, nil for none; of mode none nothing is reported

@@ -101,7 +101,7 @@ func (b *base) mergeShared(ctx context.Context, domain dnsname.Name, known *Cach
 		return known
 	}
 	h := b.keep(ctx, e, e.Checked)
-	b.metrics.adopted.Add(1)
+	b.metrics.adopted.Inc()
 	b.learnt(known, h)
 	return h
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
@@ -139,7 +141,7 @@ type hostFaults struct {
 	mu      sync.Mutex
 	current [hostWorks]*HostFault // nil: none
 	alerted [hostWorks][fault.Exhausted + 1]time.Time
-	counts  [fault.Exhausted + 1]uint64
+	counts  [fault.Exhausted + 1]prometheus.Counter
 }
 
 // failed notes an error that fault.Of lays on this host.
@@ -147,7 +149,7 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kind := fault.Of(err)
-	f.counts[kind]++
+	f.counts[kind].Inc()
 	was := f.current[work]
 	if was == nil || was.Kind != kind {
 		was = &HostFault{Kind: kind, Work: work.String(), Since: now}
@@ -197,11 +199,4 @@ func (f *hostFaults) list() (all []HostFault) {
 		}
 	}
 	return all
-}
-
-// count returns how many looks have failed by faults of this host of each kind.
-func (f *hostFaults) count() []Count {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return []Count{{fault.Host.String(), f.counts[fault.Host]}, {fault.Exhausted.String(), f.counts[fault.Exhausted]}}
 }

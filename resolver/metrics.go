@@ -3,69 +3,109 @@ package resolver
 import (
 	"errors"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
-	"github.com/stsmapd/stsmapd/resolver/dnsclient"
-	"github.com/stsmapd/stsmapd/resolver/fault"
-	"github.com/stsmapd/stsmapd/resolver/mtasts"
-
-	"github.com/stsmapd/stsmapd/resolver/fetch"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/fault"
+	"github.com/stsmapd/stsmapd/resolver/fetch"
+	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// Metrics are counts since the service was made, and how things stand now. All labels are stable words of a short list.
-type Metrics struct {
-	Discoveries []Count // looks at TXT records, by what came of them
-	Fetches     []Count // of policies, by what came of them: "ok", or a Kind
-	DANE        []Count // looks at the TLSA records of a domain's MX hosts, by Status
+// sampleRate is of how many answers out of memory one is measured: to look at the clock takes longer than many of them.
+const sampleRate = 1024
 
-	Remembered Histogram // answers out of memory: one in SampleRate is measured
-	Waited     Histogram // answers for which the DNS, a policy host or the store was waited for: each is measured
-	WaitedDANE Histogram // the waits for the DNS about DANE that came on top: each is measured
-
-	HostFaults []Count // looks that failed by a fault of this host, by fault.Kind
-
-	Adopted uint64 // policies, and failures of their fetches, that other hosts of the fleet told of
-
-	Lookups   int  // domains that are being looked up
-	Fetching  int  // of them, those whose policy is being fetched
-	Absences  int  // domains without a policy in memory, those that are to be looked at again included; -1: unknown
-	Unsaved   int  // policies that wait for the disk
-	Failing   bool // the last write to the store failed
-	NoRoots   bool // there is no trusted CA: no policy can be fetched
-	TrustedAD bool // the DNS servers' AD bit is believed: DANE can be judged
-	// failed fetches that the TLSRPT collector took; like Dropped it begins anew with another collector
-	Reported uint64
-	Dropped  uint64 // and those that it did not take
-}
-
-// Count is how often something came out in one way.
-type Count struct {
-	Result string
-	N      uint64
-}
-
-// SampleRate is of how many answers out of memory one is measured: to look at the clock takes longer than many of them.
-const SampleRate = 1024
-
-// metrics are a Service's counters. To count takes no lock and no memory.
+// metrics are a Service's counters and histograms. Their children are resolved here, so that to count takes no lock and
+// no memory. All labels are stable words of a short list.
 type metrics struct {
-	discoveries [discoveryResults]atomic.Uint64
-	fetches     [fetch.HostFault + 1]atomic.Uint64 // 0: success
-	remembered  histogram
-	waited      histogram
-	waitedDANE  histogram
-	dane        [dane.Failed + 1]atomic.Uint64
-	adopted     atomic.Uint64
+	discoveries [discoveryResults]prometheus.Counter
+	fetches     [fetch.HostFault + 1]prometheus.Counter // 0: success
+	hostFaults  [fault.Exhausted + 1]prometheus.Counter // of fault.Domain there are none
+	adopted     prometheus.Counter
+	remembered  prometheus.Observer
+	waited      prometheus.Observer
 }
 
-func newMetrics() *metrics {
-	m := &metrics{}
-	m.remembered.bounds = memoryBounds()
-	m.waited.bounds, m.waitedDANE.bounds = waitBounds(), waitBounds()
+func newMetrics(r prometheus.Registerer) *metrics {
+	factory := promauto.With(r)
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return factory.NewCounterVec(prometheus.CounterOpts{Namespace: "stsmapd", Name: name, Help: help},
+			[]string{label})
+	}
+	m := &metrics{
+		adopted: factory.NewCounter(prometheus.CounterOpts{Namespace: "stsmapd", Name: "shared_adopted_total",
+			Help: "Policies that were taken over from other hosts."}),
+		remembered: factory.NewHistogram(prometheus.HistogramOpts{Namespace: "stsmapd", Name: "answer_memory_seconds",
+			Help:    "Time that an answer out of memory took; one in 1024 is measured.",
+			Buckets: memoryBuckets()}),
+		waited: dane.WaitHistogram(r, "policy"),
+	}
+	discoveries := counter("discoveries_total", "Looks at _mta-sts TXT records by result.", "result")
+	for result := range discoveryResults {
+		m.discoveries[result] = discoveries.WithLabelValues(result.String())
+	}
+	fetches := counter("fetches_total", "Fetches of policies by result.", "result")
+	m.fetches[0] = fetches.WithLabelValues("ok")
+	for _, kind := range fetch.Kinds() {
+		m.fetches[kind] = fetches.WithLabelValues(kind.String())
+	}
+	faults := counter("host_faults_total", "Looks for policies that failed by a fault of this host, by kind: host "+
+		"(roots, proxy, route) or exhausted (descriptors, memory, ports, limits).", "kind")
+	for _, kind := range []fault.Kind{fault.Host, fault.Exhausted} {
+		m.hostFaults[kind] = faults.WithLabelValues(kind.String())
+	}
 	return m
+}
+
+// memoryBuckets are for answers out of memory: 100 ns to 100 ms.
+func memoryBuckets() []float64 {
+	return []float64{1e-7, 2e-7, 5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1}
+}
+
+// registerGauges registers how things stand, read at each scrape. No gauge takes a lock that a question takes.
+func (s *Service) registerGauges(r prometheus.Registerer) {
+	factory, admin := promauto.With(r), s.Admin()
+	gauge := func(name, help string, read func(Activity) float64) {
+		factory.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "stsmapd", Name: name, Help: help},
+			func() float64 { return read(admin.Activity()) })
+	}
+	gauge("lookups_in_flight", "Domains that are being looked up.",
+		func(a Activity) float64 { return float64(a.Lookups) })
+	gauge("fetches_in_flight", "Of them, those whose policy is being fetched.",
+		func(a Activity) float64 { return float64(a.Fetches) })
+	gauge("negative_entries", "Domains without a policy in memory.",
+		func(a Activity) float64 { return float64(a.Negatives) })
+	gauge("policies_unsaved", "Policies that wait for the disk: a restart would forget them.",
+		func(a Activity) float64 { return float64(a.Unsaved) })
+	gauge("store_failing", "1: the last write to the store failed, policies are in memory alone.",
+		func(a Activity) float64 { return truth(a.Failing) })
+	gauge("ca_roots_loaded", "0: there is no trusted CA, no policy can be fetched.",
+		func(a Activity) float64 { return truth(!a.NoRoots) })
+	gauge("dns_ad_trusted", "0: the DNS servers' AD bit is not to be believed, DANE cannot be judged.",
+		func(a Activity) float64 { return truth(a.TrustedAD) })
+	reports := func(result string, read func(sent, dropped uint64) uint64) {
+		factory.NewCounterFunc(prometheus.CounterOpts{Namespace: "stsmapd", Name: "tlsrpt_reports_total",
+			Help:        "Failed policy fetches for the TLSRPT collector, sent and dropped.",
+			ConstLabels: prometheus.Labels{"result": result}}, func() float64 {
+			to := s.config.Load().Reporter
+			if to == nil {
+				return 0
+			}
+			return float64(read(to.Stats()))
+		})
+	}
+	reports("sent", func(sent, _ uint64) uint64 { return sent })
+	reports("dropped", func(_, dropped uint64) uint64 { return dropped })
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // discoveryResult is what a look at a TXT record came to, to count it.
@@ -91,7 +131,7 @@ func (r discoveryResult) String() string {
 }
 
 // discovered counts a look at a TXT record.
-func (m *metrics) discovered(d discovery) { m.discoveries[resultOf(d)].Add(1) }
+func (m *metrics) discovered(d discovery) { m.discoveries[resultOf(d)].Inc() }
 
 func resultOf(d discovery) discoveryResult {
 	switch d := d.(type) {
@@ -115,122 +155,34 @@ func resultOf(d discovery) discoveryResult {
 }
 
 // fetched counts a fetch.
-func (m *metrics) fetched(err error) {
+func (m *metrics) fetched(err error) { m.fetches[kindOf(err)].Inc() }
+
+// kindOf is the kind of a failed fetch, 0 for success.
+func kindOf(err error) fetch.Kind {
+	if err == nil {
+		return 0
+	}
 	var failed *fetch.Error
 	switch {
-	case err == nil:
-		m.fetches[0].Add(1)
 	case fault.Of(err) != fault.Domain:
-		m.fetches[fetch.HostFault].Add(1)
+		return fetch.HostFault
 	case errors.As(err, &failed) && failed.Kind <= fetch.HostFault:
-		m.fetches[failed.Kind].Add(1)
-	default:
-		m.fetches[fetch.Unreachable].Add(1)
+		return failed.Kind
 	}
+	return fetch.Unreachable
 }
 
 // sample is the time now for the answers that are measured, and the zero time for all others.
 func (m *metrics) sample() (begin time.Time) {
-	if rand.Uint32()%SampleRate == 0 {
+	if rand.Uint32()%sampleRate == 0 {
 		begin = time.Now()
 	}
 	return begin
 }
 
 // answered measures an answer out of memory that began then; the zero time: it is not measured.
-func (m *metrics) answered(begin *time.Time) {
+func (m *metrics) answered(begin time.Time) {
 	if !begin.IsZero() {
-		m.remembered.observe(time.Since(*begin))
+		m.remembered.Observe(time.Since(begin).Seconds())
 	}
-}
-
-// waitBounds are for waits: a local resolver takes a millisecond, Postfix gives up at 100 s.
-func waitBounds() [histogramBounds]time.Duration {
-	return [...]time.Duration{
-		time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
-		200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second,
-		20 * time.Second, 40 * time.Second, 60 * time.Second, 85 * time.Second,
-	}
-}
-
-// memoryBounds are for answers out of memory.
-func memoryBounds() [histogramBounds]time.Duration {
-	return [...]time.Duration{
-		100, 200, 500, time.Microsecond, 2 * time.Microsecond, 5 * time.Microsecond, 10 * time.Microsecond,
-		20 * time.Microsecond,
-		50 * time.Microsecond, 100 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 5 * time.Millisecond,
-		20 * time.Millisecond, 100 * time.Millisecond,
-	}
-}
-
-const histogramBounds = 15
-
-// histogram counts durations. Make it with newHistogram.
-type histogram struct {
-	bounds [histogramBounds]time.Duration
-	counts [histogramBounds + 1]atomic.Uint64 // the last: beyond all bounds
-	sum    atomic.Int64                       // nanoseconds
-}
-
-func (h *histogram) observe(d time.Duration) {
-	i := 0
-	for i < len(h.bounds) && d > h.bounds[i] {
-		i++
-	}
-	h.counts[i].Add(1)
-	h.sum.Add(int64(d))
-}
-
-// Histogram is how long things took.
-type Histogram struct {
-	Bounds []time.Duration
-	Counts []uint64 // of durations up to the bound at the same place, and over the one before
-	Over   uint64   // of those over the last bound
-	Sum    time.Duration
-}
-
-func (h *histogram) read() Histogram {
-	r := Histogram{Bounds: h.bounds[:], Counts: make([]uint64, len(h.bounds)), Sum: time.Duration(h.sum.Load())}
-	for i := range r.Counts {
-		r.Counts[i] = h.counts[i].Load()
-	}
-	r.Over = h.counts[len(h.bounds)].Load()
-	return r
-}
-
-// Metrics reads the counts. It costs microseconds, and holds up no question.
-func (s *Admin) Metrics() Metrics {
-	cfg := s.config.Load()
-	m := Metrics{
-		Remembered: s.metrics.remembered.read(), Waited: s.metrics.waited.read(),
-		WaitedDANE: s.metrics.waitedDANE.read(),
-		Adopted:    s.metrics.adopted.Load(),
-		Lookups:    int(s.updater.lookingUp.Load()), Fetching: int(s.updater.fetching.Load()), Absences: -1,
-	}
-	for i := range s.metrics.discoveries {
-		m.Discoveries = append(m.Discoveries, Count{discoveryResult(i).String(), s.metrics.discoveries[i].Load()})
-	}
-	for i := range s.metrics.fetches {
-		result := "ok"
-		if i > 0 {
-			result = fetch.Kind(i).String()
-		}
-		m.Fetches = append(m.Fetches, Count{result, s.metrics.fetches[i].Load()})
-	}
-	m.HostFaults = s.hostFaults.count()
-	for i := dane.None; i <= dane.Failed; i++ {
-		m.DANE = append(m.DANE, Count{i.String(), s.metrics.dane[i].Load()})
-	}
-	m.Absences = s.memory.Negatives()
-	m.Unsaved, _, m.Failing = s.pending.state()
-	if f, ok := cfg.Fetcher.(interface{ HasRoots() bool }); ok {
-		m.NoRoots = !f.HasRoots()
-	}
-	if d, ok := cfg.DNS.(interface{ AuthenticServers() bool }); ok {
-		m.TrustedAD = d.AuthenticServers()
-	}
-	if r, ok := cfg.Reporter.(interface{ Stats() (sent, dropped uint64) }); ok {
-		m.Reported, m.Dropped = r.Stats()
-	}
-	return m
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -42,36 +41,31 @@ func TestDiscoveryResults(t *testing.T) {
 	}
 }
 
-func TestFetchCounts(t *testing.T) {
-	var m metrics
-	m.fetched(nil)
-	m.fetched(fmt.Errorf("refresh: %w", &fetch.Error{Kind: fetch.Certificate, Err: errors.New("expired")}))
-	m.fetched(&fetch.Error{Kind: fetch.HostFault + 1, Err: errors.New("of a later version")})
-	m.fetched(errors.New("no FetchError at all"))
-	for kind, want := range map[fetch.Kind]uint64{0: 1, fetch.Certificate: 1, fetch.Unreachable: 2, fetch.Refused: 0} {
-		if got := m.fetches[kind].Load(); got != want {
-			t.Errorf("%v is counted %d times, want %d", kind, got, want)
+func TestFetchKinds(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want fetch.Kind
+	}{
+		{nil, 0},
+		{fmt.Errorf("refresh: %w", &fetch.Error{Kind: fetch.Certificate, Err: errors.New("expired")}),
+			fetch.Certificate},
+		{&fetch.Error{Kind: fetch.HostFault + 1, Err: errors.New("of a later version")}, fetch.Unreachable},
+		{errors.New("no fetch.Error at all"), fetch.Unreachable},
+	} {
+		if got := kindOf(c.err); got != c.want {
+			t.Errorf("%v is counted as %v, want %v", c.err, got, c.want)
 		}
 	}
 }
 
-func TestHistogram(t *testing.T) {
-	h := histogram{bounds: waitBounds()}
-	for _, d := range []time.Duration{0, time.Millisecond, time.Millisecond + 1, 100 * time.Second, -time.Second} {
-		h.observe(d)
-	}
-	r := h.read()
-	if r.Counts[0] != 3 || r.Counts[1] != 1 || r.Over != 1 {
-		t.Errorf("counts %v, over %d", r.Counts, r.Over)
-	}
-	for _, bounds := range [][histogramBounds]time.Duration{waitBounds(), memoryBounds()} {
-		for i := range bounds[1:] {
-			if bounds[i] >= bounds[i+1] {
-				t.Errorf("bounds %v and %v are not in order", bounds[i], bounds[i+1])
-			}
-		}
-	}
-	if n := testing.AllocsPerRun(100, func() { h.observe(time.Second) }); n != 0 {
+// TestCountingDoesNotAllocate: to count and to measure is part of each answer.
+func TestCountingDoesNotAllocate(t *testing.T) {
+	m, looked := newMetrics(nil), discovery(announced{})
+	if n := testing.AllocsPerRun(10*sampleRate, func() {
+		m.answered(m.sample())
+		m.discovered(looked)
+		m.fetched(nil)
+	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

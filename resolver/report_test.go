@@ -24,6 +24,9 @@ type collector struct {
 	reports []tlsrpt.Report
 }
 
+// Stats implements resolver.Reporter.
+func (c *collector) Stats() (sent, dropped uint64) { return 0, 0 }
+
 func (c *collector) Send(r tlsrpt.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

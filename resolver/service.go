@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
@@ -26,8 +27,10 @@ import (
 // Settings is what a reload may change.
 type Settings struct {
 	DNS              DNS
-	SecureDNS        dane.DNS // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
+	TrustedAD        func() bool // whether the DNS servers' AD bit can be trusted; nil: it cannot
+	SecureDNS        dane.DNS    // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
 	Fetcher          Fetcher
+	NoRoots          bool          // there is no trusted CA: every fetch fails
 	FetchConcurrency int           // fetches in progress at the same time; refreshes have half of them. 0 = 64
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
 	Overrides        *Overrides
@@ -48,6 +51,8 @@ type Options struct {
 	// Renewed tells that the store may lack policies that it had: those in memory are written again. nil: that never
 	// happens.
 	Renewed <-chan struct{}
+	// Registerer takes the metrics, all named stsmapd_…; nil: nobody reads them.
+	Registerer prometheus.Registerer
 	// Now is the wall clock: WallClock, or in tests one that can be set.
 	Now func() time.Time
 }
@@ -107,9 +112,9 @@ func NewService(o Options) *Service {
 	log := events{o.Logger}
 	b := &base{
 		now: o.Now, log: log, memory: o.Memory, store: o.Store, fleet: o.Fleet, pending: newPendingWrites(o.Store, log),
-		queue: newRefreshQueue(o.Fleet != nil), background: newBackground(log), hostFaults: &hostFaults{log: o.Logger},
-		metrics: newMetrics(),
+		queue: newRefreshQueue(o.Fleet != nil), background: newBackground(log), metrics: newMetrics(o.Registerer),
 	}
+	b.hostFaults = &hostFaults{log: o.Logger, counts: b.metrics.hostFaults}
 	if b.fleet == nil {
 		b.fleet = noFleet{}
 	}
@@ -121,11 +126,11 @@ func NewService(o Options) *Service {
 	s.refiller = &refiller{base: b, renewed: o.Renewed}
 	s.dane = dane.New(dane.Options{
 		DNS: func() dane.DNS { return s.config.Load().SecureDNS }, Memory: o.DANEMemory, Logger: o.Logger,
-		HostFault: func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) },
-		Waited:    s.metrics.waitedDANE.observe,
-		LookedUp:  func(status dane.Status) { s.metrics.dane[status].Add(1) },
+		HostFault:  func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) },
+		Registerer: o.Registerer,
 	})
 	s.Reconfigure(o.Settings)
+	s.registerGauges(o.Registerer)
 	return s
 }
 
@@ -209,17 +214,18 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	f := s.remembered(now, q.Domain)
 	switch {
 	case f != nil:
-		defer s.metrics.answered(&begin)
 	case override.replaces():
 		// No answer needs the policy, but so it is there when the override ends.
 		s.lookUpInBackground(q.Domain, lookups.Question)
 	default:
-		f = s.findWaiting(ctx, q.Domain)
+		f, begin = s.findWaiting(ctx, q.Domain), time.Time{}
 	}
-	return Decide(now, q, override, f, func() dane.Finding {
+	v := Decide(now, q, override, f, func() dane.Finding {
 		begin = time.Time{} // it may wait
 		return s.dane.Find(ctx, q.Destination)
 	})
+	s.metrics.answered(begin)
+	return v
 }
 
 // remembered is what memory knows; nil: nothing that may be answered.
@@ -239,7 +245,7 @@ func (s *Service) remembered(now time.Time, domain dnsname.Name) Finding {
 func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding {
 	begin := time.Now()
 	f := s.wait(ctx, domain)
-	s.metrics.waited.observe(time.Since(begin))
+	s.metrics.waited.Observe(time.Since(begin).Seconds())
 	if h, ok := f.(*CachedPolicy); ok {
 		return s.serve(s.now(), h)
 	}

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
@@ -26,6 +28,7 @@ type components struct {
 	service *resolver.Service
 	handler *tlspolicy.Handler
 	server  *socketmap.Server
+	metrics *prometheus.Registry
 }
 
 // metricsListener is the daemon's HTTP listener. Its methods accept nil, a daemon without one.
@@ -49,8 +52,10 @@ func (d *daemon) openMetrics(c config, s components, probe *admin.Prober) (*metr
 	host, _, _ := net.SplitHostPort(c.Metrics) // checked by checkMetrics
 	o := &metricsListener{
 		server: admin.NewWeb(admin.WebOptions{
-			Host: host, Service: s.service.Admin(), Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
-			Conns: s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
+			Host: host, Service: s.service.Admin(), Store: s.store.Stats, Shared: s.fleet.stats,
+			Questions: s.handler.Counts,
+			Conns:     s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
+			Registry: s.metrics,
 			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen,
 				StateDir: c.StateDir},
 		}),

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cache"
@@ -140,14 +141,16 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	defer fleet.close()
 	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: maxInMemory})
+	registry := prometheus.NewRegistry()
 	service := resolver.NewService(resolver.Options{
 		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: settings, Store: store, Renewed: store.Renewed(), Memory: memory, Fleet: fleet.fleet(), Logger: d.log,
+		Registerer: registry,
 	})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
 	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: currentFileBudget(c).connections}
-	return d.serve(ctx, c, components{store, memory, fleet, service, handler, server}, signals)
+	return d.serve(ctx, c, components{store, memory, fleet, service, handler, server, registry}, signals)
 }
 
 // serve answers questions and handles signals until SIGTERM, SIGINT or the failure of a listener.
@@ -267,6 +270,8 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 	return resolver.Settings{
 		DNS:       dns,
 		SecureDNS: dns.WithDNSSEC(),
+		TrustedAD: dns.AuthenticServers,
+		NoRoots:   roots == nil,
 		Fetcher: fetch.New(dns, fetch.Config{
 			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
 			UserAgent: "stsmapd/" + version(),

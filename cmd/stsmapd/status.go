@@ -60,7 +60,7 @@ func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 	}
 	out.Line("listens on", term.Plain, strings.Join(s.Listen, " "))
 	out.Line("state directory", term.Plain, s.StateDir)
-	out.Line("policies in the store", term.Plain, countText(s.Stored))
+	out.Line("policies in the store", term.Plain, strconv.Itoa(s.Stored))
 	m := s.InMemory
 	out.Line("policies in memory", term.Plain,
 		fmt.Sprintf("%d enforce, %d testing, %d none, %d expired", m.Enforce, m.Testing, m.None, m.Expired))
@@ -69,7 +69,7 @@ func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 		colour = term.Yellow
 	}
 	out.Line("failing", colour, strconv.Itoa(m.Failing))
-	out.Line("without a policy", term.Plain, countText(s.NoPolicy)+" domains in memory")
+	out.Line("without a policy", term.Plain, strconv.Itoa(s.NoPolicy)+" domains in memory")
 	out.Line("overrides", term.Plain, strconv.Itoa(s.Overrides))
 	out.Line("scheduled refreshes", term.Plain, fmt.Sprintf("%d, %d overdue", s.Refreshes, s.Overdue))
 	out.Line("in progress", term.Plain, fmt.Sprintf("%d lookups, %d fetches", s.Lookups, s.Fetches))
@@ -82,12 +82,4 @@ func showStatus(w io.Writer, now time.Time, s admin.Status) error {
 		out.Line("problem", term.Red, problem)
 	}
 	return out.Err
-}
-
-// countText returns a count as text, "unknown" for nil.
-func countText(n *int) string {
-	if n == nil {
-		return "unknown"
-	}
-	return strconv.Itoa(*n)
 }

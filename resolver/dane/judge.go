@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
@@ -32,15 +34,14 @@ type DNS interface {
 	TLSA(ctx context.Context, name string) (dnsclient.Answer[dnsclient.TLSA], error)
 }
 
-// Options is what a Judge is made of. All but the functions after Logger are required.
+// Options is what a Judge is made of.
 type Options struct {
 	DNS    func() DNS // the client that is in force; called at each lookup
 	Memory Memory
 	Logger *slog.Logger
 
-	HostFault func(error)         // is told of errors of this host (fault.Of)
-	Waited    func(time.Duration) // is told how long each question waited that memory could not answer
-	LookedUp  func(Status)        // is told what each lookup came to, but for those that failed by a fault of this host
+	HostFault  func(error)           // is told of errors of this host (fault.Of); nil: nobody is
+	Registerer prometheus.Registerer // takes the metrics; nil: nobody reads them
 }
 
 // Judge finds out, and remembers, what the TLSA records of the MX hosts of destinations say. It is safe for concurrent
@@ -50,6 +51,8 @@ type Judge struct {
 	lookups  *lookups.Group[Destination, Finding] // it alone writes the entry of a destination
 	slots    *semaphore.Weighted                  // maxLookups
 	renewals *semaphore.Weighted                  // maxRenewals
+	waited   prometheus.Observer                  // of questions that memory could not answer
+	results  [statusCount]prometheus.Counter      // of lookups, but for those that failed by a fault of this host
 }
 
 // New makes a judge. Close must be called at the end.
@@ -58,14 +61,24 @@ func New(o Options) *Judge {
 	if j.HostFault == nil {
 		j.HostFault = func(error) {}
 	}
-	if j.Waited == nil {
-		j.Waited = func(time.Duration) {}
-	}
-	if j.LookedUp == nil {
-		j.LookedUp = func(Status) {}
+	j.waited = WaitHistogram(o.Registerer, "dane")
+	results := promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{Namespace: "stsmapd",
+		Name: "dane_lookups_total", Help: "Looks at the TLSA records of a domain's MX hosts by result."},
+		[]string{"result"})
+	for s := None; s < statusCount; s++ {
+		j.results[s] = results.WithLabelValues(s.String())
 	}
 	j.lookups = lookups.New(j.lookUp, func(to Destination, p *lookups.PanicError) { j.logPanic(to.String(), p) })
 	return j
+}
+
+// WaitHistogram registers the time that questions wait which memory cannot answer, for a policy or for DANE on top: a
+// local resolver takes a millisecond, Postfix gives up at 100 s.
+func WaitHistogram(r prometheus.Registerer, waitsFor string) prometheus.Observer {
+	return promauto.With(r).NewHistogram(prometheus.HistogramOpts{Namespace: "stsmapd", Name: "answer_wait_seconds",
+		Help:        "Time that Postfix waited where memory had no answer: for a policy, and for DANE on top.",
+		ConstLabels: prometheus.Labels{"for": waitsFor},
+		Buckets:     []float64{0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 85}})
 }
 
 // Close ends all lookups and waits for them. A question that waits, and one that comes later and finds nothing
@@ -98,7 +111,7 @@ func (j *Judge) wait(ctx context.Context, to Destination) Finding {
 	ctx, cancel := context.WithTimeoutCause(ctx, questionLimit,
 		fmt.Errorf("the lookups for %s take longer than %v", to, questionLimit))
 	defer cancel()
-	defer func(begin time.Time) { j.Waited(time.Since(begin)) }(time.Now())
+	defer func(begin time.Time) { j.waited.Observe(time.Since(begin).Seconds()) }(time.Now())
 	r, err := j.lookups.Ask(ctx, to, lookups.Question)
 	var panicked *lookups.PanicError
 	switch {
@@ -166,7 +179,7 @@ func (j *Judge) lookUp(closing context.Context, to Destination, _ lookups.Reason
 	if status == Failed && fault.Of(err) != fault.Domain {
 		return j.ownFault(to, before, err)
 	}
-	j.LookedUp(status)
+	j.results[status].Inc()
 	now := time.Now()
 	after := before.next(now, status, err, facts.ttl)
 	f, _ := after.read(now)

@@ -107,11 +107,11 @@ type Info struct {
 // Status is the status of the daemon.
 type Status struct {
 	Info
-	Stored    *int     `json:"policies_in_store,omitempty"` // omitted: the store does not count them
+	Stored    int      `json:"policies_in_store"`
 	InMemory  InMemory `json:"policies_in_memory"`
-	NoPolicy  *int     `json:"domains_without_policy,omitempty"` // in memory
-	Refreshes int      `json:"refreshes_waiting"`                // due within the hour
-	Overdue   int      `json:"refreshes_overdue"`                // of them, those that should have run by now
+	NoPolicy  int      `json:"domains_without_policy"` // in memory
+	Refreshes int      `json:"refreshes_waiting"`      // due within the hour
+	Overdue   int      `json:"refreshes_overdue"`      // of them, those that should have run by now
 	Lookups   int      `json:"lookups_in_progress"`
 	Fetches   int      `json:"fetches_in_progress"`
 	Unsaved   int      `json:"unsaved"` // policies not yet on disk

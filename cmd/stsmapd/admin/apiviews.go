@@ -114,7 +114,7 @@ func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err 
 
 func viewStatus(info Info, s resolver.Status, overrides int) Status {
 	view := Status{
-		Info: info, Stored: countOrNil(s.Stored), NoPolicy: countOrNil(s.Negatives),
+		Info: info, Stored: s.Stored, NoPolicy: s.Negatives,
 		InMemory: InMemory{Enforce: s.Policies.Enforce, Testing: s.Policies.Testing, None: s.Policies.None,
 			Expired: s.Policies.Expired, Failing: s.Policies.Failing},
 		Refreshes: s.Refreshes, Overdue: s.Overdue, Lookups: s.Lookups, Fetches: s.Fetches, Unsaved: s.Unsaved,
@@ -140,14 +140,6 @@ func viewStatus(info Info, s resolver.Status, overrides int) Status {
 				"would lose them; check the disk space and the state directory")
 	}
 	return view
-}
-
-// countOrNil returns nil for a count that is not known, which is negative.
-func countOrNil(n int) *int {
-	if n < 0 {
-		return nil
-	}
-	return &n
 }
 
 func patternTexts(patterns []mtasts.Pattern) []string {

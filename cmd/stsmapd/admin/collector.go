@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -48,7 +47,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	reload := c.opt.Reload()
 	out.gauge("config_last_reload_successful", boolValue(!reload.Failed))
 	out.gauge("config_last_reload_timestamp_seconds", unixSeconds(reload.At))
-	out.service(c.opt.Service.Metrics())
 	c.store(out)
 	out.shared(c.opt.Shared())
 	if s := c.surveyor.forScrape(); s != nil {
@@ -97,42 +95,6 @@ func (s sink) counter(name string, v float64, labels ...string) {
 
 func (s sink) gauge(name string, v float64, labels ...string) {
 	s.ch <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, v, labels...)
-}
-
-func (s sink) histogram(name string, h resolver.Histogram, labels ...string) {
-	buckets := make(map[float64]uint64, len(h.Bounds))
-	var below uint64
-	for i, bound := range h.Bounds {
-		below += h.Counts[i]
-		buckets[bound.Seconds()] = below
-	}
-	s.ch <- prometheus.MustNewConstHistogram(s.descs[name], below+h.Over, h.Sum.Seconds(), buckets, labels...)
-}
-
-func (s sink) service(m resolver.Metrics) {
-	for name, counts := range map[string][]resolver.Count{
-		"discoveries_total": m.Discoveries, "fetches_total": m.Fetches, "dane_lookups_total": m.DANE,
-		"host_faults_total": m.HostFaults,
-	} {
-		for _, c := range counts {
-			s.counter(name, float64(c.N), c.Result)
-		}
-	}
-	s.histogram("answer_memory_seconds", m.Remembered)
-	s.histogram("answer_wait_seconds", m.Waited, "policy")
-	s.histogram("answer_wait_seconds", m.WaitedDANE, "dane")
-	s.gauge("lookups_in_flight", float64(m.Lookups))
-	s.gauge("fetches_in_flight", float64(m.Fetching))
-	if m.Absences >= 0 {
-		s.gauge("negative_entries", float64(m.Absences))
-	}
-	s.gauge("policies_unsaved", float64(m.Unsaved))
-	s.gauge("store_failing", boolValue(m.Failing))
-	s.gauge("ca_roots_loaded", boolValue(!m.NoRoots))
-	s.gauge("dns_ad_trusted", boolValue(m.TrustedAD))
-	s.counter("shared_adopted_total", float64(m.Adopted))
-	s.counter("tlsrpt_reports_total", float64(m.Reported), "sent")
-	s.counter("tlsrpt_reports_total", float64(m.Dropped), "dropped")
 }
 
 func (s sink) survey(v *survey) {

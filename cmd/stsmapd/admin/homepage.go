@@ -43,7 +43,7 @@ func (s *WebServer) home(r *http.Request) (view, error) {
 		return nil, &pageError{http.StatusServiceUnavailable, "Counting",
 			"The policies are being counted for the first time. Reload this page in a moment."}
 	}
-	m := s.opt.Service.Metrics()
+	m := s.opt.Service.Activity()
 	h := homeView{FailingRows: v.failingRows, Failing: v.failing, First: v.first, Counted: v.at,
 		Tiles: tiles(v, m, s.opt.Conns())}
 	if len(h.FailingRows) > homeFailing {
@@ -62,9 +62,9 @@ func (s *WebServer) home(r *http.Request) (view, error) {
 	return h, nil
 }
 
-func tiles(v *survey, m resolver.Metrics, conns int) []tile {
+func tiles(v *survey, m resolver.Activity, conns int) []tile {
 	number := func(n int) string { return fmt.Sprint(n) }
-	all := []tile{
+	return []tile{
 		{"enforce", number(v.live[mtasts.ModeEnforce]), false},
 		{"testing", number(v.live[mtasts.ModeTesting]), false},
 		{"none", number(v.live[mtasts.ModeNone]), false},
@@ -75,11 +75,8 @@ func tiles(v *survey, m resolver.Metrics, conns int) []tile {
 		{"lookups in progress", number(m.Lookups), false},
 		{"refreshes overdue", number(v.status.Overdue), false},
 		{"not yet on disk", number(m.Unsaved), m.Unsaved > 0},
+		{"without a policy", number(m.Negatives), false},
 	}
-	if m.Absences >= 0 {
-		all = append(all, tile{"without a policy", number(m.Absences), false})
-	}
-	return all
 }
 
 // plural returns a number with the singular or plural noun.
@@ -94,7 +91,7 @@ func plural(n int, one, more string) string {
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // problems returns what an administrator should repair, as sentences.
-func (s *WebServer) problems(v *survey, m resolver.Metrics) []string {
+func (s *WebServer) problems(v *survey, m resolver.Activity) []string {
 	var list []string
 	if m.Failing {
 		list = append(list, "The policy store cannot be written: policies are served from memory, and a restart "+

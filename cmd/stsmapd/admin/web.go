@@ -51,6 +51,7 @@ type WebOptions struct {
 	Reload    func() Reload // of the configuration
 	Info      Info
 	Log       *slog.Logger
+	Registry  *prometheus.Registry // has the resolver's metrics already
 }
 
 // Reload is the result of the last load of the configuration.
@@ -75,7 +76,7 @@ type WebServer struct {
 func NewWeb(o WebOptions) *WebServer {
 	ctx, end := context.WithCancel(context.Background())
 	s := &WebServer{
-		opt: o, registry: prometheus.NewRegistry(), surveyor: newSurveyor(ctx, o.Service), templates: templates(),
+		opt: o, registry: o.Registry, surveyor: newSurveyor(ctx, o.Service), templates: templates(),
 		pages: make(chan struct{}, maxPages), end: end,
 	}
 	register(s.registry, o, s.surveyor)

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -96,10 +98,11 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	if err != nil {
 		t.Fatal(err)
 	}
+	registry := prometheus.NewRegistry()
 	f.service = resolver.NewService(resolver.Options{
 		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: resolver.Settings{DNS: noNetwork{}, Fetcher: noNetwork{}, Overrides: set}, Store: f.store,
-		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log,
+		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log, Registerer: registry,
 	})
 	t.Cleanup(f.service.Close)
 	handler := tlspolicy.NewHandler(f.service, log)
@@ -113,7 +116,8 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	go func() { ended <- f.mail.Serve(l) }()
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
 	f.server = NewWeb(WebOptions{
-		Host: "mail.example.test", Service: f.service.Admin(), Store: f.store.Stats,
+		Registry: registry,
+		Host:     "mail.example.test", Service: f.service.Admin(), Store: f.store.Stats,
 		Shared:    func() shared.Stats { return f.shared },
 		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
 		Reload: func() Reload { return f.reload }, Log: log,
