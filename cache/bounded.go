@@ -34,6 +34,11 @@ type Bounds struct {
 	Cost  int64 // sum of their costs, in the unit of Rank.Cost; 0: no bound
 }
 
+// allow reports whether so many values that cost so much together are within the bounds.
+func (b Bounds) allow(count, cost int64) bool {
+	return count <= max(0, int64(b.Count)) && (b.Cost <= 0 || cost <= b.Cost)
+}
+
 // Rank tells a Bounded about its values. Its functions are called with a shard locked and must not use the Bounded.
 type Rank[V any] struct {
 	// Before reports whether a is evicted before b. nil: any may be evicted first.
@@ -57,6 +62,12 @@ const boundedShare = 768
 
 // NewBounded returns an empty Bounded. The number of its shards follows from bounds.Count and does not change later.
 func NewBounded[K fmt.Stringer, V any](bounds Bounds, rank Rank[V]) *Bounded[K, V] {
+	if rank.Before == nil {
+		rank.Before = func(V, V) bool { return false }
+	}
+	if rank.Cost == nil {
+		rank.Cost = func(V) int64 { return 0 }
+	}
 	b := &Bounded[K, V]{seed: maphash.MakeSeed(), rank: rank}
 	b.bounds.Store(&bounds)
 	b.shards = make([]boundedShard, max(1, (bounds.Count+boundedShare-1)/boundedShare))
@@ -99,7 +110,7 @@ func (b *Bounded[K, V]) update(text string, f func(old V, ok bool) (V, bool)) {
 	item, known := s.items[text]
 	old, _ := item.Object.(V)
 	value, keep := f(old, known)
-	keep = keep && b.admits(value)
+	keep = keep && b.bounds.Load().allow(1, b.rank.Cost(value))
 	if known {
 		b.tally(-1, old)
 	}
@@ -109,12 +120,6 @@ func (b *Bounded[K, V]) update(text string, f func(old V, ok bool) (V, bool)) {
 	} else if known {
 		s.cache.Delete(text)
 	}
-}
-
-// admits reports whether a value may be kept at all.
-func (b *Bounded[K, V]) admits(value V) bool {
-	bounds := b.bounds.Load()
-	return bounds.Count > 0 && (bounds.Cost <= 0 || b.costOf(value) <= bounds.Cost)
 }
 
 // Delete removes a key.
@@ -175,21 +180,13 @@ func (b *Bounded[K, V]) shard(text string) *boundedShard {
 // tally counts a value in (1) or out (-1).
 func (b *Bounded[K, V]) tally(n int64, value V) {
 	b.count.Add(n)
-	b.cost.Add(n * b.costOf(value))
-}
-
-func (b *Bounded[K, V]) costOf(value V) int64 {
-	if b.rank.Cost == nil {
-		return 0
-	}
-	return b.rank.Cost(value)
+	b.cost.Add(n * b.rank.Cost(value))
 }
 
 // evict removes values until the bounds are kept, except the one of a key that has just been set.
 func (b *Bounded[K, V]) evict(except string) {
 	for {
-		bounds := b.bounds.Load()
-		if b.count.Load() <= max(0, int64(bounds.Count)) && (bounds.Cost <= 0 || b.cost.Load() <= bounds.Cost) {
+		if b.bounds.Load().allow(b.count.Load(), b.cost.Load()) {
 			return
 		}
 		at := rand.IntN(len(b.shards))
@@ -212,7 +209,7 @@ func (b *Bounded[K, V]) evictFrom(s *boundedShard, except string) bool {
 			continue
 		}
 		value, _ := item.Object.(V)
-		if seen == 0 || b.rank.Before != nil && b.rank.Before(value, least) {
+		if seen == 0 || b.rank.Before(value, least) {
 			victim, least = text, value
 		}
 		if seen++; seen == candidates {
