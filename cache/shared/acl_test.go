@@ -96,13 +96,13 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	e, caFile := enginetest.StartTLS(t, enginetest.Redis(t))
 	endpoint := mustEndpoint(t, "rediss://"+e.Addr())
-	stranger := open(t, Options{Endpoint: endpoint})
+	distrustful := open(t, Options{Endpoint: endpoint})
 	endpoint.CAFile = caFile
 	a, b := join(t, Options{Endpoint: endpoint}), join(t, Options{Endpoint: endpoint})
 	exercise(t, a, b)
 	testkit.Eventually(t, patience, "a certificate of an unknown CA is refused",
-		func() bool { return len(stranger.log.with("event=shared_failing")) > 0 })
-	if !stranger.Failing() {
+		func() bool { return len(distrustful.log.with("event=shared_failing")) > 0 })
+	if !distrustful.Failing() {
 		t.Error("a certificate of an unknown CA is accepted")
 	}
 }

@@ -192,7 +192,7 @@ func TestSentinel(t *testing.T) {
 	a.Share(t.Context(), before)
 	b.hears(t, before.Domain)
 	testkit.Eventually(t, patience, "the replica has it",
-		func() bool { return replica.Do("EXISTS", a.valueKey(before.Domain)) == "1" })
+		func() bool { return replica.Do("EXISTS", a.engine.commands.valueKey(before.Domain)) == "1" })
 	primary.Kill()
 	meanwhile := fresh(5001)
 	a.Share(t.Context(), meanwhile)

@@ -106,8 +106,7 @@ func (h *health) tell() {
 	h.told = failing
 	if !failing {
 		h.log.Info("the shared engine answers: what other hosts know is known here, and what was learnt meanwhile is "+
-			"pushed",
-			"event", "shared_recovered", "engine", h.name)
+			"pushed", "event", "shared_recovered", "engine", h.name)
 		return
 	}
 	what, err := "cannot reach the shared engine", h.reads.err
@@ -118,8 +117,7 @@ func (h *health) tell() {
 		what, err = "the shared engine takes no writes", h.writes.err
 	}
 	h.log.Error(what+"; continuing with the local store; what is learnt is kept to be pushed later; check the "+
-		"engine, its memory, "+
-		"and shared.url", "event", "shared_failing", "engine", h.name, "error", err)
+		"engine, its memory, and shared.url", "event", "shared_failing", "engine", h.name, "error", err)
 }
 
 // failing reports whether the engine can not be asked, or takes no writes.

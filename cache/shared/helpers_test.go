@@ -102,12 +102,12 @@ func (h *testHost) drain() {
 
 func (h *testHost) awaitWell(t *testing.T) {
 	t.Helper()
-	testkit.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.health.failing() })
+	testkit.Eventually(t, patience, "the engine is found to be well", func() bool { return !h.Failing() })
 }
 
 func (h *testHost) awaitFailing(t *testing.T) {
 	t.Helper()
-	testkit.Eventually(t, patience, "the engine is found to fail", func() bool { return h.health.failing() })
+	testkit.Eventually(t, patience, "the engine is found to fail", func() bool { return h.Failing() })
 }
 
 // hears waits until something is heard of a domain.
@@ -146,11 +146,11 @@ type asValues struct {
 
 func (v asValues) Put(ctx context.Context, e resolver.Entry) error {
 	v.clock.Store(e.Checked.UnixMilli())
-	value, err := policyValue(v.now(), e, v.self)
+	value, err := policyValue(v.engine.now(), e, v.values.host)
 	if err != nil {
 		return err
 	}
-	return v.put(ctx, outgoing{domain: e.Domain, value: value})
+	return v.values.put(ctx, outgoing{domain: e.Domain, value: value})
 }
 
 func (v asValues) Get(ctx context.Context, domain dnsname.Name) (resolver.Entry, error) {

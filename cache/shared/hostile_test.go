@@ -31,8 +31,8 @@ type breached struct {
 	begin   time.Time
 }
 
-// TestHostile: an engine breaks the protocol at each of its connections. The process lives and goes on alone,
-// says why, and does not connect in a storm; when a real engine has the address, all is well.
+// TestHostile: an engine breaks the protocol at each of its connections. The process lives and continues with the local
+// store, says why, and does not connect in a storm; when a real engine has the address, all is well.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	named := func(names ...string) func(int, []string) bool {
@@ -98,7 +98,7 @@ func (h breached) suffers(t *testing.T, well, exact bool) {
 		t.Errorf("%s; want %q", line, h.says)
 	}
 	if !well {
-		testkit.Eventually(t, patience, "a line tells that the host goes on alone",
+		testkit.Eventually(t, patience, "a line tells that the host continues with the local store",
 			func() bool { return len(h.log.with("event=shared_failing")) > 0 })
 		if line := h.log.with("event=shared_failing")[0]; !strings.Contains(line,
 			"cannot reach the shared engine; continuing with the local store") ||
@@ -124,7 +124,7 @@ func (h breached) recovers(t *testing.T) {
 		h.Share(t.Context(), entry)
 		return h.has(t, entry)
 	})
-	other := open(t, Options{Endpoint: h.endpoint})
+	other := open(t, Options{Endpoint: h.Fleet.engine.endpoint})
 	other.awaitWell(t)
 	testkit.Eventually(t, 2*patience, "the host hears what another tells", func() bool {
 		other.Share(t.Context(), fresh(999_999))

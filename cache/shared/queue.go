@@ -6,18 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/valkey-io/valkey-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
-
-// outgoing is a value on its way to the engine.
-type outgoing struct {
-	domain dnsname.Name
-	value  value
-	quiet  bool // the other hosts are not told
-}
 
 const (
 	// maxQueued bounds what waits for the engine. What finds no room is pushed when it is fetched again.
@@ -31,12 +23,14 @@ const (
 
 // queue holds what waits for the engine: the newest value of each domain.
 type queue struct {
+	values *values
+
 	mu      sync.Mutex
 	waiting map[dnsname.Name]outgoing
 	dropped atomic.Uint64
 }
 
-func newQueue() queue { return queue{waiting: map[dnsname.Name]outgoing{}} }
+func newQueue(v *values) *queue { return &queue{values: v, waiting: map[dnsname.Name]outgoing{}} }
 
 func (q *queue) add(w outgoing) {
 	q.mu.Lock()
@@ -80,47 +74,32 @@ func (q *queue) len() int {
 	return len(q.waiting)
 }
 
-// push writes a value now, or has it wait for the engine. That it comes too late, because its host ends, is no reason
-// to give up.
-func (s *Fleet) push(ctx context.Context, w outgoing) {
-	if s.put(context.WithoutCancel(ctx), w) == nil {
-		s.queue.drop(w.domain) // whatever waits is older
+// push writes a value now, or queues it while the engine fails. It ignores that ctx ends: that the caller no longer
+// waits is no reason to lose the value.
+func (q *queue) push(ctx context.Context, w outgoing) {
+	if q.values.put(context.WithoutCancel(ctx), w) == nil {
+		q.drop(w.domain) // whatever waits is older
 		return
 	}
-	s.queue.add(w)
-}
-
-// put writes a value now.
-func (s *Fleet) put(ctx context.Context, w outgoing) error {
-	return s.use(ctx, &s.health.writes, func(ctx context.Context, c valkey.Client) error {
-		stored, err := s.store(ctx, c, w)
-		switch {
-		case err != nil:
-			s.stats.unwritten.Add(1)
-		case stored:
-			s.stats.stored.Add(1)
-		default:
-			s.stats.stale.Add(1)
-		}
-		return err
-	})
+	q.add(w)
 }
 
 // flush pushes what waits, as long as the engine takes it.
-func (s *Fleet) flush() {
-	if since, ok := s.health.well(); !ok || s.now().Sub(since).Abs() < pushPatience {
+func (q *queue) flush() {
+	e := q.values.engine
+	if since, ok := e.health.well(); !ok || e.now().Sub(since).Abs() < pushPatience {
 		return
 	}
-	pushes, ctx := errgroup.WithContext(s.ctx)
+	pushes, ctx := errgroup.WithContext(e.ctx)
 	pushes.SetLimit(pushesAtOnce)
-	for _, w := range s.queue.all() {
+	for _, w := range q.all() {
 		if ctx.Err() != nil {
 			break
 		}
 		pushes.Go(func() error {
-			err := s.put(ctx, w)
+			err := q.values.put(ctx, w)
 			if err == nil {
-				s.queue.done(w)
+				q.done(w)
 			}
 			return err
 		})

@@ -8,13 +8,12 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/resolver"
-	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
 // A slot is one of the MaxAttempts fetches that the hosts of a fleet may have under way, or have failed with, for a
 // domain and an id. It is a key beside the domain's value. While a host fetches, it holds that host's claim; after a
 // failure it holds the failed attempt, until AttemptWindow after the claim; else it is not there. Its text is four
-// words with a space between them, by which the script at the server decides (shared_script.go):
+// words with a space between them, by which the script at the server decides (commands.go):
 //
 //	the version, 1
 //	C: a claim, or F: a failed attempt
@@ -48,15 +47,6 @@ func parseSlot(text string) (slot, bool) {
 	millis, err := strconv.ParseInt(words[2], 10, 64)
 	s := slot{words[1][0], time.UnixMilli(millis).UTC(), words[3]}
 	return s, err == nil && millis >= 0 && s.String() == text && (s.state == slotClaim || s.state == slotFailed)
-}
-
-// slotKeys are the keys of all slots for a domain and an id.
-func (s *Fleet) slotKeys(domain dnsname.Name, id string) []string {
-	keys := make([]string, resolver.MaxAttempts)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("%stry%d:%s", s.valueKey(domain), i+1, id)
-	}
-	return keys
 }
 
 // failedAttempts are those among the texts of slots.

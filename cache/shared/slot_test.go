@@ -65,7 +65,7 @@ func TestAttempts(t *testing.T) {
 		if s := hosts[0].Stats(); s.Refused != 1 || s.Granted != 1 {
 			t.Errorf("%+v", s)
 		}
-		e.Do("DEL", hosts[0].slotKeys(domain, "1")[1]) // the engine's clock has ended it
+		e.Do("DEL", hosts[0].engine.commands.slotKeys(domain, "1")[1]) // the engine's clock has ended it
 		claim(2, first, resolver.ClaimGranted, 2)
 	})
 }
@@ -93,7 +93,7 @@ func TestSlotsOfOthers(t *testing.T) {
 		{"garbage", "garbage", resolver.ClaimGranted},
 		{"empty", "", resolver.ClaimGranted},
 	} {
-		for _, key := range h.slotKeys(domain, "1") {
+		for _, key := range h.engine.commands.slotKeys(domain, "1") {
 			e.Do("SET", key, c.text)
 		}
 		got := h.Claim(t.Context(), domain, first)

@@ -1,38 +1,40 @@
 package shared
 
-import "sync/atomic"
-
-// Stats are counts since a Fleet was opened, but for Failing and Queued.
+// Stats says how the engine is used: its state, and counts since the Fleet was opened.
 type Stats struct {
 	Failing bool // the engine cannot be asked, or takes no writes
 	Queued  int  // values that wait to be pushed
-
-	Hits, Misses, Failed, Skipped uint64 // reads; Skipped: not tried, for the engine is failing
-	Stored, Stale, Unwritten      uint64 // writes; Stale: the engine had something newer
-	Dropped                       uint64 // values that found no room to wait
-	// claims; Taken: another host fetches, Unclaimed: the engine could not be asked, or a claim not prolonged
-	Granted, Taken, Unclaimed uint64
-	Refused                   uint64 // claims of which enough other hosts' fetches have failed
-	Messages, BadMessages     uint64 // from other hosts; BadMessages: that were none
-	Poisoned                  uint64 // values that could not be read
+	ReadStats
+	WriteStats
+	ClaimStats
+	MessageStats
 }
 
-type counters struct {
-	hits, misses, failed, skipped, stored, stale, unwritten, granted, taken, refused, unclaimed, messages, badMessages,
-	poisoned atomic.Uint64
+// ReadStats counts reads of values.
+type ReadStats struct {
+	Hits, Misses, Failed uint64
+	Skipped              uint64 // not tried: the engine is failing
+	Poisoned             uint64 // values that could not be decoded, also those that came with a claim
 }
 
-// Failing reports whether the engine cannot be asked, or takes no writes.
-func (s *Fleet) Failing() bool { return s.health.failing() }
+// WriteStats counts writes of values.
+type WriteStats struct {
+	Stored    uint64
+	Stale     uint64 // the engine had something newer
+	Unwritten uint64 // the engine failed
+	Dropped   uint64 // values that found no room to wait
+}
 
-// Stats returns the counts.
-func (s *Fleet) Stats() Stats {
-	c := &s.stats
-	return Stats{
-		Failing: s.health.failing(), Queued: s.queue.len(),
-		Hits: c.hits.Load(), Misses: c.misses.Load(), Failed: c.failed.Load(), Skipped: c.skipped.Load(),
-		Stored: c.stored.Load(), Stale: c.stale.Load(), Unwritten: c.unwritten.Load(), Dropped: s.queue.dropped.Load(),
-		Granted: c.granted.Load(), Taken: c.taken.Load(), Refused: c.refused.Load(), Unclaimed: c.unclaimed.Load(),
-		Messages: c.messages.Load(), BadMessages: c.badMessages.Load(), Poisoned: c.poisoned.Load(),
-	}
+// ClaimStats counts claims.
+type ClaimStats struct {
+	Granted   uint64
+	Taken     uint64 // another host fetches
+	Refused   uint64 // the fetches of enough other hosts have failed
+	Unclaimed uint64 // the engine could not be asked, or a claim could not be prolonged
+}
+
+// MessageStats counts messages on the channel.
+type MessageStats struct {
+	Messages    uint64 // from other hosts
+	BadMessages uint64 // not a message of stsmapd
 }

@@ -14,7 +14,7 @@ import (
 
 // A value is what the shared engine keeps under a domain's key: a letter, a time in milliseconds since 1970 UTC in
 // decimal digits, and a record (package record), with a space after each of the first two. Letter and time are what the
-// script at the server decides by (shared_script.go); what counts here is the record, whose checksum covers the domain
+// script at the server decides by (commands.go); what counts here is the record, whose checksum covers the domain
 // too.
 //
 //	P  a policy; the time is that of its fetch

@@ -204,7 +204,7 @@ func exercise(t *testing.T, a, b *testHost) {
 		if c.State != resolver.ClaimGranted {
 			t.Fatalf("claim of %s: %+v, log %v", entry.Domain, c, a.log.with("event="))
 		}
-		other := holding{s: a.Fleet, slots: a.slotKeys(entry.Domain, first.ID), text: "not mine"}
+		other := holding{claims: a.claims, slots: a.engine.commands.slotKeys(entry.Domain, first.ID), text: "not mine"}
 		if other.become(other.text, claimLife) {
 			t.Error("another host prolonged the claim")
 		}

@@ -16,11 +16,11 @@ import (
 // braces, so that they work in a cluster too. They use GET, SET, DEL and PUBLISH; README lists all that the engine
 // must allow.
 
-// scriptStore sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands
+// luaSet sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands
 // if it is a policy, or the end of one, that is newer than the new one; but not if its time lies ahead of the writer's
 // clock, for then it was written by a clock that ran ahead.
 // KEYS: value. ARGV: value, letter, its time, the writer's clock, life in ms, channel ("": tell nobody), message.
-const scriptStore = `
+const luaSet = `
 local old = redis.call('GET', KEYS[1])
 if old then
   local kind, at = string.match(old, '^([PT]) (%d+) ')
@@ -35,12 +35,12 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[5])
 if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
 return 1`
 
-// scriptClaim writes a claim into the first free slot, unless too many are in use, or a claim is in one and the caller
+// luaClaim writes a claim into the first free slot, unless too many are in use, or a claim is in one and the caller
 // does not want to fetch beside it. It returns what became of that (wordGranted and so on), the domain's value, and
-// what is in the slots in use. A slot is in use if its text is a claim or a failed attempt (shared_slot.go) of a time
+// what is in the slots in use. A slot is in use if its text is a claim or a failed attempt (type slot) of a time
 // near the caller's clock: its life ends by the engine's clock, unless somebody else wrote it.
 // KEYS: value, slots. ARGV: text, life in ms, limit, beside (1 or 0), the caller's clock, AttemptWindow in ms.
-const scriptClaim = `
+const luaClaim = `
 local free, claimed, used = nil, false, {}
 for i = 2, #KEYS do
   local text = redis.call('GET', KEYS[i])
@@ -62,10 +62,10 @@ else
 end
 return {word, redis.call('GET', KEYS[1]), unpack(used)}`
 
-// scriptReplace gives the first key that has a text another one, with a life; with the life 0 it removes the key. It
+// luaReplace gives the first key that has a text another one, with a life; with the life 0 it removes the key. It
 // returns whether there is such a key.
 // KEYS: all that may have it. ARGV: text, new text, life in ms.
-const scriptReplace = `
+const luaReplace = `
 for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then
     if ARGV[3] == '0' then redis.call('DEL', key) else redis.call('SET', key, ARGV[2], 'PX', ARGV[3]) end
@@ -74,56 +74,73 @@ for _, key in ipairs(KEYS) do
 end
 return 0`
 
-// scriptEpoch returns the engine's epoch, a random word that is gone when the engine has lost its memory; then it sets
+// luaEpoch returns the engine's epoch, a random word that is gone when the engine has lost its memory; then it sets
 // a new one. It writes each time, to learn whether the engine takes writes.
 // KEYS: epoch. ARGV: a new epoch.
-const scriptEpoch = `
+const luaEpoch = `
 local epoch = redis.call('GET', KEYS[1]) or ARGV[1]
 redis.call('SET', KEYS[1], epoch)
 return epoch`
 
-// scripts are the scripts, with their names for EVALSHA.
-type scripts struct{ store, claim, replace, epoch *valkey.Lua }
+// commands are the commands that are sent to the engine, with its keys. The scripts are called by EVALSHA.
+type commands struct {
+	prefix string // of all keys and the channel
+	sender string // of this Fleet's messages
 
-func newScripts() scripts {
-	return scripts{valkey.NewLuaScript(scriptStore), valkey.NewLuaScript(scriptClaim),
-		valkey.NewLuaScript(scriptReplace),
-		valkey.NewLuaScript(scriptEpoch)}
+	scriptSet, scriptClaim, scriptReplace, scriptEpoch *valkey.Lua
 }
 
-func (s *Fleet) valueKey(domain dnsname.Name) string { return s.prefix + "{" + domain.String() + "}" }
-func (s *Fleet) epochKey() string                    { return s.prefix + "epoch" }
-func (s *Fleet) channel() string                     { return s.prefix + "news" }
+func newCommands(prefix, sender string) *commands {
+	return &commands{prefix, sender, valkey.NewLuaScript(luaSet), valkey.NewLuaScript(luaClaim),
+		valkey.NewLuaScript(luaReplace), valkey.NewLuaScript(luaEpoch)}
+}
+
+func (k *commands) valueKey(domain dnsname.Name) string {
+	return k.prefix + "{" + domain.String() + "}"
+}
+
+func (k *commands) epochKey() string { return k.prefix + "epoch" }
+
+func (k *commands) channel() string { return k.prefix + "news" }
+
+// slotKeys returns the keys of all slots for a domain and an id.
+func (k *commands) slotKeys(domain dnsname.Name, id string) []string {
+	keys := make([]string, resolver.MaxAttempts)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%stry%d:%s", k.valueKey(domain), i+1, id)
+	}
+	return keys
+}
 
 // get reads a domain's value; "": there is none.
-func (s *Fleet) get(ctx context.Context, c valkey.Client, domain dnsname.Name) (string, error) {
-	text, err := c.Do(ctx, c.B().Get().Key(s.valueKey(domain)).Build()).ToString()
+func (k *commands) get(ctx context.Context, c valkey.Client, domain dnsname.Name) (string, error) {
+	text, err := c.Do(ctx, c.B().Get().Key(k.valueKey(domain)).Build()).ToString()
 	if valkey.IsValkeyNil(err) {
 		return "", nil
 	}
 	return text, err
 }
 
-// store sets a domain's value, and reports whether it did.
-func (s *Fleet) store(ctx context.Context, c valkey.Client, w outgoing) (bool, error) {
-	channel := s.channel()
+// set sets a domain's value, and reports whether it was set: not over a newer one.
+func (k *commands) set(ctx context.Context, c valkey.Client, w outgoing, now time.Time) (bool, error) {
+	channel := k.channel()
 	if w.quiet {
 		channel = ""
 	}
 	life := max(w.value.life, time.Millisecond)
-	n, err := s.scripts.store.Exec(ctx, c, []string{s.valueKey(w.domain)}, []string{w.value.text, string(w.value.kind),
-		millis(w.value.at), millis(s.now()), lifeMillis(life), channel, message(s.sender, w.domain)}).AsInt64()
+	n, err := k.scriptSet.Exec(ctx, c, []string{k.valueKey(w.domain)}, []string{w.value.text, string(w.value.kind),
+		millis(w.value.at), millis(now), lifeMillis(life), channel, message(k.sender, w.domain)}).AsInt64()
 	return n == 1, err
 }
 
-// claimed is what scriptClaim returns.
+// claimed is what luaClaim returns.
 type claimed struct {
 	word  string
 	value string   // of the domain; "": there is none
 	used  []string // what is in the slots in use
 }
 
-// The words of scriptClaim.
+// The words of luaClaim.
 const (
 	wordGranted = "granted"
 	wordTaken   = "taken"
@@ -131,13 +148,13 @@ const (
 )
 
 // claim writes a claim into one of the slots, if it may.
-func (s *Fleet) claim(ctx context.Context, c valkey.Client, h holding, a resolver.Attempt) (claimed, error) {
+func (k *commands) claim(ctx context.Context, c valkey.Client, h holding, a resolver.Attempt) (claimed, error) {
 	beside := "0"
 	if a.Beside {
 		beside = "1"
 	}
-	keys := append([]string{s.valueKey(h.domain)}, h.slots...)
-	reply, err := s.scripts.claim.Exec(ctx, c, keys,
+	keys := append([]string{k.valueKey(h.domain)}, h.slots...)
+	reply, err := k.scriptClaim.Exec(ctx, c, keys,
 		[]string{h.text, lifeMillis(claimLife), strconv.Itoa(a.Limit), beside,
 			millis(h.began), lifeMillis(resolver.AttemptWindow)}).ToArray()
 	if err != nil {
@@ -155,7 +172,7 @@ func (s *Fleet) claim(ctx context.Context, c valkey.Client, h holding, a resolve
 	return claimed{texts[0], texts[1], texts[2:]}, nil
 }
 
-// replacement is what scriptReplace is told.
+// replacement is what luaReplace is told.
 type replacement struct {
 	keys     []string
 	from, to string
@@ -163,14 +180,14 @@ type replacement struct {
 }
 
 // replace reports whether one of the keys had the text.
-func (s *Fleet) replace(ctx context.Context, c valkey.Client, r replacement) (bool, error) {
-	n, err := s.scripts.replace.Exec(ctx, c, r.keys, []string{r.from, r.to, lifeMillis(r.life)}).AsInt64()
+func (k *commands) replace(ctx context.Context, c valkey.Client, r replacement) (bool, error) {
+	n, err := k.scriptReplace.Exec(ctx, c, r.keys, []string{r.from, r.to, lifeMillis(r.life)}).AsInt64()
 	return n == 1, err
 }
 
 // epoch reads the engine's epoch.
-func (s *Fleet) epoch(ctx context.Context, c valkey.Client, fresh string) (string, error) {
-	return s.scripts.epoch.Exec(ctx, c, []string{s.epochKey()}, []string{fresh}).ToString()
+func (k *commands) epoch(ctx context.Context, c valkey.Client, fresh string) (string, error) {
+	return k.scriptEpoch.Exec(ctx, c, []string{k.epochKey()}, []string{fresh}).ToString()
 }
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
