@@ -12,15 +12,15 @@ import (
 // DefaultMax is how many policies, and how many absences, a Memory holds unless told otherwise.
 const DefaultMax = 1_000_000
 
-// share is how many entries a shard holds at most: few, so that its lock is never held for long, and just as many as
+// share is how many entries a shard holds at most: few, so that its lock is held for microseconds, and just as many as
 // Go's map and slice of that size have room for. (A map of 1,000 would take twice as much as one of 850.)
 const share = 848
 
 // Memory is a resolver.Memory, with bounds. Policies and absences have tables and bounds of their own, so neither can
-// push out the other. A table that is full drops, of a few entries drawn at random, the one that matters least: the
-// absence that expires first, the policy that was longest unused. All of them are in shards, none of which is ever
-// locked for long. A failure is remembered with its reason, which takes some hundred bytes, and so has a smaller bound;
-// that a domain has no policy takes some twenty.
+// push out the other. A full table drops, of a few entries drawn at random, the one that matters least: the absence
+// that expires first, the policy that was longest unused. All of them are in shards, which are locked for microseconds
+// at a time. A failure is remembered with its reason, which takes some hundred bytes, and so has a smaller bound; that
+// a domain has no policy takes some twenty.
 type Memory struct {
 	seed      maphash.Seed
 	policies  []policyShard

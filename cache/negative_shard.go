@@ -66,7 +66,7 @@ func (s *negativeShard) forget(f fingerprint) {
 
 // moveTo puts what is still of use into another generation, unless that knows better.
 func (s *negativeShard) moveTo(g *generation, now int64) {
-	s.mu.Lock() // who forgets an entry here now does so before it is moved, or there after
+	s.mu.Lock() // so an entry is forgotten here before it is moved, or there after
 	defer s.mu.Unlock()
 	for _, e := range s.slots {
 		if e.until > now {
