@@ -85,7 +85,7 @@ func (c *conn) finish() {
 		c.flush() // the replies to earlier requests are complete; an error changes nothing
 	}
 	c.rwc.Close()
-	c.srv.removeConn(c)
+	c.srv.tracker.removeConn(c)
 }
 
 // readMore waits for bytes; between requests without a limit.
@@ -95,7 +95,7 @@ func (c *conn) readMore() error {
 	}
 	// The state is set before closing is read. Shutdown does both in the opposite order, so one of them sees the other.
 	c.state.Store(connIdle)
-	if c.srv.closing.Load() {
+	if c.srv.tracker.closing.Load() {
 		return errShutdown
 	}
 	err := c.in.fill(c.rwc, maxRequestFrame)
@@ -147,7 +147,7 @@ func (c *conn) answerAll(ctx context.Context) error {
 				return err
 			}
 		}
-		if c.srv.closing.Load() {
+		if c.srv.tracker.closing.Load() {
 			break // readMore ends the connection; the peer sends the other requests again on a new one
 		}
 	}
@@ -207,7 +207,7 @@ func (c *conn) linger() {
 		return
 	}
 	c.state.Store(connIdle) // Shutdown may close it now
-	if c.srv.closing.Load() {
+	if c.srv.tracker.closing.Load() {
 		return
 	}
 	discarded := c.in.data[:cap(c.in.data)]

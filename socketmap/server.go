@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -84,14 +83,7 @@ type Server struct {
 	setup   sync.Once
 	ctx     context.Context // of the handlers
 	cancel  context.CancelFunc
-	closing atomic.Bool   // Shutdown has begun
-	stop    chan struct{} // closed when Shutdown begins
-	drained chan struct{} // closed when Shutdown has begun and the last connection has ended
-
-	mu        sync.Mutex // of the fields below; locked for each connection, never for each request
-	room      sync.Cond  // a connection has ended, or Shutdown has begun
-	listeners map[*onceListener]struct{}
-	conns     map[*conn]struct{}
+	tracker *tracker
 
 	acceptLog, limitLog, malformedLog logLimiter
 }
@@ -99,11 +91,7 @@ type Server struct {
 func (s *Server) init() {
 	s.setup.Do(func() {
 		s.ctx, s.cancel = context.WithCancel(context.Background())
-		s.stop = make(chan struct{})
-		s.drained = make(chan struct{})
-		s.room.L = &s.mu
-		s.listeners = make(map[*onceListener]struct{})
-		s.conns = make(map[*conn]struct{})
+		s.tracker = newTracker()
 	})
 }
 
@@ -117,10 +105,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	if s.Handler == nil {
 		return errors.New("socketmap: the server has no Handler")
 	}
-	if !s.addListener(l) {
+	if !s.tracker.addListener(l) {
 		return ErrServerClosed
 	}
-	defer s.removeListener(l)
+	defer s.tracker.removeListener(l)
 	return s.acceptAll(l)
 }
 
@@ -155,7 +143,7 @@ func (s *Server) accept(l *onceListener) (net.Conn, error) {
 			}
 			return rwc, nil
 		}
-		if s.closing.Load() {
+		if s.tracker.closing.Load() {
 			return nil, ErrServerClosed
 		}
 		if isListenerLost(err) {
@@ -164,7 +152,7 @@ func (s *Server) accept(l *onceListener) (net.Conn, error) {
 		if !logged {
 			logged = s.logAcceptFailing(l, err)
 		}
-		if !s.sleep(pause) {
+		if !s.tracker.sleep(pause) {
 			return nil, ErrServerClosed
 		}
 		pause = min(2*pause, maxAcceptPause)
@@ -192,34 +180,15 @@ func isListenerLost(err error) bool {
 	return false
 }
 
-// sleep waits for d. It returns false, at once, when Shutdown was called.
-func (s *Server) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.stop:
-		return false
-	}
-}
-
 // waitForRoom waits until fewer than MaxConns connections are open. It returns false when Shutdown was called.
 func (s *Server) waitForRoom() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !s.closing.Load() {
-		if len(s.conns) < s.maxConns() {
-			return true
-		}
+	return s.tracker.waitForRoom(s.maxConns(), func() {
 		if _, ok := s.limitLog.allow(time.Now()); ok {
 			s.logger().Warn("the limit of open connections is reached; new connections wait, and mail with them; "+
 				"check which processes hold the connections: Postfix needs one for each smtp(8) process",
 				"event", "socketmap_conn_limit", "limit", s.maxConns())
 		}
-		s.room.Wait()
-	}
-	return false
+	})
 }
 
 // Shutdown ends the server gracefully. It stops accepting, closes at once the connections that are idle or have sent
@@ -228,86 +197,31 @@ func (s *Server) waitForRoom() bool {
 // handlers, and returns ctx.Err() without waiting for the handlers.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
-	s.beginShutdown()
+	s.tracker.beginShutdown()
 	select {
-	case <-s.drained:
+	case <-s.tracker.drained:
 		s.cancel()
 		return nil
 	case <-ctx.Done():
 	}
-	s.mu.Lock()
-	for c := range s.conns {
-		c.rwc.Close() // before cancel: the reply of a cancelled handler must not be sent
-	}
-	s.mu.Unlock()
+	s.tracker.closeConns() // before cancel: the reply of a cancelled handler must not be sent
 	s.cancel()
 	return ctx.Err()
-}
-
-func (s *Server) beginShutdown() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Swap(true) {
-		return
-	}
-	close(s.stop)
-	s.room.Broadcast()
-	for l := range s.listeners {
-		l.Close()
-	}
-	if len(s.conns) == 0 {
-		close(s.drained)
-	}
-	for c := range s.conns {
-		c.closeIfIdle()
-	}
 }
 
 // Conns returns the number of open connections.
 func (s *Server) Conns() int {
 	s.init() // Conns may be called before the first Serve
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
+	return s.tracker.openConns()
 }
 
-// addListener registers l, which Shutdown will close. It returns false when Shutdown was already called.
-func (s *Server) addListener(l *onceListener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) removeListener(l *onceListener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
-
-// addConn registers rwc as a connection of the server. It returns nil when Shutdown was already called.
+// addConn makes a connection of the server from rwc. It returns nil when Shutdown was already called.
 func (s *Server) addConn(rwc net.Conn) *conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
+	c := &conn{srv: s, rwc: rwc, w: newWriter(rwc, s.writeTimeout())}
+	if !s.tracker.addConn(c) {
 		return nil
 	}
-	c := &conn{srv: s, rwc: rwc, w: newWriter(rwc, s.writeTimeout())}
-	s.conns[c] = struct{}{}
 	return c
-}
-
-func (s *Server) removeConn(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.room.Broadcast()
-	if s.closing.Load() && len(s.conns) == 0 {
-		close(s.drained)
-	}
 }
 
 func (s *Server) logger() *slog.Logger {
