@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -54,13 +52,10 @@ type Config struct {
 // A name that the DNS cannot represent (empty, with an empty label or one of more than 63 bytes, or of more than 255
 // bytes) is answered NXDomain with a TTL of 0, without a question.
 type Client struct {
-	timeout     time.Duration
 	attempts    int
 	nameservers *nameservers
-	inFlight    chan struct{} // has one element for each question in progress
-	sockets     *socketPool
-	buffers     *sync.Pool // of *[udpBuffer]byte
-	dnssec      bool       // set the DO bit
+	transport   *transport
+	dnssec      bool // set the DO bit
 }
 
 // New returns a Client. The error names the invalid setting or server. A resolv.conf that cannot be read is not an
@@ -82,12 +77,10 @@ func New(cfg Config) (*Client, error) {
 		r = nameserversFromFile(cmp.Or(cfg.ResolvConf, defaultResolvConf))
 	}
 	return &Client{
-		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
 		attempts:    cmp.Or(cfg.Attempts, defaultAttempts),
 		nameservers: r,
-		inFlight:    make(chan struct{}, cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
-		sockets:     new(socketPool),
-		buffers:     &sync.Pool{New: func() any { return new([udpBuffer]byte) }},
+		transport: newTransport(cmp.Or(cfg.Timeout, defaultTimeout),
+			cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
 	}, nil
 }
 
@@ -219,7 +212,7 @@ func (c *Client) queryServers(ctx context.Context, f finding, qtype uint16) (fin
 
 // queryServer asks one server.
 func (c *Client) queryServer(ctx context.Context, s *server, f finding, q question) (finding, *Error) {
-	m, fail := c.exchange(ctx, s, q)
+	m, fail := c.transport.exchange(ctx, s, q)
 	c.nameservers.recordResult(s, fail)
 	if fail != nil {
 		return finding{}, fail
@@ -230,88 +223,4 @@ func (c *Client) queryServer(ctx context.Context, s *server, f finding, q questi
 	f, fail = f.advance(m, q.qtype)
 	f.authentic = f.authentic && m.AuthenticatedData && s.believed
 	return f, fail
-}
-
-// exchange sends q to one server and returns its answer, of any Rcode. It repeats q without EDNS0 or by TCP if needed,
-// all within Config.Timeout.
-func (c *Client) exchange(ctx context.Context, s *server, q question) (*dns.Msg, *Error) {
-	if err := c.acquire(ctx); err != nil {
-		return nil, lookupError(ctx, err)
-	}
-	defer func() { <-c.inFlight }()
-	now := time.Now()
-	deadline := now.Add(c.timeout)
-	buf := c.buffers.Get().(*[udpBuffer]byte)
-	defer c.buffers.Put(buf)
-	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		return c.exchangeUDP(ctx, s, query, buf[:], now, deadline)
-	})
-	if fail == nil && m.Truncated {
-		m, fail = c.exchangeTCP(ctx, s, q, deadline)
-	}
-	if fail != nil && fail.Kind == Timeout {
-		fail.Waited = c.timeout
-	}
-	return m, fail
-}
-
-// acquire adds a question to those in progress. It waits for Config.Timeout at most.
-func (c *Client) acquire(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case c.inFlight <- struct{}{}:
-		return nil
-	default:
-	}
-	limit := time.NewTimer(c.timeout)
-	defer limit.Stop()
-	select {
-	case c.inFlight <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-limit.C:
-		return &fault.Error{Kind: fault.Exhausted, Cure: "check whether the DNS server is slow",
-			Err: fmt.Errorf("%d DNS questions are in progress; this one was not sent", cap(c.inFlight))}
-	}
-}
-
-// exchangeUDP sends query to s by UDP and returns the answer.
-func (c *Client) exchangeUDP(ctx context.Context, s *server, query *dns.Msg, buf []byte,
-	now, deadline time.Time) (*dns.Msg, *Error) {
-	socket, err := c.sockets.get(s, now)
-	if err != nil {
-		return nil, lookupError(ctx, err)
-	}
-	m, strays, fail := roundTrip(ctx, socket.Conn, query, buf, deadline)
-	if fail != nil || strays > 0 { // a forger may know the port
-		_ = socket.Close()
-	} else {
-		c.sockets.release(socket)
-	}
-	return m, fail
-}
-
-// exchangeTCP repeats by TCP a question whose answer was truncated.
-func (c *Client) exchangeTCP(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
-	buf := make([]byte, dns.MaxMsgSize)
-	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		d := net.Dialer{Deadline: deadline}
-		conn, err := d.DialContext(ctx, "tcp", s.addr.String())
-		if err != nil {
-			return nil, lookupError(ctx, err)
-		}
-		defer conn.Close()
-		m, _, fail := roundTrip(ctx, conn, query, buf, deadline)
-		return m, fail
-	})
-	switch {
-	case fail != nil:
-		fail.Detail = "by TCP, as the answer was too long for UDP"
-	case m.Truncated:
-		return nil, &Error{Kind: Malformed, Detail: "truncated over TCP"}
-	}
-	return m, fail
 }

@@ -330,8 +330,8 @@ func TestContextDeadline(t *testing.T) {
 
 func TestSocketsAreBounded(t *testing.T) {
 	c, srv := newTestClient(t, zoneOne)
-	for range cap(c.inFlight) - 1 {
-		c.inFlight <- struct{}{}
+	for range cap(c.transport.inFlight) - 1 {
+		c.transport.inFlight <- struct{}{}
 	}
 	release := make(chan struct{})
 	srv.On(asked, dns.TypeTXT, dnstest.Hold(release, dnstest.Answer))

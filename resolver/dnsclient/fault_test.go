@@ -58,7 +58,7 @@ func TestWhoseFault(t *testing.T) {
 func TestNoSlotIsOwnFault(t *testing.T) {
 	srv := dnstest.New(t, dnstest.Config{Zone: zoneOne})
 	c := newClient(t, Config{Servers: []string{srv.Addr()}, Timeout: shortTimeout, MaxSockets: 1})
-	c.inFlight <- struct{}{}
+	c.transport.inFlight <- struct{}{}
 	_, err := c.TXT(t.Context(), asked)
 	if fault.Of(err) != fault.Exhausted || srv.Total() != 0 {
 		t.Errorf("%v is judged %v; %d questions were sent", err, fault.Of(err), srv.Total())
@@ -66,7 +66,7 @@ func TestNoSlotIsOwnFault(t *testing.T) {
 	if c.nameservers.order()[0].avoidedUntil.Load() != 0 {
 		t.Error("the server is avoided, though it was not asked")
 	}
-	<-c.inFlight
+	<-c.transport.inFlight
 	got, err := c.TXT(t.Context(), asked)
 	check(t, got, err, answerOne)
 }

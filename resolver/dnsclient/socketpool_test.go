@@ -13,9 +13,9 @@ import (
 
 // idle returns the unused sockets of the pool.
 func (c *Client) idle() []*socket {
-	c.sockets.mu.Lock()
-	defer c.sockets.mu.Unlock()
-	return slices.Clone(c.sockets.idle)
+	c.transport.sockets.mu.Lock()
+	defer c.transport.sockets.mu.Unlock()
+	return slices.Clone(c.transport.sockets.idle)
 }
 
 // TestSocketsAfterTrouble: a port is not used again if a forger may have found it.
@@ -59,7 +59,7 @@ func TestSocketsServeInTurn(t *testing.T) {
 	s := c.nameservers.order()[0]
 	now := time.Now()
 	get := func(now time.Time) *socket {
-		k, err := c.sockets.get(s, now)
+		k, err := c.transport.sockets.get(s, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,20 +70,20 @@ func TestSocketsServeInTurn(t *testing.T) {
 		t.Fatal("a socket was returned twice")
 	}
 	for i := range socketUses - 1 {
-		c.sockets.release(one)
+		c.transport.sockets.release(one)
 		if k := get(now.Add(socketLife - 1)); k != one {
 			t.Fatalf("after %d questions the socket is not used again", i+1)
 		}
 	}
-	c.sockets.release(one)
-	if k := c.sockets.reuse(s, now); k != nil || one.SetDeadline(now) == nil {
+	c.transport.sockets.release(one)
+	if k := c.transport.sockets.reuse(s, now); k != nil || one.SetDeadline(now) == nil {
 		t.Errorf("after %d questions the socket is still in use", socketUses)
 	}
-	c.sockets.release(two)
-	if k := c.sockets.reuse(s, now.Add(socketLife)); k != nil {
+	c.transport.sockets.release(two)
+	if k := c.transport.sockets.reuse(s, now.Add(socketLife)); k != nil {
 		t.Error("a socket is used after socketLife")
 	}
-	if k := c.sockets.reuse(&server{addr: s.addr}, now); k != nil {
+	if k := c.transport.sockets.reuse(&server{addr: s.addr}, now); k != nil {
 		t.Error("a socket of another server is used")
 	}
 }
