@@ -81,7 +81,7 @@ func Diagnose(f Facts) Report {
 	}
 	views := viewsOf(&f)
 	for _, v := range views {
-		r.Clients = append(r.Clients, Client{v.service.Name, v.chroot(v.service)})
+		r.Clients = append(r.Clients, Client{v.service.Name, v.facts.chroot(v.service)})
 	}
 	d.run(views)
 	r.Findings = append(r.Findings, d.findings...)
@@ -114,7 +114,7 @@ func (d *diagnosis) run(views []view) {
 		return
 	}
 	for _, s := range scopesOf(d.facts, views) {
-		d.judgeMaps(s)
+		mapsRules{d, s}.judge()
 	}
 	for _, v := range views {
 		if !v.principal {

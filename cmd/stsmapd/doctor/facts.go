@@ -1,5 +1,11 @@
 package doctor
 
+import (
+	"path"
+	"strconv"
+	"strings"
+)
+
 // Facts are what was found on a host. The first part is read from the configuration; surveyOf derives from it what the
 // second part needs.
 type Facts struct {
@@ -17,6 +23,46 @@ type Facts struct {
 	Tables  map[string]TableState // how a table treats an unknown domain
 }
 
+func (f *Facts) version() version { return parseVersion(f.Parameters["mail_version"]) }
+
+// chroot reports whether a service runs chrooted. The default of master.cf's column is "y" before Postfix 3.0 and with
+// a compatibility_level below 1, else "n".
+func (f *Facts) chroot(s Service) bool {
+	if s.Chroot != "-" {
+		return s.Chroot == "y"
+	}
+	level, _, _ := strings.Cut(f.Parameters["compatibility_level"], ".")
+	n, err := strconv.Atoi(level)
+	return !f.version().atLeast(3, 0, 0) || (err == nil && n < 1)
+}
+
+func (f *Facts) queue() string { return f.Parameters["queue_directory"] }
+
+// root returns the directory that a service sees as /.
+func (f *Facts) root(s Service) string {
+	if f.chroot(s) {
+		return f.queue()
+	}
+	return "/"
+}
+
+// seenOutside returns, as seen outside of the chroot, a path that the service uses in it. The working directory of
+// services is the queue directory.
+func (f *Facts) seenOutside(s Service, name string) string {
+	if !path.IsAbs(name) {
+		return path.Join(f.queue(), name)
+	}
+	return path.Join(f.root(s), name)
+}
+
+// beforeChroot returns the absolute path of a file that the service opens before it enters the chroot.
+func (f *Facts) beforeChroot(name string) string {
+	if !path.IsAbs(name) {
+		return path.Join(f.queue(), name)
+	}
+	return name
+}
+
 // parameterNames returns the parameters of main.cf that Facts need.
 func parameterNames() []string {
 	return []string{
@@ -29,7 +75,7 @@ func parameterNames() []string {
 	}
 }
 
-// parameterNames that findings set.
+// Parameters that findings set.
 const (
 	policyMaps    = "smtp_tls_policy_maps"
 	securityLevel = "smtp_tls_security_level"
@@ -169,23 +215,23 @@ func (s *surveyor) view(v view) {
 		}
 	}
 	if file := v.value(caFile); file != "" {
-		s.Files = include(s.Files, v.beforeChroot(file))
+		s.Files = include(s.Files, v.facts.beforeChroot(file))
 	}
 	if dir := v.value("smtp_tls_CApath"); dir != "" {
-		s.Dirs = include(s.Dirs, v.seenOutside(v.service, dir))
+		s.Dirs = include(s.Dirs, v.facts.seenOutside(v.service, dir))
 	}
 }
 
 func (s *surveyor) server(v view, t lookupTable) {
-	endpoint := v.endpoint(t)
-	s.Queries = include(s.Queries, Query{endpoint, t.name})
-	if way, ok := v.socketPath(t); ok {
+	a := v.to(t)
+	s.Queries = include(s.Queries, Query{a.endpoint(), t.name})
+	if way, ok := a.socketPath(); ok {
 		s.Sockets = include(s.Sockets, way)
 	}
-	if hosts, ok := v.hostsFile(t); ok {
+	if hosts, ok := a.hostsFile(); ok {
 		s.Paths = include(s.Paths, hosts)
 	}
-	if outside, ok := v.hostSocketPath(t); ok {
+	if outside, ok := a.hostSocketPath(); ok {
 		s.Sockets = include(s.Sockets, outside)
 	}
 }

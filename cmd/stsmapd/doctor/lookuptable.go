@@ -112,13 +112,34 @@ func mapName(f tlspolicy.Features) string {
 	return name
 }
 
+// claimed returns the features in a map name. Unknown features in it are skipped.
+func (t lookupTable) claimed() tlspolicy.Features {
+	if f, err := tlspolicy.ParseMapName(t.name); err == nil {
+		return f
+	}
+	var all tlspolicy.Features
+	for word := range strings.SplitSeq(t.name, "+") {
+		one, err := tlspolicy.ParseMapName("sts+" + strings.ToLower(word))
+		if err != nil {
+			continue
+		}
+		all.DANE = all.DANE || one.DANE
+		all.TLSRPT = all.TLSRPT || one.TLSRPT
+		all.Strict = all.Strict || one.Strict
+		all.Defer = all.Defer || one.Defer
+		all.NoSNI = all.NoSNI || one.NoSNI
+		all.Shadow = all.Shadow || one.Shadow
+	}
+	return all
+}
+
 // classify sets the role of a table of these services.
 func (t lookupTable) classify(f *Facts, views []view) lookupTable {
 	_, err := tlspolicy.ParseMapName(t.name)
 	known := err == nil
 	mine := listens(f, t.server)
 	for _, v := range views {
-		switch f.Answers[Query{v.endpoint(t), t.name}].Kind {
+		switch f.Answers[Query{v.to(t).endpoint(), t.name}].Kind {
 		case Stsmapd, UnknownMap:
 			mine = true
 		case OtherMap:

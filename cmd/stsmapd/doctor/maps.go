@@ -8,12 +8,18 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// judgeMaps judges one value of smtp_tls_policy_maps.
-func (d *diagnosis) judgeMaps(s scope) {
-	mine := s.first(roleStsmapd)
-	if mine < 0 && !s.principal() {
-		if s.owner != "" {
-			d.addForScope(s, Finding{
+// mapsRules judges one value of smtp_tls_policy_maps.
+type mapsRules struct {
+	*diagnosis
+	scope
+}
+
+// judge applies every rule of the value.
+func (j mapsRules) judge() {
+	mine := j.first(roleStsmapd)
+	if mine < 0 && !j.principal() {
+		if j.owner != "" {
+			j.addToAll(Finding{
 				ID: "side-service", Severity: Note,
 				Problem: "a service with its own " + policyMaps +
 					" does not query stsmapd: right for a content filter, wrong for mail to the internet",
@@ -21,61 +27,61 @@ func (d *diagnosis) judgeMaps(s scope) {
 		}
 		return
 	}
-	fixes := d.mapsFix(s)
-	for i, t := range s.tables {
-		d.judgeOther(s, i, t, fixes)
+	fixes := j.mapsFix()
+	for i, t := range j.tables {
+		j.judgeOther(i, t, fixes)
 	}
 	if mine < 0 {
-		d.judgeMissing(s, fixes)
+		j.judgeMissing(fixes)
 		return
 	}
-	for _, v := range s.views {
-		d.judgeConnection(v, s.tables[mine], fixes)
+	for _, v := range j.views {
+		j.judgeConnection(v, j.tables[mine], fixes)
 	}
-	d.judgeMapName(s, s.tables[mine], fixes)
+	j.judgeMapName(j.tables[mine], fixes)
 }
 
-// addForScope adds a finding about all services of the scope.
-func (d *diagnosis) addForScope(s scope, f Finding) {
-	for _, v := range s.views {
-		d.add(v, f)
+// addToAll adds a finding about each service of the scope.
+func (j mapsRules) addToAll(f Finding) {
+	for _, v := range j.views {
+		j.add(v, f)
 	}
 }
 
 // mapsFix returns the fix of smtp_tls_policy_maps, nil if its value is right. It records why the fix must not be made
 // now.
-func (d *diagnosis) mapsFix(s scope) []Fix {
-	value, t := s.rightMaps()
-	if value == s.value {
+func (j mapsRules) mapsFix() []Fix {
+	value, t := j.rightMaps()
+	if value == j.value {
 		return nil
 	}
-	for _, v := range s.views {
-		if d.facts.Answers[Query{v.endpoint(t), t.name}].Kind == NotQueried {
+	for _, v := range j.views {
+		if v.to(t).answer().Kind == NotQueried {
 			t.name = "sts" // the map name of the survey's query
 		}
-		if v.unreachable(t) {
+		if v.to(t).unreachable() {
 			why := fmt.Sprintf("no stsmapd answers at %s, and all mail would be deferred: let it listen there "+
-				"(`listen` in stsmapd.toml), and start it", v.endpoint(t))
-			d.blocked = include(d.blocked, why)
+				"(`listen` in stsmapd.toml), and start it", v.to(t).endpoint())
+			j.blocked = include(j.blocked, why)
 		}
 	}
-	return []Fix{{s.owner, policyMaps, value}}
+	return []Fix{{j.owner, policyMaps, value}}
 }
 
 // judgeMissing judges a value without a table of stsmapd.
-func (d *diagnosis) judgeMissing(s scope, fixes []Fix) {
-	d.missing = true
+func (j mapsRules) judgeMissing(fixes []Fix) {
+	j.missing = true
 	f := Finding{ID: "no-map", Severity: Error, Fixes: fixes, Cure: "name stsmapd in " + policyMaps}
 	switch {
-	case s.first(roleMalformed) >= 0:
+	case j.first(roleMalformed) >= 0:
 		return // judgeOther has a finding
-	case s.first(roleWrapped) >= 0:
+	case j.first(roleWrapped) >= 0:
 		f.ID = "map-wrapped"
 		f.Problem = fmt.Sprintf(
 			"%s queries stsmapd inside another table, whose results cannot be checked",
-			s.tables[s.first(roleWrapped)].text)
-		f.Cure = "name stsmapd as a separate table: " + s.tableText(lookupTable{})
-	case s.owner != "":
+			j.tables[j.first(roleWrapped)].text)
+		f.Cure = "name stsmapd as a separate table: " + j.tableText(lookupTable{})
+	case j.owner != "":
 		f.ID = "map-overridden"
 		f.Problem = "master.cf overrides " + policyMaps +
 			" without naming stsmapd: this service enforces no MTA-STS policy, whatever main.cf says"
@@ -83,20 +89,20 @@ func (d *diagnosis) judgeMissing(s scope, fixes []Fix) {
 	default:
 		f.Problem = policyMaps + " does not name stsmapd: no MTA-STS policy is enforced"
 	}
-	if !s.editable {
+	if !j.editable {
 		f.Cure = fmt.Sprintf("%s is composed of other parameters; add by hand: %s", policyMaps,
-			s.tableText(lookupTable{}))
+			j.tableText(lookupTable{}))
 	}
-	d.addForScope(s, f)
+	j.addToAll(f)
 }
 
 // judgeOther judges the i-th table, unless it is the first that queries stsmapd.
-func (d *diagnosis) judgeOther(s scope, i int, t lookupTable, fixes []Fix) {
-	mine := s.first(roleStsmapd)
+func (j mapsRules) judgeOther(i int, t lookupTable, fixes []Fix) {
+	mine := j.first(roleStsmapd)
 	switch t.role {
 	case roleStsmapd:
 		if i != mine {
-			d.addForScope(s, Finding{
+			j.addToAll(Finding{
 				ID: "two-maps", Severity: Warning, Fixes: fixes,
 				Problem: fmt.Sprintf("stsmapd is queried twice, the second time as %s: this has no use, and doubles "+
 					"the waiting time", t.text),
@@ -104,27 +110,27 @@ func (d *diagnosis) judgeOther(s scope, i int, t lookupTable, fixes []Fix) {
 			})
 		}
 	case roleMalformed:
-		d.addForScope(s, Finding{
+		j.addToAll(Finding{
 			ID: "map-malformed", Severity: Error, Fixes: fixes,
 			Problem: t.text + " is not a valid table: all mail is deferred",
-			Cure:    "write it as " + s.tableText(lookupTable{}),
+			Cure:    "write it as " + j.tableText(lookupTable{}),
 		})
 	case roleRival:
-		d.judgeRival(s, t, mine >= 0 && mine < i, fixes)
+		j.judgeRival(t, mine >= 0 && mine < i, fixes)
 	case roleCatchAll:
 		if i < mine {
-			d.addForScope(s, Finding{
+			j.addToAll(Finding{
 				ID: "map-hidden", Severity: Error, Fixes: fixes,
 				Problem: t.text + " matches every domain and comes before stsmapd, which is never queried",
 				Cure:    "move stsmapd before it",
 			})
 		}
 	case roleBroken:
-		detail := d.facts.Tables[t.text].Detail
+		detail := j.facts.Tables[t.text].Detail
 		if detail == "" {
 			detail = "not of the form socketmap:inet:host:port:name or socketmap:unix:/path:name"
 		}
-		d.addForScope(s, Finding{
+		j.addToAll(Finding{
 			ID: "table-broken", Severity: Error,
 			Problem: fmt.Sprintf(
 				"the table %s fails, and every lookup that reaches it fails too: mail is deferred (%s)",
@@ -133,7 +139,7 @@ func (d *diagnosis) judgeOther(s scope, i int, t lookupTable, fixes []Fix) {
 		})
 	case roleOther:
 		if i < mine {
-			d.addForScope(s, Finding{
+			j.addToAll(Finding{
 				ID: "table-before", Severity: Note,
 				Problem: t.text + " comes before stsmapd: stsmapd is not queried for the domains in it",
 			})
@@ -142,15 +148,15 @@ func (d *diagnosis) judgeOther(s scope, i int, t lookupTable, fixes []Fix) {
 }
 
 // judgeRival judges a table that queries another daemon.
-func (d *diagnosis) judgeRival(s scope, t lookupTable, after bool, fixes []Fix) {
+func (j mapsRules) judgeRival(t lookupTable, after bool, fixes []Fix) {
 	f := Finding{
 		ID: "other-daemon", Severity: Warning, Fixes: fixes,
 		Problem: t.text + " queries another daemon for MTA-STS policies",
 		Cure: "remove it once stsmapd answers; or let stsmapd listen there instead of the other daemon, and " +
 			"change nothing",
 	}
-	dead := slices.ContainsFunc(s.views, func(v view) bool {
-		return v.unreachable(t) && d.facts.Answers[Query{v.endpoint(t), t.name}].Kind != OtherMap
+	dead := slices.ContainsFunc(j.views, func(v view) bool {
+		return v.to(t).unreachable() && v.to(t).answer().Kind != OtherMap
 	})
 	switch {
 	case dead:
@@ -161,19 +167,19 @@ func (d *diagnosis) judgeRival(s scope, t lookupTable, after bool, fixes []Fix) 
 	default:
 		f.Problem += ", whose answers take precedence"
 	}
-	d.addForScope(s, f)
+	j.addToAll(f)
 }
 
 // judgeConnection judges how a service connects to stsmapd.
-func (d *diagnosis) judgeConnection(v view, t lookupTable, fixes []Fix) {
-	endpoint := v.endpoint(t)
-	answer := d.facts.Answers[Query{endpoint, t.name}]
+func (j mapsRules) judgeConnection(v view, t lookupTable, fixes []Fix) {
+	a := v.to(t)
+	endpoint, answer := a.endpoint(), a.answer()
 	f := Finding{Severity: Error, Fixes: fixes}
-	way, unix := v.socketPath(t)
-	socket := d.facts.Sockets[way]
-	outside, hidden := v.hostSocketPath(t)
+	way, unix := a.socketPath()
+	socket := j.facts.Sockets[way]
+	outside, hidden := a.hostSocketPath()
 	switch {
-	case unix && socket.Kind == SocketMissing && hidden && socketExists(d.facts.Sockets[outside]):
+	case unix && socket.Kind == SocketMissing && hidden && socketExists(j.facts.Sockets[outside]):
 		f.ID = "socket-outside-chroot"
 		f.Problem = fmt.Sprintf(
 			"the chroot hides the socket: it is at %s, but Postfix looks for it at %s: all mail is deferred",
@@ -184,11 +190,11 @@ func (d *diagnosis) judgeConnection(v view, t lookupTable, fixes []Fix) {
 		f.ID = "nobody-answers"
 		f.Problem = fmt.Sprintf("there is no socket at %s: all mail is deferred", way.Path)
 		f.Cure = "start stsmapd, or name the address that it listens on"
-	case unix && socket.Kind == SocketClosed && !v.client(t).Root:
+	case unix && socket.Kind == SocketClosed && !a.client().Root:
 		f.ID = "socket-permission"
 		f.Problem = fmt.Sprintf(
 			"Postfix's user %q has no permission to connect to %s, because of %s: all mail is deferred",
-			d.facts.Parameters["mail_owner"], way.Path, socket.At)
+			j.facts.Parameters["mail_owner"], way.Path, socket.At)
 		f.Cure = "set socket_mode = \"0666\", or socket_group to a group of that user, in stsmapd.toml, and let that " +
 			"user search the directories above (chmod o+x)"
 	case answer.Kind == NoConnection:
@@ -205,35 +211,28 @@ func (d *diagnosis) judgeConnection(v view, t lookupTable, fixes []Fix) {
 		f.Problem = fmt.Sprintf(
 			"not checked: you have no permission to connect to %s (%s); run this as root",
 			endpoint, answer.Detail)
-	case v.unapproved(t):
+	case a.unapproved():
 		f.ID, f.Fixes = "proxy-unapproved", nil
 		f.Problem = fmt.Sprintf(
 			"proxymap(8) only queries the tables of proxy_read_maps, and %s is not in it: the SMTP client "+
 				"terminates, and all mail is deferred", t.text)
 		f.Cure = "add it to proxy_read_maps, or omit proxy:"
 	default:
-		d.judgeHostName(v, t)
+		j.judgeHostName(v, t)
 		return
 	}
-	d.add(v, f)
-}
-
-// unapproved reports whether proxymap(8) refuses to query a table. By default, proxy_read_maps contains the tables of
-// main.cf's smtp_tls_policy_maps.
-func (v view) unapproved(t lookupTable) bool {
-	return t.proxied && v.knows("proxy_read_maps") &&
-		!slices.Contains(splitLookupTables(v.value("proxy_read_maps")), t.text)
+	j.add(v, f)
 }
 
 func socketExists(s Socket) bool { return s.Kind == SocketOpen || s.Kind == SocketClosed }
 
 // judgeHostName judges a server's name that is looked up in a chroot.
-func (d *diagnosis) judgeHostName(v view, t lookupTable) {
-	hosts, ok := v.hostsFile(t)
-	if !ok || d.facts.Files[hosts] != FileMissing {
+func (j mapsRules) judgeHostName(v view, t lookupTable) {
+	hosts, ok := v.to(t).hostsFile()
+	if !ok || j.facts.Files[hosts] != FileMissing {
 		return
 	}
-	d.add(v, Finding{
+	j.add(v, Finding{
 		ID: "name-in-chroot", Severity: Warning,
 		Problem: fmt.Sprintf("%s names a host, and the chroot has no %s with its address: if the DNS does not have "+
 			"it either, all mail is deferred", t.server, hosts),
@@ -246,16 +245,16 @@ const inexactMatching = "Postfix connects to hosts that the policy does not name
 	"in their certificates"
 
 // judgeMapName judges the map name, the list of features.
-func (d *diagnosis) judgeMapName(s scope, t lookupTable, fixes []Fix) {
-	v := s.views[0]
+func (j mapsRules) judgeMapName(t lookupTable, fixes []Fix) {
+	v := j.views[0]
 	chosen := t.claimed()
-	right := s.features(chosen)
+	right := j.features(chosen)
 	say := func(id string, severity Severity, problem, cure string) {
-		d.addForScope(s, Finding{ID: id, Severity: severity, Problem: problem, Cure: cure, Fixes: fixes})
+		j.addToAll(Finding{ID: id, Severity: severity, Problem: problem, Cure: cure, Fixes: fixes})
 	}
 	_, err := tlspolicy.ParseMapName(t.name)
-	for _, w := range s.views {
-		a := d.facts.Answers[Query{w.endpoint(t), t.name}]
+	for _, w := range j.views {
+		a := w.to(t).answer()
 		if a.Kind == UnknownMap || err != nil && a.Kind != Stsmapd {
 			cure := "use the name " + mapName(right)
 			if err == nil {
@@ -292,7 +291,7 @@ func (d *diagnosis) judgeMapName(s scope, t lookupTable, fixes []Fix) {
 			fmt.Sprintf("%s supports policy attributes, and the map %s does not make stsmapd send them: %s",
 				postfix, t.name, effect), "add +tlsrpt to the map name")
 	}
-	d.judgeMapNameDANE(s, t, say)
+	j.judgeMapNameDANE(t, say)
 	if chosen.Shadow {
 		say("shadow", Note, "the map name has shadow: no policy is enforced, stsmapd only logs what it would have "+
 			"answered", "")
@@ -300,10 +299,10 @@ func (d *diagnosis) judgeMapName(s scope, t lookupTable, fixes []Fix) {
 }
 
 // judgeMapNameDANE judges the feature dane of the map name.
-func (d *diagnosis) judgeMapNameDANE(s scope, t lookupTable,
+func (j mapsRules) judgeMapNameDANE(t lookupTable,
 	say func(id string, severity Severity, problem, cure string)) {
-	v := s.views[0]
-	claimed, right := t.claimed().DANE, s.features(t.claimed()).DANE
+	v := j.views[0]
+	claimed, right := t.claimed().DANE, j.features(t.claimed()).DANE
 	level, _ := v.level()
 	switch {
 	case right && !claimed && isDANE(level):

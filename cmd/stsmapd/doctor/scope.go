@@ -60,42 +60,11 @@ func (s scope) first(role tableRole) int {
 	return slices.IndexFunc(s.tables, func(t lookupTable) bool { return t.role == role })
 }
 
-// claimedFeatures returns the features of the first table of stsmapd, none without one.
-func (v view) claimedFeatures() tlspolicy.Features {
-	for _, text := range splitLookupTables(v.value(policyMaps)) {
-		if t := parseLookupTable(text).classify(v.facts, []view{v}); t.role == roleStsmapd {
-			return t.claimed()
-		}
-	}
-	return tlspolicy.Features{}
-}
-
-// claimed returns the features in a map name. Unknown features in it are skipped.
-func (t lookupTable) claimed() tlspolicy.Features {
-	if f, err := tlspolicy.ParseMapName(t.name); err == nil {
-		return f
-	}
-	var all tlspolicy.Features
-	for word := range strings.SplitSeq(t.name, "+") {
-		one, err := tlspolicy.ParseMapName("sts+" + strings.ToLower(word))
-		if err != nil {
-			continue
-		}
-		all.DANE = all.DANE || one.DANE
-		all.TLSRPT = all.TLSRPT || one.TLSRPT
-		all.Strict = all.Strict || one.Strict
-		all.Defer = all.Defer || one.Defer
-		all.NoSNI = all.NoSNI || one.NoSNI
-		all.Shadow = all.Shadow || one.Shadow
-	}
-	return all
-}
-
 // features returns the right features for a table of stsmapd, given those that the administrator chose.
 func (s scope) features(chosen tlspolicy.Features) tlspolicy.Features {
 	v := s.views[0]
-	chosen.NoSNI = !v.version().atLeast(3, 4, 0)
-	chosen.TLSRPT = v.version().atLeast(3, 10, 0)
+	chosen.NoSNI = !v.facts.version().atLeast(3, 4, 0)
+	chosen.TLSRPT = v.facts.version().atLeast(3, 10, 0)
 	level := v.wantedLevel()
 	chosen.DANE = isDANE(level) || chosen.DANE && v.daneReady() && level != "may" && level != "none"
 	return chosen
@@ -122,25 +91,7 @@ func (s scope) tableText(t lookupTable) string {
 
 // reachable reports whether no service of the scope is known to fail to reach stsmapd by the table.
 func (s scope) reachable(t lookupTable) bool {
-	return !slices.ContainsFunc(s.views, func(v view) bool { return v.unreachable(t) })
-}
-
-// unreachable reports whether a table is known not to reach stsmapd.
-func (v view) unreachable(t lookupTable) bool {
-	endpoint := v.endpoint(t)
-	if way, ok := v.socketPath(t); ok {
-		switch v.facts.Sockets[way].Kind {
-		case SocketMissing, SocketOther:
-			return true
-		case SocketClosed:
-			return !v.client(t).Root
-		}
-	}
-	switch v.facts.Answers[Query{endpoint, t.name}].Kind {
-	case NoConnection, NoSocketmap, OtherMap:
-		return true
-	}
-	return false
+	return !slices.ContainsFunc(s.views, func(v view) bool { return v.to(t).unreachable() })
 }
 
 // bestServer returns the server that a table of stsmapd should name, and whether stsmapd answers there.
@@ -152,7 +103,7 @@ func (s scope) bestServer() (server string, sure bool) {
 		}
 		answers := !slices.ContainsFunc(s.views, func(v view) bool {
 			t := lookupTable{server: written, name: "sts"}
-			return v.unreachable(t) || v.facts.Answers[Query{v.endpoint(t), t.name}].Kind != Stsmapd
+			return v.to(t).unreachable() || v.to(t).answer().Kind != Stsmapd
 		})
 		if answers {
 			return written, true

@@ -3,13 +3,12 @@ package doctor
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // judgeSupport judges whether this Postfix can query stsmapd at all.
 func (d *diagnosis) judgeSupport(views []view) bool {
 	noService := view{facts: d.facts}
-	switch version := noService.version(); {
+	switch version := noService.facts.version(); {
 	case !noService.knows(policyMaps):
 		d.add(noService, Finding{
 			ID: "no-tls", Severity: Error,
@@ -42,36 +41,6 @@ func levels() []string {
 }
 
 func isDANE(level string) bool { return level == "dane" || level == "dane-only" }
-
-// level returns the security level for destinations that are in no table, and whether it comes from parameters of
-// Postfix 2.2.
-func (v view) level() (level string, legacy bool) {
-	switch level := v.word(securityLevel); {
-	case level != "":
-		return level, false
-	case v.yes("smtp_enforce_tls") && v.word("smtp_tls_enforce_peername") != "no":
-		return "verify", true
-	case v.yes("smtp_enforce_tls"):
-		return "encrypt", true
-	case v.yes("smtp_use_tls"):
-		return "may", true
-	}
-	return "none", false
-}
-
-// wantedLevel returns the right security level.
-func (v view) wantedLevel() string {
-	level, _ := v.level()
-	switch {
-	case !slices.Contains(levels(), level):
-		return "may"
-	case (level == "none" || level == "may") && v.claimedFeatures().DANE && v.daneReady():
-		return "dane"
-	case level == "none":
-		return "may"
-	}
-	return level
-}
 
 // level judges smtp_tls_security_level.
 func (d *diagnosis) judgeLevel(v view) {
@@ -111,41 +80,6 @@ func (d *diagnosis) judgeLevel(v view) {
 func orEmpty(value string) string {
 	if value == "" {
 		return "empty"
-	}
-	return value
-}
-
-// daneReady reports whether all settings but the security level allow DANE.
-func (v view) daneReady() bool { return len(v.daneLacks()) == 0 }
-
-// daneLacks returns the settings that prevent DANE.
-func (v view) daneLacks() []string {
-	var lacks []string
-	for _, p := range []string{dnsSupport, hostLookup, ignoreMX} {
-		if v.daneSetting(p) != v.value(p) {
-			lacks = append(lacks, fmt.Sprintf("%s is %s", p, orEmpty(v.value(p))))
-		}
-	}
-	return lacks
-}
-
-// daneSetting returns the value that a parameter needs for DANE, the present one if that is right.
-func (v view) daneSetting(parameter string) string {
-	value := v.value(parameter)
-	switch parameter {
-	case dnsSupport:
-		if v.word(parameter) != "dnssec" {
-			return "dnssec"
-		}
-	case hostLookup:
-		words := strings.FieldsFunc(v.word(parameter), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' })
-		if v.knows(parameter) && !slices.Contains(words, "dns") {
-			return strings.TrimSuffix("dns, "+value, ", ")
-		}
-	case ignoreMX:
-		if v.yes(parameter) {
-			return "no"
-		}
 	}
 	return value
 }
@@ -195,8 +129,8 @@ func (d *diagnosis) judgeAuthorities(v view) {
 		f.Cure = fmt.Sprintf("install the system's CA certificates (Debian: ca-certificates) and set %s to their file",
 			caFile)
 	}
-	state := d.facts.Files[v.beforeChroot(file)]
-	jail := d.facts.Files[v.seenOutside(v.service, dir)]
+	state := d.facts.Files[v.facts.beforeChroot(file)]
+	jail := d.facts.Files[v.facts.seenOutside(v.service, dir)]
 	switch {
 	case v.value("smtp_tls_trust_anchor_file") != "":
 		f = Finding{
@@ -223,7 +157,7 @@ func (d *diagnosis) judgeAuthorities(v view) {
 		f.ID = "capath-unusable"
 		f.Problem = fmt.Sprintf(
 			"smtp_tls_CApath = %s: the SMTP client looks in %s, which has no certificates (named by c_rehash): %s",
-			dir, v.seenOutside(v.service, dir), waits)
+			dir, v.facts.seenOutside(v.service, dir), waits)
 	default:
 		return
 	}

@@ -1,14 +1,15 @@
 package doctor
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/stsmapd/stsmapd/socketmap"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // view is Postfix's configuration for one service of master.cf.
@@ -75,95 +76,82 @@ func (v view) owner(parameter string) string {
 
 func (v view) fix(parameter, value string) Fix { return Fix{v.owner(parameter), parameter, value} }
 
-func (v view) version() version { return parseVersion(v.facts.Parameters["mail_version"]) }
+// to returns how the service reaches a table.
+func (v view) to(t lookupTable) access { return access{v, t} }
 
-// chroot reports whether a service runs chrooted. The default of master.cf's column is "y" before Postfix 3.0 and with
-// a compatibility_level below 1, else "n".
-func (v view) chroot(s Service) bool {
-	if s.Chroot != "-" {
-		return s.Chroot == "y"
+// level returns the security level for destinations that are in no table, and whether it comes from parameters of
+// Postfix 2.2.
+func (v view) level() (level string, legacy bool) {
+	switch level := v.word(securityLevel); {
+	case level != "":
+		return level, false
+	case v.yes("smtp_enforce_tls") && v.word("smtp_tls_enforce_peername") != "no":
+		return "verify", true
+	case v.yes("smtp_enforce_tls"):
+		return "encrypt", true
+	case v.yes("smtp_use_tls"):
+		return "may", true
 	}
-	level, _, _ := strings.Cut(v.facts.Parameters["compatibility_level"], ".")
-	n, err := strconv.Atoi(level)
-	return !v.version().atLeast(3, 0, 0) || (err == nil && n < 1)
+	return "none", false
 }
 
-func (v view) queue() string { return v.facts.Parameters["queue_directory"] }
-
-// root returns the directory that a service sees as /.
-func (v view) root(s Service) string {
-	if v.chroot(s) {
-		return v.queue()
+// wantedLevel returns the right security level.
+func (v view) wantedLevel() string {
+	level, _ := v.level()
+	switch {
+	case !slices.Contains(levels(), level):
+		return "may"
+	case (level == "none" || level == "may") && v.claimedFeatures().DANE && v.daneReady():
+		return "dane"
+	case level == "none":
+		return "may"
 	}
-	return "/"
+	return level
 }
 
-// seenOutside returns, as seen outside of the chroot, a path that the service uses in it. The working directory of
-// services is the queue directory.
-func (v view) seenOutside(s Service, name string) string {
-	if !path.IsAbs(name) {
-		return path.Join(v.queue(), name)
-	}
-	return path.Join(v.root(s), name)
-}
+// daneReady reports whether all settings but the security level allow DANE.
+func (v view) daneReady() bool { return len(v.daneLacks()) == 0 }
 
-// beforeChroot returns the absolute path of a file that the service opens before it enters the chroot.
-func (v view) beforeChroot(name string) string {
-	if !path.IsAbs(name) {
-		return path.Join(v.queue(), name)
-	}
-	return name
-}
-
-// client returns the service that queries a table: smtp itself, or proxymap for it.
-func (v view) client(t lookupTable) Service {
-	if !t.proxied {
-		return v.service
-	}
-	for _, s := range v.facts.Services {
-		if s.Name == "proxymap/unix" {
-			return s
+// daneLacks returns the settings that prevent DANE.
+func (v view) daneLacks() []string {
+	var lacks []string
+	for _, p := range []string{dnsSupport, hostLookup, ignoreMX} {
+		if v.daneSetting(p) != v.value(p) {
+			lacks = append(lacks, fmt.Sprintf("%s is %s", p, orEmpty(v.value(p))))
 		}
 	}
-	return Service{Name: "proxymap/unix", Chroot: "n"}
+	return lacks
 }
 
-// endpoint returns the socketmap server of a table, with the path outside of any chroot.
-func (v view) endpoint(t lookupTable) string {
-	if name, ok := unixPath(t.server); ok {
-		return "unix:" + v.seenOutside(v.client(t), name)
+// daneSetting returns the value that a parameter needs for DANE, the present one if that is right.
+func (v view) daneSetting(parameter string) string {
+	value := v.value(parameter)
+	switch parameter {
+	case dnsSupport:
+		if v.word(parameter) != "dnssec" {
+			return "dnssec"
+		}
+	case hostLookup:
+		words := strings.FieldsFunc(v.word(parameter), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' })
+		if v.knows(parameter) && !slices.Contains(words, "dns") {
+			return strings.TrimSuffix("dns, "+value, ", ")
+		}
+	case ignoreMX:
+		if v.yes(parameter) {
+			return "no"
+		}
 	}
-	return t.server
+	return value
 }
 
-// socketPath returns the path by which the client service reaches the table's UNIX socket.
-func (v view) socketPath(t lookupTable) (SocketPath, bool) {
-	name, ok := unixPath(t.server)
-	asker := v.client(t)
-	from := v.root(asker)
-	if !path.IsAbs(name) {
-		from = v.queue()
+// claimedFeatures returns the features of the first table of stsmapd, none without one.
+func (v view) claimedFeatures() tlspolicy.Features {
+	for _, text := range splitLookupTables(v.value(policyMaps)) {
+		if t := parseLookupTable(text).classify(v.facts, []view{v}); t.role == roleStsmapd {
+			return t.claimed()
+		}
 	}
-	return SocketPath{Path: v.seenOutside(asker, name), From: from}, ok
-}
-
-// hostSocketPath returns the path of the table's UNIX socket as if there were no chroot, to detect this mistake.
-func (v view) hostSocketPath(t lookupTable) (SocketPath, bool) {
-	name, ok := unixPath(t.server)
-	return SocketPath{Path: path.Clean(name), From: "/"}, ok && path.IsAbs(name) && v.chroot(v.client(t))
-}
-
-// hostsFile returns the chroot's /etc/hosts if the table's server is a host name in a chroot.
-func (v view) hostsFile(t lookupTable) (name string, ok bool) {
-	hostPort, ok := strings.CutPrefix(t.server, "inet:")
-	host, _, err := net.SplitHostPort(hostPort)
-	if !ok || err != nil || !v.chroot(v.client(t)) {
-		return "", false
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return "", false
-	}
-	return v.seenOutside(v.client(t), "/etc/hosts"), true
+	return tlspolicy.Features{}
 }
 
 // serverFor returns the server of a table of this service for a listener of stsmapd; false if the chroot hides it.
@@ -172,10 +160,10 @@ func (v view) serverFor(listener string) (server string, ok bool) {
 	if !ok {
 		return loopback(listener), true
 	}
-	if !v.chroot(v.service) {
+	if !v.facts.chroot(v.service) {
 		return listener, true
 	}
-	inside, ok := strings.CutPrefix(path.Clean(name), path.Clean(v.queue())+"/")
+	inside, ok := strings.CutPrefix(path.Clean(name), path.Clean(v.facts.queue())+"/")
 	return "unix:/" + inside, ok
 }
 
@@ -190,7 +178,7 @@ func serverForAll(views []view, listener string) (server string, ok bool) {
 			server = one
 		case one != server: // a path relative to the queue directory, the working directory of all services
 			name, _ := unixPath(listener)
-			inside, _ := strings.CutPrefix(path.Clean(name), path.Clean(v.queue())+"/")
+			inside, _ := strings.CutPrefix(path.Clean(name), path.Clean(v.facts.queue())+"/")
 			server = "unix:" + inside
 		}
 	}
