@@ -80,6 +80,14 @@ func parseInetSpec(spec, hostPort string) (network, address string, err error) {
 	return "tcp", hostPort, nil
 }
 
+// SpecOf returns an address of a listener in the form that ParseSpec parses.
+func SpecOf(a net.Addr) string {
+	if a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return "inet:" + a.String()
+}
+
 // Listen listens on an address in the form of ParseSpec. A host name with several addresses listens on one of them,
 // IPv4 preferred.
 //

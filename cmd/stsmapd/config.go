@@ -14,6 +14,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -27,16 +28,16 @@ const defaultConfig = "/etc/stsmapd/stsmapd.toml"
 type config struct {
 	file string // path that it was read from; "" without a file
 
-	Listen       []string   `toml:"listen"`
-	SocketMode   fileMode   `toml:"socket_mode"`
-	SocketGroup  string     `toml:"socket_group"`
-	StateDir     string     `toml:"state_dir"`
-	Control      *string    `toml:"control"` // nil: controlSocket chooses; "": none
-	ControlGroup string     `toml:"control_group"`
-	TLSRPT       string     `toml:"tlsrpt_socket"`
-	Metrics      string     `toml:"metrics"`
-	LogLevel     slog.Level `toml:"log_level"`
-	LogFormat    logFormat  `toml:"log_format"`
+	Listen       []string       `toml:"listen"`
+	SocketMode   fileMode       `toml:"socket_mode"`
+	SocketGroup  string         `toml:"socket_group"`
+	StateDir     string         `toml:"state_dir"`
+	Control      *string        `toml:"control"` // nil: controlSocket chooses; "": none
+	ControlGroup string         `toml:"control_group"`
+	TLSRPT       string         `toml:"tlsrpt_socket"`
+	Metrics      string         `toml:"metrics"`
+	LogLevel     slog.Level     `toml:"log_level"`
+	LogFormat    logging.Format `toml:"log_format"`
 	DNS          struct {
 		Servers  []string `toml:"servers"`
 		Timeout  duration `toml:"timeout"`

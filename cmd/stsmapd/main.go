@@ -15,6 +15,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 )
 
 func main() {
@@ -58,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		exit = &exitCode{exitError, err} // cobra's own: a wrong flag or command
 	}
 	if exit.err != nil {
-		fmt.Fprintln(stderr, journalPrefix(stderr)+"stsmapd:", exit.err)
+		fmt.Fprintln(stderr, logging.JournalPrefix(stderr)+"stsmapd:", exit.err)
 	}
 	return exit.code
 }
@@ -74,7 +76,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newDeliveries(), newStatus(), newPostfix(), newVersion())
+	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newDeliveries(), newStatus(),
+		newPostfix(), newVersion())
 	return root
 }
 

@@ -39,7 +39,7 @@ type metricsListener struct {
 
 // openMetrics opens the HTTP listener of systemd or of the configuration. It returns nil if there is neither.
 func (d *daemon) openMetrics(c config, s components, probe *admin.Prober) (*metricsListener, error) {
-	l := d.manager.metrics
+	l := d.manager.Metrics
 	if l == nil && c.Metrics == "" {
 		return nil, nil
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
@@ -53,9 +55,9 @@ func newServe() *cobra.Command {
 			"SIGHUP reloads the configuration and the CA roots; listeners, the store and [shared] do not change.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &daemon{flags: f, out: newLogOutput(cmd.ErrOrStderr(),
-				toJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
-			d.log = d.out.logger()
+			d := &daemon{flags: f, out: logging.New(cmd.ErrOrStderr(),
+				logging.ToJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
+			d.log = d.out.Logger()
 			if err := d.run(cmd.Context()); err != nil {
 				return &exitCode{exitFailure, err}
 			}
@@ -74,10 +76,10 @@ func newServe() *cobra.Command {
 // daemon is the state of the command serve.
 type daemon struct {
 	flags serveFlags
-	out   *logOutput
+	out   *logging.Output
 	log   *slog.Logger
 
-	manager *serviceManager
+	manager *systemd.Manager
 	reloads reloadRecord
 
 	reports *reports // nil if no collector is configured
@@ -119,11 +121,11 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.set(c.LogLevel, c.LogFormat)
-	if d.manager, err = newManager(d.log); err != nil {
+	d.out.Set(c.LogLevel, c.LogFormat)
+	if d.manager, err = systemd.New(d.log); err != nil {
 		return err
 	}
-	defer d.manager.close()
+	defer d.manager.Close()
 	settings, err := d.settings(c)
 	if err != nil {
 		return c.inFile(err)
@@ -166,7 +168,7 @@ func (d *daemon) serve(ctx context.Context, c config, s components, signals <-ch
 		return err
 	}
 	defer control.close()
-	probe := admin.NewProber(specOf(listeners[0].Addr()))
+	probe := admin.NewProber(socketmap.SpecOf(listeners[0].Addr()))
 	metrics, err := d.openMetrics(c, s, probe)
 	if err != nil {
 		closeAll(listeners)
@@ -182,16 +184,16 @@ func (d *daemon) serve(ctx context.Context, c config, s components, signals <-ch
 		go func() { failed <- server.Serve(l) }()
 	}
 	metrics.ready(true)
-	background.Go(func() { d.manager.watch(ctx, probe.Probe) })
-	d.manager.ready()
+	background.Go(func() { d.manager.Watch(ctx, probe.Probe) })
+	d.manager.Ready()
 	d.log.Info("stsmapd is ready", "event", "ready", "version", version(), "listen", c.Listen, "state_dir", c.StateDir)
 	for {
 		select {
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
-				d.manager.reloading()
+				d.manager.Reloading()
 				d.reload(s)
-				d.manager.ready()
+				d.manager.Ready()
 				continue
 			}
 			d.log.Info("shutting down", "event", "shutdown", "signal", sig.String())
@@ -199,7 +201,7 @@ func (d *daemon) serve(ctx context.Context, c config, s components, signals <-ch
 		case err = <-failed:
 		}
 		metrics.ready(false)
-		d.manager.stopping()
+		d.manager.Stopping()
 		end, stop := context.WithTimeout(context.Background(), grace)
 		defer stop()
 		if serr := server.Shutdown(end); serr != nil && !errors.Is(serr, context.DeadlineExceeded) {
@@ -212,11 +214,11 @@ func (d *daemon) serve(ctx context.Context, c config, s components, signals <-ch
 // listen returns the listeners for Postfix: those from systemd, with c.Listen set to their addresses, else those of the
 // configuration.
 func (d *daemon) listen(c *config) ([]net.Listener, error) {
-	open := d.manager.postfix
+	open := d.manager.Postfix
 	if len(open) > 0 {
 		c.Listen = nil
 		for _, l := range open {
-			c.Listen = append(c.Listen, specOf(l.Addr()))
+			c.Listen = append(c.Listen, socketmap.SpecOf(l.Addr()))
 		}
 		return open, nil
 	}
@@ -316,7 +318,7 @@ func (d *daemon) reload(s components) {
 			err)
 		return
 	}
-	d.out.set(c.LogLevel, c.LogFormat)
+	d.out.Set(c.LogLevel, c.LogFormat)
 	s.service.Reconfigure(settings)
 	s.memory.SetMaxNegative(time.Now(), c.Cache.MaxNegative)
 	d.log.Info("configuration and CA roots reloaded; listeners, store and [shared] stay as they were", "event",

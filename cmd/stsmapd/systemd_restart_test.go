@@ -30,7 +30,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	chroot.SetUnlinkOnClose(false)
-	specs := []string{specOf(tcp.Addr()), specOf(chroot.Addr())}
+	specs := []string{socketmap.SpecOf(tcp.Addr()), socketmap.SpecOf(chroot.Addr())}
 	f.hold(t, "inet", tcp)
 	f.hold(t, "chroot", chroot)
 

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
@@ -29,7 +30,7 @@ import (
 // partnerAnswer is what a daemon with the configuration of partnerConfig answers about partner.example.
 const partnerAnswer = "OK secure match=mail.partner.example servername=hostname"
 
-// partnerConfig writes a configuration under which a question needs no network. Its listener cannot be had.
+// partnerConfig writes a configuration under which a question needs no network. Its listener cannot be opened.
 func partnerConfig(t *testing.T, dir string) (file string) {
 	t.Helper()
 	file = filepath.Join(dir, "stsmapd.toml")
@@ -176,8 +177,8 @@ func TestWatchdogStopsWithoutAnswers(t *testing.T) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		m := &serviceManager{log: logger, watchdog: 300 * time.Millisecond}
-		m.watch(ctx, admin.NewProber(specOf(l.Addr())).Probe)
+		m := &systemd.Manager{Log: logger, Watchdog: 300 * time.Millisecond}
+		m.Watch(ctx, admin.NewProber(socketmap.SpecOf(l.Addr())).Probe)
 	}()
 	defer func() { end(); <-watched }()
 

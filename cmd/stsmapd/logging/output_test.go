@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -17,24 +17,24 @@ func TestLogFormats(t *testing.T) {
 	for _, c := range []struct {
 		why     string
 		journal bool
-		format  logFormat
+		format  Format
 		want    []string // prefixes of the lines
 		has     string
 		hasNot  string
 	}{
-		{why: "text", format: logText, want: []string{"time=", "time=", "time="}, has: `level=WARN msg="a\nb" event=x`},
-		{why: "JSON", format: logJSON, want: []string{`{"time":`, `{"time":`, `{"time":`},
+		{why: "text", format: Text, want: []string{"time=", "time=", "time="}, has: `level=WARN msg="a\nb" event=x`},
+		{why: "JSON", format: JSON, want: []string{`{"time":`, `{"time":`, `{"time":`},
 			has: `"msg":"a\nb","event":"x"`},
-		{why: "text to the journal", journal: true, format: logText,
+		{why: "text to the journal", journal: true, format: Text,
 			want: []string{"<6>level=INFO", "<4>level=WARN", "<3>level=ERROR"}, hasNot: "time=2"},
-		{why: "JSON to the journal", journal: true, format: logJSON,
+		{why: "JSON to the journal", journal: true, format: JSON,
 			want: []string{`<6>{"level"`, `<4>{"level"`, `<3>{"level"`}, hasNot: `"time":"2`},
 	} {
 		var b bytes.Buffer
-		out := newLogOutput(&b, c.journal)
-		log := out.logger()
+		out := New(&b, c.journal)
+		log := out.Logger()
 		derived := log.With("event", "x")
-		out.set(slog.LevelInfo, c.format)
+		out.Set(slog.LevelInfo, c.format)
 		log.Debug("unseen")
 		log.Info("one", "time", "told by somebody")
 		derived.Warn("a\nb")
@@ -52,7 +52,7 @@ func TestLogFormats(t *testing.T) {
 			!strings.Contains(b.String(), "told by somebody") {
 			t.Errorf("%s:\n%s", c.why, &b)
 		}
-		if c.format == logJSON && !json.Valid([]byte(strings.TrimLeft(lines[0], "<>6"))) {
+		if c.format == JSON && !json.Valid([]byte(strings.TrimLeft(lines[0], "<>6"))) {
 			t.Errorf("%s: not JSON: %s", c.why, lines[0])
 		}
 	}
@@ -61,10 +61,10 @@ func TestLogFormats(t *testing.T) {
 // TestLogChangesUnderUse changes level and format while others write: each line is whole, in one format or the other.
 func TestLogChangesUnderUse(t *testing.T) {
 	var b bytes.Buffer
-	out := newLogOutput(&b, false)
+	out := New(&b, false)
 	var all sync.WaitGroup
 	for i := range 4 {
-		log := out.logger().With("writer", i)
+		log := out.Logger().With("writer", i)
 		all.Go(func() {
 			for n := range 200 {
 				log.Info("line", "n", n)
@@ -73,7 +73,7 @@ func TestLogChangesUnderUse(t *testing.T) {
 	}
 	all.Go(func() {
 		for n := range 200 {
-			out.set(slog.LevelInfo, logFormat(n%2))
+			out.Set(slog.LevelInfo, Format(n%2))
 		}
 	})
 	all.Wait()
@@ -109,11 +109,11 @@ func TestToJournal(t *testing.T) {
 		{"inherited, but redirected since", fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), false},
 		{"nonsense", "journal", false},
 	} {
-		if got := toJournal(f, c.stream); got != c.want {
+		if got := ToJournal(f, c.stream); got != c.want {
 			t.Errorf("%s: %v", c.why, got)
 		}
 	}
-	if toJournal(&bytes.Buffer{}, its) {
+	if ToJournal(&bytes.Buffer{}, its) {
 		t.Error("a buffer is no journal")
 	}
 }
