@@ -62,8 +62,8 @@ func seedEntry(fields []string, now time.Time) (e resolver.Entry, err error) {
 		if err != nil {
 			return e, err
 		}
-		e.Failures = resolver.FetchFailures{Count: 4, ID: e.ID, Since: now.Add(-since), RetryAt: now.Add(40 * time.Minute),
-			Alerted: now, Reason: "fetch https://mta-sts." + fields[0] + "/.well-known/mta-sts.txt: connection refused"}
+		e.Failures = resolver.FetchFailures{Count: 4, ID: e.ID, Since: now.Add(-since),
+			RetryAt: now.Add(40 * time.Minute), Alerted: now, Reason: "fetch https://mta-sts." + fields[0] + "/.well-known/mta-sts.txt: connection refused"}
 	}
 	return e, nil
 }

@@ -65,7 +65,8 @@ func maillogLines() []struct{ why, line, want string } {
 	const rest = `, delay=0.5, delays=0/0/0.1/0.4, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4F0C)`
 	return []struct{ why, line, want string }{
 		{"sent",
-			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=mx.example.org[192.0.2.1]:25` + rest, "example.org"},
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, ` +
+				`relay=mx.example.org[192.0.2.1]:25` + rest, "example.org"},
 		{"in RFC 3339 time",
 			`2026-11-23T16:00:02.123456+00:00 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` +
 				rest, "example.org"},
@@ -77,7 +78,8 @@ func maillogLines() []struct{ why, line, want string } {
 			`Nov 23 16:00:02 mail postfix/bulk/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` + rest,
 			"example.org"},
 		{"rewritten",
-			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, orig_to=<v@alias.example>, relay=none` + rest, "example.org"},
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, ` +
+				`orig_to=<v@alias.example>, relay=none` + rest, "example.org"},
 		{"given up for now", `Nov 23 16:00:02 mail postfix/error[101]: 4F0C31A2B3: to=<u@example.org>, relay=none` +
 			rest, "example.org"},
 		{"in capitals", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<U@EXAMPLE.ORG>, relay=none` + rest,
@@ -85,9 +87,11 @@ func maillogLines() []struct{ why, line, want string } {
 		{"with SMTPUTF8", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<ü@bücher.example>, relay=none` +
 			rest, "xn--bcher-kva.example"},
 		{"a hostile local part",
-			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<"a@evil.example>, relay=\"x"@example.org>, relay=none` + rest, "example.org"},
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: ` +
+				`to=<"a@evil.example>, relay=\"x"@example.org>, relay=none` + rest, "example.org"},
 		{"a hostile reason",
-			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=x, status=deferred (/smtp[1]: 4F0C3: to=<u@evil.example>, relay=x)`, "example.org"},
+			`Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=x, ` +
+				`status=deferred (/smtp[1]: 4F0C3: to=<u@evil.example>, relay=x)`, "example.org"},
 		{"an address literal", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<u@[192.0.2.1]>, relay=none` +
 			rest, ""},
 		{"no domain", `Nov 23 16:00:02 mail postfix/smtp[101]: 4F0C31A2B3: to=<root>, relay=none` + rest, ""},
@@ -98,7 +102,8 @@ func maillogLines() []struct{ why, line, want string } {
 			""},
 		{"LMTP", `Nov 23 16:00:02 mail postfix/lmtp[101]: 4F0C31A2B3: to=<u@example.org>, relay=dovecot` + rest, ""},
 		{"a refused recipient",
-			`Nov 23 16:00:02 mail postfix/smtpd[101]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 550; from=<a@b.example> to=<u@example.org> proto=ESMTP helo=<x>`, ""},
+			`Nov 23 16:00:02 mail postfix/smtpd[101]: NOQUEUE: reject: RCPT from x[192.0.2.7]: 550; ` +
+				`from=<a@b.example> to=<u@example.org> proto=ESMTP helo=<x>`, ""},
 		{"the sender",
 			`Nov 23 16:00:02 mail postfix/qmgr[101]: 4F0C31A2B3: from=<a@b.example>, size=321, nrcpt=1 (queue active)`,
 			""},

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestInspect holds Inspect to what the service finds, and to why.
+// TestInspect compares what Inspect finds, and why, with what the service finds.
 func TestInspect(t *testing.T) {
 	const mx1, mx2 = "TLSA _25._tcp.mx1.example.test", "TLSA _25._tcp.mx2.example.test"
 	for _, c := range []struct {
@@ -19,17 +19,23 @@ func TestInspect(t *testing.T) {
 		hosts    string // name, state, where, how many records
 	}{
 		{"usable", twoHosts(), nil,
-			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test usable _25._tcp.mx2.example.test 1"},
+			"mx1.example.test usable _25._tcp.mx1.example.test 1, " +
+				"mx2.example.test usable _25._tcp.mx2.example.test 1"},
 		{"unusable, and none", twoHosts().with(testZone{mx1: "pkix short", mx2: "NXDOMAIN"}), nil,
-			"mx1.example.test unusable _25._tcp.mx1.example.test 2, mx2.example.test plain _25._tcp.mx2.example.test 0"},
+			"mx1.example.test unusable _25._tcp.mx1.example.test 2, " +
+				"mx2.example.test plain _25._tcp.mx2.example.test 0"},
 		{"records that are not signed are none", twoHosts(), []string{"_tcp.mx1.example.test"},
-			"mx1.example.test plain _25._tcp.mx1.example.test 0, mx2.example.test usable _25._tcp.mx2.example.test 1"},
+			"mx1.example.test plain _25._tcp.mx1.example.test 0, " +
+				"mx2.example.test usable _25._tcp.mx2.example.test 1"},
 		{"one cannot be looked up", twoHosts().with(testZone{mx2: "SERVFAIL"}), nil,
-			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test unknown _25._tcp.mx2.example.test 0"},
+			"mx1.example.test usable _25._tcp.mx1.example.test 1, " +
+				"mx2.example.test unknown _25._tcp.mx2.example.test 0"},
 		{"none can", twoHosts().with(testZone{mx1: "SERVFAIL", mx2: "SERVFAIL"}), nil,
-			"mx1.example.test unknown _25._tcp.mx1.example.test 0, mx2.example.test unknown _25._tcp.mx2.example.test 0"},
+			"mx1.example.test unknown _25._tcp.mx1.example.test 0, " +
+				"mx2.example.test unknown _25._tcp.mx2.example.test 0"},
 		{"a host away", twoHosts().with(testZone{"A mx2.example.test": ""}), nil,
-			"mx1.example.test usable _25._tcp.mx1.example.test 1, mx2.example.test no_address  0"},
+			"mx1.example.test usable _25._tcp.mx1.example.test 1, " +
+				"mx2.example.test no_address  0"},
 		{"an alias: the records at its end go before",
 			testZone{"MX example.test": "mx.example.test", "A mx.example.test": "-> mail.host.test",
 				"A mail.host.test": "192.0.2.1", "TLSA _25._tcp.mail.host.test": "3-1-1"}, nil,

@@ -2,9 +2,9 @@ package fetch
 
 import "net/netip"
 
-// specialPrefixes are the address blocks that no policy host on the Internet has: whoever points `mta-sts.<domain>`
-// there wants stsmapd to knock at a door inside the administrator's own network. From IANA's special-purpose address
-// registries; of IPv6 only what lies in 2000::/3, for nothing outside of it is public.
+// specialPrefixes are the address blocks that no policy host on the Internet has: a domain that points
+// `mta-sts.<domain>` there wants stsmapd to connect to a host inside the administrator's own network. They are from
+// IANA's special-purpose address registries; of IPv6 only those in 2000::/3, because nothing outside of it is public.
 func specialPrefixes() []netip.Prefix {
 	blocks := []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",

@@ -38,7 +38,7 @@ func (c *faultyConn) Write(b []byte) (int, error) {
 }
 
 // TestFetchHandshakeBroken: a policy host that stops, or resets the connection, after any number of bytes of the
-// handshake: of TLS 1.3, where it writes once, and of TLS 1.2, where it does so twice.
+// handshake: of TLS 1.3, where it writes once, and of TLS 1.2, where it writes twice.
 func TestFetchHandshakeBroken(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)

@@ -13,7 +13,7 @@ import (
 // TestFetchCertificate: the certificate must be valid for the DNS-ID mta-sts.<domain> (RFC 8461 section 3.3).
 func TestFetchCertificate(t *testing.T) {
 	noLeaks(t)
-	ca, stranger := newCA(t), newCA(t)
+	ca, untrusted := newCA(t), newCA(t)
 	between := sign(t, &x509.Certificate{
 		SerialNumber: serial(t), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true,
 		BasicConstraintsValid: true,
@@ -62,7 +62,7 @@ func TestFetchCertificate(t *testing.T) {
 		{"not valid yet", changed(ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }),
 			Certificate, "not yet valid"},
 		{"self-signed", changed(nil, func(*x509.Certificate) {}), Certificate, "unknown authority"},
-		{"of a CA that is not trusted", changed(stranger, func(*x509.Certificate) {}), Certificate,
+		{"of a CA that is not trusted", changed(untrusted, func(*x509.Certificate) {}), Certificate,
 			"unknown authority"},
 		{"a chain without its intermediate", sign(t, leaf(t, policyHost), between).chain(), Certificate,
 			"unknown authority"},

@@ -23,7 +23,7 @@ func setProxy(t *testing.T, https, no string) {
 	}
 }
 
-// tunnel is a proxy that connects whoever asks to one peer. It tells the head of each request.
+// tunnel is a proxy that connects each client to one peer. It sends the head of each request to heads.
 func tunnel(t testing.TB, to net.Listener, heads chan<- string) func(net.Conn) {
 	return func(c net.Conn) {
 		head, err := readRequest(c)

@@ -23,7 +23,9 @@ type mapMemory struct {
 var _ resolver.Memory = (*mapMemory)(nil)
 
 func newMapMemory() *mapMemory {
-	return &mapMemory{policies: map[dnsname.Name]*resolver.CachedPolicy{}, negatives: map[dnsname.Name]resolver.Negative{}}
+	return &mapMemory{
+		policies: map[dnsname.Name]*resolver.CachedPolicy{}, negatives: map[dnsname.Name]resolver.Negative{},
+	}
 }
 
 func (m *mapMemory) Policy(domain dnsname.Name) (*resolver.CachedPolicy, bool) {

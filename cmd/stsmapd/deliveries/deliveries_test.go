@@ -60,7 +60,8 @@ func TestSummary(t *testing.T) {
 	}
 	expires := testNow().Add(72 * time.Hour)
 	daemon := map[string]*Policy{
-		"partner.example": {Mode: "enforce", MX: []string{"mx1.partner.example", "*.partner.example"}, Expires: &expires,
+		"partner.example": {
+			Mode: "enforce", MX: []string{"mx1.partner.example", "*.partner.example"}, Expires: &expires,
 			Answer: "OK secure match=mx1.partner.example:.partner.example servername=hostname"},
 		"slow.example": {MX: []string{}, Answer: "TEMP the DNS does not answer"},
 	}

@@ -72,7 +72,7 @@ func remedy(r maillog.Reason, nextHop string) string {
 	case maillog.MapLookup:
 		return "systemctl status stsmapd; stsmapd postfix"
 	case maillog.DANE:
-		return look + "; no override helps, DANE is not stsmapd's to overrule"
+		return look + "; no override helps: stsmapd does not override DANE"
 	case maillog.RequireTLS:
 		return look + " says which MX announces REQUIRETLS; tell the sender"
 	default:

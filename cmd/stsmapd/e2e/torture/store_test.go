@@ -130,8 +130,8 @@ func (r *rig) corrupt(t *testing.T, sound image, random *rand.Rand) {
 const deadly = 8
 
 // corruptStopped starts the daemon on damaged stores. With a snapshot no policy is lost, with the internet dead
-// (TestRandomDamage of cache/store asks for all of them so). Without one the DNS and the policy hosts answer, so that what
-// the damage has destroyed is looked up again before the answer; everything else is answered as before.
+// (TestRandomDamage of cache/store asks for all of them so). Without one the DNS and the policy hosts answer, so that
+// what the damage has destroyed is looked up again before the answer; everything else is answered as before.
 func corruptStopped(t *testing.T, r *rig) {
 	sound := r.image(t)
 	known := r.oracle.Known()
