@@ -22,7 +22,7 @@ resolver/mtasts: resolver/dnsname
 resolver/dnsclient: resolver/dnsname resolver/fault
 resolver/tlsrpt: resolver/dnsname
 resolver/fetch: resolver/dnsclient resolver/dnsname resolver/fault resolver/mtasts resolver/tlsrpt
-resolver/dane: resolver/dnsclient resolver/dnsname resolver/fault resolver/mtasts resolver/tlsrpt
+resolver/dane: resolver/dnsclient resolver/dnsname resolver/fault resolver/lookups
 resolver: resolver/...
 socketmap/netstring:
 socketmap: socketmap/netstring
@@ -32,15 +32,23 @@ cache/record: resolver/...
 cache/store: cache/record resolver/...
 cache/shared/guard:
 cache/shared: cache/shared/guard cache/record resolver/...
+cmd/stsmapd/logging:
+cmd/stsmapd/systemd: socketmap
 cmd/stsmapd/term:
 cmd/stsmapd/maillog: resolver/dnsname
 cmd/stsmapd/check: cmd/stsmapd/term cmd/stsmapd/maillog resolver/... socketmap/...
+cmd/stsmapd/hostlog: cmd/stsmapd/term cmd/stsmapd/maillog cmd/stsmapd/check
+cmd/stsmapd/deliveries: cmd/stsmapd/term cmd/stsmapd/maillog cmd/stsmapd/check resolver/... socketmap/...
 cmd/stsmapd/doctor: cmd/stsmapd/term resolver/... socketmap/...
 cmd/stsmapd/admin: cmd/stsmapd/term cache/... resolver/... socketmap/...
-cmd/stsmapd: cache/... resolver/... socketmap/... packaging/man
+cmd/stsmapd: cache/... resolver/... socketmap/... packaging/man cmd/stsmapd/logging cmd/stsmapd/systemd
 cmd/stsmapd: cmd/stsmapd/term cmd/stsmapd/maillog cmd/stsmapd/check cmd/stsmapd/doctor cmd/stsmapd/admin
+cmd/stsmapd: cmd/stsmapd/hostlog cmd/stsmapd/deliveries
 cmd/stsmapd/e2e/...: all
 cmd/bench: all
+cmd/bench/proc:
+cmd/bench/internet: cmd/stsmapd/e2e/world resolver/...
+cmd/bench/load: cmd/bench/internet cmd/bench/proc socketmap/...
 packaging/man:
 END
 
