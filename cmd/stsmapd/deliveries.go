@@ -13,6 +13,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/deliveries"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -63,7 +64,7 @@ answer-not-understood, client-configuration, dane, requiretls, other-violation.`
 // deliveriesFlags are the flags of deliveries.
 type deliveriesFlags struct {
 	control controlFlags
-	logs    mailLogs
+	logs    hostlog.Flags
 	domain  string
 	json    bool
 }
@@ -77,16 +78,16 @@ func newDeliveries() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.control.add(cmd)
-	f.logs.add(cmd, 24*time.Hour)
+	f.logs.Add(cmd, 24*time.Hour)
 	cmd.Flags().StringVar(&f.domain, "domain", "", "only mail to this recipient domain")
 	cmd.Flags().BoolVar(&f.json, "json", false, "one JSON object")
 	return cmd
 }
 
 func (f *deliveriesFlags) run(cmd *cobra.Command, args []string) error {
-	f.logs.files = append(f.logs.files, args...)
+	f.logs.Files = append(f.logs.Files, args...)
 	now := time.Now()
-	o := deliveries.Options{From: f.logs.from(now), Now: now}
+	o := deliveries.Options{From: f.logs.From(now), Now: now}
 	if f.domain != "" {
 		var err error
 		if o.Domain, err = dnsname.Parse(strings.TrimSuffix(f.domain, ".")); err != nil {
@@ -96,7 +97,7 @@ func (f *deliveriesFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	report := maillog.NewReport(maillog.DefaultLimits())
-	if err := f.logs.scan(ctx, now, report.Add); err != nil {
+	if err := f.logs.Scan(ctx, now, report.Add); err != nil {
 		return &exitCode{exitError, err}
 	}
 	s := deliveries.Summarize(report, o)

@@ -76,7 +76,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newServe(), newQuery(), newCheck(), newCache(), newWarm(), newDeliveries(), newStatus(),
+	root.AddCommand(newServe(), newQuery(), newCheck(), newDeliveries(), newCache(), newWarm(), newStatus(),
 		newPostfix(), newVersion())
 	return root
 }

@@ -1,4 +1,6 @@
-package main
+// Package hostlog reads the mail log for a command: the files that were named, else this host's log files, else its
+// journal. Flags are the command's flags for it.
+package hostlog
 
 import (
 	"context"
@@ -16,57 +18,58 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
-// mailLogs is the mail log that a command reads: the files that were named, else this host's log files, else its
-// journal. It is the value of the flag --maillog.
-type mailLogs struct {
-	chosen bool     // --maillog was given
-	files  []string // that were named; "-" is standard input
+// Flags are the values of the flags --maillog and --since. Flags is the pflag.Value of --maillog.
+type Flags struct {
+	Chosen bool     // --maillog was given
+	Files  []string // that were named; "-" is standard input
 	since  span     // how far back this host's log is read
 	cmd    *cobra.Command
 }
 
-const maillogHelp = "the FILEs are logs of Postfix's (plain, gzip or bzip2; - for standard input); without any: this " +
+const help = "the FILEs are logs of Postfix's (plain, gzip or bzip2; - for standard input); without any: this " +
 	"host's mail log with its rotated files, or its journal"
 
-// add adds the flags --maillog and --since.
-func (m *mailLogs) add(cmd *cobra.Command, since time.Duration) {
+// Add adds the flags to a command. since is the default of --since.
+func (m *Flags) Add(cmd *cobra.Command, since time.Duration) {
 	m.cmd, m.since = cmd, span(since)
-	cmd.Flags().VarPF(m, "maillog", "", maillogHelp).NoOptDefVal = ownLog
-	cmd.Flags().Var(&m.since, "since", "how far back to read this host's log, such as 12h or 7d; with FILEs: all of it "+
-		"unless this is given")
+	cmd.Flags().VarPF(m, "maillog", "", help).NoOptDefVal = ownLog
+	cmd.Flags().Var(&m.since, "since",
+		"how far back to read this host's log, such as 12h or 7d; with FILEs: all of it "+
+			"unless this is given")
 }
 
 // ownLog is the value of --maillog without one.
 const ownLog = "true"
 
 // Set implements pflag.Value.
-func (m *mailLogs) Set(value string) error {
-	m.chosen = true
+func (m *Flags) Set(value string) error {
+	m.Chosen = true
 	if value != ownLog {
-		m.files = append(m.files, value)
+		m.Files = append(m.Files, value)
 	}
 	return nil
 }
 
 // String implements pflag.Value.
-func (m *mailLogs) String() string { return "" }
+func (m *Flags) String() string { return "" }
 
 // Type implements pflag.Value: the flag needs no value.
-func (m *mailLogs) Type() string { return "bool" }
+func (m *Flags) Type() string { return "bool" }
 
-// from is the time from which on lines count; zero for all.
-func (m *mailLogs) from(now time.Time) time.Time {
-	if len(m.files) > 0 && !m.cmd.Flags().Changed("since") {
+// From returns the time from which on lines count; zero for all.
+func (m *Flags) From(now time.Time) time.Time {
+	if len(m.Files) > 0 && !m.cmd.Flags().Changed("since") {
 		return time.Time{}
 	}
 	return now.Add(-time.Duration(m.since))
 }
 
-// scan hands every event of the log to handle, in the order of the log. All errors are for the user.
-func (m *mailLogs) scan(ctx context.Context, now time.Time, handle func(*maillog.Line, maillog.Event)) error {
-	from := m.from(now)
-	if len(m.files) > 0 {
-		_, err := m.scanFiles(ctx, m.files, from, now, handle)
+// Scan hands every event of the log to handle, in the order of the log. All errors are for the user: a file that cannot
+// be opened or read, a journal that this user may not read, or the end of ctx.
+func (m *Flags) Scan(ctx context.Context, now time.Time, handle func(*maillog.Line, maillog.Event)) error {
+	from := m.From(now)
+	if len(m.Files) > 0 {
+		_, err := m.scanFiles(ctx, m.Files, from, now, handle)
 		return err
 	}
 	files := maillog.Find(from)
@@ -87,7 +90,7 @@ func (m *mailLogs) scan(ctx context.Context, now time.Time, handle func(*maillog
 	return nil
 }
 
-func (m *mailLogs) scanFiles(ctx context.Context, files []string, from, now time.Time,
+func (m *Flags) scanFiles(ctx context.Context, files []string, from, now time.Time,
 	handle func(*maillog.Line, maillog.Event)) (events int64, err error) {
 	for _, name := range files {
 		in, err := maillog.Open(name, m.cmd.InOrStdin(), now)
@@ -106,7 +109,7 @@ func (m *mailLogs) scanFiles(ctx context.Context, files []string, from, now time
 	return events, nil
 }
 
-func (m *mailLogs) scanInput(ctx context.Context, in *maillog.Input, handle func(*maillog.Line, maillog.Event)) (int64,
+func (m *Flags) scanInput(ctx context.Context, in *maillog.Input, handle func(*maillog.Line, maillog.Event)) (int64,
 	error) {
 	if stderr := m.cmd.ErrOrStderr(); term.Width(stderr) > 0 {
 		progress := check.NewProgress(stderr)
