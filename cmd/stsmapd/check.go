@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/check"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -46,6 +48,14 @@ Exit codes:
   1  it does not work, or there is no policy, or its mode is none
   2  an error: the check could not be done
 
+With --maillog it rehearses: the domains are those that mail went to in the last
+30 days (--since) by this host's mail log or its journal, or by the FILEs. Each
+that announces a policy is checked, and the last paragraph says to how many
+mail would be delivered, verified, to which it would wait and why, and how many
+messages that concerns, with an override to paste for each. Where all mail goes
+by a relay host, the relay host's policy counts: check that name instead.
+Exit codes: 0 no mail would wait because of a policy; 1 some would; 2 an error.
+
 --json prints one line for each domain, an object with these members (all are
 always present, lists are never null, times are RFC 3339):
   domain, next_hop, at
@@ -69,6 +79,11 @@ always present, lists are never null, times are RFC 3339):
   result     ok (exit code 0), delivery, delivery_with_dane,
              delivery_if_enforced (verified, unverified, deferred, returned,
              not_probed), summary (the last line)
+  rehearsal  (a last line of its own, with --maillog) domains, recipients,
+             period_seconds, unknown (the DNS fails), announce, enforce,
+             testing, none, ignored, unfetched, verified, returned,
+             waiting_recipients; waits, waits_with_dane and down (mail waits
+             policy or not): domain, recipients, reason, override
   where tls is null or version, cipher, certificates: subject, issuer, names,
              not_before, not_after, sha256`
 
@@ -79,16 +94,22 @@ type checkFlags struct {
 	noSMTP  bool
 	timeout time.Duration
 	helo    string
+	logs    hostlog.Flags
 }
 
 func newCheck() *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
-		Use:   "check DOMAIN...",
+		Use:   "check DOMAIN... | --maillog [FILE...]",
 		Short: "Check a domain now: would mail be delivered under its policy?",
 		Long:  checkHelp,
-		Args:  cobra.MinimumNArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.logs.Chosen {
+				return nil
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) },
 	}
 	cmd.Flags().StringVar(&f.config, "config", "",
 		"configuration file, for its dns, fetch and override settings (default "+defaultConfig+", where it exists)")
@@ -96,21 +117,22 @@ func newCheck() *cobra.Command {
 	cmd.Flags().BoolVar(&f.noSMTP, "no-smtp", false, "do not connect to MX hosts")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "longest time for one domain, between 1s and 10m")
 	cmd.Flags().StringVar(&f.helo, "helo", "", "name of this host for EHLO (default: its host name)")
+	f.logs.Add(cmd, 30*24*time.Hour)
 	return cmd
 }
 
 func runCheck(cmd *cobra.Command, f checkFlags, args []string) error {
-	to, err := destinations(args)
-	if err != nil {
-		return &exitCode{exitError, err}
-	}
 	opts, err := checkOptions(f)
 	if err != nil {
 		return &exitCode{exitError, err}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	ok, err := printChecks(ctx, check.New(opts), to, f.json, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	run := checkDomains
+	if f.logs.Chosen {
+		run = rehearse
+	}
+	ok, err := run(ctx, cmd, check.New(opts), f, args)
 	switch {
 	case ctx.Err() != nil:
 		return &exitCode{exitError, errors.New("interrupted")}
@@ -120,6 +142,16 @@ func runCheck(cmd *cobra.Command, f checkFlags, args []string) error {
 		return &exitCode{exitNotDelivered, nil}
 	}
 	return nil
+}
+
+// checkDomains checks the domains of the arguments. It reports whether all pass.
+func checkDomains(ctx context.Context, cmd *cobra.Command, c *check.Checker, f checkFlags, args []string) (ok bool,
+	err error) {
+	to, err := destinations(args)
+	if err != nil {
+		return false, err
+	}
+	return printChecks(ctx, c, to, f.json, cmd.OutOrStdout(), cmd.ErrOrStderr())
 }
 
 // destinations parses the arguments as Postfix's next hops.
@@ -211,49 +243,110 @@ func heloName(given string) string {
 // printChecks checks the domains and prints the results. It reports whether all pass; the error is one of writing.
 func printChecks(ctx context.Context, c *check.Checker, to []dane.Destination, asJSON bool, stdout,
 	stderr io.Writer) (ok bool, err error) {
-	style := check.Style{Colour: term.Coloured(stdout)}
-	var progress *check.Progress
-	if term.Width(stderr) > 0 && os.Getenv("TERM") != "dumb" {
-		progress = check.NewProgress(stderr)
-	}
+	progress := newCheckProgress(stderr)
 	defer progress.Clear()
 	if len(to) == 1 && !asJSON {
-		text := check.NewText(stdout, style, progress)
+		text := check.NewText(stdout, check.Style{Colour: term.Coloured(stdout)}, progress)
 		r := c.Check(ctx, to[0], text)
 		return r.Result.OK, text.Err()
 	}
-	names := make([]string, len(to))
-	for i, d := range to {
-		names[i] = d.String()
-	}
-	add, end := reportPrinter(stdout, style, names, asJSON)
-	ok, done := true, 0
-	tell := func() { progress.Show(fmt.Sprintf("%d of %d domains checked", done, len(to))) }
-	tell()
-	c.All(ctx, to, func(r *check.Report) {
-		progress.Clear()
-		if werr := add(r); err == nil {
-			err = werr
-		}
+	add, end := reportPrinter(stdout, to, asJSON)
+	ok = true
+	err = checkEach(ctx, c, to, progress, func(r *check.Report) error {
 		ok = ok && r.Result.OK
-		done++
-		tell()
+		return add(r)
 	})
-	progress.Clear()
 	if ctx.Err() == nil && err == nil {
 		err = end()
 	}
 	return ok, err
 }
 
+// newCheckProgress returns the progress line, or nil without a terminal.
+func newCheckProgress(stderr io.Writer) *check.Progress {
+	if term.Width(stderr) > 0 && os.Getenv("TERM") != "dumb" {
+		return check.NewProgress(stderr)
+	}
+	return nil
+}
+
+// checkEach checks domains and hands each report to add, in their order. The error is the first of add.
+func checkEach(ctx context.Context, c *check.Checker, to []dane.Destination, progress *check.Progress,
+	add func(*check.Report) error) (err error) {
+	done := 0
+	tell := func() { progress.Show(fmt.Sprintf("%d of %d domains checked", done, len(to))) }
+	tell()
+	c.All(ctx, to, func(r *check.Report) {
+		progress.Clear()
+		if aerr := add(r); err == nil {
+			err = aerr
+		}
+		done++
+		tell()
+	})
+	progress.Clear()
+	return err
+}
+
 // reportPrinter returns a function that prints one report, and one that prints the end of the output.
-func reportPrinter(w io.Writer, style check.Style, names []string, asJSON bool) (add func(*check.Report) error,
-	end func() error) {
+func reportPrinter(w io.Writer, to []dane.Destination, asJSON bool) (add func(*check.Report) error, end func() error) {
 	if asJSON {
 		return func(r *check.Report) error { return check.WriteJSON(w, r) }, func() error { return nil }
 	}
-	table := check.NewTable(w, style, names)
+	names := make([]string, len(to))
+	for i, d := range to {
+		names[i] = d.String()
+	}
+	table := check.NewTable(w, check.Style{Colour: term.Coloured(w)}, names)
 	add = func(r *check.Report) error { table.Add(r); return table.Err() }
 	end = func() error { table.Close(); return table.Err() }
 	return add, end
+}
+
+// rehearse checks the domains of a mail log that announce a policy. It reports whether no mail would wait because of
+// one.
+func rehearse(ctx context.Context, cmd *cobra.Command, c *check.Checker, f checkFlags, args []string) (ok bool,
+	err error) {
+	f.logs.Files = append(f.logs.Files, args...)
+	log := maillog.NewReport(maillog.DefaultLimits())
+	if err := f.logs.Scan(ctx, time.Now(), log.Add); err != nil {
+		return false, err
+	}
+	var traffic []check.Traffic
+	for _, d := range log.Domains() {
+		traffic = append(traffic, check.Traffic{Domain: d.Name, Recipients: d.Recipients()})
+	}
+	if len(traffic) == 0 {
+		return false, errors.New("the log says nothing of mail to other hosts in that time")
+	}
+	progress := newCheckProgress(cmd.ErrOrStderr())
+	defer progress.Clear()
+	lookedUp := 0
+	announcing, unknown := c.Announcing(ctx, traffic, func() {
+		lookedUp++
+		progress.Show(fmt.Sprintf("%d of %d domains looked up", lookedUp, len(traffic)))
+	})
+	progress.Clear()
+	first, last := log.Period()
+	sum := check.NewRehearsal(traffic, last.Sub(first), unknown)
+	to := make([]dane.Destination, len(announcing))
+	for i, t := range announcing {
+		to[i] = dane.Destination{Domain: t.Domain}
+	}
+	stdout := cmd.OutOrStdout()
+	if len(to) > 0 && ctx.Err() == nil {
+		add, _ := reportPrinter(stdout, to, f.json)
+		err = checkEach(ctx, c, to, progress, func(r *check.Report) error {
+			sum.Add(r)
+			return add(r)
+		})
+	}
+	switch {
+	case err != nil || ctx.Err() != nil:
+	case f.json:
+		err = term.NewJSONLines(stdout).Encode(map[string]*check.Rehearsal{"rehearsal": sum})
+	default:
+		err = sum.Print(stdout)
+	}
+	return len(sum.Waits) == 0, err
 }

@@ -32,12 +32,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
+		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			srv, err := dnstest.Start(dnstest.Config{})
 			if err != nil {
 				return err
 			}
 			env.Defer(func() { srv.Close() })
+			srv.Add("partner.example. 300 IN MX 10 mx.partner.example.\nmx.partner.example. 300 IN A 192.0.2.1\n")
 			srv.Add("_mta-sts.announced.example. 300 IN TXT \"v=STSv1; id=7\"\n")
 			srv.On("_mta-sts.mute.example", dns.TypeTXT, dnstest.ServFail)
 			listen, err := freeAddress()

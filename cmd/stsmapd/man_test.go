@@ -24,7 +24,7 @@ const aboutSettings = "/etc/stsmapd/stsmapd.toml, or the file that --config name
 	"SIGHUP reloads the file; if it is wrong, the old settings stay in force, and the log says why."
 
 // update makes TestManPages write the pages: go generate ./packaging/man.
-var update = flag.Bool("update", false, "rewrite the manual pages")
+var update = flag.Bool("update", false, "rewrite the manual pages and the golden parts of scripts")
 
 // TestManPages: the manual pages say what the commands' help and the commented configuration file say.
 func TestManPages(t *testing.T) {

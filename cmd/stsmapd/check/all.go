@@ -8,7 +8,7 @@ import (
 )
 
 // maxDomains is the number of domains that are checked at a time.
-const maxDomains = 8
+const maxDomains = 24
 
 // All checks domains, several at a time. It calls report with each report in the order of the domains, one call at a
 // time, as soon as that and all before it are complete. After ctx has ended no more checks start, and report is not

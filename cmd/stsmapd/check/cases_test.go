@@ -178,7 +178,7 @@ var policyCases = []brokenCase{
 }
 
 func (w *world) override(o resolver.Override) {
-	o.Domain = dnsname.MustParse(testDomain)
+	o.Domain = dnsname.MustParse(w.domain)
 	set, err := resolver.NewOverrides([]resolver.Override{o})
 	if err != nil {
 		w.t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 
 const (
 	defaultTimeout = time.Minute
-	maxSessions    = 16 // SMTP sessions at a time, of all domains
+	maxSessions    = 64 // SMTP sessions at a time, of all domains
 	maxHosts       = 20 // MX hosts of one domain that are probed
 	smtpPort       = 25
 )

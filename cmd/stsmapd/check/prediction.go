@@ -24,7 +24,9 @@ func conclude(r *Report, d decision, found dane.Finding) Result {
 		got = withoutPolicy(r, d, v)
 	}
 	with := withDANE(r, d.verdict(tlspolicy.Features{DANE: true}, found), got)
-	res := Result{Delivery: got.delivery, WithDANE: with.delivery}
+	res := Result{Delivery: got.delivery, WithDANE: with.delivery, enforced: v.Outcome == resolver.Enforce,
+		fault:     strings.TrimPrefix(bound.words, "deferred: "),
+		daneFault: strings.TrimPrefix(with.words, "deferred: ")}
 	words := got.words
 	if d.policy != nil {
 		res.Enforced = bound.delivery
@@ -179,7 +181,8 @@ func daneDelivery(h Host, only bool) (Delivery, string) {
 			broken = h.Name + " " + p.Text
 		}
 	}
-	down := h.has(ProblemUnreachable, ProblemGreeting, ProblemNoAddress, ProblemNoAnswer, ProblemSession)
+	down := h.has(ProblemUnreachable, ProblemGreeting, ProblemNoAddress, ProblemNoAnswer, ProblemSession,
+		ProblemNoEHLO)
 	switch {
 	case h.DANE == daneVerified:
 		return Verified, ""

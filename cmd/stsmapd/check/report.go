@@ -164,7 +164,8 @@ const (
 	ProblemNoAddress   ProblemCode = "no_address" // the DNS knows none
 	ProblemUnreachable ProblemCode = "unreachable"
 	ProblemGreeting    ProblemCode = "greeting" // none, or not 220
-	ProblemSession     ProblemCode = "session"  // it ends early, or EHLO is refused
+	ProblemSession     ProblemCode = "session"  // it ends early
+	ProblemNoEHLO      ProblemCode = "ehlo_refused"
 	ProblemNoStartTLS  ProblemCode = "no_starttls"
 	ProblemRefusedTLS  ProblemCode = "starttls_refused"
 	ProblemHandshake   ProblemCode = "handshake"
@@ -260,4 +261,8 @@ type Result struct {
 	// Enforced is Delivery if the mode of the policy were enforce; "" without a policy.
 	Enforced Delivery `json:"delivery_if_enforced"`
 	Summary  string   `json:"summary"` // the last line of the text output
+
+	enforced  bool   // a policy is enforced
+	fault     string // why mail would be deferred under the policy, if it would
+	daneFault string // the same for a Postfix with DANE
 }

@@ -80,7 +80,7 @@ func (s *session) hello(t *smtpResult) *Problem {
 	}
 	if r.code != 250 {
 		s.quit()
-		return &Problem{ProblemSession, "refuses EHLO: " + quoted(r.first())}
+		return &Problem{ProblemNoEHLO, "refuses EHLO: " + quoted(r.first())}
 	}
 	for _, line := range r.lines[1:] {
 		word, _, _ := strings.Cut(line[4:], " ")

@@ -84,10 +84,15 @@ func (a *authority) issue(t testing.TB, end time.Time, names ...string) *tls.Cer
 
 func (a *authority) issueFor(t testing.TB, key crypto.Signer, end time.Time, names ...string) *tls.Certificate {
 	t.Helper()
+	return a.issueBetween(t, key, [2]time.Time{time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), end}, names...)
+}
+
+func (a *authority) issueBetween(t testing.TB, key crypto.Signer, life [2]time.Time, names ...string) *tls.Certificate {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: end,
+		NotBefore: life[0], NotAfter: life[1],
 	}
 	der, err := x509.CreateCertificate(nil, template, a.cert, key.Public(), a.key)
 	if err != nil {
@@ -105,9 +110,11 @@ type world struct {
 	unknown *authority // trusted by nobody
 	opts    Options    // of the next check; a test may change them
 
+	domain string // that is being set up
+
 	mu     sync.Mutex
 	routes map[netip.AddrPort]string // to listeners
-	hosts  byte
+	hosts  uint16
 }
 
 func newWorld(t testing.TB) *world {
@@ -115,7 +122,7 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	w := &world{t: t, dns: dnstest.New(t, dnstest.Config{}), ca: newAuthority(t, "Good CA"),
 		unknown: newAuthority(t, "Unknown CA"),
-		routes:  map[netip.AddrPort]string{}}
+		routes:  map[netip.AddrPort]string{}, domain: testDomain}
 	client, err := dnsclient.New(dnsclient.Config{Servers: []string{w.dns.Addr()}, Timeout: testkit.Hang, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +141,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) check() *Report { return New(w.opts).Check(w.t.Context(), w.destination(), nil) }
 
 func (w *world) destination() dane.Destination {
-	return dane.Destination{Domain: dnsname.MustParse(testDomain)}
+	return dane.Destination{Domain: dnsname.MustParse(w.domain)}
 }
 
 // dial is the network: an address without a route refuses.
@@ -168,7 +175,7 @@ func (c farConn) RemoteAddr() net.Addr { return c.remote }
 func (w *world) address(name string) netip.Addr {
 	w.mu.Lock()
 	w.hosts++
-	a := netip.AddrFrom4([4]byte{5, 0, 0, w.hosts})
+	a := netip.AddrFrom4([4]byte{5, 0, byte(w.hosts >> 8), byte(w.hosts)})
 	w.mu.Unlock()
 	w.dns.Add(fmt.Sprintf("%s. 300 IN A %s", name, a))
 	return a
@@ -193,13 +200,13 @@ func (w *world) lead(a netip.Addr, port uint16, listener string) {
 // record publishes the TXT record.
 func (w *world) record(texts ...string) {
 	for _, text := range texts {
-		w.dns.Add(fmt.Sprintf("_mta-sts.%s. 300 IN TXT %q", testDomain, text))
+		w.dns.Add(fmt.Sprintf("_mta-sts.%s. 300 IN TXT %q", w.domain, text))
 	}
 }
 
 // publish publishes record and policy; the policy host's certificate is good.
 func (w *world) publish(policy string) {
-	w.serve(w.ca.issue(w.t, farEnd(), "mta-sts."+testDomain), func(rw http.ResponseWriter, _ *http.Request) {
+	w.serve(w.ca.issue(w.t, farEnd(), "mta-sts."+w.domain), func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(rw, policy)
 	})
@@ -208,7 +215,7 @@ func (w *world) publish(policy string) {
 // serve publishes the record and runs the policy host.
 func (w *world) serve(cert *tls.Certificate, handler http.HandlerFunc) {
 	w.record("v=STSv1; id=20800101")
-	l := w.route(w.address("mta-sts."+testDomain), 443)
+	l := w.route(w.address("mta-sts."+w.domain), 443)
 	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{*cert}},
 		ErrorLog: log.New(io.Discard, "", 0)}
 	served := make(chan struct{})
@@ -231,7 +238,7 @@ func policy(mode string, mx ...string) string {
 // mx makes hosts the domain's MX records, in this order.
 func (w *world) mx(hosts ...string) {
 	for i, h := range hosts {
-		w.dns.Add(fmt.Sprintf("%s. 300 IN MX %d %s.", testDomain, 10*(i+1), h))
+		w.dns.Add(fmt.Sprintf("%s. 300 IN MX %d %s.", w.domain, 10*(i+1), h))
 	}
 }
 
