@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the commands as an administrator would: testdata/*.txtar. A script has $DNS, a resolver that knows
 // no policy (but one of announced.example, whose policy host has no address) and fails for mute.example, $LISTEN, a
-// free listener address, $RUNTIME_DIRECTORY, where control sockets are, and the commands below.
+// free listener address, $RUNTIME_DIRECTORY, where control sockets are, $PACKAGING, and the commands below.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -46,6 +46,11 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			packaging, err := filepath.Abs("../../packaging")
+			if err != nil {
+				return err
+			}
+			env.Setenv("PACKAGING", packaging)
 			env.Setenv("DNS", srv.Addr())
 			env.Setenv("LISTEN", "inet:"+listen)
 			env.Setenv("HOME", env.WorkDir)

@@ -58,6 +58,7 @@ func TestInstall(t *testing.T) {
 				{"unit", (*machine).unit},
 				{"sandbox", (*machine).sandbox},
 				{"use", (*machine).use},
+				{"summary", (*machine).summary},
 				{"certificates", (*machine).certificates},
 				{"certificates by RPM", (*machine).certificatesByRPM},
 				{"sockets", (*machine).sockets},
@@ -121,7 +122,8 @@ var exposure = regexp.MustCompile(`Overall exposure level for stsmapd\.service: 
 // unit checks the units with this Debian's systemd.
 func (m *machine) unit(t *testing.T) {
 	// --man=no: this small system has no man.
-	m.want(t, "systemd-analyze verify --man=no stsmapd.service stsmapd.socket stsmapd-chroot.socket 2>&1", "")
+	m.want(t, "systemd-analyze verify --man=no stsmapd.service stsmapd.socket stsmapd-chroot.socket "+
+		"stsmapd-summary.service stsmapd-summary.timer 2>&1", "")
 	out := m.run(t, "systemd-analyze security --no-pager --offline=true /usr/lib/systemd/system/stsmapd.service")
 	found := exposure.FindStringSubmatch(out)
 	if found == nil {
@@ -174,6 +176,29 @@ func (m *machine) use(t *testing.T) {
 		usermod -aG stsmapd games
 		runuser -u games -- stsmapd status >/dev/null
 		echo $?`, "2\n1")
+}
+
+// summary enables the weekly summary and runs it, by mail too, where only the journal has the mail log.
+func (m *machine) summary(t *testing.T) {
+	m.want(t, "systemctl is-enabled stsmapd-summary.timer || true", "disabled")
+	m.run(t, "systemctl enable --now stsmapd-summary.timer")
+	m.want(t, "systemctl list-timers --no-legend | grep -c stsmapd-summary.service", "1")
+	m.run(t, "echo test | sendmail user@nowhere.invalid")
+	testkit.Eventually(t, testkit.Hang, "Postfix's attempt to deliver a mail", func() bool {
+		out, _ := m.try("journalctl --no-pager -o cat -u 'postfix*'")
+		return strings.Contains(out, "to=<user@nowhere.invalid>")
+	})
+	m.want(t, "ls /var/log/mail.log 2>/dev/null || echo none", "none")
+	m.run(t, `mkdir -p /etc/systemd/system/stsmapd-summary.service.d
+		printf '[Service]\nEnvironment=MAILTO=root\n' >/etc/systemd/system/stsmapd-summary.service.d/mail.conf
+		systemctl daemon-reload && systemctl start stsmapd-summary.service`)
+	m.want(t, "journalctl --no-pager -o cat -u stsmapd-summary.service | grep -c '^mail to 1 domain, '", "1")
+	testkit.Eventually(t, testkit.Hang, "the summary by mail", func() bool {
+		out, _ := m.try("cat /var/mail/root")
+		return strings.Contains(out, ": no mail waits because of a policy\n") &&
+			strings.Contains(out, "\nmail to 1 domain, ") && strings.Contains(out, "\nstsmapd ")
+	})
+	m.run(t, "rm -r /etc/systemd/system/stsmapd-summary.service.d && systemctl daemon-reload")
 }
 
 // seed puts a policy into the store, as root, for the daemon's user.
@@ -298,8 +323,8 @@ func (m *machine) apart(t *testing.T) {
 func (m *machine) remove(t *testing.T) {
 	m.run(t, "systemctl stop stsmapd && systemctl start stsmapd-chroot.socket stsmapd.service")
 	m.run(t, "apt-get -q -y remove stsmapd")
-	m.want(t, "systemctl is-active stsmapd.service stsmapd.socket stsmapd-chroot.socket || true",
-		"inactive\ninactive\ninactive")
+	m.want(t, "systemctl is-active stsmapd.service stsmapd.socket stsmapd-chroot.socket stsmapd-summary.timer || true",
+		"inactive\ninactive\ninactive\ninactive")
 	m.want(t, "ls -d /usr/bin/stsmapd /etc/stsmapd/stsmapd.toml /var/lib/stsmapd/policies.db 2>/dev/null || true",
 		"/etc/stsmapd/stsmapd.toml\n/var/lib/stsmapd/policies.db")
 	m.run(t, "update-ca-certificates --fresh") // with the hook that is still there
