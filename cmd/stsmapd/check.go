@@ -69,7 +69,8 @@ always present, lists are never null, times are RFC 3339):
   mx         status (found, implicit, direct, null, no_domain, no_answer),
              error, omitted, hosts: name, preference, addresses, in_policy,
              pattern, probed, address, failed (address, error), greeting,
-             starttls, tls, passes, passes_match, problems (code, text), dane
+             starttls, tls, requiretls (announced), passes, passes_match,
+             problems (code, text), dane
   dane       ad_trusted, status (none, usable, failed), error, hosts: name,
              state, in_reach, error, at, records (usage, selector, matching_type, data,
              usable), matches

@@ -115,7 +115,7 @@ func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 	h := Host{
 		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), Probed: p.probed,
 		Failed:   notNil(p.failed),
-		Greeting: p.greeting, StartTLS: p.starttls, Problems: []Problem{},
+		Greeting: p.greeting, StartTLS: p.starttls, RequireTLS: p.requiretls, Problems: []Problem{},
 	}
 	if p.address.IsValid() {
 		h.Address = p.address.String()

@@ -131,6 +131,8 @@ type Host struct {
 	Greeting string    `json:"greeting"` // its first line
 	StartTLS bool      `json:"starttls"` // is offered
 	TLS      *TLS      `json:"tls"`      // null without a handshake
+	// RequireTLS says that the host announces REQUIRETLS (RFC 8689): mail that asks for it can be delivered.
+	RequireTLS bool `json:"requiretls"`
 	// Passes says that Postfix would deliver at level secure: the policy, if there is one, names the host, and
 	// STARTTLS, TLS version and certificate are valid (RFC 8461 sections 4.1, 4.2 and 7.2).
 	Passes bool `json:"passes"`

@@ -27,7 +27,9 @@ type smtpResult struct {
 	greeting string               // first line
 	starttls bool                 // offered
 	tls      *tls.ConnectionState // after the handshake; not yet judged
-	problem  *Problem             // that ended the session; nil: none
+	// requiretls: REQUIRETLS is announced after the handshake; before it, it does not count (RFC 8689 section 4.2.1).
+	requiretls bool
+	problem    *Problem // that ended the session; nil: none
 }
 
 // client does SMTP sessions up to TLS. It sends no mail.
@@ -82,11 +84,7 @@ func (s *session) hello(t *smtpResult) *Problem {
 		s.quit()
 		return &Problem{ProblemNoEHLO, "refuses EHLO: " + quoted(r.first())}
 	}
-	for _, line := range r.lines[1:] {
-		word, _, _ := strings.Cut(line[4:], " ")
-		t.starttls = t.starttls || strings.EqualFold(word, "STARTTLS")
-	}
-	if !t.starttls {
+	if t.starttls = r.announces("STARTTLS"); !t.starttls {
 		s.quit()
 		return &Problem{ProblemNoStartTLS, "offers no STARTTLS"}
 	}
@@ -117,6 +115,7 @@ func (s *session) startTLS(t *smtpResult, host string) *Problem {
 			"closes the connection after the TLS handshake")
 	}
 	s.quit()
+	t.requiretls = r.announces("REQUIRETLS")
 	if r.code != 250 {
 		return &Problem{ProblemSession, "refuses EHLO after the TLS handshake: " + quoted(r.first())}
 	}
@@ -190,6 +189,14 @@ type reply struct {
 }
 
 func (r reply) first() string { return strings.TrimRight(r.lines[0], " -") }
+
+// announces reports whether a reply to EHLO has a keyword.
+func (r reply) announces(keyword string) bool {
+	return slices.ContainsFunc(r.lines[1:], func(line string) bool {
+		word, _, _ := strings.Cut(line[4:], " ")
+		return strings.EqualFold(word, keyword)
+	})
+}
 
 // notSMTP says that the server does not speak SMTP.
 type notSMTP struct{ text string }

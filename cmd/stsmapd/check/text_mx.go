@@ -63,6 +63,12 @@ func (t *Text) host(now time.Time, h Host) {
 		t.row("  STARTTLS", markOK, "offered")
 	}
 	t.tls(now, h.TLS, h.has(ProblemExpired, ProblemUntrusted, ProblemWrongName))
+	switch {
+	case h.RequireTLS:
+		t.row("  REQUIRETLS", markOK, "announced")
+	case h.TLS != nil:
+		t.row("  REQUIRETLS", markNone, "not announced")
+	}
 	if h.Passes {
 		t.row("  level secure", markOK, "passes")
 	}

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -253,6 +254,7 @@ func (w *world) mailAt(a netip.Addr, name string, cfg *tls.Config) {
 	l := w.route(a, 25)
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return noMail{w.t}, nil }))
 	server.Domain, server.TLSConfig, server.ErrorLog = name, cfg, log.New(io.Discard, "", 0)
+	server.EnableREQUIRETLS = strings.HasPrefix(name, "mx2.") // announced after the handshake
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
