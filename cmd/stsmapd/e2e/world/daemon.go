@@ -37,6 +37,7 @@ type DaemonConfig struct {
 	FetchTimeout time.Duration // 0: stsmapd's default
 	Resolver     netip.Addr    // to ask on port 53; the zero Addr: that of /etc/resolv.conf
 	Collector    string        // the socket of the TLSRPT collector; "": none
+	Control      string        // the control socket, as "unix:/path"; "": none
 }
 
 // Daemon is a running stsmapd.
@@ -78,7 +79,7 @@ func (w *World) StartDaemon(t testing.TB, config DaemonConfig) *Daemon {
 }
 
 func (w *World) toml(config DaemonConfig) string {
-	text := fmt.Sprintf("control = \"\"\ntlsrpt_socket = %q\n", config.Collector)
+	text := fmt.Sprintf("control = %q\ntlsrpt_socket = %q\n", config.Control, config.Collector)
 	if config.Resolver.IsValid() {
 		text += fmt.Sprintf("[dns]\nservers = [%q]\n", config.Resolver)
 	}

@@ -24,6 +24,9 @@ func (w *World) Domain(label string) *Domain {
 	return &Domain{Name: w.name(label), w: w}
 }
 
+// DomainNamed returns a Domain with exactly this name, which no other test may use.
+func (w *World) DomainNamed(name string) *Domain { return &Domain{Name: name, w: w} }
+
 // PolicyName returns the name of the domain's policy host.
 func (d *Domain) PolicyName() string { return "mta-sts." + d.Name }
 

@@ -336,3 +336,23 @@ func PublicDir(t testing.TB) string {
 	}
 	return dir
 }
+
+// Flush makes Postfix try to deliver all deferred mail now.
+func (p *Postfix) Flush(t testing.TB) {
+	t.Helper()
+	p.administer(t, "postqueue", "-f")
+}
+
+// Delete removes a message from the queue.
+func (p *Postfix) Delete(t testing.TB, queueID string) {
+	t.Helper()
+	p.administer(t, "postsuper", "-d", queueID)
+}
+
+// administer runs a command of this Postfix, which must succeed.
+func (p *Postfix) administer(t testing.TB, program string, args ...string) {
+	t.Helper()
+	if r := runCommand(t, p.tree.command(program, append([]string{"-c", p.Config}, args...)...)); r.Code != 0 {
+		t.Fatalf("%s %v: exit code %d\n%s", program, args, r.Code, r.Stderr)
+	}
+}
