@@ -177,8 +177,11 @@ func sendFates(t *testing.T, w *world.World, p *world.Postfix, d *world.Daemon, 
 	// Two further messages, one of them for two recipients, where mail waits already; and one that is deleted.
 	waiting := all[slices.IndexFunc(all, func(s sent) bool { return s.name == "expired" })]
 	to := "@" + waiting.domain.Name
-	p.Delivery(t, p.Send(t, world.ByInet, "user", "b"+to))
-	p.Delivery(t, p.SendAll(t, world.ByInet, "user", []string{"c" + to, "d" + to}))
+	deferred := map[string]int{p.Send(t, world.ByInet, "user", "b"+to): 1,
+		p.SendAll(t, world.ByInet, "user", []string{"c" + to, "d" + to}): 2}
+	for id := range deferred {
+		p.Delivery(t, id)
+	}
 	want.more(waiting.domain.Name, 2, 3)
 	deleted := p.Send(t, world.ByInet, "user", "e"+to)
 	p.Delivery(t, deleted)
@@ -190,7 +193,13 @@ func sendFates(t *testing.T, w *world.World, p *world.Postfix, d *world.Daemon, 
 			s.mend(t, w, s.domain, s.mx)
 		}
 	}
+	for _, s := range all {
+		if s.end == "waiting" {
+			deferred[s.id] = 1
+		}
+	}
 	p.Flush(t)
+	awaitRetries(t, p, deferred) // while the daemon still runs
 	for _, s := range all {
 		status := map[string]string{"sent_after": "status=sent", "bounced": "status=bounced"}[s.end]
 		if status != "" {
@@ -214,6 +223,17 @@ func sendFates(t *testing.T, w *world.World, p *world.Postfix, d *world.Daemon, 
 	p.Delivery(t, p.Send(t, world.ByInet, "user", "someone@"+away.Name))
 	want.count(f, away.Name, mx.Name, exact)
 	return want
+}
+
+// awaitRetries waits until Postfix has tried twice to deliver each message to each of its recipients. The numbers are
+// those of recipients, by queue id.
+func awaitRetries(t *testing.T, p *world.Postfix, messages map[string]int) {
+	t.Helper()
+	for id, recipients := range messages {
+		world.Eventually(t, world.Hang, "the second attempt to deliver "+id, func() bool {
+			return len(p.LogLines(t, " "+id+": to=<", "status=deferred")) >= 2*recipients
+		})
+	}
 }
 
 // count adds what must be told of one mail for a domain.
