@@ -66,7 +66,7 @@ MODEL_EVENTS ?= 2000000
 MODEL_SEED ?= 1
 model:
 	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) \
-		$(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./resolver
+		$(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./cmd/stsmapd/e2e/model
 
 # Known vulnerabilities in what the binary calls. Needs Go's vulnerability database; not a part of `make test`.
 vuln:

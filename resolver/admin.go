@@ -53,6 +53,11 @@ type Known struct {
 	Negative Negative  // why memory has no policy; nil: nothing is remembered
 	Override *Override // that is in force for the domain; nil: none
 
+	basis basis
+}
+
+// basis is what Known.Verdict decides from besides.
+type basis struct {
 	now    time.Time
 	policy *CachedPolicy // of Entry
 	judge  *dane.Judge
@@ -69,17 +74,17 @@ func (k Known) Verdict(q Question) (v Verdict, ok bool) {
 	switch {
 	case k.Override.replaces():
 	case k.Live && k.InMemory:
-		f = k.policy
-	case k.Negative != nil && k.Negative.Fresh(k.now):
+		f = k.basis.policy
+	case k.Negative != nil && k.Negative.Fresh(k.basis.now):
 		f = k.Negative // until then the store is not asked
 	case k.Live:
-		f = k.policy
+		f = k.basis.policy
 	default:
 		return Verdict{}, false
 	}
 	ok = true
-	v = Decide(k.now, q, k.Override, f, func() (found dane.Finding) {
-		found, ok = k.judge.Remembered(q.Destination)
+	v = Decide(k.basis.now, q, k.Override, f, func() (found dane.Finding) {
+		found, ok = k.basis.judge.Remembered(q.Destination)
 		return found
 	})
 	return v, ok
@@ -97,7 +102,7 @@ func (a *Admin) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
 		}
 	}
 	k := a.known(a.now(), domain, stored, a.pending.unsaved(domain))
-	if n, ok := a.memory.Negative(domain); ok && k.now.Before(n.Expires()) {
+	if n, ok := a.memory.Negative(domain); ok && k.basis.now.Before(n.Expires()) {
 		k.Negative = n
 	}
 	return k, err
@@ -144,7 +149,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 // is in memory, which is never older than that.
 func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *CachedPolicy) Known {
 	cfg := a.config.Load()
-	k := Known{Domain: domain, now: now, judge: a.dane, Override: cfg.Overrides.For(domain, now),
+	k := Known{Domain: domain, basis: basis{now: now, judge: a.dane}, Override: cfg.Overrides.For(domain, now),
 		Unsaved: waiting != nil}
 	held, inMemory := a.memory.Policy(domain)
 	k.InMemory = inMemory
@@ -159,9 +164,9 @@ func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting
 	}
 	e := held.Entry.normalizeClock(now)
 	k.Entry, k.Live, k.Used = &e, e.Live(now), earlier(held.Used(), now)
-	k.policy = held
+	k.basis.policy = held
 	if e.Fetched != held.Entry.Fetched || e.Failures != held.Entry.Failures {
-		k.policy = newCachedPolicy(e, now)
+		k.basis.policy = newCachedPolicy(e, now)
 	}
 	if at, ok := refreshAt(cfg, e, k.Used); ok && k.Live {
 		k.NextRefresh = at
@@ -269,9 +274,9 @@ func (a *Admin) forget(ctx context.Context, domain dnsname.Name) (something bool
 	}
 	n, negative := a.memory.Negative(domain)
 	if negative {
-		a.memory.PutNegative(k.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
+		a.memory.PutNegative(k.basis.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
 	}
-	return k.Entry != nil || negative && k.now.Before(n.Expires()), nil
+	return k.Entry != nil || negative && k.basis.now.Before(n.Expires()), nil
 }
 
 // Activity is what the service does now, and whether it can. To tell it costs microseconds.

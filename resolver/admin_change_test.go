@@ -204,7 +204,7 @@ func TestForget(t *testing.T) {
 				t.Errorf("%s: still known: %+v", c.why, k)
 			}
 			w.publish("example.test", "2", body("testing", 7*day, "mx.example.test"))
-			wantOutcome(t, c.why+", asked anew", s, "example.test", resolver.Testing)
+			wantOutcome(t, c.why+", asked again", s, "example.test", resolver.Testing)
 			if again, err := s.Admin().Forget(t.Context(), dnsname.MustParse("example.test")); !again || err != nil {
 				t.Errorf("%s: %v %v", c.why, again, err)
 			}

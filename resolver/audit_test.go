@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -20,10 +19,10 @@ import (
 // runOn is run with another store, or another internet, than the world's own.
 func (w *world) runOn(store resolver.Store, settings resolver.Settings) (s *resolver.Service, stop func()) {
 	s = resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(), Now: w.now,
+		DANEMemory: &findings{}, Now: w.now,
 		Settings: settings,
 		Store:    store,
-		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+		Memory:   newMemory(),
 		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

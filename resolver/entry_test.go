@@ -30,7 +30,7 @@ func TestNextCheck(t *testing.T) {
 				t.Fatalf("%s: %v is not within 10 %% of %v", c.why, off+c.want, c.want)
 			}
 			if again := e.NextCheck(day).Sub(decideAt) - c.want; again != off {
-				t.Fatalf("%s: drawn anew: %v and %v", c.why, off, again)
+				t.Fatalf("%s: drawn twice: %v and %v", c.why, off, again)
 			}
 			low, high = min(low, off), max(high, off)
 		}

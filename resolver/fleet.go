@@ -22,7 +22,7 @@ type Fleet interface {
 	// Fetched wins: one that is older than what the fleet has changes nothing.
 	Share(context.Context, Entry)
 	// End has the fleet forget a domain's policy if it was fetched at upTo or before. The error says why the fleet
-	// could not be told; the caller tells whoever asked, or lets the policies of the other hosts end by themselves.
+	// could not be told; the caller tells the administrator, or lets the policies of the other hosts end by themselves.
 	End(ctx context.Context, domain dnsname.Name, upTo time.Time) error
 	// Offer is Share of what was fetched long ago, for a fleet that may have forgotten it: other hosts are not told.
 	// With an error the fleet cannot be reached: offer it again later.

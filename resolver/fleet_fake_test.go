@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -214,10 +213,10 @@ func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names 
 	for _, name := range names {
 		own := newWorld(t)
 		s := resolver.NewService(resolver.Options{
-			DANEMemory: cache.NewDANEFindings(), Now: own.now,
+			DANEMemory: &findings{}, Now: own.now,
 			Settings: resolver.Settings{DNS: w, Fetcher: fetcher},
 			Store:    own,
-			Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+			Memory:   newMemory(),
 			Fleet:    &member{h, name},
 			Logger:   slog.New(slog.NewTextHandler(&own.log, nil)),
 		})
@@ -244,7 +243,7 @@ func (h *host) policy(domain string) *resolver.Entry {
 }
 
 func (h *host) emptyMemory() resolver.Memory {
-	return cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000})
+	return newMemory()
 }
 
 func (h *host) quiet() *slog.Logger { return slog.New(slog.NewTextHandler(&h.own.log, nil)) }

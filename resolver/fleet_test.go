@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -153,7 +152,7 @@ func TestFleetHostDies(t *testing.T) {
 	})
 }
 
-// TestFleetHostHangs: whoever has claimed a domain does nothing and lets nobody else; he is not waited for for long.
+// TestFleetHostHangs: a host that has claimed a domain does nothing; the others wait for a while only.
 func TestFleetHostHangs(t *testing.T) {
 	fleetOf(t, func(t *testing.T, w *world, h *hub, hosts []*host) {
 		h.claim(time.Hour)
@@ -226,7 +225,7 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 		synctest.Wait()
 		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.SharedState{} }) // it has lost all
 		after := resolver.NewService(
-			resolver.Options{DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
+			resolver.Options{DANEMemory: &findings{}, Now: resolver.WallClock,
 				Settings: resolver.Settings{DNS: w, Fetcher: w},
 				Store:    before.own,
 				Memory:   before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})

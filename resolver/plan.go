@@ -70,7 +70,7 @@ type fetchNow struct {
 // forget: the policy of mode none that is held has served its purpose (RFC 8461 section 8.3); what is left is absence.
 type forget struct{ negative Negative }
 
-// accept: nothing live is held, and nothing is to be had.
+// accept: nothing live is known, and nothing can be fetched.
 type accept struct{ negative Negative }
 
 func (note) step()     {}

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
@@ -23,9 +22,9 @@ func TestRenewedStore(t *testing.T) {
 				w := newWorld(t)
 				renewed := make(chan struct{}, 1)
 				s := resolver.NewService(resolver.Options{
-					DANEMemory: cache.NewDANEFindings(), Now: w.now,
+					DANEMemory: &findings{}, Now: w.now,
 					Settings: resolver.Settings{DNS: w, Fetcher: w}, Store: w, Renewed: renewed,
-					Memory: cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+					Memory: newMemory(),
 					Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
 				})
 				defer runUpkeep(s)()

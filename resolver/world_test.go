@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -85,11 +84,11 @@ func (w *world) start() *resolver.Service { return w.startWith(nil) }
 // startWith is start in a fleet.
 func (w *world) startWith(fleet resolver.Fleet) *resolver.Service {
 	s := resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(), Now: w.now,
+		DANEMemory: &findings{}, Now: w.now,
 		Fleet:    fleet,
 		Settings: resolver.Settings{DNS: w, Fetcher: w},
 		Store:    w,
-		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}),
+		Memory:   newMemory(),
 		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	return s

@@ -45,7 +45,7 @@ model() {
 		events=300000
 		echo "ONLY IN make test-all: TestModel: 2000000 events, here $events" >>"$STSMAPD_TEST_LEFT_OUT"
 	fi
-	STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-$events} tests -run '^TestModel$' ./resolver
+	STSMAPD_MODEL_EVENTS=${STSMAPD_MODEL_EVENTS:-$events} tests -run '^TestModel$' ./cmd/stsmapd/e2e/model
 }
 
 step 'what the tests need (make deps)' packaging/tools/deps.sh

@@ -1,4 +1,4 @@
-package resolver_test
+package model_test
 
 import (
 	"context"
@@ -18,6 +18,9 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
+
+// errMute is what the faults here put in place of an answer of the DNS or of a policy host.
+var errMute = errors.New("SERVFAIL")
 
 // The faulty parts. Each is a sound one, but for one thing.
 
@@ -227,7 +230,7 @@ func storeFaults() []fault {
 			func(p model.Parts) model.Parts { p.Store = stubborn{p.Store}; return p },
 			[]string{"answer", "at once", "idle fetch", "fetch"}},
 		{"each daemon starts with an empty store",
-			func(p model.Parts) model.Parts { p.Store = newWorld(nil); return p }, []string{"answer", "at once"}},
+			func(p model.Parts) model.Parts { p.Store = newMapStore(); return p }, []string{"answer", "at once"}},
 		{"memory keeps the first policy of a domain", func(p model.Parts) model.Parts {
 			m := p.Memory
 			p.Memory = oddMemory{Memory: m, put: func(h *resolver.CachedPolicy) {

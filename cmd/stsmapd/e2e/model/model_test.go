@@ -1,4 +1,4 @@
-package resolver_test
+package model_test
 
 import (
 	"errors"
