@@ -56,6 +56,9 @@ type boundedShard struct {
 	items map[string]gocache.Item // the map in cache
 }
 
+// candidates is how many values are drawn to find the one that is evicted.
+const candidates = 4
+
 // boundedShare is how many values a shard holds on average when the bound is reached. A map of Go's doubles its memory
 // at 896 entries; with an average of 768 chance fills no shard so far.
 const boundedShare = 768

@@ -1,41 +1,35 @@
 package cache
 
 import (
-	"hash/maphash"
-	"math/bits"
+	"iter"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// DefaultMax is how many policies, and how many absences, a Memory holds unless told otherwise.
+// DefaultMax is how many policies, and how many negatives, a Memory holds unless told otherwise.
 const DefaultMax = 1_000_000
 
-// share is how many entries a shard holds at most: few, so that its lock is held for microseconds, and just as many as
-// Go's map and slice of that size have room for. (A map of 1,000 would take twice as much as one of 850.)
-const share = 848
-
-// Memory is a resolver.Memory, with bounds. Policies and absences have tables and bounds of their own, so neither can
-// push out the other. A full table drops, of a few entries drawn at random, the one that matters least: the absence
-// that expires first, the policy that was longest unused. All of them are in shards, which are locked for microseconds
-// at a time. A failure is remembered with its reason, which takes some hundred bytes, and so has a smaller bound; that
-// a domain has no policy takes some twenty.
-type Memory struct {
-	seed      maphash.Seed
-	policies  []policyShard
-	negatives *negatives // resolver.NoPolicy
-	failures  []table    // *resolver.LookupFailed and *resolver.FetchFailed
-}
-
-// maxFailures bounds how many failures are remembered. What is dropped is looked up again when it is asked for.
+// maxFailures bounds how many failures are remembered. What is evicted is looked up again when it is asked for.
 const maxFailures = 100_000
+
+// Memory is a resolver.Memory, with bounds. Policies and negatives have bounds of their own, so neither can push out
+// the other. What reaches its bound evicts, of a few entries drawn at random, the one that matters least: the negative
+// that expires first, the policy that was longest unused. Locks are held for microseconds. A failure is remembered with
+// its reason, which takes some hundred bytes, and so has a smaller bound; that a domain has no policy takes some
+// twenty.
+type Memory struct {
+	policies  *Bounded[dnsname.Name, *resolver.CachedPolicy]
+	failures  *Bounded[dnsname.Name, resolver.Negative] // all but resolver.NoPolicy
+	negatives *negatives                                // resolver.NoPolicy
+}
 
 var _ resolver.Memory = (*Memory)(nil)
 
 // MemoryOptions are the bounds of a Memory; zero means DefaultMax.
 type MemoryOptions struct {
-	MaxNegative int // absences
+	MaxNegative int // negatives
 	MaxPolicies int
 }
 
@@ -47,54 +41,57 @@ func NewMemory(opt MemoryOptions) *Memory {
 	if opt.MaxPolicies <= 0 {
 		opt.MaxPolicies = DefaultMax
 	}
-	m := &Memory{seed: maphash.MakeSeed()}
-	m.policies = newPolicyShards(opt.MaxPolicies)
-	m.negatives = newNegatives(opt.MaxNegative)
-	m.failures = newTables(maxFailures)
-	m.boundFailures(opt.MaxNegative)
-	return m
-}
-
-// SetMaxNegative puts another bound of absences in force: what is remembered stays, as far as there is room. It may
-// take a second for millions; questions do not wait for it.
-func (m *Memory) SetMaxNegative(now time.Time, bound int) {
-	m.negatives.resize(now, bound)
-	m.boundFailures(bound)
-}
-
-func (m *Memory) boundFailures(maxNegative int) {
-	for i := range m.failures {
-		m.failures[i].setBound((min(maxNegative, maxFailures) + i) / len(m.failures))
+	idle := Rank[*resolver.CachedPolicy]{
+		Before: func(a, b *resolver.CachedPolicy) bool { return lastUse(a).Before(lastUse(b)) }}
+	brief := Rank[resolver.Negative]{
+		Before: func(a, b resolver.Negative) bool { return a.Expires().Before(b.Expires()) }}
+	return &Memory{
+		policies:  NewBounded[dnsname.Name](Bounds{Count: opt.MaxPolicies}, idle),
+		failures:  NewBounded[dnsname.Name](Bounds{Count: min(opt.MaxNegative, maxFailures)}, brief),
+		negatives: newNegatives(opt.MaxNegative),
 	}
 }
 
-func (m *Memory) policyShard(domain dnsname.Name) *policyShard {
-	return &m.policies[m.index(domain.String(), len(m.policies))]
+// lastUse is when a policy was last asked for, or fetched if that was later.
+func lastUse(h *resolver.CachedPolicy) time.Time {
+	if used := h.Used(); used.After(h.Entry.Fetched) {
+		return used
+	}
+	return h.Entry.Fetched
 }
 
-func (m *Memory) failureTable(name string) *table { return &m.failures[m.index(name, len(m.failures))] }
-
-// index is which of so many shards a name belongs to.
-func (m *Memory) index(name string, shards int) uint64 {
-	i, _ := bits.Mul64(maphash.String(m.seed, name), uint64(shards))
-	return i
+// SetMaxNegative puts another bound of negatives in force: what is remembered stays, as far as there is room. It may
+// take a second for millions; questions do not wait for it.
+func (m *Memory) SetMaxNegative(now time.Time, bound int) {
+	m.negatives.resize(now, bound)
+	m.failures.SetBounds(Bounds{Count: min(bound, maxFailures)})
 }
 
 // Policy implements resolver.Memory.
 func (m *Memory) Policy(domain dnsname.Name) (*resolver.CachedPolicy, bool) {
-	return m.policyShard(domain).get(domain)
+	return m.policies.Get(domain)
 }
 
 // PutPolicy implements resolver.Memory.
 func (m *Memory) PutPolicy(h *resolver.CachedPolicy) {
-	m.policyShard(h.Entry.Domain).put(h)
-	name := h.Entry.Domain.String()
-	m.negatives.forget(name)
-	m.failureTable(name).forget(name)
+	m.policies.Put(h.Entry.Domain, h)
+	m.negatives.forget(h.Entry.Domain.String())
+	m.forgetFailure(h.Entry.Domain)
 }
 
 // ForgetPolicy implements resolver.Memory.
-func (m *Memory) ForgetPolicy(domain dnsname.Name) { m.policyShard(domain).forget(domain) }
+func (m *Memory) ForgetPolicy(domain dnsname.Name) { m.policies.Delete(domain) }
+
+// All implements resolver.Memory.
+func (m *Memory) All() iter.Seq[*resolver.CachedPolicy] {
+	return func(yield func(*resolver.CachedPolicy) bool) {
+		for _, h := range m.policies.All() {
+			if !yield(h) {
+				return
+			}
+		}
+	}
+}
 
 // NoPolicy implements resolver.Memory.
 func (m *Memory) NoPolicy(domain dnsname.Name) (resolver.NoPolicy, bool) {
@@ -107,37 +104,29 @@ func (m *Memory) Negative(domain dnsname.Name) (resolver.Negative, bool) {
 	if none, ok := m.NoPolicy(domain); ok {
 		return none, true
 	}
-	name := domain.String()
-	return m.failureTable(name).get(name)
+	return m.failures.Get(domain)
 }
 
 // PutNegative implements resolver.Memory.
-func (m *Memory) PutNegative(now time.Time, domain dnsname.Name, a resolver.Negative) {
-	name := domain.String()
-	failures := m.failureTable(name)
-	if none, ok := a.(resolver.NoPolicy); ok {
-		m.negatives.put(now, name, none.Expires().Unix())
-		failures.forget(name)
+func (m *Memory) PutNegative(now time.Time, domain dnsname.Name, n resolver.Negative) {
+	if none, ok := n.(resolver.NoPolicy); ok {
+		m.negatives.put(now, domain.String(), none.Expires().Unix())
+		m.forgetFailure(domain)
 		return
 	}
-	failures.put(now, name, a)
-	m.negatives.forget(name)
+	m.failures.Put(domain, n)
+	m.negatives.forget(domain.String())
+}
+
+// forgetFailure takes no lock where there is none.
+func (m *Memory) forgetFailure(domain dnsname.Name) {
+	if _, ok := m.failures.Get(domain); ok {
+		m.failures.Delete(domain)
+	}
 }
 
 // Policies is how many policies are held.
-func (m *Memory) Policies() int {
-	n := 0
-	for i := range m.policies {
-		n += m.policies[i].len()
-	}
-	return n
-}
+func (m *Memory) Policies() int { return m.policies.Len() }
 
-// Negatives is how many absences are held, those that have expired and were not swept yet included.
-func (m *Memory) Negatives() int {
-	n := m.negatives.len()
-	for i := range m.failures {
-		n += m.failures[i].cache.ItemCount()
-	}
-	return n
-}
+// Negatives implements resolver.Memory. It takes no lock.
+func (m *Memory) Negatives() int { return m.negatives.len() + m.failures.Len() }

@@ -3,6 +3,7 @@ package cache
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 )
 
 // negative is a domain without a policy; until 0: an empty slot.
@@ -15,8 +16,8 @@ type negative struct {
 // its home on. Nothing that is done to it takes longer than some microseconds, since it has 848 entries at most.
 type negativeShard struct {
 	mu    sync.RWMutex
-	slots []negative // 0, or a power of two
-	used  int
+	slots []negative   // 0, or a power of two
+	used  atomic.Int32 // slots that are not empty; it changes with mu held
 	bound int
 	hand  int // of the sweep
 }
@@ -38,11 +39,7 @@ func (s *negativeShard) get(f fingerprint) (until int64, ok bool) {
 	return s.slots[i].until, true
 }
 
-func (s *negativeShard) len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.used
-}
+func (s *negativeShard) len() int { return int(s.used.Load()) }
 
 // put takes an entry in, over the one that there is. For a new one it first drops what it finds expired, and, when
 // there is no room, the one of a few drawn at random that expires first.
@@ -86,15 +83,15 @@ func (s *negativeShard) putIfNew(now int64, e negative) {
 // insert takes a new entry in.
 func (s *negativeShard) insert(now int64, e negative) {
 	s.sweep(now)
-	if s.used >= s.bound {
+	if s.len() >= s.bound {
 		s.drop(s.victim())
 	}
-	if (s.used+1)*8 > len(s.slots)*7 {
+	if (s.len()+1)*8 > len(s.slots)*7 {
 		s.rebuild(now)
 	}
 	i, _ := s.find(e.fingerprint)
 	s.slots[i] = e
-	s.used++
+	s.used.Add(1)
 }
 
 // find returns the slot of an entry, or, with false, the one where it would have to stand; there is none in a shard
@@ -127,7 +124,7 @@ func (s *negativeShard) drop(i int) {
 		}
 	}
 	s.slots[i] = negative{}
-	s.used--
+	s.used.Add(-1)
 }
 
 // sweep moves the hand on, and drops what has expired under it.
@@ -170,7 +167,8 @@ func (s *negativeShard) rebuild(now int64) {
 	for live*2 >= size {
 		size *= 2
 	}
-	s.slots, s.used = make([]negative, size), live
+	s.slots = make([]negative, size)
+	s.used.Store(int32(live))
 	for _, e := range old {
 		if e.until > now {
 			i, _ := s.find(e.fingerprint)

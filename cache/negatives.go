@@ -12,7 +12,7 @@ import (
 // pointers. One takes 24 bytes in a table that is half to seven eighths full, and the garbage collector looks at no
 // more than one pointer for each shard of 848. (go-cache takes 120 bytes for each, in five objects' worth of pointers.)
 //
-// A domain stands for by a fingerprint of 128 bits. Two domains with the same one would be taken for each other: the
+// Each domain is stored as a 128-bit fingerprint. Two domains with the same one would be taken for each other: the
 // one's absence would hide the other's policy, until it ends. By chance that happens once in 10^24 for ten million
 // domains. Nor can anybody bring it about: the fingerprint is made with two seeds that are drawn at each start and
 // leave the process in no way, nor do the fingerprints; so names must be guessed blindly, 2^127 on average, each guess
@@ -31,6 +31,9 @@ type generation struct {
 }
 
 type fingerprint struct{ hi, lo uint64 }
+
+// share is how many entries a shard holds at most: few, so that its lock is never held for long.
+const share = 848
 
 func newNegatives(bound int) *negatives {
 	n := &negatives{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
