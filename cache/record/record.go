@@ -170,10 +170,15 @@ func open(key string, record []byte) (fields, error) {
 // openPolicy returns the fields of a policy's record. The errors are *CorruptError and ErrVersion.
 func openPolicy(key string, record []byte) (fields, error) {
 	r, err := open(key, record)
-	if err == nil && r.version != versionPlain && r.version != versionOrigin {
-		err = ErrVersion
+	switch {
+	case err != nil:
+		return r, err
+	case r.version == 0:
+		return r, &CorruptError{key, "a number, not a policy"}
+	case r.version != versionPlain && r.version != versionOrigin:
+		return r, ErrVersion
 	}
-	return r, err
+	return r, nil
 }
 
 // Fetched returns when the policy in a record was fetched, without reading the rest. The errors are *CorruptError and

@@ -26,7 +26,17 @@ const (
 	bucketPolicies = "policies"
 	keySchema      = "schema"
 	keyCount       = "count"
+	keyRoom        = "room" // zeros
 )
+
+// addRoom makes the meta bucket too large to be kept within another page: bbolt copies such a bucket into Go's memory, and where it is
+// damaged reads beyond the copy, which ends the process when the garbage collector meets a pointer from there.
+func addRoom(meta *bbolt.Bucket) error {
+	if meta.Get([]byte(keyRoom)) != nil {
+		return nil
+	}
+	return meta.Put([]byte(keyRoom), make([]byte, meta.Tx().DB().Info().PageSize/4))
+}
 
 // handle is bbolt on an open, locked file, for one writer and any number of readers. On a damaged file bbolt panics,
 // faults on its map, or descends for ever; each becomes a *damage of the operation that met it.
@@ -41,6 +51,7 @@ type handle struct {
 	stuck  chan struct{} // closed: bbolt panicked where it holds locks of its own, and they stay locked
 	sticks func()        // closes stuck
 	cut    atomic.Bool   // a guard took the map away
+	sound  bool          // the writer's: checkPages found no fault
 }
 
 // openHandle lets bbolt open and lock a file, flag is os.O_RDWR (|os.O_CREATE|os.O_EXCL) or os.O_RDONLY. The errors are
@@ -227,6 +238,29 @@ func (g *guard) look() {
 	} else if g.size > 0 {
 		g.timer.Reset(guardEach)
 	}
+}
+
+// checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt frees as many as a
+// page says, and a damaged one may say billions. It takes some tens of milliseconds for a million policies.
+func (h *handle) checkPages(tx *bbolt.Tx) error {
+	pages := int(tx.Size()) / h.db.Info().PageSize
+	for id := 0; id < pages && !h.sound; id++ {
+		p, err := tx.Page(id)
+		if err != nil || p == nil {
+			return damaged("page %d of %d: %v", id, pages, err)
+		}
+		switch p.Type {
+		case "free":
+		case "meta", "freelist", "branch", "leaf":
+			if id += p.OverflowCount; id >= pages {
+				return damaged("page %d of %d says that %d more belong to it", p.ID, pages, p.OverflowCount)
+			}
+		default:
+			return damaged("page %d is of the type %s", id, p.Type)
+		}
+	}
+	h.sound = true
+	return nil
 }
 
 // number returns a number of the meta bucket, and whether it is there and unharmed.

@@ -236,7 +236,7 @@ func (r *refill) fill(snapshot string) error {
 			return err
 		}
 		_, err = tx.CreateBucket([]byte(bucketPolicies))
-		return errors.Join(err, meta.Put([]byte(keySchema), record.EncodeNumber(keySchema, schema)))
+		return errors.Join(err, addRoom(meta), meta.Put([]byte(keySchema), record.EncodeNumber(keySchema, schema)))
 	})
 	if err == nil && r.old != nil {
 		err = r.salvage()

@@ -162,7 +162,7 @@ func TestMissingRecords(t *testing.T) {
 		}
 	}
 	if lines := l.with("event=store_corrupt"); len(lines) != 1 ||
-		!strings.Contains(lines[0], "30 of 100 records are not found") {
+		!strings.Contains(lines[0], "30 records are not found") {
 		t.Errorf("log: %q", l.lines)
 	}
 	for i := range 100 {

@@ -138,8 +138,12 @@ func (s *Store) commit(batch []*op) (err error) {
 			if !written {
 				return errUnchanged
 			}
+			if err := h.checkPages(tx); err != nil {
+				return err
+			}
 			after.Commits++
-			return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyCount), record.EncodeNumber(keyCount, after.Policies))
+			meta := tx.Bucket([]byte(bucketMeta))
+			return errors.Join(addRoom(meta), meta.Put([]byte(keyCount), record.EncodeNumber(keyCount, after.Policies)))
 		})
 		if err == nil || errors.Is(err, errUnchanged) {
 			s.stats.Store(&after)
