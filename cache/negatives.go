@@ -32,7 +32,7 @@ type generation struct {
 
 type fingerprint struct{ hi, lo uint64 }
 
-// share is how many entries a shard holds at most: few, so that its lock is never held for long.
+// share is how many entries a shard holds at most: few, so that its lock is held for microseconds.
 const share = 848
 
 func newNegatives(bound int) *negatives {

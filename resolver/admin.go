@@ -45,7 +45,7 @@ type Known struct {
 	Used     time.Time // the last question, within a minute; zero: never
 
 	// NextRefresh is when the policy is fetched again whatever its id; in the past: it waits for its turn. Zero: not at
-	// all, for nobody has asked for it for long, or it expires before.
+	// all: it has not been used for Settings.UnusedAfter, or it expires before.
 	NextRefresh time.Time
 	// NextCheck: the first question after this has the TXT record looked at. Zero: the first question has.
 	NextCheck time.Time

@@ -256,7 +256,7 @@ func (u *unreadable) Get(ctx context.Context, domain dnsname.Name) (resolver.Ent
 }
 
 // TestUnreadableStore: what was answered while the store could not be read says nothing of what is in it, and is not
-// held to for long; and a thousand questions do not make a thousand alerts.
+// answered for more than a minute; and a thousand questions do not make a thousand alerts.
 func TestUnreadableStore(t *testing.T) {
 	for _, c := range []struct {
 		why      string

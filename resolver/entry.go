@@ -43,7 +43,7 @@ func (e Entry) Expires() time.Time { return e.Fetched.Add(e.Policy.MaxAge) }
 func (e Entry) Live(now time.Time) bool { return !now.After(e.Expires()) }
 
 // Doubtful reports whether the entry was saved from a damaged store where it may not have been the last one of its
-// domain. It is answered only after a look at the network, or if that cannot be had.
+// domain. It is answered only after a look at the network, or if nothing can be looked up.
 func (e Entry) Doubtful() bool { return e.Checked.IsZero() }
 
 // normalizeClock is the entry as it counts at now: what a clock that ran ahead wrote counts as written now, so that it

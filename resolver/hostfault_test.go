@@ -213,7 +213,7 @@ func TestHostFaultLeavesWhatWasKnown(t *testing.T) {
 		wantOutcome(t, "the publisher's again", s, "example.test", resolver.Unfetched)
 		a.want("the id is not fetched again before its time", 1, 0)
 		pass(5 * minute)
-		wantOutcome(t, "its time has come", s, "example.test", resolver.Unfetched)
+		wantOutcome(t, "it is due", s, "example.test", resolver.Unfetched)
 		a.want("after 5 minutes", 1, 1)
 	})
 }

@@ -96,9 +96,9 @@ func (*fails) Get(context.Context, dnsname.Name) (Entry, error) { return Entry{}
 
 func (f *fails) Put(context.Context, Entry) error { return f.err }
 
-// TestSaverTellsTheTruth: only so many entries can wait for a disk; of those beyond nobody may say that they were
-// written.
-func TestSaverTellsTheTruth(t *testing.T) {
+// TestPendingWritesTellTheTruth: only so many entries can wait for a disk; of those beyond nobody may say that they
+// were written.
+func TestPendingWritesTellTheTruth(t *testing.T) {
 	for _, c := range []struct {
 		why   string
 		saved int

@@ -60,7 +60,7 @@ func TestLivePolicyOutlivesFailures(t *testing.T) {
 	for _, c := range []struct {
 		why      string
 		sabotage func(*world)
-		fetched  bool // the file can still be had, so that the policy is refreshed
+		fetched  bool // the file can still be fetched, so that the policy is refreshed
 	}{
 		{"TXT record gone", func(w *world) { delete(w.ids, "example.test") }, true},
 		{"DNS mute", func(w *world) { w.mute = true }, true},

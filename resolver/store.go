@@ -15,8 +15,8 @@ import (
 // ErrNotCached: the store holds nothing for the domain. Discover its policy.
 var ErrNotCached = errors.New("not in the store")
 
-// Store keeps entries across restarts. Its comment is the specification; cache/store/storetest tests every implementation
-// by it.
+// Store keeps entries across restarts. Its comment is the specification; cache/store/storetest tests every
+// implementation by it.
 //
 // A Store is safe for concurrent use. An Entry read equals the Entry put, times to the second at least. Operations on
 // one domain take effect in some order that keeps each caller's own. A cancelled context makes an operation return its

@@ -151,7 +151,7 @@ func TestRemovedFile(t *testing.T) {
 	}
 }
 
-// TestDiskThatComesBack: the directory cannot be had for a while, nor made again: something else is in its place.
+// TestDiskThatComesBack: the directory is away for a while, and cannot be made again: something else is in its place.
 func TestDiskThatComesBack(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state", "policies.db")

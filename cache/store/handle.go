@@ -29,8 +29,9 @@ const (
 	keyRoom        = "room" // zeros
 )
 
-// addRoom makes the meta bucket too large to be kept within another page: bbolt copies such a bucket into Go's memory, and where it is
-// damaged reads beyond the copy, which ends the process when the garbage collector meets a pointer from there.
+// addRoom makes the meta bucket too large to be kept within another page: bbolt copies such a bucket into Go's memory,
+// and where it is damaged reads beyond the copy, which ends the process when the garbage collector meets a pointer from
+// there.
 func addRoom(meta *bbolt.Bucket) error {
 	if meta.Get([]byte(keyRoom)) != nil {
 		return nil
@@ -209,8 +210,8 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 }
 
 // A page that is its own descendant lets bbolt descend for ever, until stack or memory end the process. So a guard
-// looks after who is in bbolt for long: where memory grows meanwhile it takes the map away, and the fault on it ends
-// the descent.
+// watches each transaction that takes long: where memory grows meanwhile it takes the map away, and the fault on it
+// ends the descent.
 type guard struct {
 	sync.Mutex
 	timer *time.Timer
@@ -240,8 +241,9 @@ func (g *guard) look() {
 	}
 }
 
-// checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt frees as many as a
-// page says, and a damaged one may say billions. It takes some tens of milliseconds for a million policies.
+// checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt
+// frees as many as a page says, and a damaged one may say billions. It takes some tens of milliseconds for a million
+// policies.
 func (h *handle) checkPages(tx *bbolt.Tx) error {
 	pages := int(tx.Size()) / h.db.Info().PageSize
 	for id := 0; id < pages && !h.sound; id++ {

@@ -13,7 +13,7 @@ import (
 )
 
 // smallDisk mounts a file system of a MiB, where this process may, and returns its directory and a function that mounts
-// it anew with other flags and options.
+// it again with other flags and options.
 func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options string)) {
 	t.Helper()
 	dir = t.TempDir()

@@ -7,7 +7,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 )
 
-// TestRenewed: a store that has begun anew says so, once for all times that nobody listened.
+// TestRenewed: a store that was recreated says it, once for all times that nobody listened.
 func TestRenewed(t *testing.T) {
 	for why, spoil := range map[string]func(path string) error{
 		"the file was removed":   os.Remove,
@@ -19,7 +19,7 @@ func TestRenewed(t *testing.T) {
 			b := openStore(t, path, &logged{})
 			fill(t, b, 10, noExtra)
 			if renewed(b) {
-				t.Error("a store that is well says that it has begun anew")
+				t.Error("a store that is well says that it was recreated")
 			}
 			for i := range 2 {
 				if err := spoil(path); err != nil {
@@ -30,7 +30,7 @@ func TestRenewed(t *testing.T) {
 				}
 			}
 			if !renewed(b) || renewed(b) {
-				t.Error("want one word that the store has begun anew")
+				t.Error("want one word that the store was recreated")
 			}
 		})
 	}

@@ -199,7 +199,8 @@ func (s *Store) records(ctx context.Context) iter.Seq2[pair, error] {
 				}
 				// A removal that was seen may not be counted yet: it is when the writer has answered.
 				if err := s.submit(ctx, &op{}); err == nil && short() {
-					return damaged("%d records are not found", begin.Policies-found-s.stats.Load().removed+begin.removed)
+					return damaged("%d records are not found",
+						begin.Policies-found-s.stats.Load().removed+begin.removed)
 				}
 				return err
 			})

@@ -198,7 +198,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestCloseAmongPuts: whoever puts while the store closes learns whether it is durable.
+// TestCloseAmongPuts: a Put while the store closes tells whether the entry is durable.
 func TestCloseAmongPuts(t *testing.T) {
 	path := storePath(t)
 	b := openStore(t, path, &logged{})

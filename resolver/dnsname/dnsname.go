@@ -51,8 +51,8 @@ func Parse(s string) (Name, error) {
 	return n, nil
 }
 
-// ParseBytes is Parse for bytes; it reports whether they are a name. The Name does not refer to them. It allocates once for
-// bytes in canonical form, and for an address.
+// ParseBytes is Parse for bytes; it reports whether they are a name. The Name does not refer to them. It allocates once
+// for bytes in canonical form, and for an address.
 func ParseBytes(b []byte) (Name, bool) {
 	s := string(b)
 	if isCanonical(s) {

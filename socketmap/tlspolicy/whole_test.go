@@ -155,8 +155,8 @@ func overrides(tb testing.TB) *resolver.Overrides {
 	return set
 }
 
-// TestKnownAnswersAllocateOnce: an answer out of memory allocates once, for the name. The test asks over a real connection,
-// of a server with handler and service.
+// TestKnownAnswersAllocateOnce: an answer out of memory allocates once, for the name. The test asks over a real
+// connection, of a server with handler and service.
 func TestKnownAnswersAllocateOnce(t *testing.T) {
 	h, _, _ := (&world{}).handler(t, resolver.Settings{Overrides: overrides(t)})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -60,8 +60,9 @@ func (c *collector) store(out sink) {
 	for name, n := range map[string]uint64{
 		"store_commits_total": s.Commits, "store_commit_errors_total": s.CommitErrors, "store_puts_total": s.Puts,
 		"store_deletes_total": s.Deletes, "store_write_errors_total": s.WriteErrors,
-		"store_corrupt_records_total": s.CorruptRecords, "store_heals_total": s.Heals, "store_lost_records_total": s.Lost,
-		"store_snapshots_total": s.Snapshots, "store_snapshot_errors_total": s.SnapshotErrors,
+		"store_corrupt_records_total": s.CorruptRecords, "store_heals_total": s.Heals,
+		"store_lost_records_total": s.Lost,
+		"store_snapshots_total":    s.Snapshots, "store_snapshot_errors_total": s.SnapshotErrors,
 	} {
 		out.counter(name, float64(n))
 	}
