@@ -82,7 +82,7 @@ func TestControl(t *testing.T) {
 	broken.Policy.Handle(http.NotFound)
 
 	c := startControlled(t, w, "")
-	c.warmFromLog(p.Log(t), broken.Name)
+	c.warmFromLog(p.RemoteLog(t), broken.Name)
 	if n := enforced.Policy.Requests(); n != 1 {
 		t.Errorf("%d GETs for a policy that was warmed twice", n)
 	}

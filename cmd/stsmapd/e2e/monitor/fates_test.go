@@ -134,7 +134,7 @@ func TestFates(t *testing.T) {
 			want := sendFates(t, w, p, d, c.exact)
 			dir := t.TempDir()
 			file, journal := filepath.Join(dir, "mail.log"), filepath.Join(dir, "mail.journal")
-			for name, text := range map[string]string{file: logOf(t, p), journal: journalExport(t, logOf(t, p))} {
+			for name, text := range map[string]string{file: p.RemoteLog(t), journal: journalExport(t, p.RemoteLog(t))} {
 				if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}

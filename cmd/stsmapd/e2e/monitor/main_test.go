@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
@@ -52,13 +51,6 @@ func stripped(t *testing.T, d *world.Domain) *world.MXHost {
 	mx := d.AddPlainMX(t)
 	d.Publish(t, "1", world.Text("enforce", mx.Name))
 	return mx
-}
-
-// logOf returns a Postfix's log with the loopback addresses of the world's hosts replaced by ones of other hosts: the
-// commands skip deliveries to this host.
-func logOf(t *testing.T, p *world.Postfix) string {
-	t.Helper()
-	return strings.ReplaceAll(p.Log(t), "[127.1.", "[198.18.")
 }
 
 // checkConfig is a configuration for `stsmapd check` in the world.

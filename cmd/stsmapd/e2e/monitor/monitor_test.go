@@ -25,7 +25,7 @@ func TestMonitorPage(t *testing.T) {
 	p, _ := start(t, w, world.PostfixConfig{Map: "sts"}, world.DaemonConfig{Control: control})
 	deliverForPage(t, w, p)
 	log := filepath.Join(t.TempDir(), "mail.log")
-	if err := os.WriteFile(log, []byte(earlier(t, logOf(t, p))), 0o644); err != nil {
+	if err := os.WriteFile(log, []byte(earlier(t, p.RemoteLog(t))), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	config := checkConfig(t, w)

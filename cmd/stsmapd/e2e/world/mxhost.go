@@ -21,6 +21,7 @@ type MXHost struct {
 	Name string
 	Addr netip.AddrPort
 
+	requireTLS  bool // announces REQUIRETLS
 	certificate atomic.Pointer[tls.Certificate]
 	mu          sync.Mutex
 	wires       []*wire // all connections
@@ -30,9 +31,10 @@ type MXHost struct {
 
 // Message is a mail that an MX host accepted.
 type Message struct {
-	From, To string
-	TLS      bool   // it came through TLS
-	SNI      string // the server name that the client asked for
+	From, To   string
+	TLS        bool   // it came through TLS
+	SNI        string // the server name that the client asked for
+	RequireTLS bool   // it asked for REQUIRETLS
 }
 
 // MXHost starts a mail server with STARTTLS and a valid certificate for its name, and adds its address to the DNS. It
@@ -40,11 +42,24 @@ type Message struct {
 func (w *World) MXHost(t testing.TB, name string, port uint16) *MXHost {
 	t.Helper()
 	mx := &MXHost{Name: name}
-	mx.SetCertificate(Certificate(t)(w.CA.Issue(name)))
+	w.startTLSMX(t, mx, port)
+	return mx
+}
+
+// RequireTLSMXHost is MXHost for a mail server that announces REQUIRETLS (RFC 8689).
+func (w *World) RequireTLSMXHost(t testing.TB, name string, port uint16) *MXHost {
+	t.Helper()
+	mx := &MXHost{Name: name, requireTLS: true}
+	w.startTLSMX(t, mx, port)
+	return mx
+}
+
+func (w *World) startTLSMX(t testing.TB, mx *MXHost, port uint16) {
+	t.Helper()
+	mx.SetCertificate(Certificate(t)(w.CA.Issue(mx.Name)))
 	w.startMX(t, mx, port, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return mx.certificate.Load(), nil
 	}})
-	return mx
 }
 
 // PlainMXHost starts a mail server without STARTTLS, and adds its address to the DNS. It ends with the test.
@@ -67,6 +82,7 @@ func (w *World) startMX(t testing.TB, mx *MXHost, port uint16, config *tls.Confi
 	}))
 	server.Domain = mx.Name
 	server.EnableSMTPUTF8 = true // without it, no mail for a domain with U-labels
+	server.EnableREQUIRETLS = mx.requireTLS
 	server.TLSConfig = config
 	server.ErrorLog = log.New(io.Discard, "", 0) // tests make handshakes fail
 	tap := &tap{Listener: listener, host: mx}
@@ -118,13 +134,17 @@ func (mx *MXHost) Saw(text string) int {
 
 // mailSession is one SMTP session. After STARTTLS another one begins in the same connection.
 type mailSession struct {
-	host *MXHost
-	conn *smtp.Conn
-	from string
-	to   []string
+	host       *MXHost
+	conn       *smtp.Conn
+	from       string
+	requireTLS bool
+	to         []string
 }
 
-func (s *mailSession) Mail(from string, _ *smtp.MailOptions) error { s.from = from; return nil }
+func (s *mailSession) Mail(from string, o *smtp.MailOptions) error {
+	s.from, s.requireTLS = from, o != nil && o.RequireTLS
+	return nil
+}
 
 func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error { s.to = append(s.to, to); return nil }
 
@@ -136,7 +156,8 @@ func (s *mailSession) Data(r io.Reader) error {
 	s.host.mu.Lock()
 	defer s.host.mu.Unlock()
 	for _, to := range s.to {
-		s.host.messages = append(s.host.messages, Message{From: s.from, To: to, TLS: encrypted, SNI: state.ServerName})
+		s.host.messages = append(s.host.messages, Message{From: s.from, To: to, TLS: encrypted, SNI: state.ServerName,
+			RequireTLS: s.requireTLS})
 	}
 	return nil
 }

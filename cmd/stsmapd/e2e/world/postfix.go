@@ -164,6 +164,13 @@ func (p *Postfix) Log(t testing.TB) string {
 	return string(text)
 }
 
+// RemoteLog returns the log so far, with the addresses of remote hosts for those of the world's hosts: all of those are
+// of this host, and a delivery to this host is none that stsmapd's commands count.
+func (p *Postfix) RemoteLog(t testing.TB) string {
+	t.Helper()
+	return strings.ReplaceAll(p.Log(t), "[127.1.", "[198.18.")
+}
+
 // LogLines returns those lines of the log that contain all of these texts.
 func (p *Postfix) LogLines(t testing.TB, texts ...string) []string {
 	t.Helper()
@@ -173,7 +180,7 @@ func (p *Postfix) LogLines(t testing.TB, texts ...string) []string {
 // Send hands Postfix a mail from user@<route>.sender.test and returns its queue id.
 func (p *Postfix) Send(t testing.TB, route Route, user, to string) string {
 	t.Helper()
-	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", to)
+	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", "", to)
 	if err != nil {
 		t.Fatalf("handing Postfix a mail for %s: %v", to, err)
 	}
@@ -184,7 +191,7 @@ func (p *Postfix) Send(t testing.TB, route Route, user, to string) string {
 // id.
 func (p *Postfix) SendAll(t testing.TB, route Route, user string, to []string) string {
 	t.Helper()
-	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", to...)
+	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", "", to...)
 	if err != nil {
 		t.Fatalf("handing Postfix a mail for %d recipients: %v", len(to), err)
 	}
@@ -192,7 +199,7 @@ func (p *Postfix) SendAll(t testing.TB, route Route, user string, to []string) s
 }
 
 // submit hands an SMTP server a mail and returns its queue id.
-func submit(server netip.AddrPort, from string, to ...string) (string, error) {
+func submit(server netip.AddrPort, from, header string, to ...string) (string, error) {
 	conn, err := net.DialTimeout("tcp", server.String(), Hang)
 	if err != nil {
 		return "", err
@@ -226,7 +233,7 @@ func submit(server netip.AddrPort, from string, to ...string) (string, error) {
 	}
 	body := client.Text.DotWriter()
 	message := bufio.NewWriter(body)
-	fmt.Fprintf(message, "From: <%s>\r\nTo: <%s>\r\nSubject: test\r\n\r\nA test.\r\n", from, to[0])
+	fmt.Fprintf(message, "From: <%s>\r\nTo: <%s>\r\n%sSubject: test\r\n\r\nA test.\r\n", from, to[0], header)
 	if err := message.Flush(); err != nil {
 		return "", err
 	}
@@ -335,6 +342,17 @@ func PublicDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// SendRequireTLS hands Postfix 3.11 or later a mail that asks for REQUIRETLS, and returns its queue id. It asks by the
+// header that Postfix has for content filters, for without TLS smtpd(8) takes no such option.
+func (p *Postfix) SendRequireTLS(t testing.TB, route Route, user, to string) string {
+	t.Helper()
+	id, err := submit(p.smtpd, user+"@"+string(route)+".sender.test", "Require-TLS-ESMTP: yes\r\n", to)
+	if err != nil {
+		t.Fatalf("submitting a mail for %s to Postfix: %v", to, err)
+	}
+	return id
 }
 
 // Flush makes Postfix try to deliver all deferred mail now.
