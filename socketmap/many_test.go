@@ -2,6 +2,7 @@ package socketmap
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -127,7 +128,13 @@ func TestPeersOfManyConnections(t *testing.T) {
 // dialMany connects. It sets SO_LINGER so that a closed TCP connection does not keep its port for a minute.
 func dialMany(t *testing.T, network, addr string) net.Conn {
 	t.Helper()
-	conn, err := net.Dial(network, addr)
+	var conn net.Conn
+	var err error
+	// Linux returns EAGAIN while the queue of a UNIX listener is full.
+	testkit.Eventually(t, testkit.Hang, "a connection", func() bool {
+		conn, err = net.Dial(network, addr)
+		return !errors.Is(err, syscall.EAGAIN)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
