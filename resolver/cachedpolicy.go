@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Policy is a policy in memory: the entry, which never changes, and the marks that questions and looks at the TXT
-// record leave beside it. It is an Finding.
+// CachedPolicy is a policy in memory: the entry, which never changes, and the marks that questions and looks at the TXT
+// record leave beside it. It is a Finding.
 type CachedPolicy struct {
 	Entry Entry
 

@@ -6,13 +6,13 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// Negative is why nothing is held for a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is an
-// Finding.
+// Negative is why no policy is known of a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is a
+// Finding, and lives in memory alone.
 type Negative interface {
 	Finding
-	// Fresh reports whether the absence may be answered at now without looking again.
+	// Fresh reports whether it may be answered at now without another lookup.
 	Fresh(now time.Time) bool
-	// Expires is when the absence stops being worth keeping; until then it also remembers how often something failed.
+	// Expires is when it stops being worth keeping; until then it also remembers how often something failed.
 	Expires() time.Time
 }
 
@@ -85,7 +85,7 @@ func (a *FetchFailed) Fresh(now time.Time) bool {
 // Expires implements Negative.
 func (a *FetchFailed) Expires() time.Time { return a.Failures.RetryAt.Add(fetchBackoffMax) }
 
-// brief is an absence that is held to for a minute only: the store, which may know better, could not be read.
+// brief is a negative that is remembered for a minute only: the store, which may know better, could not be read.
 func brief(now time.Time, a Negative) Negative {
 	soon := now.Add(minNegative)
 	switch a := a.(type) {

@@ -57,7 +57,7 @@ func (u unannounced) broken() bool { return !errors.Is(u.why, mtasts.ErrNoRecord
 // step is what a domain needs after a look at its TXT record: note, fetchNow, forget or accept.
 type step interface{ step() }
 
-// note: what is held stands; look at the TXT record again at checkAt.
+// note: the known policy stands; look at the TXT record again at checkAt.
 type note struct{ checkAt time.Time }
 
 // fetchNow: get the policy file, under the id ("" where there is no TXT record).
@@ -67,7 +67,7 @@ type fetchNow struct {
 	claim   *Claim    // held meanwhile; nil: the fleet was not asked
 }
 
-// forget: the policy of mode none that is held has served its purpose (RFC 8461 section 8.3); what is left is absence.
+// forget: the known policy of mode none has served its purpose (RFC 8461 section 8.3); what is left is the negative.
 type forget struct{ negative Negative }
 
 // accept: nothing live is known, and nothing can be fetched.
@@ -78,7 +78,7 @@ func (fetchNow) step() {}
 func (forget) step()   {}
 func (accept) step()   {}
 
-// plan says what to do about a domain of which known is held (nil: nothing live) or before is remembered (nil:
+// plan says what to do about a domain of which known is known (nil: nothing live) or before is remembered (nil:
 // nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is
 // all of a policy's life that needs no I/O.
 func plan(now time.Time, due bool, known *CachedPolicy, before Negative, d discovery) step {

@@ -65,8 +65,8 @@ func (a *attempt) due(now time.Time) bool {
 		a.reason == lookups.Refresh && !now.Before(a.known.Entry.NextCheck(a.cfg.RefreshInterval))
 }
 
-// lookUp looks a domain up. A question is content with a policy that only the store or the fleet has; every other
-// reason goes on to the network.
+// lookUp looks a domain up. A question is content with a policy that the store or the fleet has, or that memory has by
+// now; every other reason goes on to the network.
 func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lookups.Reason) result {
 	if isInvalid(domain) {
 		return result{finding: noPolicy(u.now(), minNegative)}
@@ -80,9 +80,9 @@ func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lo
 	}
 	a := &attempt{domain: domain, reason: reason, closing: closing, known: u.current(ctx, known, inMemory)}
 	if a.known == nil {
-		a.known, inMemory = u.mergeShared(ctx, domain, nil, u.fleet.Find(ctx, domain)), false
+		a.known = u.mergeShared(ctx, domain, nil, u.fleet.Find(ctx, domain))
 	}
-	if a.known != nil && !inMemory && reason == lookups.Question && !a.known.Entry.Doubtful() {
+	if a.known != nil && reason == lookups.Question && !a.known.Entry.Doubtful() {
 		return result{finding: a.known} // its id is checked in the background
 	}
 	r := u.update(ctx, a)
