@@ -78,7 +78,7 @@ func (fetchNow) step() {}
 func (forget) step()   {}
 func (accept) step()   {}
 
-// plan says what to do about a domain of which known is known (nil: nothing live) or before is remembered (nil:
+// plan says what to do about a domain of which known is the live policy (nil: none) or before is remembered (nil:
 // nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is
 // all of a policy's life that needs no I/O.
 func plan(now time.Time, due bool, known *CachedPolicy, before Negative, d discovery) step {
