@@ -19,22 +19,20 @@ type Question struct {
 // Outcome is what a question came to. The reply to Postfix, the log line, the metric and `stsmapd check` read it.
 type Outcome uint8
 
-// The outcomes. Whether a delivery may go on as usual, must be secured, or must wait is the reader's to say.
+// The outcomes. "Deliver as usual" without a policy is RFC 8461 section 3.3.
 const (
-	Enforce Outcome = iota + 1 // a live policy binds: Verdict.CachedPolicy
-	Testing                    // a live policy in mode testing: deliver as usual (RFC 8461 section 5)
-	None                       // a live policy in mode none: deliver as usual (RFC 8461 section 5)
-	Absent                     // the domain has no policy
-	Unknown                    // the DNS did not say whether there is a policy, and none is remembered
-	// a policy is announced but cannot be fetched, and none is remembered: deliver as usual (RFC 8461 section 3.3)
-	Unfetched
-	Ignored     // an override says to deliver as usual: Verdict.Override
-	Overloaded  // stsmapd could not look in time: the mail must wait
-	Closing     // stsmapd is shutting down and does not know: give no answer at all
-	DANEOnly    // an MX host has usable TLSA records: the mail must be secured by DANE, or wait
-	DANEUnknown // whether there are TLSA records could not be learnt: the mail must wait
-	// this host lacks what it needs to look, and no policy is remembered: deliver as usual (RFC 8461 section 3.3)
-	Unable
+	Enforce     Outcome = iota + 1 // a live policy binds: Verdict.Policy
+	Testing                        // a live policy in mode testing: deliver as usual (RFC 8461 section 5)
+	None                           // a live policy in mode none: deliver as usual (RFC 8461 section 5)
+	Absent                         // the domain has no policy
+	Unknown                        // the DNS did not say whether there is a policy, and none is remembered
+	Unfetched                      // the announced policy cannot be fetched, none is remembered: deliver as usual
+	Ignored                        // an override says to deliver as usual: Verdict.Override
+	Overloaded                     // no lookup ended in time: the mail must wait
+	Closing                        // stsmapd is shutting down and does not know: give no answer at all
+	DANEOnly                       // an MX host has usable TLSA records: the mail must be secured by DANE, or wait
+	DANEUnknown                    // whether there are TLSA records is not known: the mail must wait
+	Unable                         // this host lacks what a lookup needs, no policy is remembered: deliver as usual
 	outcomeCount
 )
 
@@ -44,8 +42,7 @@ func (o Outcome) String() string {
 		return "invalid"
 	}
 	return [...]string{"", "enforce", "testing", "none", "no_policy", "lookup_failed", "fetch_failed", "ignored",
-		"overloaded",
-		"closing", "dane_only", "dane_unknown", "host_fault"}[o]
+		"overloaded", "closing", "dane_only", "dane_unknown", "host_fault"}[o]
 }
 
 // Verdict is the one answer to a Question.
@@ -56,8 +53,8 @@ type Verdict struct {
 	Reason   error         // why nothing better is known; nil for outcomes that need none
 }
 
-// Finding is what was found of a domain's MTA-STS policy: *Policy, NoPolicy, *LookupFailed, *FetchFailed, *HostFailed,
-// Busy or Closed.
+// Finding is what was found of a domain's MTA-STS policy: *CachedPolicy, NoPolicy, *LookupFailed, *FetchFailed,
+// *HostFailed, Busy or Closed.
 type Finding interface{ stsFinding() }
 
 // Busy: this host lacks resources (fault.Exhausted), or a lookup took too long for Postfix to wait. The mail must wait.
