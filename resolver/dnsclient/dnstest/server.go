@@ -55,6 +55,9 @@ type Server struct {
 	arrived    chan struct{} // closed and replaced at each question
 }
 
+// hangLimit ends a Close that hangs. Handlers that still send may take long on a busy machine.
+const hangLimit = 5 * time.Minute
+
 // key is a name in canonical form and a type.
 type key struct {
 	name  string
@@ -142,7 +145,7 @@ func listen(addr string) (net.PacketConn, net.Listener, string, error) {
 func (s *Server) Close() error {
 	s.closing.Do(func() {
 		close(s.done)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), hangLimit)
 		defer cancel()
 		s.closed = errors.Join(s.udp.ShutdownContext(ctx), s.tcp.ShutdownContext(ctx))
 	})
