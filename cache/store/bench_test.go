@@ -103,8 +103,8 @@ func BenchmarkRecover(b *testing.B) {
 		b.Run(map[string]string{".": "file", "..": "snapshot"}[size], func(b *testing.B) {
 			path := millionStore(b, 1_000_000)
 			s := mustOpen(b, path)
-			s.note(func(n *Stats) { n.changed++ })
-			s.snapshot(time.Now())
+			s.counts.note(func(n *Stats) { n.changed++ })
+			s.snapshots.write(time.Now())
 			if err := s.Close(); err != nil {
 				b.Fatal(err)
 			}
@@ -127,8 +127,8 @@ func BenchmarkRecover(b *testing.B) {
 func BenchmarkSnapshot(b *testing.B) {
 	s := mustOpen(b, millionStore(b, 1_000_000))
 	for b.Loop() {
-		s.note(func(n *Stats) { n.changed++ })
-		s.snapshot(time.Now())
+		s.counts.note(func(n *Stats) { n.changed++ })
+		s.snapshots.write(time.Now())
 	}
 	if n := s.Stats(); n.SnapshotErrors > 0 {
 		b.Errorf("%+v", n)

@@ -53,7 +53,7 @@ func newSpecimen(t testing.TB) specimen {
 		}
 	}
 	closeStore(t, b)
-	for name, into := range map[string]*[]byte{path: &s.image, b.snapshotPath: &s.snapshot} {
+	for name, into := range map[string]*[]byte{path: &s.image, b.recovery.snapshot: &s.snapshot} {
 		var err error
 		if *into, err = os.ReadFile(name); err != nil {
 			t.Fatal(err)

@@ -20,7 +20,7 @@ func TestFaultInsideBolt(t *testing.T) {
 	path := storePath(t)
 	s.write(t, path, s.image, nil)
 	b := openStore(t, path, &logged{})
-	err := b.cur.Load().transact(true, func(tx *bbolt.Tx) error {
+	err := b.recovery.cur.Load().transact(true, func(tx *bbolt.Tx) error {
 		if err := os.Truncate(path, 0); err != nil {
 			return err
 		}
@@ -42,13 +42,13 @@ func TestStuckHandle(t *testing.T) {
 	l := &logged{}
 	b := openStore(t, storePath(t), l)
 	put := fill(t, b, 20, noExtra)
-	h := b.cur.Load()
+	h := b.recovery.cur.Load()
 	tx, err := h.db.Begin(true) // who writes or closes now waits for ever
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.sticks()
-	if err := b.submit(t.Context(), &op{broken: h, cause: &damage{"a panic"}}); err != nil {
+	if err := b.writer.submit(t.Context(), &op{broken: h, cause: &damage{"a panic"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range put {
@@ -68,7 +68,8 @@ func TestStuckHandle(t *testing.T) {
 		t.Errorf("%+v, log %q", s, l.lines)
 	}
 	// Another reader that met the same damage comes late, and nothing is recovered twice.
-	if err := b.submit(t.Context(), &op{broken: h, cause: &damage{"a panic"}}); err != nil || b.Stats().Heals != 1 {
+	if err := b.writer.submit(t.Context(), &op{broken: h, cause: &damage{"a panic"}}); err != nil ||
+		b.Stats().Heals != 1 {
 		t.Errorf("%v, %+v", err, b.Stats())
 	}
 	if err := tx.Rollback(); err != nil {
@@ -82,7 +83,7 @@ func TestStuckHandle(t *testing.T) {
 func TestPanicWhileBeginning(t *testing.T) {
 	b := openStore(t, storePath(t), &logged{})
 	fill(t, b, 1, noExtra)
-	h := b.cur.Load()
+	h := b.recovery.cur.Load()
 	err := h.transact(false, func(*bbolt.Tx) error {
 		if _, err := h.file.WriteAt(make([]byte, 2*os.Getpagesize()), 0); err != nil {
 			return err
@@ -110,7 +111,7 @@ func TestPanicWhileBeginning(t *testing.T) {
 func TestFailedCommit(t *testing.T) {
 	b := openStore(t, storePath(t), &logged{})
 	put := fill(t, b, 20, noExtra)
-	b.cur.Load().db.MaxSize = 1 // bbolt now refuses to grow; a new handle has no such limit
+	b.recovery.cur.Load().db.MaxSize = 1 // bbolt now refuses to grow; a new handle has no such limit
 	large := storetest.Entry(100, storetest.Clock())
 	large.Policy = storetest.Policy(60_000)
 	err := b.Put(t.Context(), large)
@@ -138,7 +139,7 @@ func TestDiskReadError(t *testing.T) {
 	path, l := storePath(t), &logged{}
 	s.write(t, path, s.image, s.snapshot)
 	b := openStore(t, path, l)
-	h := b.cur.Load()
+	h := b.recovery.cur.Load()
 	err := h.transact(false, func(*bbolt.Tx) error {
 		_, _, errno := syscall.Syscall(syscall.SYS_MPROTECT, h.db.Info().Data+uintptr(2*os.Getpagesize()),
 			uintptr(len(s.image)-2*os.Getpagesize()), syscall.PROT_NONE)

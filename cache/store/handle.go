@@ -5,11 +5,8 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"runtime/metrics"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -116,14 +113,6 @@ func isAt(f *os.File, path string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(is, named)
 }
 
-// panicked makes a panic of bbolt's, or a fault on its map, a damage.
-func panicked(r any) error {
-	if fault, ok := r.(interface{ Addr() uintptr }); ok {
-		return damaged("fault at address %#x: the file was cut, or the disk cannot be read", fault.Addr())
-	}
-	return damaged("bbolt: %v", r)
-}
-
 // close waits for the transactions and closes the file.
 func (h *handle) close() error {
 	h.life.Lock()
@@ -184,61 +173,22 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 			err = panicked(r)
 		}
 	}()
-	var began struct {
-		tx  *bbolt.Tx
-		err error
-	}
-	if err := h.hold(func() { began.tx, began.err = h.db.Begin(writable) }); err != nil {
+	var tx *bbolt.Tx
+	var failed error
+	if err := h.hold(func() { tx, failed = h.db.Begin(writable) }); err != nil {
 		return err
-	} else if began.err != nil {
-		return began.err
+	} else if failed != nil {
+		return failed
 	}
-	tx := began.tx
 	defer h.hold(func() { _ = tx.Rollback() }) // after a commit there is none any more
-	g := &guard{cut: &h.cut, data: h.db.Info().Data, size: min(tx.Size(), h.mapped), base: math.MaxUint64}
-	g.Lock() // look waits for the timer
-	g.timer = time.AfterFunc(guardFirst, g.look)
-	g.Unlock()
 	err = func() error {
-		defer func() { g.Lock(); defer g.Unlock(); g.size = 0; g.timer.Stop() }()
+		defer watch(h, tx).stop()
 		return work(tx)
 	}()
 	if err == nil && writable {
 		err = tx.Commit()
 	}
 	return err
-}
-
-// A page that is its own descendant lets bbolt descend for ever, until stack or memory end the process. So a guard
-// watches each transaction that takes long: where memory grows meanwhile it takes the map away, and the fault on it
-// ends the descent.
-type guard struct {
-	sync.Mutex
-	timer *time.Timer
-	cut   *atomic.Bool
-	data  uintptr // bbolt's map
-	size  int64   // 0: the transaction has left bbolt
-	base  uint64  // bytes of memory in use at the first look
-}
-
-const (
-	guardFirst, guardEach = 20 * time.Millisecond, 10 * time.Millisecond
-	guardRoom             = 32 << 20 // bytes
-)
-
-func (g *guard) look() {
-	used := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(used)
-	now := used[0].Value.Uint64() + used[1].Value.Uint64()
-	g.Lock()
-	defer g.Unlock()
-	g.base = min(g.base, now)
-	if g.size > 0 && now-g.base > guardRoom {
-		g.cut.Store(true)
-		_, _, _ = syscall.Syscall(syscall.SYS_MPROTECT, g.data, uintptr(g.size), syscall.PROT_NONE)
-	} else if g.size > 0 {
-		g.timer.Reset(guardEach)
-	}
 }
 
 // checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt
@@ -265,13 +215,21 @@ func (h *handle) checkPages(tx *bbolt.Tx) error {
 	return nil
 }
 
-// number returns a number of the meta bucket, and whether it is there and unharmed.
-func (h *handle) number(key string) (n uint64, ok bool, err error) {
+// layout checks that the layout is one that is known, and returns how many policies there are.
+func (h *handle) layout() (policies uint64, err error) {
 	err = h.transact(false, func(tx *bbolt.Tx) error {
-		n, ok = record.DecodeNumber(key, tx.Bucket([]byte(bucketMeta)).Get([]byte(key)))
+		meta := tx.Bucket([]byte(bucketMeta))
+		found, ok := record.DecodeNumber(keySchema, meta.Get([]byte(keySchema)))
+		if ok && found > schema {
+			return &SchemaError{h.file.Name(), found, schema}
+		}
+		n, counted := record.DecodeNumber(keyCount, meta.Get([]byte(keyCount)))
+		if policies = n; !ok || !counted {
+			return damaged("the number of its layout, or of its policies, is gone")
+		}
 		return nil
 	})
-	return n, ok, err
+	return policies, err
 }
 
 // find returns a domain's entry. That there is none (resolver.ErrNotCached) is believed only if its neighbours are in

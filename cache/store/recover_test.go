@@ -70,7 +70,7 @@ func TestDamagedRecord(t *testing.T) {
 			fill(t, b, 10, noExtra)
 			closeStore(t, b)
 			if !snapshot {
-				if err := os.Remove(b.snapshotPath); err != nil {
+				if err := os.Remove(b.recovery.snapshot); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -285,7 +285,7 @@ func TestLaterFetchWins(t *testing.T) {
 		}
 		closeStore(t, b)
 		file, err1 := os.ReadFile(path)
-		snapshot, err2 := os.ReadFile(b.snapshotPath)
+		snapshot, err2 := os.ReadFile(b.recovery.snapshot)
 		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}

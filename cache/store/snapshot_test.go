@@ -15,7 +15,7 @@ import (
 // inSnapshot returns the records of a snapshot.
 func inSnapshot(b *Store) map[string][]byte {
 	found := map[string][]byte{}
-	for key, value := range readSnapshot(b.snapshotPath) {
+	for key, value := range readSnapshot(b.recovery.snapshot) {
 		found[key] = value
 	}
 	return found
@@ -80,13 +80,13 @@ func TestSnapshotAtTheStop(t *testing.T) {
 	if len(put) > 0 {
 		t.Errorf("%d policies are not in the snapshot", len(put))
 	}
-	info, err := os.Stat(b.snapshotPath)
+	info, err := os.Stat(b.recovery.snapshot)
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("%v %v", info.Mode(), err)
 	}
 	b = openStore(t, path, &logged{})
 	closeStore(t, b)
-	if again, err := os.Stat(b.snapshotPath); err != nil || !os.SameFile(info, again) || b.Stats().Snapshots != 0 {
+	if again, err := os.Stat(b.recovery.snapshot); err != nil || !os.SameFile(info, again) || b.Stats().Snapshots != 0 {
 		t.Errorf("nothing changed, and there is another snapshot: %v", err)
 	}
 }
@@ -123,25 +123,25 @@ func TestSnapshotFails(t *testing.T) {
 	path, l := storePath(t), &logged{}
 	b := openStore(t, path, l)
 	fill(t, b, 3, noExtra)
-	b.snapshot(time.Now())
-	if err := os.Mkdir(b.snapshotPath+".new", 0o700); err != nil {
+	b.snapshots.write(time.Now())
+	if err := os.Mkdir(b.recovery.snapshot+".new", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	putFresh(t, b)
 	for range 2 {
-		b.snapshot(time.Now())
+		b.snapshots.write(time.Now())
 	}
 	if lines := l.with("event=snapshot_failed"); len(lines) != 1 || len(l.lines) != 1 ||
-		!strings.Contains(lines[0], b.snapshotPath) {
+		!strings.Contains(lines[0], b.recovery.snapshot) {
 		t.Errorf("log: %q", l.lines)
 	}
 	if s := b.Stats(); s.Snapshots != 1 || s.SnapshotErrors != 2 || len(inSnapshot(b)) != 3 {
 		t.Errorf("%+v, %d in the snapshot", s, len(inSnapshot(b)))
 	}
-	if err := os.Remove(b.snapshotPath + ".new"); err != nil {
+	if err := os.Remove(b.recovery.snapshot + ".new"); err != nil {
 		t.Fatal(err)
 	}
-	b.snapshot(time.Now())
+	b.snapshots.write(time.Now())
 	if len(inSnapshot(b)) != 4 {
 		t.Errorf("%d in the snapshot", len(inSnapshot(b)))
 	}

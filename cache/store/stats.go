@@ -1,5 +1,7 @@
 package store
 
+import "sync/atomic"
+
 // Stats are counts since a Store was opened, but for Policies.
 type Stats struct {
 	Policies       uint64 // in the store now
@@ -20,16 +22,12 @@ type Stats struct {
 	changed uint64 // policies, more than what is noted of their use
 }
 
-// Stats returns the counts.
-func (s *Store) Stats() Stats {
-	n := *s.stats.Load()
-	n.Snapshots, n.SnapshotErrors = s.snapshots.written.Load(), s.snapshots.failed.Load()
-	return n
-}
+// counts are the Stats of a store. Only the writer changes them; who reads them takes no lock.
+type counts struct{ atomic.Pointer[Stats] }
 
 // note changes the counts.
-func (s *Store) note(change func(*Stats)) {
-	n := *s.stats.Load()
+func (c *counts) note(change func(*Stats)) {
+	n := *c.Load()
 	change(&n)
-	s.stats.Store(&n)
+	c.Store(&n)
 }

@@ -31,7 +31,7 @@ func TestConformance(t *testing.T) {
 			return openStore(t, storePath(t), l)
 		},
 		func(t *testing.T, s resolver.Store) resolver.Store {
-			path := s.(*Store).path
+			path := s.(*Store).recovery.path
 			closeStore(t, s.(*Store))
 			return openStore(t, path, &logged{})
 		})
@@ -240,7 +240,7 @@ func TestCloseAmongPuts(t *testing.T) {
 // TestPutReturnsWithItsContext: a Put does not wait for a disk that hangs.
 func TestPutReturnsWithItsContext(t *testing.T) {
 	b := openStore(t, storePath(t), &logged{})
-	tx, err := b.cur.Load().db.Begin(true) // holds up the writer as a hanging fsync would
+	tx, err := b.recovery.cur.Load().db.Begin(true) // holds up the writer as a hanging fsync would
 	if err != nil {
 		t.Fatal(err)
 	}
