@@ -335,8 +335,8 @@ func TestDamagedWhileOpen(t *testing.T) {
 }
 
 // TestRandomDamage strews random bytes over the file, at opening and while it is open. No policy of the snapshot is
-// lost, and no damage costs more than two seconds of work; how long it takes is up to the disk, too. STSMAPD_SEEDS says
-// how many, 200 if it is not set.
+// lost, and no damage costs more than two seconds of work; how long it takes is up to the disk, too. Nor does memory
+// stay large behind it. STSMAPD_SEEDS says how many, 200 if it is not set.
 func TestRandomDamage(t *testing.T) {
 	s := newSpecimen(t)
 	seeds, used := uint64(200), len(s.image)
@@ -346,7 +346,7 @@ func TestRandomDamage(t *testing.T) {
 	for used > 0 && s.image[used-1] == 0 {
 		used--
 	}
-	total, most := outcome{}, time.Duration(0)
+	total, most, atFirst, large := outcome{}, time.Duration(0), anonymous(t), int64(0)
 	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 1))
 		image := bytes.Clone(s.image)
@@ -360,11 +360,28 @@ func TestRandomDamage(t *testing.T) {
 		begin := processorTime(t)
 		s.random(t, seed, image, &total)
 		most = max(most, processorTime(t)-begin)
+		large = max(large, anonymous(t)-atFirst)
 	}
-	t.Logf("%d seeds: %+v of %d; %v of processor time at most", seeds, total, int(seeds)*len(s.puts), most)
-	if total.heals == 0 || total.dropped == 0 || !raceDetector && most > 2*time.Second {
-		t.Errorf("%+v, %v: the damage was not what this test is for, or cost too much", total, most)
+	t.Logf("%d seeds: %+v of %d; %v of processor time and %d MiB more memory at most", seeds, total,
+		int(seeds)*len(s.puts), most, large>>20)
+	if total.heals == 0 || total.dropped == 0 || !raceDetector && (most > 2*time.Second || large > 2*guardRoom) {
+		t.Errorf("%+v, %v, %d bytes: the damage was not what this test is for, or cost too much", total, most, large)
 	}
+}
+
+// anonymous is how many bytes of memory this process has that are no file's.
+func anonymous(t *testing.T) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
+	n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
 }
 
 // processorTime is how long this process has been at work.

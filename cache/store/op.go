@@ -52,6 +52,9 @@ func (o *op) apply(policies *bbolt.Bucket, n *Stats) (err error) {
 		return nil
 	}
 	key := []byte(o.key)
+	if err := checkAround(policies, key); err != nil {
+		return err
+	}
 	old := policies.Get(key)
 	changed := true // the policy, not only what is noted of its use
 	switch o.kind {
@@ -85,12 +88,7 @@ func (o *op) apply(policies *bbolt.Bucket, n *Stats) (err error) {
 		}
 	}
 	switch o.verdict {
-	case kept:
-		if k, _ := policies.Cursor().Seek(key); old == nil && bytes.Equal(k, key) {
-			return damaged("the record of %s is not where it is looked for, or no record", o.key)
-		}
-		return nil
-	case stale:
+	case kept, stale:
 		return nil
 	case removed:
 		n.Policies--
@@ -104,6 +102,33 @@ func (o *op) apply(policies *bbolt.Bucket, n *Stats) (err error) {
 	}
 	if err != nil {
 		return damaged("writing the record of %s: %v", o.key, err)
+	}
+	return nil
+}
+
+// checkAround checks that what bbolt writes again together with a key are records, in their order: those on the same
+// page and on the two beside it. Where a damaged length makes one look like gigabytes, bbolt would ask for as much
+// memory to copy it.
+func checkAround(policies *bbolt.Bucket, key []byte) error {
+	const most = 4 // records on a page that is larger than one
+	page := policies.Tx().DB().Info().PageSize
+	c := policies.Cursor()
+	for _, side := range []int{1, -1} {
+		step, last := c.Next, key
+		k, v := c.Seek(key)
+		if side < 0 {
+			step = c.Prev
+			k, v = step()
+		}
+		for n, size := 0, 0; k != nil && (n < 2*most || size < 2*page); n++ {
+			order := bytes.Compare(k, last)
+			if v == nil || len(k) > maxKey || len(v) > record.MaxSize || order != side &&
+				!(order == 0 && n == 0 && side > 0) {
+				return damaged("what stands under %q is no record, or out of order", k[:min(len(k), maxKey)])
+			}
+			size, last = size+len(k)+len(v), k
+			k, v = step()
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -116,7 +117,8 @@ func (r *recovery) use(flag int) error {
 func (r *recovery) heal(h *handle, cause *damage) error {
 	r.cur.Store(nil)
 	here := isAt(h.file, r.path)
-	_ = h.close() // whatever it says, this file is not used again
+	_ = h.close()              // whatever it says, this file is not used again
+	defer debug.FreeOSMemory() // a damaged length may have made bbolt ask for gigabytes
 	if h.cut.Load() && time.Since(r.lastCut) > time.Minute {
 		r.lastCut = time.Now()
 		return nil
