@@ -19,7 +19,7 @@ func BenchmarkMemory(b *testing.B) {
 	for _, name := range names {
 		m.PutNegative(now, name, until(now.Add(time.Hour)))
 	}
-	b.Run("Absence", func(b *testing.B) {
+	b.Run("Negative", func(b *testing.B) {
 		b.RunParallel(func(p *testing.PB) {
 			for i := 0; p.Next(); i++ {
 				m.Negative(names[i*7919%n])

@@ -125,7 +125,7 @@ func (m *Memory) forgetFailure(domain dnsname.Name) {
 	}
 }
 
-// Policies is how many policies are held.
+// Policies is how many policies there are.
 func (m *Memory) Policies() int { return m.policies.Len() }
 
 // Negatives implements resolver.Memory. It takes no lock.

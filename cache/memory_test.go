@@ -32,28 +32,28 @@ func TestMemoryHolds(t *testing.T) {
 	now := storetest.Clock()
 	m := NewMemory(MemoryOptions{})
 	a, b := storetest.Domain(1), storetest.Domain(2)
-	expect := func(why string, domain dnsname.Name, policy *resolver.CachedPolicy, absence resolver.Negative) {
+	expect := func(why string, domain dnsname.Name, policy *resolver.CachedPolicy, negative resolver.Negative) {
 		t.Helper()
 		if h, ok := m.Policy(domain); h != policy || ok != (policy != nil) {
 			t.Errorf("%s: Policy(%s) = %v %v", why, domain, h, ok)
 		}
-		if x, ok := m.Negative(domain); x != absence || ok != (absence != nil) {
-			t.Errorf("%s: Absence(%s) = %v %v", why, domain, x, ok)
+		if x, ok := m.Negative(domain); x != negative || ok != (negative != nil) {
+			t.Errorf("%s: Negative(%s) = %v %v", why, domain, x, ok)
 		}
 	}
 	expect("empty", a, nil, nil)
 	gone := until(now.Add(time.Minute))
 	m.PutNegative(now, a, gone)
-	expect("absence put", a, nil, gone)
+	expect("negative put", a, nil, gone)
 	expect("another domain", b, nil, nil)
 	lost := &resolver.LookupFailed{Failures: 1, RetryAt: now}
 	m.PutNegative(now, a, lost)
-	expect("another absence put", a, nil, lost)
+	expect("another negative put", a, nil, lost)
 	h := held(1, now)
 	m.PutPolicy(h)
-	expect("a policy takes its absence away", a, h, nil)
+	expect("a policy takes its negative away", a, h, nil)
 	m.PutNegative(now, a, gone)
-	expect("an absence leaves the policy", a, h, gone)
+	expect("a negative leaves the policy", a, h, gone)
 	h2 := held(1, now.Add(time.Hour))
 	m.PutPolicy(h2)
 	expect("another policy", a, h2, nil)
@@ -65,7 +65,7 @@ func TestMemoryHolds(t *testing.T) {
 	m.PutNegative(now, b, old)
 	expect("expired: it still tells how often something failed", b, nil, old)
 	if m.Policies() != 0 || m.Negatives() != 1 {
-		t.Errorf("%d policies, %d absences", m.Policies(), m.Negatives())
+		t.Errorf("%d policies, %d negatives", m.Policies(), m.Negatives())
 	}
 }
 
@@ -78,11 +78,11 @@ func TestMemoryIsBounded(t *testing.T) {
 			m.PutNegative(now, storetest.Domain(i), until(now.Add(time.Minute)))
 			m.PutPolicy(held(3*bound+i, now))
 			if m.Negatives() > bound || m.Policies() > bound {
-				t.Fatalf("bound %d: %d absences, %d policies", bound, m.Negatives(), m.Policies())
+				t.Fatalf("bound %d: %d negatives, %d policies", bound, m.Negatives(), m.Policies())
 			}
 		}
 		if least := bound * 9 / 10; m.Negatives() < least || m.Policies() < least {
-			t.Errorf("bound %d: only %d absences, %d policies", bound, m.Negatives(), m.Policies())
+			t.Errorf("bound %d: only %d negatives, %d policies", bound, m.Negatives(), m.Policies())
 		}
 		if _, ok := m.Negative(storetest.Domain(3*bound - 1)); !ok {
 			t.Errorf("bound %d: the last one put is gone", bound)
@@ -103,7 +103,7 @@ func TestMemoryForgetsAndTakesAgain(t *testing.T) {
 	m.PutPolicy(held(1, now))
 	checkNegatives(t, m.negatives)
 	if m.Policies() != 1 || m.Negatives() != 0 {
-		t.Errorf("%d policies, %d absences", m.Policies(), m.Negatives())
+		t.Errorf("%d policies, %d negatives", m.Policies(), m.Negatives())
 	}
 }
 
@@ -120,7 +120,7 @@ func TestMemoryDropsTheExpiredFirst(t *testing.T) {
 	}
 	for i := range 5000 {
 		if _, ok := m.Negative(storetest.Domain(10_000 + i)); !ok {
-			t.Fatalf("the %d-th live absence was dropped though thousands have expired", i)
+			t.Fatalf("the %d-th live negative was dropped though thousands have expired", i)
 		}
 	}
 	if n := m.Negatives(); n > 8000 {
@@ -142,18 +142,18 @@ func TestMemoryPrefersVictims(t *testing.T) {
 		m.PutNegative(now, storetest.Domain(2*n+i), until(now.Add(48*time.Hour)))
 		m.PutPolicy(held(3*n+i, now))
 	}
-	var policies, absences [2]int
+	var policies, negatives [2]int
 	for i := range n {
 		if _, ok := m.Negative(storetest.Domain(i)); ok {
-			absences[i%2]++
+			negatives[i%2]++
 		}
 		if _, ok := m.Policy(storetest.Domain(n + i)); ok {
 			policies[i%2]++
 		}
 	}
-	t.Logf("left of %d each: absences %d long %d short, policies %d new %d old", n/2, absences[0], absences[1],
+	t.Logf("left of %d each: negatives %d long %d short, policies %d new %d old", n/2, negatives[0], negatives[1],
 		policies[0], policies[1])
-	for _, left := range [][2]int{absences, policies} {
+	for _, left := range [][2]int{negatives, policies} {
 		if left[0] < n/2*9/10 || left[1] > left[0]*3/4 {
 			t.Errorf("of those that matter %d are left, of the others %d", left[0], left[1])
 		}
@@ -190,14 +190,14 @@ func TestMemoryConcurrently(t *testing.T) {
 	group.Wait()
 	checkNegatives(t, m.negatives)
 	if m.Negatives() > 300 || m.Policies() > 300 {
-		t.Errorf("%d absences, %d policies", m.Negatives(), m.Policies())
+		t.Errorf("%d negatives, %d policies", m.Negatives(), m.Policies())
 	}
 }
 
-// TestMemoryOfAMillion measures what an absence costs.
+// TestMemoryOfAMillion measures what a negative costs.
 func TestMemoryOfAMillion(t *testing.T) {
 	const most = 100
-	n := testkit.Sample(t, "absences in memory", 1_000_000, 200_000)
+	n := testkit.Sample(t, "negatives in memory", 1_000_000, 200_000)
 	now := storetest.Clock()
 	before := heap()
 	m := NewMemory(MemoryOptions{MaxNegative: n})
@@ -207,10 +207,10 @@ func TestMemoryOfAMillion(t *testing.T) {
 			m.PutNegative(now, million(i), until(now.Add(time.Duration(1+round)*time.Hour)))
 		}
 		each := float64(heap()-before) / float64(m.Negatives())
-		t.Logf("round %d: %d absences, %.0f bytes each; an empty memory takes %d bytes", round, m.Negatives(), each,
+		t.Logf("round %d: %d negatives, %.0f bytes each; an empty memory takes %d bytes", round, m.Negatives(), each,
 			empty)
 		if each > most || m.Negatives() < n*95/100 {
-			t.Errorf("%.0f bytes for each of %d absences, want %d at most", each, m.Negatives(), most)
+			t.Errorf("%.0f bytes for each of %d negatives, want %d at most", each, m.Negatives(), most)
 		}
 	}
 	runtime.KeepAlive(m)

@@ -13,7 +13,7 @@ import (
 // more than one pointer for each shard of 848. (go-cache takes 120 bytes for each, in five objects' worth of pointers.)
 //
 // Each domain is stored as a 128-bit fingerprint. Two domains with the same one would be taken for each other: the
-// one's absence would hide the other's policy, until it ends. By chance that happens once in 10^24 for ten million
+// one's negative would hide the other's policy, until it ends. By chance that happens once in 10^24 for ten million
 // domains. Nor can anybody bring it about: the fingerprint is made with two seeds that are drawn at each start and
 // leave the process in no way, nor do the fingerprints; so names must be guessed blindly, 2^127 on average, each guess
 // costs a mail through this very host, and all ends with the next start.

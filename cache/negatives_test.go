@@ -177,7 +177,7 @@ func TestMaxNegativeUnderFire(t *testing.T) {
 	resizer.Wait()
 	for i := range askers * each {
 		if _, ok := m.Negative(storetest.Domain(stay + i)); ok {
-			t.Fatalf("the absence of a domain with a policy, number %d, came back", i)
+			t.Fatalf("the negative of a domain with a policy, number %d, came back", i)
 		}
 	}
 	checkNegatives(t, m.negatives)

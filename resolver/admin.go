@@ -151,28 +151,28 @@ func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting
 	cfg := a.config.Load()
 	k := Known{Domain: domain, basis: basis{now: now, judge: a.dane}, Override: cfg.Overrides.For(domain, now),
 		Unsaved: waiting != nil}
-	held, inMemory := a.memory.Policy(domain)
+	cached, inMemory := a.memory.Policy(domain)
 	k.InMemory = inMemory
-	if held == nil {
-		held = waiting
+	if cached == nil {
+		cached = waiting
 	}
-	if stored != nil && (held == nil || newer(stored, &held.Entry)) {
-		held = newCachedPolicy(*stored, stored.Checked)
+	if stored != nil && (cached == nil || newer(stored, &cached.Entry)) {
+		cached = newCachedPolicy(*stored, stored.Checked)
 	}
-	if held == nil {
+	if cached == nil {
 		return k
 	}
-	e := held.Entry.normalizeClock(now)
-	k.Entry, k.Live, k.Used = &e, e.Live(now), earlier(held.Used(), now)
-	k.basis.policy = held
-	if e.Fetched != held.Entry.Fetched || e.Failures != held.Entry.Failures {
+	e := cached.Entry.normalizeClock(now)
+	k.Entry, k.Live, k.Used = &e, e.Live(now), earlier(cached.Used(), now)
+	k.basis.policy = cached
+	if e.Fetched != cached.Entry.Fetched || e.Failures != cached.Entry.Failures {
 		k.basis.policy = newCachedPolicy(e, now)
 	}
 	if at, ok := refreshAt(cfg, e, k.Used); ok && k.Live {
 		k.NextRefresh = at
 	}
 	if k.Live && k.InMemory {
-		k.NextCheck = held.nextCheck(now)
+		k.NextCheck = cached.nextCheck(now)
 	}
 	return k
 }

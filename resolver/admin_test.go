@@ -33,7 +33,7 @@ func TestKnown(t *testing.T) {
 		live     bool
 		inMemory bool
 		unsaved  bool
-		absence  string
+		negative string
 		outcome  resolver.Outcome // 0: stsmapd would look
 	}{
 		{why: "nothing"},
@@ -58,22 +58,22 @@ func TestKnown(t *testing.T) {
 			ask(s, "example.test")
 		}, live: true, inMemory: true, unsaved: true, outcome: resolver.None},
 		{why: "no policy", prepare: func(_ *world, s *resolver.Service) { ask(s, "example.test") },
-			absence: "resolver.NoPolicy", outcome: resolver.Absent},
+			negative: "resolver.NoPolicy", outcome: resolver.Absent},
 		{why: "no policy, an hour ago",
 			prepare: func(_ *world, s *resolver.Service) { ask(s, "example.test"); pass(time.Hour) }},
 		{why: "the DNS is mute", prepare: func(w *world, s *resolver.Service) {
 			w.set(func() { w.mute = true })
 			ask(s, "example.test")
-		}, absence: "*resolver.LookupFailed", outcome: resolver.Unknown},
+		}, negative: "*resolver.LookupFailed", outcome: resolver.Unknown},
 		{why: "the DNS was mute, and may be asked again", prepare: func(w *world, s *resolver.Service) {
 			w.set(func() { w.mute = true })
 			ask(s, "example.test")
 			pass(2 * minute)
-		}, absence: "*resolver.LookupFailed"},
+		}, negative: "*resolver.LookupFailed"},
 		{why: "the policy host is down", prepare: func(w *world, s *resolver.Service) {
 			w.publish("example.test", "1", "")
 			ask(s, "example.test")
-		}, absence: "*resolver.FetchFailed", outcome: resolver.Unfetched},
+		}, negative: "*resolver.FetchFailed", outcome: resolver.Unfetched},
 		{why: "an override", prepare: func(w *world, s *resolver.Service) {
 			s.Reconfigure(resolver.Settings{
 				DNS: w, Fetcher: w, Overrides: mustOverrides(t, over("example.test", resolver.ActionIgnore))})
@@ -100,12 +100,12 @@ func TestKnown(t *testing.T) {
 				t.Errorf("%s: live %v, in memory %v, unsaved %v, want %v, %v, %v", c.why, k.Live, k.InMemory, k.Unsaved,
 					c.live, c.inMemory, c.unsaved)
 			}
-			absence := ""
+			negative := ""
 			if k.Negative != nil {
-				absence = fmt.Sprintf("%T", k.Negative)
+				negative = fmt.Sprintf("%T", k.Negative)
 			}
-			if absence != c.absence {
-				t.Errorf("%s: absence %v, want %q", c.why, absence, c.absence)
+			if negative != c.negative {
+				t.Errorf("%s: negative %v, want %q", c.why, negative, c.negative)
 			}
 			v, ok := k.Verdict(question(false))
 			if v.Outcome != c.outcome || ok != (c.outcome != 0) {

@@ -27,7 +27,7 @@ type Entry struct {
 
 // Count describes fetches that keep failing since the last one that succeeded.
 type FetchFailures struct {
-	Count   int       // in a row; 0: no trouble
+	Count   int       // in a row; 0: none
 	ID      string    // of the TXT record that the last failed fetch was for; "" when there was none
 	Since   time.Time // first failure
 	RetryAt time.Time // not before this for the same id
@@ -83,13 +83,14 @@ func spread(domain dnsname.Name, age time.Duration) time.Duration {
 	return age / refreshSpread * (part - steps) / steps
 }
 
-// held back at now: the id was tried, failed, and its time has not come.
+// holdsBack reports whether the id was tried, failed, and is not due again at now.
 func (t FetchFailures) holdsBack(id string, now time.Time) bool {
 	return t.Count > 0 && t.ID == id && now.Before(t.at(now).RetryAt)
 }
 
-// at is the trouble as it counts at now. Times that lie ahead of now, and for RetryAt further than any backoff, were
-// written by a clock that ran ahead: they count as now, or no fetch would be tried until that time comes once more.
+// at returns the failures as they count at now. Times that lie ahead of now, and for RetryAt further than any backoff,
+// were written by a clock that ran ahead: they count as now, or no fetch would be tried until that time comes once
+// more.
 func (t FetchFailures) at(now time.Time) FetchFailures {
 	if t.RetryAt.Sub(now) > fetchBackoffMax {
 		t.RetryAt = now
@@ -107,7 +108,7 @@ const (
 	lookupBackoffMax = 15 * time.Minute
 )
 
-// after is the trouble that one more failed fetch at now makes of t.
+// after is what one more failed fetch at now makes of t.
 func (t FetchFailures) after(now time.Time, id, reason string) FetchFailures {
 	next := FetchFailures{Count: t.Count + 1, ID: id, Since: t.Since, Alerted: t.Alerted, Reason: reason}
 	if t.Count == 0 {

@@ -12,10 +12,10 @@ import (
 func TestPlan(t *testing.T) {
 	now := decideAt
 	day := 24 * time.Hour
-	live := func(mode string, age time.Duration, trouble FetchFailures) *CachedPolicy {
+	live := func(mode string, age time.Duration, failures FetchFailures) *CachedPolicy {
 		h := heldPolicy(t, mode, age)
 		h.Entry.Policy = policy(t, mode, 30*day)
-		h.Entry.Failures = trouble
+		h.Entry.Failures = failures
 		return h
 	}
 	failing := func(id string, retry time.Duration) FetchFailures {
@@ -95,7 +95,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// sameStep compares steps, and what the pointers in an absence lead to.
+// sameStep compares steps, and what the pointers in a negative lead to.
 func sameStep(a, b step) bool {
 	x, ok := a.(accept)
 	y, ok2 := b.(accept)

@@ -18,7 +18,7 @@ func TestEnd(t *testing.T) {
 		newer  bool
 		record []byte
 	}{
-		{why: "a policy", newer: true, record: mustEncode(t, troubled())},
+		{why: "a policy", newer: true, record: mustEncode(t, failingEntry())},
 		{why: "an end that was cut", record: end[:len(end)-1]},
 	} {
 		_, err := DecodeEnd(key, c.record)

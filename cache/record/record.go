@@ -13,7 +13,7 @@
 //
 //	fetched, checked, used        3 × 8 bytes
 //	id                            1 byte length, text
-//	trouble                       1 byte, 0 (and nothing more) or 1 and:
+//	failures                      1 byte, 0 (and nothing more) or 1 and:
 //	  failures                    4 bytes
 //	  since, retry at, alerted    3 × 8 bytes
 //	  id                          1 byte length, text

@@ -10,8 +10,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 )
 
-// troubled is an entry with every field set, with times to the millisecond.
-func troubled() resolver.Entry {
+// failingEntry is an entry with every field set, with times to the millisecond.
+func failingEntry() resolver.Entry {
 	at := storetest.Clock().Add(123 * time.Millisecond)
 	e := storetest.Entry(1, at)
 	e.Failures = resolver.FetchFailures{
@@ -36,12 +36,12 @@ func same(a, b resolver.Entry) bool {
 
 func TestCodecRoundTrip(t *testing.T) {
 	for why, e := range map[string]resolver.Entry{
-		"with trouble":    troubled(),
-		"without trouble": storetest.Entry(2, storetest.Clock()),
-		"zero times":      {Domain: storetest.Domain(3), Policy: storetest.Policy(0)},
-		"before 1970":     storetest.Entry(4, time.Date(1903, 1, 1, 0, 0, 0, 1e6, time.UTC)),
-		"of another host": {Domain: storetest.Domain(6), Policy: storetest.Policy(0), Origin: "mail-2.example"},
-		"large":           {Domain: storetest.Domain(5), Policy: storetest.Policy(64000)},
+		"with failures":    failingEntry(),
+		"without failures": storetest.Entry(2, storetest.Clock()),
+		"zero times":       {Domain: storetest.Domain(3), Policy: storetest.Policy(0)},
+		"before 1970":      storetest.Entry(4, time.Date(1903, 1, 1, 0, 0, 0, 1e6, time.UTC)),
+		"of another host":  {Domain: storetest.Domain(6), Policy: storetest.Policy(0), Origin: "mail-2.example"},
+		"large":            {Domain: storetest.Domain(5), Policy: storetest.Policy(64000)},
 	} {
 		record := mustEncode(t, e)
 		got, err := Decode(e.Domain.String(), record)
@@ -60,7 +60,7 @@ func TestCodecRoundTrip(t *testing.T) {
 
 // TestCodecFindsEveryBit flips each bit of a record and of its key.
 func TestCodecFindsEveryBit(t *testing.T) {
-	e := troubled()
+	e := failingEntry()
 	key, record := e.Domain.String(), mustEncode(t, e)
 	for bit := range 8 * (len(key) + len(record)) {
 		damaged := append([]byte(key), record...)
@@ -75,7 +75,7 @@ func TestCodecFindsEveryBit(t *testing.T) {
 
 // records that carry a right checksum and are wrong all the same.
 func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
-	e := troubled()
+	e := failingEntry()
 	key := e.Domain.String()
 	whole := mustEncode(t, e)
 	quiet := e
@@ -99,10 +99,10 @@ func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
 		{"nothing after the header", key, sealed(key, whole[:HeaderSize])},
 		{"cut in the times", key, sealed(key, whole[:HeaderSize+20])},
 		{"cut in the id", key, sealed(key, whole[:mark-1])},
-		{"cut in the trouble", key, sealed(key, whole[:mark+10])},
+		{"cut in the failures", key, sealed(key, whole[:mark+10])},
 		{"cut in the policy", key, sealed(key, whole[:len(whole)-1])},
 		{"longer than its fields", key, sealed(key, append(bytes.Clone(whole), 0))},
-		{"half a trouble", key, sealed(key, at(calm, mark, 2))},
+		{"half of the failures", key, sealed(key, at(calm, mark, 2))},
 		{"a policy that is none", key, sealed(key, bytes.Replace(whole, []byte("STSv1"), []byte("STSv2"), 1))},
 		{"another domain's record", "other.example", string(whole)},
 		{"a key that is no name", "no name", sealed("no name", whole)},
@@ -135,7 +135,7 @@ func TestCodecTellsNewerFromDamaged(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	e := troubled()
+	e := failingEntry()
 	f.Add(e.Domain.String(), mustEncode(f, e))
 	e.Origin = "mail-2.example"
 	f.Add(e.Domain.String(), mustEncode(f, e))

@@ -16,17 +16,17 @@ import (
 
 func sampleValues(t testing.TB) []value {
 	at := storetest.Clock()
-	policy, err := policyValue(at, troubled(), "a.example")
+	policy, err := policyValue(at, failingEntry(), "a.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	domain := troubled().Domain
+	domain := failingEntry().Domain
 	return []value{policy, endedValue(domain, at)}
 }
 
 // TestValueFindsEveryBit flips each bit of each kind of value.
 func TestValueFindsEveryBit(t *testing.T) {
-	domain := troubled().Domain.String()
+	domain := failingEntry().Domain.String()
 	for _, v := range sampleValues(t) {
 		if _, err := decodeValue(domain, v.text); err != nil {
 			t.Errorf("%q: %v", v.text, err)
@@ -45,7 +45,7 @@ func TestValueFindsEveryBit(t *testing.T) {
 }
 
 func FuzzValue(f *testing.F) {
-	domain := troubled().Domain.String()
+	domain := failingEntry().Domain.String()
 	for _, v := range sampleValues(f) {
 		f.Add(domain, v.text)
 	}

@@ -207,8 +207,8 @@ func (l *logged) with(text string) []string {
 	return found
 }
 
-// troubled is an entry with every field set, with times to the millisecond.
-func troubled() resolver.Entry {
+// failingEntry is an entry with every field set, with times to the millisecond.
+func failingEntry() resolver.Entry {
 	at := storetest.Clock().Add(123 * time.Millisecond)
 	e := storetest.Entry(1, at)
 	e.Failures = resolver.FetchFailures{

@@ -124,7 +124,7 @@ func (s *Store) Get(ctx context.Context, domain dnsname.Name) (e resolver.Entry,
 }
 
 // Put implements resolver.Store. Puts that wait at the same time share a commit; one that is alone does not wait for
-// others. Times are kept to the millisecond, and of Trouble.Reason the first 1,024 bytes.
+// others. Times are kept to the millisecond, and of FetchFailures.Reason the first 1,024 bytes.
 func (s *Store) Put(ctx context.Context, e resolver.Entry) error {
 	value, err := record.Encode(e)
 	if err != nil {

@@ -101,7 +101,7 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 				}
 				if _, absent := memory.Negative(dnsname.MustParse(c.domain)); absent != strings.Contains(c.why,
 					"no policy") && !strings.HasSuffix(c.domain, ".test") {
-					t.Errorf("an absence of the domain is remembered: %v", absent)
+					t.Errorf("a negative of the domain is remembered: %v", absent)
 				}
 				if lines := log.lines(); !strings.Contains(lines, "domain="+c.domain) ||
 					strings.Contains(lines, "xxx") {

@@ -52,7 +52,7 @@ func entries() []sample {
 				Origin: "mail-2.example.net"}},
 		{"never asked for, without an id: the zero time stays zero",
 			resolver.Entry{Domain: Domain(2), Policy: Policy(0), Fetched: at, Checked: at}},
-		{"trouble that was not reported yet",
+		{"failures that were not logged yet",
 			resolver.Entry{Domain: Domain(3), Policy: Policy(0), Fetched: at, Checked: at,
 				Failures: resolver.FetchFailures{Count: 1, Since: at, RetryAt: at.Add(5 * time.Minute)}}},
 		{"mode none has no mx", resolver.Entry{

@@ -209,7 +209,7 @@ func entry(t *testing.T, domain, mode string, age, maxAge time.Duration) resolve
 	return resolver.Entry{Domain: dnsname.MustParse(domain), ID: "1", Policy: p, Fetched: at, Checked: at, Used: at}
 }
 
-// troubled is the entry with a failed refresh.
+// failingEntry is the entry with a failed refresh.
 func withFailures(e resolver.Entry) resolver.Entry {
 	now := e.Fetched
 	e.Failures = resolver.FetchFailures{

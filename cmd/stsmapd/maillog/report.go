@@ -7,7 +7,7 @@ import (
 
 // Limits bounds what a Report remembers, and so its memory, however long the log is.
 type Limits struct {
-	Domains   int // domains with their counts; those with little mail and no trouble are forgotten first
+	Domains   int // domains with their counts; those with little mail and no failure are forgotten first
 	Waiting   int // recipients that wait because of a policy, and as many that wait for other reasons
 	Processes int // processes that are at a delivery, and as many servers whose certificate was not verified
 }

@@ -150,9 +150,9 @@ func (h hasty) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, e
 // oddMemory is a memory with other ways to put and get.
 type oddMemory struct {
 	resolver.Memory
-	put     func(*resolver.CachedPolicy)
-	get     func(dnsname.Name) (*resolver.CachedPolicy, bool)
-	absence func(dnsname.Name) (resolver.Negative, bool)
+	put      func(*resolver.CachedPolicy)
+	get      func(dnsname.Name) (*resolver.CachedPolicy, bool)
+	negative func(dnsname.Name) (resolver.Negative, bool)
 }
 
 func (m oddMemory) PutPolicy(h *resolver.CachedPolicy) {
@@ -177,10 +177,10 @@ func (m oddMemory) NoPolicy(n dnsname.Name) (resolver.NoPolicy, bool) {
 }
 
 func (m oddMemory) Negative(n dnsname.Name) (resolver.Negative, bool) {
-	if m.absence == nil {
+	if m.negative == nil {
 		return m.Memory.Negative(n)
 	}
-	return m.absence(n)
+	return m.negative(n)
 }
 
 // replies changes the answers to Postfix.
@@ -252,7 +252,7 @@ func storeFaults() []fault {
 		}, []string{"answer", "at once", "fetch", "idle fetch"}},
 		{"memory forgets why there is no policy", func(p model.Parts) model.Parts {
 			p.Memory = oddMemory{Memory: p.Memory,
-				absence: func(dnsname.Name) (resolver.Negative, bool) { return nil, false }}
+				negative: func(dnsname.Name) (resolver.Negative, bool) { return nil, false }}
 			return p
 		}, []string{"at once", "backoff"}},
 	}
