@@ -312,6 +312,21 @@ func TestClockSteps(t *testing.T) {
 	}
 }
 
+// TestClockSetBackDuringLookup: a lookup that began in the wrong year and ends in the right one finds the policy alive.
+func TestClockSetBackDuringLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("example.test", "1", body("enforce", 30*day, "mx.example.test"))
+		s := w.start()
+		defer s.Close()
+		wantOutcome(t, "learnt", s, "example.test", resolver.Enforce)
+		w.set(func() { w.mute, w.delay, w.ahead = true, time.Second, 365*day })
+		time.AfterFunc(time.Second/2, func() { w.set(func() { w.ahead = 0 }) })
+		wantOutcome(t, "the clock was set back meanwhile", s, "example.test", resolver.Enforce)
+		wantOutcome(t, "after that", s, "example.test", resolver.Enforce)
+	})
+}
+
 // TestClockTrip: a clock that jumps ahead for an hour ends no policy.
 func TestClockTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

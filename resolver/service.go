@@ -219,6 +219,9 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 		s.lookUpInBackground(q.Domain, lookups.Question)
 	default:
 		f, begin = s.findWaiting(ctx, q.Domain), time.Time{}
+		if h, ok := f.(*CachedPolicy); ok && !h.Entry.Live(now) {
+			now = s.now() // the clock was set back meanwhile
+		}
 	}
 	v := Decide(now, q, override, f, func() dane.Finding {
 		begin = time.Time{} // it may wait
@@ -272,7 +275,7 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
 	ctx, cancel := context.WithTimeoutCause(ctx, questionLimit, errTooLong)
 	defer cancel()
 	r, err := s.lookups.Ask(ctx, domain, lookups.Question)
-	if err == nil && r.Joined && s.outlived(r.Value.finding, asked) {
+	if err == nil && r.Joined && s.outdated(r.Value.finding, asked) {
 		r, err = s.lookups.Ask(ctx, domain, lookups.Question)
 	}
 	var panicked *lookups.PanicError
@@ -288,11 +291,17 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
 	}
 }
 
-// outlived reports whether a policy had expired before the question came: the lookup that brought it began while the
-// policy lived, and only compared its id. Then there is nothing live, and the domain must be looked up once more.
-func (s *Service) outlived(f Finding, asked time.Time) bool {
-	h, ok := f.(*CachedPolicy)
-	return ok && !h.Entry.Live(asked) && !h.Entry.Live(s.now())
+// outdated reports whether what a lookup brought is no answer for a question that came at asked, after the lookup had
+// begun: the policy that it only compared with the TXT record had expired by then, or the clock was set back and the
+// negative is of a time to come. Then the domain must be looked up once more.
+func (s *Service) outdated(f Finding, asked time.Time) bool {
+	switch f := f.(type) {
+	case *CachedPolicy:
+		return !f.Entry.Live(asked) && !f.Entry.Live(s.now())
+	case Negative:
+		return !f.Fresh(s.now())
+	}
+	return false
 }
 
 // lookUpInBackground starts a lookup that no question waits for; false: too many are in progress.

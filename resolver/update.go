@@ -48,6 +48,7 @@ type attempt struct {
 	closing context.Context // ends when the service is closed
 	cfg     *config
 	known   *CachedPolicy // live; nil: none
+	expired *CachedPolicy // what is there but has expired by the clock of now; nil: nothing
 	before  Negative      // what is remembered of the domain itself; nil: nothing
 }
 
@@ -80,6 +81,7 @@ func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lo
 	}
 	a := &attempt{domain: domain, reason: reason, closing: closing, known: u.current(ctx, known, inMemory)}
 	if a.known == nil {
+		a.expired = known
 		a.known = u.mergeShared(ctx, domain, nil, u.fleet.Find(ctx, domain))
 	}
 	if a.known != nil && reason == lookups.Question && !a.known.Entry.Doubtful() {
@@ -178,6 +180,11 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		return r
 	}
 	now := u.now()
+	if h := a.expired; a.known == nil && h != nil && h.Entry.Live(now) { // the clock was set back meanwhile
+		if a.known = h; !h.Entry.Doubtful() {
+			u.memory.PutPolicy(h)
+		}
+	}
 	next := plan(now, a.due(now), a.known, a.before, d)
 	if p, fetches := next.(fetchNow); fetches && a.reason != lookups.Forced {
 		var claim Claim

@@ -12,7 +12,6 @@ import (
 	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
-	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 )
@@ -106,13 +105,4 @@ func edit(t testing.TB, path string, change func(*bbolt.Tx) error) {
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-func mustEncode(t testing.TB, e entry) []byte {
-	t.Helper()
-	b, err := record.Encode(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
