@@ -33,6 +33,12 @@ func (announced) discovery()    {}
 func (unannounced) discovery()  {}
 func (undiscovered) discovery() {}
 
+// worked reports whether the DNS answered.
+func worked(d discovery) bool {
+	_, failed := d.(undiscovered)
+	return !failed
+}
+
 // TXTName is where a domain announces its policy (RFC 8461 section 3.1).
 func TXTName(domain dnsname.Name) string { return "_mta-sts." + domain.String() }
 

@@ -180,6 +180,10 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		return r
 	}
 	now := u.now()
+	if _, failed := a.before.(*LookupFailed); failed && worked(d) {
+		a.before = nil // the failures in a row have ended, whatever a fetch brings now
+		u.memory.PutNegative(now, a.domain, NoPolicy{})
+	}
 	if h := a.expired; a.known == nil && h != nil && h.Entry.Live(now) { // the clock was set back meanwhile
 		if a.known = h; !h.Entry.Doubtful() {
 			u.memory.PutPolicy(h)
