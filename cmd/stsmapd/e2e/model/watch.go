@@ -15,13 +15,15 @@ func (m *Model) lookBegins(n, gen int) {
 	d := &m.domains[n]
 	d.endFlight()
 	old := d.look
+	if old.gen != gen {
+		old.recent = [3]time.Time{} // a new daemon knows nothing of the lookups of the one before
+	}
 	if old.flight || old.fetching {
 		m.violate("exclusive", "%s: a lookup began while another was running", Domain(n))
 	}
 	h, sure := d.only()
 	steady := sure && h.lives(m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.refreshes == 0
-	if fourth := m.now().Sub(old.recent[0]); old.gen == gen && steady && fourth < minLook-time.Second &&
-		!old.recent[0].IsZero() {
+	if fourth := m.now().Sub(old.recent[0]); steady && fourth < minLook-time.Second && !old.recent[0].IsZero() {
 		m.violate("lookups", "%s: four lookups of the TXT record within %v", Domain(n), fourth)
 	}
 	dead := sure && !h.mayLive(m.wall(), m.wall())
