@@ -158,6 +158,9 @@ func (m *Model) judgeRefresh(n int) {
 	if now.Sub(d.use.known) > 88*day || due.After(h.at.Add(h.file.MaxAge)) {
 		return
 	}
+	if wall.Sub(h.high) < age+age/10 {
+		return // by the wall clock, which is all that a new daemon has, it is not due
+	}
 	due = latest(due, m.started)
 	if d.failure.happened {
 		due = latest(due, d.failure.at.Add(maxBackoff))
