@@ -118,6 +118,17 @@ func (m *Memory) PutNegative(now time.Time, domain dnsname.Name, n resolver.Nega
 	m.negatives.forget(domain.String())
 }
 
+// Failures implements resolver.Memory.
+func (m *Memory) Failures() iter.Seq2[dnsname.Name, resolver.Negative] {
+	return func(yield func(dnsname.Name, resolver.Negative) bool) {
+		for name, n := range m.failures.All() {
+			if !yield(dnsname.MustParse(name), n) {
+				return
+			}
+		}
+	}
+}
+
 // forgetFailure takes no lock where there is none.
 func (m *Memory) forgetFailure(domain dnsname.Name) {
 	if _, ok := m.failures.Get(domain); ok {

@@ -13,16 +13,17 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/memorytest"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
 // runOn is run with another store, or another internet, than the world's own.
 func (w *world) runOn(store resolver.Store, settings resolver.Settings) (s *resolver.Service, stop func()) {
 	s = resolver.NewService(resolver.Options{
-		DANEMemory: &findings{}, Now: w.now,
+		DANEMemory: &memorytest.Findings{}, Now: w.now,
 		Settings: settings,
 		Store:    store,
-		Memory:   newMemory(),
+		Memory:   memorytest.New(),
 		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -27,11 +27,21 @@ type Fleet interface {
 	// Offer is Share of what was fetched long ago, for a fleet that may have forgotten it: other hosts are not told.
 	// With an error the fleet cannot be reached: offer it again later.
 	Offer(context.Context, Entry) error
-	// Watch calls heard with each domain of which another host has told something, and renewed when the fleet may have
-	// forgotten what it knew, the first time soon after the beginning. Neither may block. It returns when ctx ends.
-	Watch(ctx context.Context, heard func(dnsname.Name), renewed func())
+	// Watch tells the listener what happens in the fleet. It returns when ctx ends.
+	Watch(context.Context, FleetListener)
 	// Failing reports whether the fleet cannot be asked or told now.
 	Failing() bool
+}
+
+// FleetListener is told what happens in a fleet. Its methods do not block, and are safe for concurrent use.
+type FleetListener interface {
+	// Heard: another host has told something of a domain.
+	Heard(dnsname.Name)
+	// Missed: other hosts may have told something that was not heard, since nobody listened. It is called each time
+	// that listening begins, the first time soon after Watch.
+	Missed()
+	// Renewed: the fleet may have forgotten what it knew. It is called the first time soon after Watch.
+	Renewed()
 }
 
 // SharedState are what a fleet knows of a domain. They have been read as strictly as what comes from the network.
@@ -43,13 +53,13 @@ type SharedState struct {
 // noFleet is the fleet of a host that is alone.
 type noFleet struct{}
 
-func (noFleet) Find(context.Context, dnsname.Name) SharedState            { return SharedState{} }
-func (noFleet) Claim(context.Context, dnsname.Name, Attempt) Claim        { return Claim{} }
-func (noFleet) Share(context.Context, Entry)                              {}
-func (noFleet) End(context.Context, dnsname.Name, time.Time) error        { return nil }
-func (noFleet) Offer(context.Context, Entry) error                        { return nil }
-func (noFleet) Watch(ctx context.Context, _ func(dnsname.Name), _ func()) { <-ctx.Done() }
-func (noFleet) Failing() bool                                             { return false }
+func (noFleet) Find(context.Context, dnsname.Name) SharedState     { return SharedState{} }
+func (noFleet) Claim(context.Context, dnsname.Name, Attempt) Claim { return Claim{} }
+func (noFleet) Share(context.Context, Entry)                       {}
+func (noFleet) End(context.Context, dnsname.Name, time.Time) error { return nil }
+func (noFleet) Offer(context.Context, Entry) error                 { return nil }
+func (noFleet) Watch(ctx context.Context, _ FleetListener)         { <-ctx.Done() }
+func (noFleet) Failing() bool                                      { return false }
 
 const (
 	// fleetSkew is how far the clocks of a fleet may differ before a policy "fetched in the future" is suspect.
@@ -122,34 +132,78 @@ const (
 type subscriber struct {
 	*base
 	updater *updater
+
+	heard            chan dnsname.Name
+	missed, renewals chan struct{} // of one element each: more than one to come is one
+}
+
+func newSubscriber(b *base, u *updater) *subscriber {
+	return &subscriber{base: b, updater: u, heard: make(chan dnsname.Name, maxHeard),
+		missed: make(chan struct{}, 1), renewals: make(chan struct{}, 1)}
 }
 
 // run follows the fleet until ctx ends.
 func (s *subscriber) run(ctx context.Context) {
-	told, renewals := make(chan dnsname.Name, maxHeard), make(chan struct{}, 1)
 	var running sync.WaitGroup
 	for range applyWorkers {
-		running.Go(func() { s.applyLoop(ctx, told) })
+		running.Go(func() { s.applyLoop(ctx) })
 	}
-	running.Go(func() { s.offerLoop(ctx, renewals) })
-	s.fleet.Watch(ctx, func(domain dnsname.Name) {
-		select {
-		case told <- domain:
-		default:
-		}
-	}, func() {
-		select {
-		case renewals <- struct{}{}:
-		default: // one is to come already
-		}
-	})
+	running.Go(func() { onEach(ctx, s.missed, s.applyMissed) })
+	running.Go(func() { onEach(ctx, s.renewals, s.offerAll) })
+	s.fleet.Watch(ctx, s)
 	running.Wait()
 }
 
-func (s *subscriber) applyLoop(ctx context.Context, told <-chan dnsname.Name) {
+// Heard implements FleetListener.
+func (s *subscriber) Heard(domain dnsname.Name) {
+	select {
+	case s.heard <- domain:
+	default:
+	}
+}
+
+// Missed implements FleetListener.
+func (s *subscriber) Missed() { signal(s.missed) }
+
+// Renewed implements FleetListener.
+func (s *subscriber) Renewed() { signal(s.renewals) }
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is to come already
+	}
+}
+
+// onEach calls do for each signal, until ctx ends.
+func onEach(ctx context.Context, signals <-chan struct{}, do func(context.Context)) {
 	for {
 		select {
-		case domain := <-told:
+		case <-signals:
+			do(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// applyMissed applies what the fleet knows of each domain whose policy could not be learnt here: another host may have
+// fetched it while nobody listened, and a question does not look again before the failure is due. What was missed of
+// other domains is found when they are looked up next, and their mail does not go unprotected until then.
+func (s *subscriber) applyMissed(ctx context.Context) {
+	for domain := range s.memory.Failures() {
+		select {
+		case s.heard <- domain:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *subscriber) applyLoop(ctx context.Context) {
+	for {
+		select {
+		case domain := <-s.heard:
 			// An error is the end, or a panic that was logged. A lookup that runs now may have asked the fleet too
 			// early.
 			_ = s.lookups.Exclusive(ctx, domain, func() { s.apply(ctx, domain) })
@@ -174,18 +228,7 @@ func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
 	s.mergeShared(ctx, domain, known, s.fleet.Find(ctx, domain))
 }
 
-// offerLoop offers the fleet what the store has, each time that the fleet may have forgotten what it knew.
-func (s *subscriber) offerLoop(ctx context.Context, renewals <-chan struct{}) {
-	for {
-		select {
-		case <-renewals:
-			s.offerAll(ctx)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
+// offerAll offers the fleet what the store has.
 func (s *subscriber) offerAll(ctx context.Context) {
 	offered := 0
 	for e, err := range s.store.All(ctx) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/memorytest"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
@@ -21,7 +22,7 @@ type hub struct {
 	mu     sync.Mutex
 	known  map[dnsname.Name]resolver.SharedState
 	slots  map[fetching][]*slot
-	heard  map[*member]func(dnsname.Name)
+	heard  map[*member]resolver.FleetListener
 	offers int
 	away   bool // it cannot be asked
 	deaf   bool // news get lost
@@ -43,7 +44,7 @@ type slot struct {
 
 func newHub() *hub {
 	return &hub{known: map[dnsname.Name]resolver.SharedState{}, slots: map[fetching][]*slot{},
-		heard: map[*member]func(dnsname.Name){}}
+		heard: map[*member]resolver.FleetListener{}}
 }
 
 // claim has an unknown host claim a fetch of shared.example under the id 1.
@@ -110,7 +111,7 @@ func (m *member) Claim(_ context.Context, domain dnsname.Name, a resolver.Attemp
 func (m *member) tell(domain dnsname.Name, change func(t *resolver.SharedState) bool) {
 	m.hub.mu.Lock()
 	t := m.hub.known[domain]
-	var listeners []func(dnsname.Name)
+	var listeners []resolver.FleetListener
 	if !m.hub.away && change(&t) {
 		m.hub.known[domain] = t
 		for other, f := range m.hub.heard {
@@ -120,8 +121,8 @@ func (m *member) tell(domain dnsname.Name, change func(t *resolver.SharedState) 
 		}
 	}
 	m.hub.mu.Unlock()
-	for _, f := range listeners {
-		f(domain)
+	for _, l := range listeners {
+		l.Heard(domain)
 	}
 }
 
@@ -167,12 +168,19 @@ func (m *member) Offer(_ context.Context, e resolver.Entry) error {
 	return nil
 }
 
-func (m *member) Watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
-	renewed()
-	m.hub.mu.Lock()
-	m.hub.heard[m] = heard
-	m.hub.mu.Unlock()
+func (m *member) Watch(ctx context.Context, l resolver.FleetListener) {
+	l.Renewed()
+	m.hub.set(func() { m.hub.heard[m] = l })
+	l.Missed()
 	<-ctx.Done()
+}
+
+// listen lets news be heard again.
+func (h *hub) listen() {
+	h.set(func() { h.deaf = false })
+	for _, l := range h.heard {
+		l.Missed()
+	}
 }
 
 func (h *hub) set(change func()) {
@@ -213,10 +221,10 @@ func startHosts(t *testing.T, w *world, fetcher resolver.Fetcher, h *hub, names 
 	for _, name := range names {
 		own := newWorld(t)
 		s := resolver.NewService(resolver.Options{
-			DANEMemory: &findings{}, Now: own.now,
+			DANEMemory: &memorytest.Findings{}, Now: own.now,
 			Settings: resolver.Settings{DNS: w, Fetcher: fetcher},
 			Store:    own,
-			Memory:   newMemory(),
+			Memory:   memorytest.New(),
 			Fleet:    &member{h, name},
 			Logger:   slog.New(slog.NewTextHandler(&own.log, nil)),
 		})
@@ -243,7 +251,7 @@ func (h *host) policy(domain string) *resolver.Entry {
 }
 
 func (h *host) emptyMemory() resolver.Memory {
-	return newMemory()
+	return memorytest.New()
 }
 
 func (h *host) quiet() *slog.Logger { return slog.New(slog.NewTextHandler(&h.own.log, nil)) }

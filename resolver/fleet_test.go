@@ -8,6 +8,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/memorytest"
 )
 
 const shared = "shared.example"
@@ -67,6 +68,36 @@ func TestFleetKnowsBetter(t *testing.T) {
 				w.counts()
 				askAll(t, hosts[1:], shared, resolver.Enforce)
 				w.want("the others need no network", 0, 0)
+			})
+		})
+	}
+}
+
+// TestFleetMissed: what other hosts learnt while this one did not listen, it learns when it listens again. Its question
+// would not look again for minutes, since its own fetch or lookup has failed.
+func TestFleetMissed(t *testing.T) {
+	for why, fail := range map[string]func(w *world){
+		"the fetch failed":  func(w *world) { w.publish(shared, "1", "") },
+		"the lookup failed": func(w *world) { w.set(func() { w.mute = true }) },
+	} {
+		t.Run(why, func(t *testing.T) {
+			fleetOf(t, func(t *testing.T, w *world, h *hub, hosts []*host) {
+				h.set(func() { h.deaf = true })
+				fail(w)
+				if got := hosts[0].ask(shared); got == resolver.Enforce {
+					t.Fatalf("got %v, want a failure", got)
+				}
+				w.set(func() { w.mute = false })
+				w.publish(shared, "2", body("enforce", 30*day, "mx.example.test"))
+				askAll(t, hosts[1:2], shared, resolver.Enforce)
+				if got := hosts[0].ask(shared); got == resolver.Enforce {
+					t.Fatal("the host has heard")
+				}
+				h.listen()
+				synctest.Wait()
+				w.counts()
+				askAll(t, hosts[:1], shared, resolver.Enforce)
+				w.want("the policy came from the fleet", 0, 0)
 			})
 		})
 	}
@@ -225,7 +256,7 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 		synctest.Wait()
 		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.SharedState{} }) // it has lost all
 		after := resolver.NewService(
-			resolver.Options{DANEMemory: &findings{}, Now: resolver.WallClock,
+			resolver.Options{DANEMemory: &memorytest.Findings{}, Now: resolver.WallClock,
 				Settings: resolver.Settings{DNS: w, Fetcher: w},
 				Store:    before.own,
 				Memory:   before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})

@@ -70,7 +70,7 @@ func (f tattle) Find(context.Context, dnsname.Name) resolver.SharedState {
 func (f tattle) Claim(context.Context, dnsname.Name, resolver.Attempt) resolver.Claim {
 	return resolver.Claim{State: resolver.ClaimGranted, Release: func() {}, Fail: f.told}
 }
-func (f tattle) Watch(ctx context.Context, _ func(dnsname.Name), _ func())          { <-ctx.Done() }
+func (f tattle) Watch(ctx context.Context, _ resolver.FleetListener)                { <-ctx.Done() }
 func (f tattle) Offer(context.Context, resolver.Entry) error                        { return nil }
 func (f tattle) End(ctx context.Context, domain dnsname.Name, upTo time.Time) error { return nil }
 

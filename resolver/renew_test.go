@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/memorytest"
 )
 
 // TestRenewedStore: when the store has lost what it had, it gets all live policies of the memory again, also if it
@@ -22,9 +23,9 @@ func TestRenewedStore(t *testing.T) {
 				w := newWorld(t)
 				renewed := make(chan struct{}, 1)
 				s := resolver.NewService(resolver.Options{
-					DANEMemory: &findings{}, Now: w.now,
+					DANEMemory: &memorytest.Findings{}, Now: w.now,
 					Settings: resolver.Settings{DNS: w, Fetcher: w}, Store: w, Renewed: renewed,
-					Memory: newMemory(),
+					Memory: memorytest.New(),
 					Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
 				})
 				defer runUpkeep(s)()

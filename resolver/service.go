@@ -122,7 +122,7 @@ func NewService(o Options) *Service {
 	b.lookups = lookups.New(s.updater.lookUp, log.panicked)
 	s.evictor = &evictor{base: b, clock: newClockWatch(b.now())}
 	s.refresher = &refresher{base: b, evictor: s.evictor}
-	s.subscriber = &subscriber{base: b, updater: s.updater}
+	s.subscriber = newSubscriber(b, s.updater)
 	s.refiller = &refiller{base: b, renewed: o.Renewed}
 	s.dane = dane.New(dane.Options{
 		DNS: func() dane.DNS { return s.config.Load().SecureDNS }, Memory: o.DANEMemory, Logger: o.Logger,

@@ -58,6 +58,9 @@ type Memory interface {
 	Negative(dnsname.Name) (Negative, bool)
 	// PutNegative remembers why a domain has no policy. now lets the memory drop expired ones first.
 	PutNegative(now time.Time, domain dnsname.Name, n Negative)
+	// Failures yields the domains whose last lookup, fetch or host failed, as Negative returns it: every one that is in
+	// memory throughout the walk; others may or may not appear. Nothing is locked between two yields.
+	Failures() iter.Seq2[dnsname.Name, Negative]
 	// Negatives is how many domains without a policy are remembered, expired ones included.
 	Negatives() int
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/memorytest"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
@@ -84,11 +85,11 @@ func (w *world) start() *resolver.Service { return w.startWith(nil) }
 // startWith is start in a fleet.
 func (w *world) startWith(fleet resolver.Fleet) *resolver.Service {
 	s := resolver.NewService(resolver.Options{
-		DANEMemory: &findings{}, Now: w.now,
+		DANEMemory: &memorytest.Findings{}, Now: w.now,
 		Fleet:    fleet,
 		Settings: resolver.Settings{DNS: w, Fetcher: w},
 		Store:    w,
-		Memory:   newMemory(),
+		Memory:   memorytest.New(),
 		Logger:   slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	return s

@@ -110,9 +110,7 @@ func (f *Fleet) Offer(ctx context.Context, e resolver.Entry) error {
 }
 
 // Watch implements resolver.Fleet.
-func (f *Fleet) Watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
-	f.subscription.watch(ctx, heard, renewed)
-}
+func (f *Fleet) Watch(ctx context.Context, l resolver.FleetListener) { f.subscription.watch(ctx, l) }
 
 // Failing reports whether the engine cannot be asked, or takes no writes.
 func (f *Fleet) Failing() bool { return f.engine.health.failing() }

@@ -112,6 +112,20 @@ func TestTellsOthers(t *testing.T) {
 	})
 }
 
+// TestMissed: each time that listening begins, also after the connection was lost, the listener is told that it may
+// have missed something.
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, p enginetest.Program) {
+		e := enginetest.Start(t, p)
+		h := open(t, Options{Endpoint: mustEndpoint(t, "redis://"+e.Addr())})
+		for i := range int64(3) {
+			testkit.Eventually(t, patience, "listening begins", func() bool { return h.began.Load() > i })
+			e.Do("CLIENT", "KILL", "TYPE", "pubsub")
+		}
+	})
+}
+
 func TestClaim(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {

@@ -34,7 +34,17 @@ type testHost struct {
 	log   *logged
 	heard chan dnsname.Name
 	times atomic.Int64 // that the engine was found to have lost its memory
+	began atomic.Int64 // how often listening began
 }
+
+// Heard implements resolver.FleetListener.
+func (h *testHost) Heard(d dnsname.Name) { h.heard <- d }
+
+// Missed implements resolver.FleetListener.
+func (h *testHost) Missed() { h.began.Add(1) }
+
+// Renewed implements resolver.FleetListener.
+func (h *testHost) Renewed() { h.times.Add(1) }
 
 func mustEndpoint(t *testing.T, text string) Endpoint {
 	t.Helper()
@@ -81,7 +91,7 @@ func open(t *testing.T, opt Options) *testHost {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		h.Watch(ctx, func(d dnsname.Name) { h.heard <- d }, func() { h.times.Add(1) })
+		h.Watch(ctx, h)
 	}()
 	t.Cleanup(sync.OnceFunc(func() { cancel(); <-watched; h.Fleet.Close() }))
 	return h

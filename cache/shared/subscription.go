@@ -8,7 +8,7 @@ import (
 
 	"github.com/valkey-io/valkey-go"
 
-	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver"
 )
 
 // watchRetry is the time between two attempts to subscribe to the channel.
@@ -21,25 +21,31 @@ type subscription struct {
 	messages, badMessages atomic.Uint64 // MessageStats
 
 	mu        sync.Mutex
-	renewed   func() // nil while nobody watches
-	unheard   bool   // the epoch changed while nobody watched
+	listener  resolver.FleetListener // nil while nobody watches
+	unheard   bool                   // the epoch changed while nobody watched
 	lastEpoch string
 }
 
-// watch calls heard and renewed as resolver.Fleet says, until ctx or the engine ends.
-func (s *subscription) watch(ctx context.Context, heard func(dnsname.Name), renewed func()) {
-	s.listenTo(renewed)
-	defer s.listenTo(nil)
+// watch tells the listener what happens, until ctx or the engine ends. A message that is published while there is no
+// subscription is lost: each subscription begins with Missed.
+func (s *subscription) watch(ctx context.Context, l resolver.FleetListener) {
+	s.listen(l)
+	defer s.listen(nil)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	e := s.engine
 	defer context.AfterFunc(e.ctx, cancel)()
+	subscribing := valkey.WithOnSubscriptionHook(ctx, func(c valkey.PubSubSubscription) {
+		if c.Kind == "subscribe" {
+			l.Missed()
+		}
+	})
 	var failingSince time.Time // zero: the last attempt listened
 	for ctx.Err() == nil {
 		if c := e.client.Load(); c != nil {
 			begin := e.now()
-			_ = (*c).Receive(ctx, (*c).B().Subscribe().Channel(e.commands.channel()).Build(),
-				func(m valkey.PubSubMessage) { s.receive(m, heard) })
+			_ = (*c).Receive(subscribing, (*c).B().Subscribe().Channel(e.commands.channel()).Build(),
+				func(m valkey.PubSubMessage) { s.receive(m, l) })
 			switch now := e.now(); {
 			case now.Sub(begin).Abs() > renewAfter:
 				failingSince = time.Time{}
@@ -60,25 +66,25 @@ func (s *subscription) watch(ctx context.Context, heard func(dnsname.Name), rene
 }
 
 // receive passes on a message, unless this host sent it.
-func (s *subscription) receive(m valkey.PubSubMessage, heard func(dnsname.Name)) {
+func (s *subscription) receive(m valkey.PubSubMessage, l resolver.FleetListener) {
 	sender, domain, err := parseMessage(m.Message)
 	switch {
 	case err != nil:
 		s.badMessages.Add(1)
 	case sender != s.engine.commands.sender:
 		s.messages.Add(1)
-		heard(domain)
+		l.Heard(domain)
 	}
 }
 
-// listenTo sets what is called when the engine has lost its memory; nil: nothing.
-func (s *subscription) listenTo(renewed func()) {
+// listen sets what is told when the engine has lost its memory; nil: nothing.
+func (s *subscription) listen(l resolver.FleetListener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.renewed = renewed
-	if s.unheard && renewed != nil {
+	s.listener = l
+	if s.unheard && l != nil {
 		s.unheard = false
-		renewed()
+		l.Renewed()
 	}
 }
 
@@ -90,9 +96,9 @@ func (s *subscription) sawEpoch(epoch string) {
 		return
 	}
 	s.lastEpoch = epoch
-	if s.renewed == nil {
+	if s.listener == nil {
 		s.unheard = true
 		return
 	}
-	s.renewed()
+	s.listener.Renewed()
 }

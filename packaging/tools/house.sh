@@ -56,6 +56,7 @@ END
 cat >"$scratch/helpers" <<'END'
 resolver/testkit:
 resolver/dnsclient/dnstest:
+resolver/memorytest: resolver/...
 cache/store/storetest: resolver/...
 cache/shared/enginetest: resolver/testkit
 END

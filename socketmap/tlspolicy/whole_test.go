@@ -15,6 +15,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/memorytest"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
@@ -103,16 +104,16 @@ func (w *world) Len() int { return 0 }
 
 // handler returns the handler, service and memory of a daemon.
 func (w *world) handler(tb testing.TB, settings resolver.Settings) (*tlspolicy.Handler, *resolver.Service,
-	*mapMemory) {
+	*memorytest.Memory) {
 	tb.Helper()
 	w.stored = map[dnsname.Name]resolver.Entry{}
 	if w.log == nil {
 		w.log = slog.DiscardHandler
 	}
 	settings.DNS, settings.Fetcher = w, w
-	memory := newMapMemory()
+	memory := memorytest.New()
 	service := resolver.NewService(resolver.Options{
-		Settings: settings, Store: w, Memory: memory, DANEMemory: newMapFindings(), Now: resolver.WallClock,
+		Settings: settings, Store: w, Memory: memory, DANEMemory: &memorytest.Findings{}, Now: resolver.WallClock,
 		Logger: slog.New(w.log),
 	})
 	tb.Cleanup(service.Close)

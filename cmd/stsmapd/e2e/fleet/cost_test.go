@@ -94,6 +94,13 @@ type costHost struct {
 	heard *atomic.Int64 // by all hosts together
 }
 
+// costListener is a host that reads each policy of which it hears.
+type costListener chan<- dnsname.Name
+
+func (l costListener) Heard(d dnsname.Name) { l <- d }
+func (costListener) Missed()                {}
+func (costListener) Renewed()               {}
+
 func costFleet(t *testing.T, engine *enginetest.Engine) []costHost {
 	t.Helper()
 	endpoint, err := shared.ParseEndpoint("redis://" + engine.Addr())
@@ -107,7 +114,7 @@ func costFleet(t *testing.T, engine *enginetest.Engine) []costHost {
 			Endpoint: endpoint, Host: fmt.Sprintf("mail-%d.example.net", i), Budget: 10 * time.Second})
 		hosts[i] = costHost{s, &heard}
 		news := make(chan dnsname.Name, 10_000)
-		watching.Go(func() { s.Watch(ctx, func(d dnsname.Name) { news <- d }, func() {}); close(news) })
+		watching.Go(func() { s.Watch(ctx, costListener(news)); close(news) })
 		watching.Go(func() {
 			for d := range news {
 				s.Find(context.Background(), d)
