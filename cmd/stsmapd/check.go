@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/check"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
@@ -112,8 +113,7 @@ func newCheck() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) },
 	}
-	cmd.Flags().StringVar(&f.config, "config", "",
-		"configuration file, for its dns, fetch and override settings (default "+defaultConfig+", where it exists)")
+	addConfig(cmd.Flags(), &f.config)
 	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object per domain, with everything that was found")
 	cmd.Flags().BoolVar(&f.noSMTP, "no-smtp", false, "do not connect to MX hosts")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "longest time for one domain, between 1s and 10m")
@@ -177,32 +177,28 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	if strings.ContainsFunc(f.helo, func(r rune) bool { return r <= ' ' || r > '~' }) || len(f.helo) > 255 {
 		return o, errors.New("--helo must be a host name or an address in brackets")
 	}
-	c, err := loadConfig(f.config)
+	c, err := config.Load(f.config)
 	if err != nil {
 		return o, err
 	}
 	dns, err := dnsclient.New(dnsclient.Config{
-		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
+		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
 	})
 	if err != nil {
-		return o, c.inFile(fmt.Errorf("dns.servers: %w", err))
+		return o, c.Wrong("dns.servers", err)
 	}
 	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
 	if errors.Is(err, fetch.ErrNoRoots) {
 		return o, err
 	} else if err != nil {
-		return o, c.inFile(fmt.Errorf("fetch.ca_file: %w", err))
-	}
-	set, err := overrides(c.Override)
-	if err != nil {
-		return o, c.inFile(err)
+		return o, c.Wrong("fetch.ca_file", err)
 	}
 	return check.Options{
 		CachedPolicy: cachedPolicy(f),
-		DNS:          dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: set, Helo: heloName(f.helo),
-		Timeout: f.timeout, NoSMTP: f.noSMTP,
+		DNS:          dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: c.Overrides,
+		Helo: heloName(f.helo), Timeout: f.timeout, NoSMTP: f.noSMTP,
 		Fetch: fetch.Config{
-			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
+			Timeout: c.Fetch.Timeout, AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
 			UserAgent: "stsmapd/" + version(),
 		},
 	}, nil

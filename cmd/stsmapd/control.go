@@ -8,37 +8,21 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
 const (
-	systemRuntimeDir = "/run/stsmapd"
-	controlName      = "control.sock"
-	controlMode      = 0o660
-	controlGrace     = time.Second // for replies to commands in progress at shutdown
+	controlMode  = 0o660
+	controlGrace = time.Second // for replies to commands in progress at shutdown
 )
-
-// runtimeDir returns the default directory of the control socket: $RUNTIME_DIRECTORY (systemd), else systemRuntimeDir
-// for root, else a directory in $XDG_RUNTIME_DIR, or "" if that is not set.
-func runtimeDir(env func(string) string, uid int) string {
-	switch {
-	case env("RUNTIME_DIRECTORY") != "":
-		first, _, _ := strings.Cut(env("RUNTIME_DIRECTORY"), ":")
-		return first
-	case uid == 0:
-		return systemRuntimeDir
-	case env("XDG_RUNTIME_DIR") != "":
-		return filepath.Join(env("XDG_RUNTIME_DIR"), "stsmapd")
-	}
-	return ""
-}
 
 // controlListener is the daemon's control socket. Its methods accept nil, a daemon without one.
 type controlListener struct {
@@ -48,7 +32,7 @@ type controlListener struct {
 
 // openControl opens the control socket. A configured socket that cannot be opened is an error; without the default
 // socket the daemon only logs a warning.
-func (d *daemon) openControl(c config, service *resolver.Service) (*controlListener, error) {
+func (d *daemon) openControl(c config.Config, service *resolver.Service) (*controlListener, error) {
 	if c.Control != nil && *c.Control == "" {
 		return nil, nil
 	}
@@ -63,7 +47,7 @@ func (d *daemon) openControl(c config, service *resolver.Service) (*controlListe
 		return nil, nil
 	}
 	info := admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second),
-		Config: c.file,
+		Config: c.File,
 		Listen: c.Listen, StateDir: c.StateDir}
 	o := &controlListener{server: admin.NewControl(service, info, d.log), done: make(chan struct{})}
 	go func() {
@@ -77,15 +61,9 @@ func (d *daemon) openControl(c config, service *resolver.Service) (*controlListe
 }
 
 // listenControl listens on the control socket. It creates the last directory of the path if that is missing.
-func listenControl(c config) (l net.Listener, spec string, err error) {
-	if c.Control != nil {
-		spec = *c.Control
-	} else {
-		dir := runtimeDir(os.Getenv, os.Getuid())
-		if dir == "" {
-			return nil, "", errors.New("no runtime directory: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set")
-		}
-		spec = "unix:" + filepath.Join(dir, controlName)
+func listenControl(c config.Config) (l net.Listener, spec string, err error) {
+	if spec, err = c.ControlSocket(os.Getenv, os.Getuid()); err != nil {
+		return nil, "", err
 	}
 	_, path, err := socketmap.ParseSpec(spec)
 	if err != nil {
@@ -114,11 +92,16 @@ type controlFlags struct {
 	control string
 }
 
+// addConfig adds the flag --config.
+func addConfig(flags *pflag.FlagSet, file *string) {
+	flags.StringVar(file, "config", "",
+		"stsmapd's configuration file (default "+config.DefaultFile+", where it exists)")
+}
+
 func (f *controlFlags) add(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVar(&f.control, "control", "",
 		"the daemon's control socket, unix:/PATH (default: that of the configuration)")
-	cmd.PersistentFlags().StringVar(&f.config, "config", "",
-		"configuration file (default "+defaultConfig+", where it exists)")
+	addConfig(cmd.PersistentFlags(), &f.config)
 }
 
 // client returns a client for the daemon that the flags select. Its errors are of type *exitCode, with code exitError.
@@ -134,34 +117,28 @@ func (f *controlFlags) client() (*admin.Client, error) {
 	return client, nil
 }
 
+// spec returns the control socket of the flags, of the configuration, or else the one that serves by default. A wrong
+// configuration is no error where that is known: the daemon may run with the old one. Nor is one that a member of the
+// socket's group may not read.
 func (f *controlFlags) spec() (string, error) {
 	if f.control != "" {
 		return f.control, nil
 	}
-	c, err := loadConfig(f.config)
-	if err != nil && (f.config != "" || !errors.Is(err, fs.ErrPermission)) {
-		return "", err // a member of the socket's group may be unable to read the configuration
+	standard := config.FindControl(os.Getenv, os.Getuid())
+	c, err := config.Load(f.config)
+	var wrong *config.Error
+	switch _, missing := os.Stat(standard); {
+	case err == nil:
+	case errors.As(err, &wrong) && (c.Control != nil || missing == nil):
+	case f.config == "" && errors.Is(err, fs.ErrPermission):
+	default:
+		return "", err
 	}
 	switch {
 	case c.Control == nil:
-		return "unix:" + findControl(os.Getenv, os.Getuid()), nil
+		return "unix:" + standard, nil
 	case *c.Control == "":
-		return "", c.inFile(errors.New("the daemon has no control socket (control is empty)"))
+		return "", c.At("control", `control is "": the daemon has no socket for this command`)
 	}
 	return *c.Control, nil
-}
-
-// findControl returns the path of the control socket of a daemon without a configuration: that of this user's own
-// daemon if it exists, else that of the system's daemon.
-func findControl(env func(string) string, uid int) string {
-	system := filepath.Join(systemRuntimeDir, controlName)
-	dir := runtimeDir(env, uid)
-	if dir == "" {
-		return system
-	}
-	path := filepath.Join(dir, controlName)
-	if _, err := os.Lstat(path); err != nil && env("RUNTIME_DIRECTORY") == "" {
-		return system
-	}
-	return path
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
@@ -48,7 +49,7 @@ func newFileBudget(limit uint64, fixed, fetches int) fileBudget {
 }
 
 // currentFileBudget returns the budget of this process. The Go runtime has raised its soft limit to the hard limit.
-func currentFileBudget(c config) fileBudget {
+func currentFileBudget(c config.Config) fileBudget {
 	fixed := fixedFiles
 	if c.Metrics != "" {
 		fixed += admin.MaxConns

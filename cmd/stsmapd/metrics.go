@@ -12,6 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -38,7 +39,7 @@ type metricsListener struct {
 }
 
 // openMetrics opens the HTTP listener of systemd or of the configuration. It returns nil if there is neither.
-func (d *daemon) openMetrics(c config, s components, probe *admin.Prober) (*metricsListener, error) {
+func (d *daemon) openMetrics(c config.Config, s components, probe *admin.Prober) (*metricsListener, error) {
 	l := d.manager.Metrics
 	if l == nil && c.Metrics == "" {
 		return nil, nil
@@ -49,14 +50,14 @@ func (d *daemon) openMetrics(c config, s components, probe *admin.Prober) (*metr
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
-	host, _, _ := net.SplitHostPort(c.Metrics) // checked by checkMetrics
+	host, _, _ := net.SplitHostPort(c.Metrics) // checked by the configuration
 	o := &metricsListener{
 		server: admin.NewWeb(admin.WebOptions{
 			Host: host, Service: s.service.Admin(), Store: s.store.Stats, Shared: s.fleet.stats,
 			Questions: s.handler.Counts,
 			Conns:     s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
 			Registry: s.metrics,
-			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.file, Listen: c.Listen,
+			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.File, Listen: c.Listen,
 				StateDir: c.StateDir},
 		}),
 		done: make(chan struct{}),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
@@ -41,8 +42,7 @@ func newPostfix() *cobra.Command {
 	cmd.Flags().StringArrayVar(&d.connect, "connect", nil,
 		"address at which Postfix should query stsmapd; may be repeated (default: the listeners of stsmapd's "+
 			"configuration)")
-	cmd.Flags().StringVar(&d.config, "config", "",
-		"stsmapd's configuration file (default "+defaultConfig+", where it exists)")
+	addConfig(cmd.Flags(), &d.config)
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the findings as JSON")
 	cmd.Flags().BoolVar(&d.apply, "apply", false, "show the changes to main.cf, ask for confirmation, and make them")
 	cmd.Flags().BoolVar(&d.yes, "yes", false, "with --apply: do not ask")
@@ -73,7 +73,7 @@ func (d *postfixCommand) run(ctx context.Context) error {
 	}
 	d.listeners = d.connect
 	if d.connect == nil {
-		c, err := loadConfig(d.config)
+		c, err := config.Load(d.config)
 		if err != nil {
 			return &exitCode{exitError, err}
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
@@ -33,7 +34,7 @@ func newQuery() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if connect == "" {
-				c, err := loadConfig(file)
+				c, err := config.Load(file)
 				if err != nil {
 					return &exitCode{exitError, err}
 				}
@@ -63,7 +64,7 @@ func newQuery() *cobra.Command {
 	cmd.Flags().StringVarP(&mapName, "map", "m", "sts", "map name, as at the end of the socketmap in main.cf")
 	cmd.Flags().BoolVar(&health, "health", false, "only check whether the daemon answers")
 	cmd.Flags().StringVar(&connect, "connect", "", "the daemon's listener (default: the first of the configuration)")
-	cmd.Flags().StringVar(&file, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
+	addConfig(cmd.Flags(), &file)
 	return cmd
 }
 

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -21,6 +19,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache"
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -65,7 +64,7 @@ func newServe() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitCode{exitFailure, err} })
-	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", where it exists)")
+	addConfig(cmd.Flags(), &f.config)
 	cmd.Flags().StringSliceVar(&f.listen, "listen", nil,
 		"address for Postfix: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
@@ -92,24 +91,21 @@ type reports struct {
 }
 
 // load reads the configuration and applies the flags.
-func (d *daemon) load() (config, error) {
-	c, err := loadConfig(d.flags.config)
+func (d *daemon) load() (config.Config, error) {
+	c, err := config.Load(d.flags.config)
 	if err != nil {
 		return c, err
 	}
 	if d.flags.listen != nil {
-		c.Listen = d.flags.listen
+		err = errors.Join(err, c.Set("listen", "--listen", d.flags.listen))
 	}
 	if d.flags.stateDir != "" {
-		c.StateDir = d.flags.stateDir
+		err = errors.Join(err, c.Set("state_dir", "--state-dir", d.flags.stateDir))
 	}
 	if d.flags.logLevel != "" {
-		if err := c.LogLevel.UnmarshalText([]byte(d.flags.logLevel)); err != nil {
-			return c, fmt.Errorf("--log-level: %w", err)
-		}
+		err = errors.Join(err, c.Set("log_level", "--log-level", d.flags.logLevel))
 	}
-	c.StateDir, err = stateDir(c.StateDir, os.Getenv, os.Getuid())
-	return c, err
+	return c, errors.Join(err, c.SetStateDirectory(os.Getenv, os.Getuid()))
 }
 
 func (d *daemon) run(ctx context.Context) error {
@@ -128,7 +124,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer d.manager.Close()
 	settings, err := d.settings(c)
 	if err != nil {
-		return c.inFile(err)
+		return err
 	}
 	d.reloads.record(nil)
 	defer d.reporter("") // closes it
@@ -156,7 +152,7 @@ func (d *daemon) run(ctx context.Context) error {
 }
 
 // serve answers questions and handles signals until SIGTERM, SIGINT or the failure of a listener.
-func (d *daemon) serve(ctx context.Context, c config, s components, signals <-chan os.Signal) error {
+func (d *daemon) serve(ctx context.Context, c config.Config, s components, signals <-chan os.Signal) error {
 	service, server := s.service, s.server
 	listeners, err := d.listen(&c)
 	if err != nil {
@@ -213,7 +209,7 @@ func (d *daemon) serve(ctx context.Context, c config, s components, signals <-ch
 
 // listen returns the listeners for Postfix: those from systemd, with c.Listen set to their addresses, else those of the
 // configuration.
-func (d *daemon) listen(c *config) ([]net.Listener, error) {
+func (d *daemon) listen(c *config.Config) ([]net.Listener, error) {
 	open := d.manager.Postfix
 	if len(open) > 0 {
 		c.Listen = nil
@@ -223,7 +219,7 @@ func (d *daemon) listen(c *config) ([]net.Listener, error) {
 		return open, nil
 	}
 	for _, spec := range c.Listen {
-		l, err := socketmap.Listen(spec, socketmap.ListenOptions{Mode: fs.FileMode(c.SocketMode), Group: c.SocketGroup})
+		l, err := socketmap.Listen(spec, socketmap.ListenOptions{Mode: c.SocketMode, Group: c.SocketGroup})
 		if err != nil {
 			closeAll(open)
 			return nil, err
@@ -240,15 +236,15 @@ func closeAll(listeners []net.Listener) {
 }
 
 // settings returns the settings that a reload may change.
-func (d *daemon) settings(c config) (resolver.Settings, error) {
+func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 	budget := currentFileBudget(c)
 	budget.log(d.log, c.Fetch.Concurrency)
 	dns, err := dnsclient.New(dnsclient.Config{
-		Servers: c.DNS.Servers, Timeout: time.Duration(c.DNS.Timeout), Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
+		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
 		MaxSockets: budget.dns,
 	})
 	if err != nil {
-		return resolver.Settings{}, fmt.Errorf("dns.servers: %w", err)
+		return resolver.Settings{}, c.Wrong("dns.servers", err)
 	}
 	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
 	switch {
@@ -257,13 +253,9 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 			"ca-certificates or set fetch.ca_file", "event", "no_roots", "error",
 			err)
 	case err != nil:
-		return resolver.Settings{}, fmt.Errorf("fetch.ca_file: %w", err)
+		return resolver.Settings{}, c.Wrong("fetch.ca_file", err)
 	}
-	set, err := overrides(c.Override)
-	if err != nil {
-		return resolver.Settings{}, err
-	}
-	reportOverrides(set, time.Now(), d.log)
+	reportOverrides(c.Overrides, time.Now(), d.log)
 	if !dns.AuthenticServers() {
 		d.log.Warn("DANE is not used: the AD bit of the DNS resolver is not trusted; map names with +dane (or QUERY) "+
 			"are answered by MTA-STS alone; run a validating resolver on this host, or set dns.servers and "+
@@ -275,14 +267,14 @@ func (d *daemon) settings(c config) (resolver.Settings, error) {
 		TrustedAD: dns.AuthenticServers,
 		NoRoots:   roots == nil,
 		Fetcher: fetch.New(dns, fetch.Config{
-			Timeout: time.Duration(c.Fetch.Timeout), AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
+			Timeout: c.Fetch.Timeout, AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
 			UserAgent: "stsmapd/" + version(),
 		}),
 		FetchConcurrency: budget.fetches,
-		RefreshInterval:  time.Duration(c.Refresh.Interval),
-		UnusedAfter:      time.Duration(c.Refresh.UnusedAfter),
+		RefreshInterval:  c.Refresh.Interval,
+		UnusedAfter:      c.Refresh.UnusedAfter,
 		MaxPolicies:      c.Cache.MaxPolicies,
-		Overrides:        set,
+		Overrides:        c.Overrides,
 		Reporter:         d.reporter(c.TLSRPT),
 	}, nil
 }
@@ -310,7 +302,6 @@ func (d *daemon) reload(s components) {
 	var settings resolver.Settings
 	if err == nil {
 		settings, err = d.settings(c)
-		err = c.inFile(err)
 	}
 	d.reloads.record(err)
 	if err != nil {
@@ -328,5 +319,13 @@ func (d *daemon) reload(s components) {
 func (d *daemon) closeStore(store *store.Store) {
 	if err := store.Close(); err != nil {
 		d.log.Error("cannot close the policy store", "event", "store_close_failed", "error", err)
+	}
+}
+
+// reportOverrides logs the overrides that have expired, once for each load of the configuration.
+func reportOverrides(set *resolver.Overrides, now time.Time, log *slog.Logger) {
+	for _, o := range set.Expired(now) {
+		log.Warn("an override has expired and has no effect: remove it from the configuration, or set a later date",
+			"event", "override_ended", "domain", o.String(), "ended", o.Until, "reason", o.Reason)
 	}
 }

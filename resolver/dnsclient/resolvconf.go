@@ -66,6 +66,12 @@ func parseNameserver(args []string) (netip.AddrPort, error) {
 	return parseServer(args[0])
 }
 
+// CheckServer returns an error if s is no address for Config.Servers.
+func CheckServer(s string) error {
+	_, err := parseServer(s)
+	return err
+}
+
 // parseServer parses the address of a server, with a port if it is not 53. An IPv6 address may have a scope id, and has
 // brackets if a port follows. The result is never an IPv4 address mapped into IPv6.
 func parseServer(s string) (netip.AddrPort, error) {

@@ -1,8 +1,8 @@
-package main
+package config
 
 import (
 	"maps"
-	"path/filepath"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -12,11 +12,14 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
+const settingsFile = "../../../packaging/stsmapd.toml"
+
 // TestSettingsAreDocumented: every setting is in the commented configuration file (and so in stsmapd.toml(5), which is
 // made of it) and in README.md, with the default that it has.
 func TestSettingsAreDocumented(t *testing.T) {
-	want := slices.Sorted(maps.Keys(keysOf(reflect.TypeFor[config](), "")))
-	_, readme, _ := strings.Cut(readFile(t, "../../README.md"), "```toml\n")
+	c := Defaults()
+	want := slices.Sorted(slices.Values(append(keys(c.settings()), keys((&override{}).settings())...)))
+	_, readme, _ := strings.Cut(readFile(t, "../../../README.md"), "```toml\n")
 	readme, _, _ = strings.Cut(readme, "```\n")
 	commented := regexp.MustCompile(`(?m)^#(\S)`).ReplaceAllString(readFile(t, settingsFile), "$1")
 	for file, text := range map[string]string{"README.md": readme, settingsFile: commented} {
@@ -27,57 +30,51 @@ func TestSettingsAreDocumented(t *testing.T) {
 		if got := slices.Sorted(maps.Keys(flat(all, ""))); !slices.Equal(got, want) {
 			t.Errorf("%s has the settings\n%q\nwant\n%q", file, got, want)
 		}
-		got := defaults()
-		if err := toml.Unmarshal([]byte(text), &got); err != nil {
+		got := Defaults()
+		if err := got.read([]byte(text)); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if _, err := overrides(got.Override); err != nil || len(got.Override) != 1 {
-			t.Errorf("%s: the override of its example: %v", file, err)
+		if n := len(got.Overrides.All()); n != 1 {
+			t.Errorf("%s: %d overrides", file, n)
 		}
-		if at := "unix:" + filepath.Join(systemRuntimeDir, controlName); got.Control == nil || *got.Control != at {
-			t.Errorf("%s: control is not %s", file, at)
+		if got.Control == nil || *got.Control != "unix:"+SystemControl {
+			t.Errorf("%s: control is not %s", file, SystemControl)
 		}
-		got.Override, got.Control = nil, nil
-		if len(got.DNS.Servers) == 0 {
-			got.DNS.Servers = nil // empty is as good as none
-		}
-		if want := defaults(); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: the settings are\n%+v\nnot the defaults\n%+v", file, got, want)
+		got.Control = nil
+		compare(t, file, got)
+	}
+}
+
+// compare compares the settings of a file with the defaults.
+func compare(t *testing.T, file string, got Config) {
+	t.Helper()
+	want := Defaults()
+	for i, s := range got.settings() {
+		if w := want.settings()[i]; s.value.String() != w.value.String() {
+			t.Errorf("%s: %s is %s, not the default %s", file, s.key, s.value, w.value)
 		}
 	}
 }
 
 // TestSettingsFileAsInstalled: with everything commented out, the file changes nothing.
 func TestSettingsFileAsInstalled(t *testing.T) {
-	got, err := loadConfig(settingsFile)
+	got, err := Load(settingsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.file = ""
-	if want := defaults(); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v, want %+v", got, want)
+	compare(t, settingsFile, got)
+	if len(got.line) > 0 || !reflect.DeepEqual(got.Overrides.All(), Defaults().Overrides.All()) {
+		t.Errorf("it sets %v", got.line)
 	}
 }
 
-// keysOf are the keys that a configuration struct knows, those of its tables with a dot.
-func keysOf(of reflect.Type, prefix string) map[string]bool {
-	keys := map[string]bool{}
-	for i := range of.NumField() {
-		field := of.Field(i)
-		name, inner := field.Tag.Get("toml"), field.Type
-		if name == "" {
-			continue
-		}
-		if inner.Kind() == reflect.Slice {
-			inner = inner.Elem()
-		}
-		if inner.Kind() == reflect.Struct {
-			maps.Copy(keys, keysOf(inner, prefix+name+"."))
-			continue
-		}
-		keys[prefix+name] = true
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return keys
+	return string(b)
 }
 
 // flat are the keys of a decoded file, in the same way.
