@@ -6,6 +6,9 @@
 // would not be found, and mail would be sent unprotected. So every name from outside is parsed once, and a Name is used
 // everywhere: as key of memory and stores, in DNS questions, in MX patterns and in replies to Postfix.
 //
+// A label in ASCII is taken as it is, as the DNS and Postfix take it. That it begins with "xn--" means nothing here: a
+// registry may have A-labels of a newer Unicode version than this program.
+//
 // A Name is a host name in the sense of RFC 1123 section 2.1 (letters, digits and inner hyphens), not any name that the
 // DNS can represent: no underscores, no spaces, no addresses. So it is also safe in a reply to Postfix.
 package dnsname
@@ -24,7 +27,7 @@ const (
 	maxQuote = 64   // bytes of the input, or of the converter's error, that an Error keeps
 )
 
-// Name is a host name in canonical form: two or more lower-case A-labels without the final dot, at most 253 octets.
+// Name is a host name in canonical form: two or more lower-case ASCII labels without the final dot, at most 253 octets.
 // Names can be compared with ==. The zero Name is not a name; Parse, UnmarshalText and Parent make all others.
 type Name struct{ s string }
 
@@ -38,10 +41,11 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("%q is no host name: %s", e.Input, e.Msg) }
 
 // Parse parses a host name as people and Postfix write it: in any case, with U-labels, with or without a final dot. A
-// canonical name does not allocate. U-labels and other dots such as `。` are converted by UTS 46, non-transitional. An
-// IPv4 address, like anything whose last label is a number, is not a name. Every error is an *Error.
+// canonical name does not allocate. Only U-labels and other dots such as `。` are converted, by UTS 46,
+// non-transitional. An IPv4 address, like anything whose last label is a number, is not a name. Every error is an
+// *Error.
 func Parse(s string) (Name, error) {
-	if isCanonical(s) {
+	if nameFault(s) == "" {
 		return Name{s}, nil
 	}
 	n, msg := parseSlow(s)
@@ -55,7 +59,7 @@ func Parse(s string) (Name, error) {
 // for bytes in canonical form, and for an address.
 func ParseBytes(b []byte) (Name, bool) {
 	s := string(b)
-	if isCanonical(s) {
+	if nameFault(s) == "" {
 		return Name{s}, true
 	}
 	n, msg := parseSlow(s)
@@ -104,9 +108,6 @@ func (n *Name) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// isCanonical reports whether s is the text of a Name without A-labels.
-func isCanonical(s string) bool { return !strings.Contains(s, acePrefix) && nameFault(s) == "" }
-
 // parseSlow parses a name that is not canonical. The second result says what is wrong, "" if nothing is.
 func parseSlow(s string) (Name, string) {
 	if len(s) > maxInput {
@@ -115,18 +116,12 @@ func parseSlow(s string) (Name, string) {
 	if !utf8.ValidString(s) {
 		return Name{}, "it is not valid UTF-8"
 	}
-	if isASCII(s) {
-		s = strings.TrimSuffix(strings.ToLower(s), ".")
-		if msg := nameFault(s); msg != "" {
-			return Name{}, msg
+	ascii := strings.ToLower(s)
+	if !isASCII(s) {
+		var err error
+		if ascii, err = toASCII(s); err != nil {
+			return Name{}, "not allowed by UTS 46: " + cut(strings.TrimPrefix(err.Error(), "idna: "))
 		}
-		if !strings.Contains(s, acePrefix) {
-			return Name{s}, ""
-		}
-	}
-	ascii, err := toASCII(s)
-	if err != nil {
-		return Name{}, "not allowed by UTS 46: " + cut(strings.TrimPrefix(err.Error(), "idna: "))
 	}
 	ascii = strings.TrimSuffix(ascii, ".")
 	if msg := nameFault(ascii); msg != "" {
@@ -135,7 +130,7 @@ func parseSlow(s string) (Name, string) {
 	return Name{ascii}, ""
 }
 
-// nameFault says why s is not the text of a Name, "" if it is. It does not decode A-labels.
+// nameFault says why s is not the text of a Name, "" if it is.
 func nameFault(s string) string {
 	if s == "" {
 		return "it is empty"

@@ -45,6 +45,8 @@ var goodPolicies = []struct {
 		"3.2: of a repeated field the first counts"},
 	{head + "mx: mx.example.com\nmx: mx.example.com\n", ModeEnforce, "mx.example.com mx.example.com", 604800,
 		"the same mx twice is kept as served"},
+	{head + "mx: xn--b39h.example\nmx: *.XN--8G0N.example\n", ModeEnforce, "xn--b39h.example *.xn--8g0n.example",
+		604800, "A-labels of a newer Unicode than Go's tables have"},
 	{head + "mx: MX.Example.COM.\nmx: *.BÜCHER.example\n", ModeEnforce, "mx.example.com *.xn--bcher-kva.example",
 		604800, "any spelling of a host name"},
 	{"version: STSv1\nmode: none\nmax_age: 0\n", ModeNone, "", 0, "3.2: zero is a number of seconds"},

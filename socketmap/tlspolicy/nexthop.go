@@ -24,7 +24,8 @@ func (NoDomain) nextHop() {}
 
 // ParseNextHop parses a lookup key of smtp_tls_policy_maps: `example.com`, `example.com:587`, `[mail.example.com]`,
 // `[mail.example.com]:submission`, an address literal, a UNIX path, or `.example.com`, which Postfix asks after
-// NOTFOUND although a parent's policy must not be used (RFC 8461 section 3.4). Every other key is NoDomain.
+// NOTFOUND although a parent's policy must not be used (RFC 8461 section 3.4). A colon without a service means the
+// default port. Every other key is NoDomain.
 func ParseNextHop(key string) NextHop {
 	hop, ok := parseHop([]byte(key))
 	if !ok {
@@ -36,7 +37,7 @@ func ParseNextHop(key string) NextHop {
 // hop is a next hop with a policy domain. Its service is a part of the key.
 type hop struct {
 	host    dnsname.Name
-	service []byte // empty if there is none
+	service []byte // empty: the default port
 	direct  bool
 }
 
@@ -45,22 +46,18 @@ func parseHop(key []byte) (h hop, ok bool) {
 	if len(key) == 0 || key[0] == '.' || key[0] == '/' {
 		return h, false
 	}
-	host, some := key, false
+	host, rest, closed := key, []byte(nil), true
 	if key[0] == '[' {
-		var rest []byte
-		var closed bool
 		h.direct = true
 		host, rest, closed = bytes.Cut(key[1:], []byte("]"))
-		h.service, some = bytes.CutPrefix(rest, []byte(":"))
-		if !closed || !some && len(rest) > 0 {
-			return h, false
-		}
-	} else {
-		host, h.service, some = bytes.Cut(key, []byte(":"))
+	} else if colon := bytes.IndexByte(key, ':'); colon >= 0 {
+		host, rest = key[:colon], key[colon:]
 	}
-	if some && !isService(h.service) { // a bare IPv6 address, among others
+	service, found := bytes.CutPrefix(rest, []byte(":"))
+	if !closed || !found && len(rest) > 0 || !isService(service) { // a bare IPv6 address, among others
 		return h, false
 	}
+	h.service = service
 	h.host, ok = dnsname.ParseBytes(host)
 	return h, ok
 }
@@ -76,9 +73,9 @@ func (h hop) question(f Features) resolver.Question {
 }
 
 // isService reports whether s is a port or the name of a service: letters, digits and hyphens (RFC 6335), and
-// underscores, which /etc/services may contain.
+// underscores, which /etc/services may contain. An empty s is the default port.
 func isService(s []byte) bool {
-	if len(s) == 0 || len(s) > 63 {
+	if len(s) > 63 {
 		return false
 	}
 	for _, c := range s {

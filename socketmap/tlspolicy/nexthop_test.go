@@ -22,6 +22,9 @@ func nextHops() []struct{ why, key, want string } {
 		{"a U-label domain (SMTPUTF8)", "bücher.example", "xn--bcher-kva.example"},
 		{"a U-label smart host", "[bücher.example]:25", "xn--bcher-kva.example"},
 		{"an A-label domain", "xn--bcher-kva.example", "xn--bcher-kva.example"},
+		{"an A-label domain of a newer Unicode", "xn--b39h.example", "xn--b39h.example"},
+		{"a colon without a port is the default port to Postfix", "example.com:", "example.com"},
+		{"the same of a smart host", "[mail.example.com]:", "mail.example.com"},
 
 		{"a parent, asked after NOTFOUND: its policy must not be used (RFC 8461 3.4)", ".example.com", ""},
 		{"a top-level parent", ".com", ""},
@@ -40,8 +43,14 @@ func nextHops() []struct{ why, key, want string } {
 		{"brackets that do not close", "[mail.example.com", ""},
 		{"brackets around nothing", "[]", ""},
 		{"text after the brackets", "[mail.example.com]x", ""},
-		{"a colon without a port", "example.com:", ""},
-		{"a bracketed name and a colon without a port", "[mail.example.com]:", ""},
+		{"two colons", "example.com::", ""},
+		{"a bracketed name and two colons", "[mail.example.com]::", ""},
+		{"a port alone", ":25", ""},
+		{"a colon alone", ":", ""},
+		{"brackets around nothing, and a colon", "[]:", ""},
+		{"an IPv4 literal and a colon", "[192.0.2.1]:", ""},
+		{"an IPv4 address and a colon", "192.0.2.1:", ""},
+		{"an IPv6 address that ends with colons", "2001:db8::", ""},
 		{"a port with an illegal byte", "example.com:2 5", ""},
 		{"two ports", "example.com:25:25", ""},
 		{"an address", "user@example.com", ""},
@@ -74,6 +83,7 @@ func TestDestination(t *testing.T) {
 		direct bool
 	}{
 		{"example.com", 0, false}, {"example.com:25", 0, false}, {"example.com:smtp", 0, false},
+		{"example.com:", 0, false}, {"[mail.example.com]:", 0, true},
 		{"example.com:587", 587, false}, {"[mail.example.com]", 0, true}, {"[mail.example.com]:25", 0, true},
 		{"[mail.example.com]:submission", 587, true}, {"[mail.example.com]:2525", 2525, true},
 		{"example.com:no-such-service", 0, false}, {"example.com:99999", 0, false},
@@ -99,7 +109,7 @@ func FuzzParseNextHop(f *testing.F) {
 		}
 		for _, form := range []string{
 			d.Domain.String(), "[" + d.Domain.String() + "]", "[" + d.Domain.String() + "]:smtp",
-			d.Domain.String() + ":25"} {
+			d.Domain.String() + ":", "[" + d.Domain.String() + "]:", d.Domain.String() + ":25"} {
 			if again, ok := ParseNextHop(form).(Domain); !ok || again.Domain != d.Domain {
 				t.Fatalf("%q: the form %q has another policy domain than %q", key, form, d.Domain)
 			}
