@@ -19,8 +19,8 @@ const (
 
 	batchReplies = keepBuffer // bytes of replies that are collected before they are written
 
-	// After PERM for a malformed frame, the server reads for this long and this many bytes. Otherwise the kernel
-	// would reset the connection because of unread bytes, and the peer would not see the reply.
+	// After the last reply, such as PERM for a malformed frame, the server reads for this long and this many bytes.
+	// Otherwise the kernel would reset the connection because of unread bytes, and the peer would not see the reply.
 	lingerTime  = time.Second
 	lingerBytes = 1 << 20
 )
@@ -35,9 +35,9 @@ const (
 
 // Reasons for the end of a connection, other than errors of reading and writing.
 var (
-	errShutdown  = errors.New("the server is shutting down")
-	errHungUp    = errors.New("the handler closed the connection")
-	errMalformed = errors.New("malformed request")
+	errShutdown = errors.New("the server is shutting down")
+	errHungUp   = errors.New("the handler closed the connection")
+	errEnded    = errors.New("the server has ended the connection after a reply")
 )
 
 // conn is one connection with its buffers. Only state is used by more than the connection's own goroutine.
@@ -142,6 +142,9 @@ func (c *conn) answerAll(ctx context.Context) error {
 			return errors.Join(errHungUp, c.flush())
 		}
 		c.out = reply.AppendTo(c.out)
+		if reply.last {
+			return c.end()
+		}
 		if len(c.out) >= batchReplies {
 			if err := c.flush(); err != nil {
 				return err
@@ -157,10 +160,7 @@ func (c *conn) answerAll(ctx context.Context) error {
 // answer returns the handler's reply to one request.
 func (c *conn) answer(ctx context.Context, payload []byte) Reply {
 	name, key, found := bytes.Cut(payload, []byte(" "))
-	if !found {
-		return Perm("the request has no space: want a map name, a space and a key")
-	}
-	return c.srv.Handler.ServeSocketmap(ctx, Request{Map: name, Key: key})
+	return c.srv.Handler.ServeSocketmap(ctx, Request{Map: name, Key: key, NoKey: !found})
 }
 
 // flush writes the collected replies.
@@ -192,11 +192,16 @@ func (c *conn) reject(cause error) error {
 			"begins", excerpt(c.in.unread()), "not_logged_before", missed)
 	}
 	c.out = Perm(reason).AppendTo(c.out)
+	return c.end()
+}
+
+// end writes the collected replies, the last ones of the connection.
+func (c *conn) end() error {
 	if err := c.flush(); err != nil {
 		return err
 	}
 	c.linger()
-	return errMalformed
+	return errEnded
 }
 
 // linger closes the sending side of the connection, then reads and discards what the peer still sends, up to the
@@ -222,7 +227,7 @@ func (c *conn) linger() {
 
 // logEnd logs, at level debug, the end of a connection inside a request or a reply.
 func (c *conn) logEnd(err error) {
-	for _, quiet := range []error{errShutdown, errHungUp, errMalformed, net.ErrClosed} {
+	for _, quiet := range []error{errShutdown, errHungUp, errEnded, net.ErrClosed} {
 		if errors.Is(err, quiet) {
 			return
 		}

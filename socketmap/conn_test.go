@@ -49,6 +49,8 @@ var conversations = []struct {
 
 	{frame("sts a") + frame("sts hangup") + frame("sts b"), frame("OK sts|a"),
 		"a hangup sends nothing and closes the connection; earlier replies are sent"},
+	{frame("DUMP") + frame("sts b"), frame("PERM not here"),
+		"a last reply: the connection ends, for a client that is not Postfix"},
 	{frame("sts a") + frame("sts panic") + frame("sts b"), frame("OK sts|a"), "as does a panic"},
 	{frame("sts a") + "15:sts exam", frame("OK sts|a"),
 		"the peer closes inside a request: no reply to a part of a request"},

@@ -22,6 +22,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // echo replies OK with the map and the key, and with other statuses for a few keys.
 var echo = HandlerFunc(func(_ context.Context, req Request) Reply {
 	switch string(req.Key) {
+	case "":
+		if string(req.Map) == "DUMP" {
+			return Perm("not here").Last()
+		}
+		if req.NoKey {
+			return NoKeyReply()
+		}
 	case "unknown":
 		return NotFound()
 	case "hangup":

@@ -60,6 +60,7 @@ func (s Status) String() string {
 type Reply struct {
 	status Status
 	data   string
+	last   bool
 }
 
 // OK returns the reply for a key that was found. If data has more than MaxData bytes, the reply is a TEMP that says
@@ -89,6 +90,13 @@ func Perm(reason string) Reply { return Reply{status: StatusPerm, data: cleanRea
 // Hangup returns the reply that closes the connection without sending anything. Postfix connects and asks again. It is
 // for a server that is shutting down and cannot find the true answer any more.
 func Hangup() Reply { return Reply{status: StatusHangup} }
+
+// Last returns the reply as the last one of its connection, which is closed after it. It is for clients that do not
+// know how long a reply is, and read to the end.
+func (r Reply) Last() Reply {
+	r.last = true
+	return r
+}
 
 // Status returns the reply's status.
 func (r Reply) Status() Status { return r.status }

@@ -109,14 +109,14 @@ var parseReplyCases = []struct {
 	want *Reply
 	why  string
 }{
-	{"OK value with spaces", &Reply{StatusOK, "value with spaces"}, "only the first space counts"},
-	{"OK ", &Reply{StatusOK, ""}, "an empty value"},
-	{"OK", &Reply{StatusOK, ""}, "the space may be missing"},
+	{"OK value with spaces", &Reply{status: StatusOK, data: "value with spaces"}, "only the first space counts"},
+	{"OK ", &Reply{status: StatusOK, data: ""}, "an empty value"},
+	{"OK", &Reply{status: StatusOK, data: ""}, "the space may be missing"},
 	{"NOTFOUND ", &Reply{status: StatusNotFound}, "as stsmapd sends it"},
 	{"NOTFOUND", &Reply{status: StatusNotFound}, "as other servers may send it"},
-	{"TEMP slow\n", &Reply{StatusTemp, "slow "}, "reasons are cleaned here too, for the terminal"},
-	{"TIMEOUT slow", &Reply{StatusTimeout, "slow"}, "a reason"},
-	{"PERM never", &Reply{StatusPerm, "never"}, "a reason"},
+	{"TEMP slow\n", &Reply{status: StatusTemp, data: "slow "}, "reasons are cleaned here too, for the terminal"},
+	{"TIMEOUT slow", &Reply{status: StatusTimeout, data: "slow"}, "a reason"},
+	{"PERM never", &Reply{status: StatusPerm, data: "never"}, "a reason"},
 	{"", nil, "no status"},
 	{"ok value", nil, "statuses are upper case"},
 	{"HANGUP ", nil, "never on the wire"},

@@ -41,12 +41,18 @@ const (
 // ErrServerClosed is returned by Serve after Shutdown was called. It is not a failure.
 var ErrServerClosed = errors.New("socketmap: server closed")
 
-// Request is one lookup. Both parts are the bytes that the peer sent, unchecked, together at most 9,999 of them. They
+// Request is one lookup. Map and Key are the bytes that the peer sent, unchecked, together at most 9,999 of them. They
 // are valid only until ServeSocketmap returns; copy what is kept longer.
 type Request struct {
 	Map []byte // up to the first space; may be empty
 	Key []byte // all after it; may be empty and may contain spaces
+
+	// NoKey says that the request has no space: it is not one of Postfix. Map is all of it.
+	NoKey bool
 }
+
+// NoKeyReply is the reply to a request without a space, for a handler that knows no such requests.
+func NoKeyReply() Reply { return Perm("the request has no space: want a map name, a space and a key") }
 
 // Handler answers requests. ServeSocketmap is called from many goroutines, one for each connection. Its context is
 // cancelled only when the context of Shutdown has ended; the connection is closed by then and the reply is discarded.

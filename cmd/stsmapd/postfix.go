@@ -13,6 +13,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // exitFindings is the exit code of postfix when something must be changed.
@@ -62,6 +63,7 @@ type postfixCommand struct {
 
 	postfix   doctor.Postfix
 	listeners []string
+	names     tlspolicy.MapNames
 }
 
 func (d *postfixCommand) run(ctx context.Context) error {
@@ -71,15 +73,14 @@ func (d *postfixCommand) run(ctx context.Context) error {
 	case d.apply && !d.yes && term.Width(d.in) == 0:
 		return &exitCode{exitError, errNoTerminal}
 	}
-	d.listeners = d.connect
-	if d.connect == nil {
-		c, err := config.Load(d.config)
-		if err != nil {
-			return &exitCode{exitError, err}
-		}
-		d.listeners = c.Listen
+	c, err := config.Load(d.config)
+	if err != nil {
+		return &exitCode{exitError, err}
 	}
-	var err error
+	d.listeners, d.names = c.Listen, c.Maps.Names()
+	if d.connect != nil {
+		d.listeners = d.connect
+	}
 	if d.postfix, err = doctor.FindPostfix(d.directory); err != nil {
 		return &exitCode{exitError, err}
 	}
@@ -103,7 +104,7 @@ func (d *postfixCommand) run(ctx context.Context) error {
 
 // examine collects the facts of this host and diagnoses them.
 func (d *postfixCommand) examine(ctx context.Context) (doctor.Report, error) {
-	facts, err := d.postfix.Facts(ctx, d.listeners)
+	facts, err := d.postfix.Facts(ctx, d.listeners, d.names)
 	if err != nil {
 		return doctor.Report{}, err
 	}

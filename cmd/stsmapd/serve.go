@@ -147,6 +147,7 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	defer service.Close()
 	handler := tlspolicy.NewHandler(service, d.log)
+	handler.SetMapNames(c.Maps.Names())
 	server := &socketmap.Server{Handler: handler, Logger: d.log, MaxConns: currentFileBudget(c).connections}
 	return d.serve(ctx, c, components{store, memory, fleet, service, handler, server, registry}, signals)
 }
@@ -311,6 +312,7 @@ func (d *daemon) reload(s components) {
 	}
 	d.out.Set(c.LogLevel, c.LogFormat)
 	s.service.Reconfigure(settings)
+	s.handler.SetMapNames(c.Maps.Names())
 	s.memory.SetMaxNegative(time.Now(), c.Cache.MaxNegative)
 	d.log.Info("configuration and CA roots reloaded; listeners, store and [shared] stay as they were", "event",
 		"reloaded")

@@ -1,9 +1,6 @@
 package tlspolicy
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Features says what the asking Postfix can do and which answers its administrator wants. A map name lists them.
 type Features struct {
@@ -15,53 +12,25 @@ type Features struct {
 	Shadow bool // answer NOTFOUND always, and log the reply that would have been sent
 }
 
-// UnknownMapError means that a map name is unknown. The administrator must correct Postfix's main.cf.
-type UnknownMapError struct{ Name string }
+// maxFeatures is the longest list of features in bytes that is parsed. All features together are shorter.
+const maxFeatures = 64
 
-// Error implements error.
-func (e *UnknownMapError) Error() string {
-	return fmt.Sprintf("unknown map name %.80q: the last part of the socketmap in main.cf must be sts, "+
-		"or sts and more of +dane +tlsrpt +strict +defer +nosni +shadow", e.Name)
-}
-
-// maxMapName is the longest map name in bytes that is parsed. All features together are shorter.
-const maxMapName = 64
-
-// ParseMapName parses a map name: `sts` and any features, joined by `+`, each at most once; or a name that another
-// daemon uses. The error is an *UnknownMapError.
-func ParseMapName(name string) (Features, error) {
-	if f, ok := otherDaemonsName(name); ok {
-		return f, nil
+// ParseFeatures parses a list: `sts` and any features, joined by `+`, each at most once; false for anything else.
+func ParseFeatures(list string) (f Features, ok bool) {
+	first, rest, more := strings.Cut(list, "+")
+	if first != "sts" || len(list) > maxFeatures {
+		return Features{}, false
 	}
-	unknown := &UnknownMapError{name}
-	first, rest, more := strings.Cut(name, "+")
-	if first != "sts" || len(name) > maxMapName {
-		return Features{}, unknown
-	}
-	var f Features
 	for more {
 		var word string
 		word, rest, more = strings.Cut(rest, "+")
 		flag := f.flag(word)
 		if flag == nil || *flag {
-			return Features{}, unknown
+			return Features{}, false
 		}
 		*flag = true
 	}
-	return f, nil
-}
-
-// otherDaemonsName returns the features of the map names that postfix-mta-sts-resolver and postfix-tlspol use.
-func otherDaemonsName(name string) (Features, bool) {
-	switch {
-	case name == "postfix":
-		return Features{}, true
-	case strings.EqualFold(name, "QUERY"):
-		return Features{DANE: true}, true
-	case strings.EqualFold(name, "QUERYwithTLSRPT"):
-		return Features{DANE: true, TLSRPT: true}, true
-	}
-	return Features{}, false
+	return f, true
 }
 
 // flag returns the field of the feature with this name, nil for an unknown one.

@@ -40,6 +40,7 @@ func TestParseMapName(t *testing.T) {
 		{"postfix's name has no features", "postfix+dane"},
 		{"longer than all features together", "sts+" + strings.Repeat("x", 9000)},
 		{"control characters", "sts\x00"},
+		{"a name that no configuration adds", "office"},
 	} {
 		_, err := ParseMapName(c.name)
 		var unknown *UnknownMapError

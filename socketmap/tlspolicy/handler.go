@@ -2,6 +2,7 @@ package tlspolicy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"sync"
@@ -21,9 +22,15 @@ type Handler struct {
 	answerer Answerer
 	log      *slog.Logger
 
-	parsed atomic.Pointer[map[string]Features] // map names parsed before; copied on write
-	mu     sync.Mutex                          // of writers of parsed
+	known  atomic.Pointer[knownNames]
+	mu     sync.Mutex // of writers of known
 	counts counts
+}
+
+// knownNames is map names, with those that were parsed before. It is replaced as a whole, never changed.
+type knownNames struct {
+	names  MapNames
+	parsed map[string]Features
 }
 
 // maxParsed is the largest number of map names that are remembered. Every order of the features is another name.
@@ -32,8 +39,15 @@ const maxParsed = 64
 // NewHandler returns a handler that answers from a and logs to log.
 func NewHandler(a Answerer, log *slog.Logger) *Handler {
 	h := &Handler{answerer: a, log: log}
-	h.parsed.Store(&map[string]Features{})
+	h.known.Store(&knownNames{})
 	return h
+}
+
+// SetMapNames sets the map names that are answered. Until it is called, none of a configuration is.
+func (h *Handler) SetMapNames(names MapNames) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known.Store(&knownNames{names: names})
 }
 
 // ServeSocketmap implements socketmap.Handler.
@@ -41,7 +55,10 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 	f, err := h.features(r.Map)
 	if err != nil {
 		h.counts.unknown.Add(1)
-		return socketmap.Perm(err.Error())
+		return unknownReply(err)
+	}
+	if r.NoKey {
+		return socketmap.NoKeyReply()
 	}
 	hop, ok := parseHop(r.Key)
 	if !ok {
@@ -63,6 +80,16 @@ func (h *Handler) ServeSocketmap(ctx context.Context, r socketmap.Request) socke
 	return reply
 }
 
+// unknownReply returns the reply to an error of MapNames.Parse. postfix-tlspol's own program waits for the end of the
+// connection after its commands.
+func unknownReply(err error) socketmap.Reply {
+	reply := socketmap.Perm(err.Error())
+	if foreign := (*ForeignCommandError)(nil); errors.As(err, &foreign) {
+		return reply.Last()
+	}
+	return reply
+}
+
 // shadow returns NOTFOUND, and logs the reply that Postfix would have acted on.
 func (h *Handler) shadow(q resolver.Question, v resolver.Verdict, would socketmap.Reply) socketmap.Reply {
 	if would.Status() != socketmap.StatusNotFound {
@@ -74,21 +101,25 @@ func (h *Handler) shadow(q resolver.Question, v resolver.Verdict, would socketma
 	return socketmap.NotFound()
 }
 
-// features returns the features of a map name, parsed once for each name. The error is an *UnknownMapError.
+// features returns the features of a map name, parsed once for each name. The errors are those of MapNames.Parse.
 func (h *Handler) features(name []byte) (Features, error) {
-	if f, ok := (*h.parsed.Load())[string(name)]; ok {
+	known := h.known.Load()
+	if f, ok := known.parsed[string(name)]; ok {
 		return f, nil
 	}
-	f, err := ParseMapName(string(name))
-	if err != nil {
+	f, err := known.names.Parse(string(name))
+	if err != nil || len(known.parsed) >= maxParsed {
 		return f, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if old := *h.parsed.Load(); len(old) < maxParsed {
-		names := maps.Clone(old)
-		names[string(name)] = f
-		h.parsed.Store(&names)
+	if h.known.Load() == known { // else the next question remembers the name
+		parsed := maps.Clone(known.parsed)
+		if parsed == nil {
+			parsed = map[string]Features{}
+		}
+		parsed[string(name)] = f
+		h.known.Store(&knownNames{known.names, parsed})
 	}
 	return f, nil
 }

@@ -35,6 +35,7 @@ type Config struct {
 	Fetch        Fetch
 	Cache        Cache
 	Refresh      Refresh
+	Maps         Maps
 	Shared       Shared
 	Overrides    *resolver.Overrides
 

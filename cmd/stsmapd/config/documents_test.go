@@ -18,7 +18,8 @@ const settingsFile = "../../../packaging/stsmapd.toml"
 // made of it) and in README.md, with the default that it has.
 func TestSettingsAreDocumented(t *testing.T) {
 	c := Defaults()
-	want := slices.Sorted(slices.Values(append(keys(c.settings()), keys((&override{}).settings())...)))
+	want := slices.Sorted(slices.Values(slices.Concat(keys(c.settings()), keys((&override{}).settings()),
+		[]string{mapsTable + ".office"})))
 	_, readme, _ := strings.Cut(readFile(t, "../../../README.md"), "```toml\n")
 	readme, _, _ = strings.Cut(readme, "```\n")
 	commented := regexp.MustCompile(`(?m)^#(\S)`).ReplaceAllString(readFile(t, settingsFile), "$1")
@@ -40,7 +41,10 @@ func TestSettingsAreDocumented(t *testing.T) {
 		if got.Control == nil || *got.Control != "unix:"+SystemControl {
 			t.Errorf("%s: control is not %s", file, SystemControl)
 		}
-		got.Control = nil
+		if len(got.Maps.all) != 1 {
+			t.Errorf("%s: %d map names", file, len(got.Maps.all))
+		}
+		got.Control, got.Maps = nil, Maps{}
 		compare(t, file, got)
 	}
 }

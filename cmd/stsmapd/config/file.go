@@ -44,6 +44,12 @@ func (c *Config) read(text []byte) error {
 			}
 			continue
 		}
+		if e.key == mapsTable || strings.HasPrefix(e.key, mapsTable+".") {
+			if err := c.addMapName(e); err != nil {
+				return err
+			}
+			continue
+		}
 		s, ok := known[e.key]
 		_, isTable := e.value.(map[string]any)
 		switch {
@@ -51,20 +57,25 @@ func (c *Config) read(text []byte) error {
 			if err := s.value.set(e.value); err != nil {
 				return c.errorAt(e.line, s.wrong(describe(e.value), err))
 			}
-			c.line[e.key] = e.line
-			c.from[e.key] = c.File + ":" + strconv.Itoa(e.line)
+			c.located(e)
 		case tables[e.key] && isTable:
 		case tables[e.key]:
 			return c.errorAt(e.line, e.key+" is "+describe(e.value)+", must be a table: ["+e.key+"]")
 		default:
 			return c.errorAt(e.line, unknown(e.key, slices.Concat(keys(c.settings()), slices.Collect(maps.Keys(tables)),
-				[]string{overrideTable})))
+				[]string{overrideTable, mapsTable})))
 		}
 	}
 	if c.Overrides, err = overrides.end(); err != nil {
 		return err
 	}
 	return c.checkAll()
+}
+
+// located notes where a setting is in the file.
+func (c *Config) located(e entry) {
+	c.line[e.key] = e.line
+	c.from[e.key] = c.File + ":" + strconv.Itoa(e.line)
 }
 
 // keys returns the keys of settings.

@@ -74,7 +74,7 @@ func (c *Config) settings() []setting {
 
 		{"refresh.interval", span{&c.Refresh.Interval, 5 * time.Minute, 30 * 24 * time.Hour, "24h"}, ""},
 		{"refresh.unused_after", span{&c.Refresh.UnusedAfter, time.Hour, 10 * 365 * 24 * time.Hour, "2160h"}, ""},
-	}, c.Shared.settings())
+	}, c.Maps.settings(), c.Shared.settings())
 }
 
 func (c *Shared) settings() []setting {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,10 +40,10 @@ func accepts(key string) string {
 // TestEveryWrongValue: each setting with a wrong value of each kind. The error is one line with file, line, the key as
 // the file spells it, what was read and what is valid, and has nothing of Go.
 func TestEveryWrongValue(t *testing.T) {
-	c := Defaults()
+	c, office := Defaults(), []setting{(&mapName{name: "office"}).setting()}
 	ofGo := regexp.MustCompile(`struct|main\.|config\.|toml|\[\]string|int64|float64|map\[|interface|slog|strconv|` +
 		`LocalDate|nil|%!|errKind`)
-	for _, s := range append(c.settings(), (&override{}).settings()...) {
+	for _, s := range slices.Concat(c.settings(), (&override{}).settings(), office) {
 		for kind, value := range kinds() {
 			if accepts(s.key) == kind {
 				continue
@@ -73,9 +74,9 @@ func TestEveryWrongValue(t *testing.T) {
 
 // TestExamplesAreValid: the example of each error text is one that the setting accepts.
 func TestExamplesAreValid(t *testing.T) {
-	c := Defaults()
+	c, office := Defaults(), []setting{(&mapName{name: "office"}).setting()}
 	example := regexp.MustCompile(`such as (\[.*?"\]|"[^"]*"|[0-9-]+)`)
-	for _, s := range append(c.settings(), (&override{}).settings()...) {
+	for _, s := range slices.Concat(c.settings(), (&override{}).settings(), office) {
 		text := s.want
 		if text == "" {
 			text = s.value.want()
@@ -156,6 +157,17 @@ func TestErrorTexts(t *testing.T) {
 			`a.conf:2: dns.servers is ["ns.example"], must be ` + servers},
 		{"a scalar for a table", "dns = 3\n", `a.conf:1: dns is 3, must be a table: [dns]`},
 		{"an array for a table", "[[dns]]\n", `a.conf:1: dns is [a table], must be a table: [dns]`},
+		{"a feature of a map name", "[maps]\noffice = \"sts+strickt\"\n", `a.conf:2: maps.office is "sts+strickt", ` +
+			`must be "sts", or "sts" with more of +dane +tlsrpt +strict +defer +nosni +shadow, such as "sts+strict"`},
+		{"a name for a name", "[maps]\noffice = \"postfix\"\n", `a.conf:2: maps.office is "postfix", ` +
+			`must be "sts", or "sts" with more of +dane +tlsrpt +strict +defer +nosni +shadow, such as "sts+strict"`},
+		{"another meaning for a list", "[maps]\n\n\"sts+dane\" = \"sts\"\n",
+			`a.conf:3: maps has the name "sts+dane": the meaning of sts, and of names that begin with sts+, ` +
+				`cannot be changed; choose another`},
+		{"a name that Postfix splits", "[maps]\n\"my office\" = \"sts\"\n",
+			`a.conf:2: maps has the name "my office": it is not 1 to 100 printable ASCII characters without spaces, ` +
+				`commas, colons and braces, as Postfix's main.cf can hold them; choose another`},
+		{"a list for the table", "maps = [\"office\"]\n", `a.conf:1: maps is ["office"], must be a table: [maps]`},
 		{"a table for a setting", "[listen]\n", `a.conf:1: listen is a table, must be a list of "inet:HOST:PORT" or ` +
 			`"unix:/PATH", such as ["inet:127.0.0.1:8461"]`},
 		{"an override in single brackets", "[override]\ndomain = \"a.example\"\n",

@@ -4,6 +4,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // Facts are what was found on a host. The first part is read from the configuration; surveyOf derives from it what the
@@ -12,10 +14,11 @@ type Facts struct {
 	Directory string // Postfix's configuration directory
 	// main.cf and defaults, $name expanded; without parameters that this Postfix does not know
 	Parameters map[string]string
-	Written    map[string]string // the same, not expanded
-	Services   []Service         // master.cf
-	Listeners  []string          // where stsmapd listens, in the form of socketmap.ParseSpec; the best first
-	Bundle     string            // the system's file of CA certificates; "" if none was found
+	Written    map[string]string  // the same, not expanded
+	Services   []Service          // master.cf
+	Listeners  []string           // where stsmapd listens, in the form of socketmap.ParseSpec; the best first
+	MapNames   tlspolicy.MapNames // that stsmapd knows
+	Bundle     string             // the system's file of CA certificates; "" if none was found
 
 	Answers map[Query]Answer      // which servers answer
 	Sockets map[SocketPath]Socket // whether Postfix's user can connect

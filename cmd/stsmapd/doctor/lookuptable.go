@@ -16,7 +16,8 @@ type lookupTable struct {
 	server  string // of a socketmap: inet:host:port or unix:path; "" for other tables and malformed socketmaps
 	name    string // of a socketmap: the map name
 
-	role tableRole
+	role  tableRole
+	names tlspolicy.MapNames // of stsmapd; set by classify
 }
 
 // tableRole is what a table does, as far as it matters to stsmapd.
@@ -114,7 +115,7 @@ func mapName(f tlspolicy.Features) string {
 
 // claimed returns the features in a map name. Unknown features in it are skipped.
 func (t lookupTable) claimed() tlspolicy.Features {
-	if f, err := tlspolicy.ParseMapName(t.name); err == nil {
+	if f, err := t.names.Parse(t.name); err == nil {
 		return f
 	}
 	var all tlspolicy.Features
@@ -135,7 +136,8 @@ func (t lookupTable) claimed() tlspolicy.Features {
 
 // classify sets the role of a table of these services.
 func (t lookupTable) classify(f *Facts, views []view) lookupTable {
-	_, err := tlspolicy.ParseMapName(t.name)
+	t.names = f.MapNames
+	_, err := t.names.Parse(t.name)
 	known := err == nil
 	mine := listens(f, t.server)
 	for _, v := range views {
@@ -185,7 +187,7 @@ func rivalPort(server string) bool {
 // meansStsmapd guesses whether an invalid table should query stsmapd.
 func meansStsmapd(f *Facts, text string) bool {
 	_, last, _ := cutLast(text, ":")
-	if _, err := tlspolicy.ParseMapName(strings.Trim(last, " {}")); err == nil {
+	if _, err := f.MapNames.Parse(strings.Trim(last, " {}")); err == nil {
 		return true
 	}
 	for _, l := range f.Listeners {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // mapsRules judges one value of smtp_tls_policy_maps.
@@ -252,13 +250,14 @@ func (j mapsRules) judgeMapName(t lookupTable, fixes []Fix) {
 	say := func(id string, severity Severity, problem, cure string) {
 		j.addToAll(Finding{ID: id, Severity: severity, Problem: problem, Cure: cure, Fixes: fixes})
 	}
-	_, err := tlspolicy.ParseMapName(t.name)
+	_, err := t.names.Parse(t.name)
 	for _, w := range j.views {
 		a := w.to(t).answer()
 		if a.Kind == UnknownMap || err != nil && a.Kind != Stsmapd {
 			cure := "use the name " + mapName(right)
 			if err == nil {
-				cure = fmt.Sprintf("update that stsmapd, which says: %s", a.Detail)
+				cure = fmt.Sprintf("reload that stsmapd if the name is in [maps] of its configuration, or update it; "+
+					"it says: %s", a.Detail)
 			}
 			say("unknown-map-name", Error,
 				fmt.Sprintf("stsmapd does not know the map name %s: all mail is deferred", t.name),

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // errNoPostfix says that there is no postconf program.
@@ -57,10 +59,10 @@ func (p Postfix) Flags() string {
 	return b.String()
 }
 
-// Facts collects the facts of this host. listeners are those of stsmapd's configuration.
-func (p Postfix) Facts(ctx context.Context, listeners []string) (Facts, error) {
+// Facts collects the facts of this host. listeners and names are those of stsmapd's configuration.
+func (p Postfix) Facts(ctx context.Context, listeners []string, names tlspolicy.MapNames) (Facts, error) {
 	f := Facts{
-		Listeners: listeners, Bundle: findBundle(bundlePaths()),
+		Listeners: listeners, MapNames: names, Bundle: findBundle(bundlePaths()),
 		Answers: map[Query]Answer{}, Sockets: map[SocketPath]Socket{},
 		Files: map[string]File{}, Tables: map[string]TableState{},
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 func TestFindPostfix(t *testing.T) {
@@ -75,7 +77,7 @@ func TestOldPostconf(t *testing.T) {
 		calls := filepath.Join(t.TempDir(), "calls")
 		p := fake(t, `case $1 in -*) printf ' %s' "$1" ;; *) printf N ;; esac >>`+calls+"\necho mail_version = "+
 			version, "")
-		if _, err := p.Facts(t.Context(), nil); err != nil {
+		if _, err := p.Facts(t.Context(), nil, tlspolicy.MapNames{}); err != nil {
 			t.Errorf("%s: %v", version, err)
 		}
 		got, err := os.ReadFile(calls)
@@ -89,7 +91,7 @@ func TestCancelled(t *testing.T) {
 	p := fake(t, "exec sleep 100", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := p.Facts(ctx, nil); err == nil {
+	if _, err := p.Facts(ctx, nil, tlspolicy.MapNames{}); err == nil {
 		t.Error("no error from a postconf that was cut short")
 	}
 }

@@ -83,7 +83,7 @@ func (s scope) tableText(t lookupTable) string {
 	}
 	chosen := t.claimed()
 	name := mapName(s.features(chosen))
-	if alias(t.name) && chosen == s.features(chosen) {
+	if _, err := t.names.Parse(t.name); err == nil && chosen == s.features(chosen) {
 		name = t.name
 	}
 	return prefix + server + ":" + name
