@@ -288,14 +288,17 @@ type Activity struct {
 	Unwritten int  // and those for which there was no room to wait: in memory alone
 	Failing   bool // the last write to the store failed
 	NoRoots   bool // there is no trusted CA: no policy can be fetched
-	TrustedAD bool // the DNS servers' AD bit can be trusted: DANE can be judged
+	// lookups fail by a fault of this host, or for every domain; Status.HostFaults has the reason
+	DNSFailing bool
+	TrustedAD  bool // the DNS servers' AD bit can be trusted: DANE can be judged
 }
 
 // Activity tells what the service does now.
 func (a *Admin) Activity() Activity {
 	cfg := a.config.Load()
 	now := Activity{Lookups: int(a.updater.lookingUp.Load()), Fetches: int(a.updater.fetching.Load()),
-		Negatives: a.memory.Negatives(), NoRoots: cfg.NoRoots, TrustedAD: cfg.TrustedAD != nil && cfg.TrustedAD()}
+		Negatives: a.memory.Negatives(), NoRoots: cfg.NoRoots,
+		DNSFailing: a.hostFaults.failing(lookupWork), TrustedAD: cfg.TrustedAD != nil && cfg.TrustedAD()}
 	now.Unsaved, now.Unwritten, now.Failing = a.pending.state()
 	return now
 }
@@ -317,6 +320,9 @@ type PolicyCounts struct {
 	Expired                int
 	Failing                int // live ones whose last fetch failed, but for mode none
 }
+
+// HostFaults returns the faults that keep this host from looking for policies; none: it can. It takes microseconds.
+func (a *Admin) HostFaults() []HostFault { return a.hostFaults.list() }
 
 // Status counts. It takes some milliseconds for a hundred thousand policies in memory, and holds up no question.
 func (a *Admin) Status() Status {

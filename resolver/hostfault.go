@@ -1,14 +1,19 @@
 package resolver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
@@ -23,10 +28,14 @@ type HostFailed struct {
 	At, RetryAt time.Time
 	Err         error
 	Before      Negative // what was remembered before; never a *HostFailed; nil: nothing
+
+	outage *outage
 }
 
 // Fresh implements Negative.
-func (a *HostFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.RetryAt) }
+func (a *HostFailed) Fresh(now time.Time) bool {
+	return !a.outage.over() && !now.Before(a.At) && now.Before(a.RetryAt)
+}
 
 // Expires implements Negative.
 func (a *HostFailed) Expires() time.Time {
@@ -44,9 +53,9 @@ func withoutHostFailure(a Negative) Negative {
 	return a
 }
 
-func hostFailed(now time.Time, before Negative, err error) *HostFailed {
+func hostFailed(now time.Time, before Negative, err error, during *outage) *HostFailed {
 	return &HostFailed{At: now, RetryAt: now.Add(hostRetry), Err: fault.WithCure(err),
-		Before: withoutHostFailure(before)}
+		Before: withoutHostFailure(before), outage: during}
 }
 
 // ownFault is the result of a lookup that failed by a fault of this host: what is known still binds, and otherwise the
@@ -66,7 +75,7 @@ func (u *updater) ownFault(a *attempt, work hostWork, err error) (result, bool) 
 	case kind == fault.Exhausted:
 		r.finding = Busy{r.untried}
 	default:
-		failed := hostFailed(now, a.before, err)
+		failed := hostFailed(now, a.before, err, a.outages[work])
 		u.memory.PutNegative(now, a.domain, failed)
 		r.finding = failed
 	}
@@ -79,8 +88,9 @@ func (u *updater) discoveryFailed(a *attempt, d discovery) (result, bool) {
 	failed, ok := d.(undiscovered)
 	switch {
 	case !ok:
-		u.hostFaults.worked(lookupWork)
+		u.dns.worked()
 	case fault.Of(failed.err) == fault.Domain:
+		u.dns.failed(u.now(), a.domain, failed.err)
 	case a.known == nil:
 		return u.ownFault(a, lookupWork, failed.err)
 	default:
@@ -140,8 +150,40 @@ type hostFaults struct {
 	any     atomic.Bool // one of current is set
 	mu      sync.Mutex
 	current [hostWorks]*HostFault // nil: none
+	outages [hostWorks]*outage    // in which the work fails, or would fail; never nil
 	alerted [hostWorks][fault.Exhausted + 1]time.Time
 	counts  [fault.Exhausted + 1]prometheus.Counter
+}
+
+// outage is a time in which work of this host fails. What is remembered of a failure refers to it, so that the failure
+// is forgotten when the outage ends. A nil outage never ends.
+type outage struct{ ended atomic.Bool }
+
+func (o *outage) over() bool { return o != nil && o.ended.Load() }
+
+func newHostFaults(log *slog.Logger, counts [fault.Exhausted + 1]prometheus.Counter) *hostFaults {
+	f := &hostFaults{log: log, counts: counts}
+	for work := range f.outages {
+		f.outages[work] = new(outage)
+	}
+	return f
+}
+
+// during returns the outages to which failures from now on belong.
+func (f *hostFaults) during() [hostWorks]*outage {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.outages
+}
+
+// failing reports whether the work failed the last time, by a fault of this host.
+func (f *hostFaults) failing(work hostWork) bool {
+	if !f.any.Load() {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current[work] != nil
 }
 
 // failed notes an error that fault.Of lays on this host.
@@ -170,7 +212,8 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 		"failing_since", was.Since, "failures", was.Count, "error", was.Err)
 }
 
-// worked notes that the work succeeded: what it needs is there. It is cheap where nothing had failed.
+// worked notes that the work succeeded: what it needs is there. What failed in the outage is forgotten. It is cheap
+// where nothing had failed.
 func (f *hostFaults) worked(work hostWork) {
 	if !f.any.Load() {
 		return
@@ -182,6 +225,8 @@ func (f *hostFaults) worked(work hostWork) {
 		return
 	}
 	f.current[work] = nil
+	f.outages[work].ended.Store(true)
+	f.outages[work] = new(outage)
 	f.any.Store(f.current != [hostWorks]*HostFault{})
 	if was.logged {
 		f.log.Info("this host can "+was.Work+" again", "event", "host_recovered",
@@ -199,4 +244,114 @@ func (f *hostFaults) list() (all []HostFault) {
 		}
 	}
 	return all
+}
+
+const (
+	// deadAfter is how many domains in a row have a failed lookup before the DNS is called dead.
+	deadAfter = 3
+	// dnsProbeInterval is the time between two looks at a DNS that is dead or under suspicion.
+	dnsProbeInterval = 5 * time.Second
+)
+
+// dnsWatch finds out whether the DNS is dead: no server answers, or lookups fail for every domain. Each of them looks
+// like a failure of its domain, whose mail is then delivered without protection. A dead DNS is a fault of this host. It
+// ends with the first lookup that works. dnsWatch is safe for concurrent use.
+type dnsWatch struct {
+	*base
+
+	suspect atomic.Bool // a lookup has failed since the last probe
+	failing atomic.Bool // domains is not empty
+	mu      sync.Mutex
+	domains []dnsname.Name // with a failed lookup since the last one that worked; at most deadAfter, all different
+	next    int            // index of the domain that tells when lookups work again
+}
+
+// failed notes a lookup that failed by what looks like a fault of the domain.
+func (w *dnsWatch) failed(now time.Time, domain dnsname.Name, err error) {
+	var own *dnsclient.Error
+	if errors.As(err, &own) && (own.Kind == dnsclient.CNAMELoop || own.Kind == dnsclient.Cancelled) {
+		return
+	}
+	w.suspect.Store(true)
+	if w.add(domain) || w.hostFaults.failing(lookupWork) {
+		w.dead(now, err)
+	}
+}
+
+// add notes a domain. It returns true if so many have failed that the DNS is dead.
+func (w *dnsWatch) add(domain dnsname.Name) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.domains) < deadAfter && !slices.Contains(w.domains, domain) {
+		w.domains = append(w.domains, domain)
+		w.failing.Store(true)
+	}
+	return len(w.domains) == deadAfter
+}
+
+func (w *dnsWatch) dead(now time.Time, err error) {
+	if fault.Of(err) == fault.Domain {
+		err = &fault.Error{Kind: fault.Host, Err: err,
+			Cure: "the DNS does not work here: check the DNS servers (dns.servers, or /etc/resolv.conf)"}
+	}
+	w.hostFaults.failed(now, lookupWork, err)
+}
+
+// worked notes a lookup that worked. It is cheap where none had failed.
+func (w *dnsWatch) worked() {
+	w.hostFaults.worked(lookupWork)
+	if !w.failing.Load() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failing.Store(false)
+	w.domains = nil
+}
+
+// run probes the DNS at the start, and every dnsProbeInterval while it is dead or under suspicion, until ctx ends.
+func (w *dnsWatch) run(ctx context.Context) {
+	w.probe(ctx)
+	every(ctx, dnsProbeInterval, func() {
+		if w.suspect.Load() || w.hostFaults.failing(lookupWork) {
+			w.probe(ctx)
+		}
+	})
+}
+
+// probe asks the servers for the root. Where they answer, but lookups have failed for every domain, the answer may be
+// from a cache: then one of these domains is looked up.
+func (w *dnsWatch) probe(ctx context.Context) {
+	cfg := w.config.Load()
+	w.suspect.Store(false)
+	if cfg.ProbeDNS != nil {
+		err := cfg.ProbeDNS(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			w.dead(w.now(), err)
+			return
+		}
+	}
+	domain, ok := w.tell()
+	switch {
+	case ok:
+		if worked(discover(ctx, cfg.DNS, domain)) {
+			w.worked()
+		}
+	case cfg.ProbeDNS != nil:
+		w.hostFaults.worked(lookupWork)
+	}
+}
+
+// tell returns the next domain to look up where so many have failed that the DNS is dead.
+func (w *dnsWatch) tell() (dnsname.Name, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.domains) < deadAfter {
+		return dnsname.Name{}, false
+	}
+	w.next++
+	return w.domains[w.next%deadAfter], true
 }

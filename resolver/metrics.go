@@ -84,6 +84,8 @@ func (s *Service) registerGauges(r prometheus.Registerer) {
 		func(a Activity) float64 { return truth(a.Failing) })
 	gauge("ca_roots_loaded", "0: there is no trusted CA, no policy can be fetched.",
 		func(a Activity) float64 { return truth(!a.NoRoots) })
+	gauge("dns_failing", "1: DNS lookups fail on this host for every domain, or no DNS server answers; mail to "+
+		"domains without a live policy is not protected.", func(a Activity) float64 { return truth(a.DNSFailing) })
 	gauge("dns_ad_trusted", "0: the DNS servers' AD bit is not to be believed, DANE cannot be judged.",
 		func(a Activity) float64 { return truth(a.TrustedAD) })
 	reports := func(result string, read func(sent, dropped uint64) uint64) {

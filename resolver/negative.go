@@ -49,6 +49,8 @@ type LookupFailed struct {
 	At       time.Time
 	RetryAt  time.Time
 	Err      error
+
+	outage *outage // of the DNS; the failure is forgotten when it ends
 }
 
 func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
@@ -61,10 +63,17 @@ func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
 }
 
 // Fresh implements Negative.
-func (a *LookupFailed) Fresh(now time.Time) bool { return !now.Before(a.At) && now.Before(a.RetryAt) }
+func (a *LookupFailed) Fresh(now time.Time) bool {
+	return !a.outage.over() && !now.Before(a.At) && now.Before(a.RetryAt)
+}
 
 // Expires implements Negative.
-func (a *LookupFailed) Expires() time.Time { return a.RetryAt.Add(lookupBackoffMax) }
+func (a *LookupFailed) Expires() time.Time {
+	if a.outage.over() {
+		return a.At
+	}
+	return a.RetryAt.Add(lookupBackoffMax)
+}
 
 // FetchFailed: the TXT record announces a policy, but it could not be fetched or is invalid, and none is remembered.
 // Deliver as usual (RFC 8461 section 3.3).
@@ -73,17 +82,24 @@ type FetchFailed struct {
 	At       time.Time // of the last look at the TXT record
 	CheckAt  time.Time // next look at the TXT record: a new id is tried at once
 	Err      error
+
+	outage *outage // of the DNS, if the policy host's addresses could not be looked up
 }
 
 // Fresh implements Negative. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back
 // while the fetch was under way; it does not count.
 func (a *FetchFailed) Fresh(now time.Time) bool {
 	left := a.CheckAt.Sub(now)
-	return !now.Before(a.At) && left > 0 && left <= maxCheck
+	return !a.outage.over() && !now.Before(a.At) && left > 0 && left <= maxCheck
 }
 
 // Expires implements Negative.
-func (a *FetchFailed) Expires() time.Time { return a.Failures.RetryAt.Add(fetchBackoffMax) }
+func (a *FetchFailed) Expires() time.Time {
+	if a.outage.over() {
+		return a.At
+	}
+	return a.Failures.RetryAt.Add(fetchBackoffMax)
+}
 
 // brief is a negative that is remembered for a minute only: the store, which may know better, could not be read.
 func brief(now time.Time, a Negative) Negative {

@@ -26,9 +26,11 @@ import (
 
 // Settings is what a reload may change.
 type Settings struct {
-	DNS              DNS
-	TrustedAD        func() bool // whether the DNS servers' AD bit can be trusted; nil: it cannot
-	SecureDNS        dane.DNS    // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
+	DNS       DNS
+	TrustedAD func() bool // whether the DNS servers' AD bit can be trusted; nil: it cannot
+	// ProbeDNS returns nil if a DNS server answers, whatever it says. nil: the DNS is judged by the lookups alone.
+	ProbeDNS         func(context.Context) error
+	SecureDNS        dane.DNS // for DANE: the same servers, asked so that they say what DNSSEC proves; nil: DNS
 	Fetcher          Fetcher
 	NoRoots          bool          // there is no trusted CA: every fetch fails
 	FetchConcurrency int           // fetches in progress at the same time; refreshes have half of them. 0 = 64
@@ -84,6 +86,7 @@ type base struct {
 	lookups    *lookups.Group[dnsname.Name, result] // whatever writes what is known of a domain runs in it
 	background *background
 	hostFaults *hostFaults
+	dns        *dnsWatch
 	metrics    *metrics
 }
 
@@ -114,7 +117,8 @@ func NewService(o Options) *Service {
 		now: o.Now, log: log, memory: o.Memory, store: o.Store, fleet: o.Fleet, pending: newPendingWrites(o.Store, log),
 		queue: newRefreshQueue(o.Fleet != nil), background: newBackground(log), metrics: newMetrics(o.Registerer),
 	}
-	b.hostFaults = &hostFaults{log: o.Logger, counts: b.metrics.hostFaults}
+	b.hostFaults = newHostFaults(o.Logger, b.metrics.hostFaults)
+	b.dns = &dnsWatch{base: b}
 	if b.fleet == nil {
 		b.fleet = noFleet{}
 	}
@@ -165,6 +169,7 @@ func (s *Service) Run(ctx context.Context) {
 	running.Go(func() { s.refresher.scanLoop(ctx) })
 	running.Go(func() { every(ctx, saveRetry, func() { s.pending.retry(ctx, s.lookups.Exclusive) }) })
 	running.Go(func() { s.refiller.run(ctx) })
+	running.Go(func() { s.dns.run(ctx) })
 	running.Go(func() { s.subscriber.run(ctx) })
 	s.refresher.run(ctx)
 }

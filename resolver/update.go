@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
@@ -50,6 +51,8 @@ type attempt struct {
 	known   *CachedPolicy // live; nil: none
 	expired *CachedPolicy // what is there but has expired by the clock of now; nil: nothing
 	before  Negative      // what is remembered of the domain itself; nil: nothing
+
+	outages [hostWorks]*outage // to which its failures belong
 }
 
 // due reports whether the policy is to be fetched whatever its id: by an administrator's order, because it is in doubt,
@@ -168,7 +171,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		return u.busy(a, lookupWork, err)
 	}
 	defer done()
-	a.cfg = u.config.Load()
+	a.cfg, a.outages = u.config.Load(), u.hostFaults.during()
 	before, _ := u.memory.Negative(a.domain)
 	a.before = withoutHostFailure(before)
 	d := discover(ctx, a.cfg.DNS, a.domain)
@@ -212,6 +215,9 @@ func (u *updater) do(ctx context.Context, a *attempt, d discovery, next step) re
 		return u.forget(ctx, a, p)
 	default:
 		n := p.(accept).negative
+		if f, ok := n.(*LookupFailed); ok {
+			f.outage = a.outages[lookupWork]
+		}
 		u.log.negative(a.domain, d, a.before, n)
 		u.memory.PutNegative(u.now(), a.domain, n)
 		return result{finding: n}
@@ -294,6 +300,10 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 			before = b.Failures.at(now)
 		}
 		f := &FetchFailed{Failures: before.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
+		var noAddress *dnsclient.Error
+		if errors.As(err, &noAddress) {
+			f.outage = a.outages[lookupWork]
+		}
 		u.log.fetchFailed(a.domain, f)
 		u.memory.PutNegative(now, a.domain, f)
 		return f

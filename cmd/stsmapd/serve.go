@@ -264,6 +264,7 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 	}
 	return resolver.Settings{
 		DNS:       dns,
+		ProbeDNS:  dns.Probe,
 		SecureDNS: dns.WithDNSSEC(),
 		TrustedAD: dns.AuthenticServers,
 		NoRoots:   roots == nil,

@@ -143,6 +143,17 @@ func (c *Client) TLSA(ctx context.Context, name string) (Answer[TLSA], error) {
 	return lookup(ctx, c, name, dns.TypeTLSA, decodeTLSA, TLSA.equal)
 }
 
+// Probe asks for the name servers of the root. It returns nil if a server answers, whatever the answer is. The error is
+// an *Error: then no lookup can work.
+func (c *Client) Probe(ctx context.Context) error {
+	_, fail := c.resolve(ctx, ".", dns.TypeNS)
+	if fail == nil {
+		return nil
+	}
+	fail.Name, fail.Type = ".", "NS"
+	return fail
+}
+
 // lookup resolves name and decodes the records. decode gets only records of qtype that have data.
 func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, decode func(dns.RR) T,
 	same func(T, T) bool) (Answer[T], error) {

@@ -190,7 +190,11 @@ func (s *WebServer) readyz(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, "stsmapd is starting or shutting down: it answers no questions")
 		return
 	}
-	writeText(w, http.StatusOK, "ok")
+	text := "ok" // questions are answered, also while this host cannot look for policies
+	for _, f := range s.opt.Service.HostFaults() {
+		text += "\nproblem: " + f.String()
+	}
+	writeText(w, http.StatusOK, text)
 }
 
 func writeText(w http.ResponseWriter, code int, text string) {

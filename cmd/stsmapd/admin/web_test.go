@@ -31,6 +31,31 @@ func TestReadyz(t *testing.T) {
 	}
 }
 
+// TestReadyzTellsOfADeadDNS: questions are answered, so that no balancer should turn away; people read why mail is not
+// protected. The status page, the status of the control socket and a metric say the same.
+func TestReadyzTellsOfADeadDNS(t *testing.T) {
+	f := startWeb(t, nil)
+	f.server.Ready(true)
+	for _, host := range []string{"a.mute.test", "b.mute.test", "c.mute.test"} {
+		f.query("sts", host)
+	}
+	const problem = "this host cannot look up domains in the DNS since "
+	if code, body, _ := f.get("/readyz"); code != 200 || !strings.HasPrefix(body, "ok\nproblem: "+problem) ||
+		!strings.Contains(body, "check the DNS servers (dns.servers, or /etc/resolv.conf)") {
+		t.Errorf("/readyz with a dead DNS: %d %q", code, body)
+	}
+	if _, body, _ := f.get("/"); !strings.Contains(body, "T"+problem[1:]) {
+		t.Errorf("the page does not say that the DNS is dead:\n%s", body)
+	}
+	if _, body, _ := f.get("/metrics"); !strings.Contains(body, "\nstsmapd_dns_failing 1\n") {
+		t.Errorf("the metrics do not say that the DNS is dead:\n%s", body)
+	}
+	f.query("sts", "good.test")
+	if _, body, _ := f.get("/readyz"); body != "ok\n" {
+		t.Errorf("/readyz after the end: %q", body)
+	}
+}
+
 // TestRebinding: a web page whose name leads to the loopback address reads nothing, whatever it asks for.
 func TestRebinding(t *testing.T) {
 	f := startWeb(t, nil, dailyEntry(t, "secret.test", "enforce", time.Hour, 7*24*time.Hour))
