@@ -187,11 +187,9 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	if err != nil {
 		return o, c.Wrong("dns.servers", err)
 	}
-	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
-	if errors.Is(err, fetch.ErrNoRoots) {
+	roots, err := c.Roots()
+	if err != nil {
 		return o, err
-	} else if err != nil {
-		return o, c.Wrong("fetch.ca_file", err)
 	}
 	return check.Options{
 		CachedPolicy: cachedPolicy(f),

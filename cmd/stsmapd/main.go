@@ -77,7 +77,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(newServe(), newQuery(), newCheck(), newDeliveries(), newCache(), newWarm(), newStatus(),
-		newPostfix(), newVersion())
+		newPostfix(), newConfig(), newVersion())
 	return root
 }
 

@@ -64,12 +64,17 @@ func newServe() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitCode{exitFailure, err} })
+	f.add(cmd)
+	return cmd
+}
+
+// add adds the flags to a command.
+func (f *serveFlags) add(cmd *cobra.Command) {
 	addConfig(cmd.Flags(), &f.config)
 	cmd.Flags().StringSliceVar(&f.listen, "listen", nil,
 		"address for Postfix: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default info)")
-	return cmd
 }
 
 // daemon is the state of the command serve.
@@ -91,19 +96,19 @@ type reports struct {
 }
 
 // load reads the configuration and applies the flags.
-func (d *daemon) load() (config.Config, error) {
-	c, err := config.Load(d.flags.config)
+func (f *serveFlags) load() (config.Config, error) {
+	c, err := config.Load(f.config)
 	if err != nil {
 		return c, err
 	}
-	if d.flags.listen != nil {
-		err = errors.Join(err, c.Set("listen", "--listen", d.flags.listen))
+	if f.listen != nil {
+		err = errors.Join(err, c.Set("listen", "--listen", f.listen))
 	}
-	if d.flags.stateDir != "" {
-		err = errors.Join(err, c.Set("state_dir", "--state-dir", d.flags.stateDir))
+	if f.stateDir != "" {
+		err = errors.Join(err, c.Set("state_dir", "--state-dir", f.stateDir))
 	}
-	if d.flags.logLevel != "" {
-		err = errors.Join(err, c.Set("log_level", "--log-level", d.flags.logLevel))
+	if f.logLevel != "" {
+		err = errors.Join(err, c.Set("log_level", "--log-level", f.logLevel))
 	}
 	return c, errors.Join(err, c.SetStateDirectory(os.Getenv, os.Getuid()))
 }
@@ -113,7 +118,7 @@ func (d *daemon) run(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	c, err := d.load()
+	c, err := d.flags.load()
 	if err != nil {
 		return err
 	}
@@ -247,14 +252,14 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 	if err != nil {
 		return resolver.Settings{}, c.Wrong("dns.servers", err)
 	}
-	roots, err := fetch.LoadRoots(c.Fetch.CAFile)
+	roots, err := c.Roots()
 	switch {
 	case errors.Is(err, fetch.ErrNoRoots):
 		d.log.Error("no CA roots: no policy can be fetched; live policies are served until they expire; install "+
 			"ca-certificates or set fetch.ca_file", "event", "no_roots", "error",
 			err)
 	case err != nil:
-		return resolver.Settings{}, c.Wrong("fetch.ca_file", err)
+		return resolver.Settings{}, err
 	}
 	reportOverrides(c.Overrides, time.Now(), d.log)
 	if !dns.AuthenticServers() {
@@ -300,7 +305,7 @@ func (d *daemon) reporter(path string) resolver.Reporter {
 // reload applies the configuration file and the CA roots. If one of them is wrong, it logs an error and keeps the old
 // settings.
 func (d *daemon) reload(s components) {
-	c, err := d.load()
+	c, err := d.flags.load()
 	var settings resolver.Settings
 	if err == nil {
 		settings, err = d.settings(c)

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -49,8 +50,8 @@ func LoadRoots(caFile string) (*x509.CertPool, error) {
 	return systemRoots().load(os.Getenv("SSL_CERT_FILE"), filepath.SplitList(os.Getenv("SSL_CERT_DIR")))
 }
 
-// load reads the roots; envFile and envDirs, where given, stand for the usual files and directories, and must be
-// readable.
+// load reads the roots; envFile and envDirs, where given, stand for the usual files and directories. envFile must be
+// readable; a directory that is not there is an error only where no roots are found, as for Go and OpenSSL.
 func (p rootPlaces) load(envFile string, envDirs []string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if envFile != "" {
@@ -59,10 +60,13 @@ func (p rootPlaces) load(envFile string, envDirs []string) (*x509.CertPool, erro
 		}
 		p.files = nil
 	}
+	var unread error // the first of SSL_CERT_DIR
 	for _, dir := range envDirs {
-		if err := addDir(pool, dir); err != nil {
-			return nil, fmt.Errorf("SSL_CERT_DIR: %w", err)
+		err := addDir(pool, dir)
+		if fault.Of(err) == fault.Exhausted {
+			return nil, err
 		}
+		unread = cmp.Or(unread, err)
 		p.dirs = nil
 	}
 	for _, file := range p.files {
@@ -80,6 +84,9 @@ func (p rootPlaces) load(envFile string, envDirs []string) (*x509.CertPool, erro
 		}
 	}
 	if pool.Equal(x509.NewCertPool()) {
+		if unread != nil {
+			return nil, fmt.Errorf("SSL_CERT_DIR: %w", unread)
+		}
 		return nil, ErrNoRoots
 	}
 	return pool, nil

@@ -99,7 +99,7 @@ func TestRootsOfEnvironment(t *testing.T) {
 		{"a file alone, and a directory without anything", file, empty, []*testCA{one}, ""},
 		{"a missing file is told by the name of its variable", filepath.Join(dir, "no"), other, nil,
 			"SSL_CERT_FILE: read CA roots: open "},
-		{"a missing directory too", file, filepath.Join(dir, "no"), nil, "SSL_CERT_DIR: read CA roots: open "},
+		{"a missing directory is none, as for Go and OpenSSL", file, filepath.Join(dir, "no"), []*testCA{one}, ""},
 	} {
 		t.Setenv("SSL_CERT_FILE", c.file)
 		t.Setenv("SSL_CERT_DIR", c.dirs)
@@ -112,6 +112,22 @@ func TestRootsOfEnvironment(t *testing.T) {
 		} else if err == nil || pool != nil || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: error %v, want %q", c.why, err, c.text)
 		}
+	}
+}
+
+// TestRootsOfDirectories: a missing directory of SSL_CERT_DIR is an error only where there are no roots at all.
+func TestRootsOfDirectories(t *testing.T) {
+	ca, dir := newCA(t), t.TempDir()
+	rootFile(t, filepath.Join(dir, "ca.pem"), ca)
+	missing := filepath.Join(dir, "no")
+	pool, err := rootPlaces{}.load("", []string{missing, dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRoots(t, "beside one with roots", pool, ca)
+	if pool, err := (rootPlaces{}).load("", []string{missing}); err == nil || pool != nil ||
+		!strings.Contains(err.Error(), "SSL_CERT_DIR: read CA roots: open ") {
+		t.Errorf("alone: %v, want an error that names the variable", err)
 	}
 }
 

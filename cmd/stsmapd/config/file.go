@@ -24,9 +24,10 @@ type entry struct {
 
 // read reads the text of a file into the configuration.
 func (c *Config) read(text []byte) error {
-	entries, err := c.parse(text)
+	entries, err := parse(text)
 	if err != nil {
-		return err
+		line, msg := syntax(err)
+		return c.errorAt(line, msg)
 	}
 	known := map[string]setting{}
 	tables := map[string]bool{}
@@ -36,7 +37,7 @@ func (c *Config) read(text []byte) error {
 			tables[table] = true
 		}
 	}
-	overrides := overrideReader{config: c, lines: map[string]int{}}
+	overrides := overrideReader{config: c}
 	for _, e := range entries {
 		if e.key == overrideTable || strings.HasPrefix(e.key, overrideTable+".") {
 			if err := overrides.add(e); err != nil {
@@ -106,10 +107,10 @@ func unknown(key string, names []string) string {
 
 // parse returns the entries of a TOML file. It asks the library twice: for the values, as it also finds tables and keys
 // that appear twice, and for the lines.
-func (c *Config) parse(text []byte) ([]entry, error) {
+func parse(text []byte) ([]entry, error) {
 	all := map[string]any{}
 	if err := toml.Unmarshal(text, &all); err != nil {
-		return nil, c.syntax(err)
+		return nil, err
 	}
 	var out []entry
 	var p unstable.Parser
@@ -202,19 +203,19 @@ func appendEntries(out []entry, key string, line int, value any) []entry {
 	return append(out, entry{key, line, value, false})
 }
 
-// syntax is an error of the TOML library, in our words.
-func (c *Config) syntax(err error) error {
+// syntax returns the line of an error of the TOML library, and what is wrong there.
+func syntax(err error) (line int, msg string) {
 	var decode *toml.DecodeError
 	if !errors.As(err, &decode) {
-		return c.errorAt(0, "no valid TOML: "+strings.TrimPrefix(err.Error(), "toml: "))
+		return 0, "no valid TOML: " + strings.TrimPrefix(err.Error(), "toml: ")
 	}
 	line, column := decode.Position()
-	msg := strings.TrimPrefix(decode.Error(), "toml: ")
+	msg = strings.TrimPrefix(decode.Error(), "toml: ")
 	switch {
 	case strings.Contains(msg, "start of value"):
 		msg += `; a text needs quotes, such as "info"`
 	case strings.Contains(msg, "leading zero"):
 		msg += `; permissions need quotes, such as "0666"`
 	}
-	return c.errorAt(line, "no valid TOML at column "+strconv.Itoa(column)+": "+msg)
+	return line, "no valid TOML at column " + strconv.Itoa(column) + ": " + msg
 }

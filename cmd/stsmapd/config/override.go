@@ -104,9 +104,8 @@ func (o *override) finish() (resolver.Override, error) {
 type overrideReader struct {
 	config  *Config
 	all     []resolver.Override
-	lines   map[string]int // of the domains
-	current *override      // nil: none yet
-	line    int            // of its head
+	current *override // nil: none yet
+	line    int       // of its head
 }
 
 // add reads an entry: the head of a table, or a setting of the last one.
@@ -131,12 +130,12 @@ func (r *overrideReader) add(e entry) error {
 		return r.wrong(e, all[i].wrong(describe(e.value), err))
 	}
 	if e.key == all[0].key {
-		name := r.current.made.String()
-		if before, ok := r.lines[name]; ok {
+		name := overrideLine(r.current.made.String())
+		if before, ok := r.config.line[name]; ok {
 			return r.wrong(e, fmt.Sprintf("%s is %s, which has an override in line %d already: remove one", e.key,
 				describe(e.value), before))
 		}
-		r.lines[name] = e.line
+		r.config.line[name] = e.line
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ type setting struct {
 // wrong is the text for a value that cannot be used. cause says why not; errKind when that is plain from the value.
 func (s setting) wrong(read string, cause error) string {
 	text := s.key + " is " + read
-	switch _, hide := s.value.(secret); {
+	switch _, hide := s.value.(address); {
 	case hide && errors.Is(cause, errKind):
 		text = s.key + " is no text in quotes,"
 	case hide:
@@ -80,7 +80,7 @@ func (c *Config) settings() []setting {
 func (c *Shared) settings() []setting {
 	const file = `the path of a file, such as "/etc/stsmapd/`
 	return []setting{
-		{"shared.url", secret{text{&c.URL, checkURL}},
+		{"shared.url", address{text{&c.URL, checkURL}},
 			`"SCHEME://HOST:PORT", such as "valkeys://cache.example.com:6379", or "" for none`},
 		{"shared.password_file", text{&c.PasswordFile, nil}, file + `password", or "" for none`},
 		{"shared.sentinel_password_file", text{&c.SentinelPasswordFile, nil}, file + `password", or "" for none`},

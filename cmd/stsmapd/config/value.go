@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cache/shared"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // value is where a setting is kept, and what it may be.
@@ -48,14 +50,15 @@ func (v text) set(read any) error {
 func (v text) want() string   { return "a text in quotes" }
 func (v text) String() string { return quote(*v.at) }
 
-// secret is a text that is not shown, as it may have a password in it.
-type secret struct{ text }
+// address is the URL of an engine. A password in it is not shown.
+type address struct{ text }
 
-func (v secret) String() string {
-	if *v.at == "" {
-		return quote("")
+func (v address) String() string {
+	e, err := shared.ParseEndpoint(*v.at)
+	if err != nil && *v.at != "" {
+		return `"(not shown)"`
 	}
-	return `"…" (not shown)`
+	return quote(e.String())
 }
 
 // optional is a text that differs from "" where it is not set.
@@ -266,7 +269,9 @@ func quote(s string) string {
 	if r := []rune(s); len(r) > longest {
 		s = string(r[:longest]) + "…"
 	}
-	return strconv.Quote(s)
+	var out strings.Builder
+	_ = term.NewJSONLines(&out).Encode(s) // which is a basic string of TOML, too
+	return strings.TrimSuffix(out.String(), "\n")
 }
 
 // describe is a value that was read, as the file spells it.

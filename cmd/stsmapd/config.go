@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/resolver/fetch"
+)
+
+func newConfig() *cobra.Command {
+	var f serveFlags
+	var asJSON, quiet bool
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check the configuration, and show every setting in force",
+		Long: "Read the configuration as `stsmapd serve` with the same flags does, with the files that it names, " +
+			"and print every setting in force and where it comes from. The running daemon is not asked: it has what " +
+			"it read at its start or last reload, and sockets from systemd replace listen and metrics. Exit code 0: " +
+			"the configuration can be used; 2: it is wrong, and the error says where and what is valid.",
+		Example: "  stsmapd config                        every setting in force\n" +
+			"  stsmapd config --quiet && systemctl reload stsmapd\n" +
+			"  stsmapd config --config new.toml      check a file before it is installed",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.load()
+			if err == nil {
+				err = c.CheckHost(os.Getenv("CREDENTIALS_DIRECTORY"))
+			}
+			if err != nil {
+				return &exitCode{exitError, err}
+			}
+			if _, err := c.Roots(); errors.Is(err, fetch.ErrNoRoots) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: warning:", err)
+			}
+			if quiet {
+				return nil
+			}
+			return printConfig(cmd, c, asJSON)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only errors")
+	return cmd
+}
+
+func printConfig(cmd *cobra.Command, c config.Config, asJSON bool) error {
+	settings := c.Effective(os.Getenv, os.Getuid())
+	if asJSON {
+		return term.WriteJSON(cmd.OutOrStdout(), struct {
+			File     string           `json:"file"` // "": none
+			Settings []config.Setting `json:"settings"`
+		}{c.File, settings})
+	}
+	t := term.NewTable(cmd.OutOrStdout(), "SETTING", "VALUE", "FROM")
+	for _, s := range settings {
+		value := string(s.Value)
+		if s.From == "default" {
+			t.Row(term.Text(s.Key), term.Text(value), term.Painted(term.Faint, s.From))
+			continue
+		}
+		if s.Key == "override" { // a sentence, no value
+			_ = json.Unmarshal(s.Value, &value)
+		}
+		t.Row(term.Text(s.Key), term.Text(value), term.Text(s.From))
+	}
+	return t.End()
+}
