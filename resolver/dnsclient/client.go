@@ -36,18 +36,23 @@ type Config struct {
 	// Timeout is the limit of one attempt, with a repetition by TCP. 0 means 3 s.
 	Timeout time.Duration
 	// Attempts is how often a question is sent, to the servers in turn; each server is asked at least once. 0 means 3.
-	// A lookup without CNAMEs takes at most max(Attempts, number of servers) × Timeout.
+	// A lookup without CNAMEs takes at most max(Attempts, number of servers) × Timeout, and once more Timeout for each
+	// server that has not answered for 10 minutes: it may drop questions with EDNS0, and is asked without.
 	Attempts int
 	// TrustAD says that the AD bit of Servers is believed. The AD bit of loopback addresses is always believed, except
 	// of 127.0.0.11, Docker's forwarder; that of a resolv.conf's servers if it has "options trust-ad".
 	TrustAD bool
+	// TCP says that questions are sent by TCP only. So they are also if resolv.conf has "options use-vc".
+	TCP bool
+	// Problem is called for each new problem with resolv.conf: it cannot be read, and the previous servers are asked, or
+	// some of its lines are ignored. It may be nil. It must not call the Client.
+	Problem func(error)
 	// MaxSockets is the largest number of questions in progress at a time, each with a socket. Another question waits
 	// for Timeout at most and then fails with a fault.Exhausted. 0 means DefaultMaxSockets.
 	MaxSockets int
 }
 
-// Client looks up records. It is safe for concurrent use. Two seconds after the last lookup it has no open socket and
-// no goroutine.
+// Client looks up records. It is safe for concurrent use. Between lookups it has no open socket and no goroutine.
 //
 // A name that the DNS cannot represent (empty, with an empty label or one of more than 63 bytes, or of more than 255
 // bytes) is answered NXDomain with a TTL of 0, without a question.
@@ -59,7 +64,7 @@ type Client struct {
 }
 
 // New returns a Client. The error names the invalid setting or server. A resolv.conf that cannot be read is not an
-// error; see Client.ResolvConfError.
+// error; see Config.Problem.
 func New(cfg Config) (*Client, error) {
 	if cfg.Timeout < 0 {
 		return nil, fmt.Errorf("dns timeout %v: must not be negative", cfg.Timeout)
@@ -67,18 +72,13 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Attempts < 0 {
 		return nil, fmt.Errorf("dns attempts %d: must not be negative", cfg.Attempts)
 	}
-	var r *nameservers
-	if len(cfg.Servers) > 0 {
-		var err error
-		if r, err = fixedNameservers(cfg.Servers, cfg.TrustAD); err != nil {
-			return nil, err
-		}
-	} else {
-		r = nameserversFromFile(cmp.Or(cfg.ResolvConf, defaultResolvConf))
+	servers, err := newNameservers(cfg)
+	if err != nil {
+		return nil, err
 	}
 	return &Client{
 		attempts:    cmp.Or(cfg.Attempts, defaultAttempts),
-		nameservers: r,
+		nameservers: servers,
 		transport: newTransport(cmp.Or(cfg.Timeout, defaultTimeout),
 			cmp.Or(cfg.MaxSockets, DefaultMaxSockets)),
 	}, nil
@@ -107,10 +107,6 @@ func (c *Client) Servers() []string {
 func (c *Client) AuthenticServers() bool {
 	return slices.ContainsFunc(c.nameservers.list().servers, func(s *server) bool { return s.believed })
 }
-
-// ResolvConfError returns what is wrong with resolv.conf: it cannot be read, and the previous servers are asked, or
-// some of its lines are ignored. It returns nil if nothing is wrong or Config names the servers.
-func (c *Client) ResolvConfError() error { return c.nameservers.list().problem }
 
 // TXT looks up TXT records. The strings of a record are joined without spaces (RFC 8461 section 3.1). They are the
 // bytes on the wire, without escapes. The error is an *Error.
@@ -198,27 +194,60 @@ func (c *Client) resolve(ctx context.Context, name string, qtype uint16) (findin
 }
 
 // queryServers asks for the last name of f, one server after the other, until one answers or the attempts are used up.
+// Something on the way may drop questions with EDNS0; so servers that have not answered are then asked without it.
 func (c *Client) queryServers(ctx context.Context, f finding, qtype uint16) (finding, *Error) {
 	servers := c.nameservers.order()
-	q := question{name: f.end(), qtype: qtype, dnssec: c.dnssec}
-	var worst *Error
+	r := round{client: c, from: f, q: question{name: f.end(), qtype: qtype, dnssec: c.dnssec}}
 	for i := range max(c.attempts, len(servers)) {
-		s := servers[i%len(servers)]
-		next, fail := c.queryServer(ctx, s, f, q)
-		if fail == nil {
-			return next, nil
+		if r.ask(ctx, servers[i%len(servers)]) {
+			return r.found, r.final
 		}
-		fail.Server, fail.Attempts = s.addr.String(), i+1
-		if fail.Kind == Cancelled || fail.Kind == CNAMELoop { // no other server can help
-			return finding{}, fail
-		}
-		// An answer of a server says more than that another server could not be asked.
-		if worst == nil || fault.Of(worst) != fault.Domain || fault.Of(fail) == fault.Domain {
-			worst = fail
-		}
-		worst.Attempts = i + 1
 	}
-	return finding{}, worst
+	r.q.plain = true
+	for _, s := range servers {
+		if !c.dnssec && slices.Contains(r.silent, s) && c.nameservers.mayDropEDNS(s) && r.ask(ctx, s) {
+			return r.found, r.final
+		}
+	}
+	return finding{}, r.worst
+}
+
+// round is one question to the servers, one after the other.
+type round struct {
+	client *Client
+	from   finding
+	q      question
+
+	attempts int
+	silent   []*server // that have not answered
+	worst    *Error
+	found    finding
+	final    *Error // an error that no other server can mend; nil: found is the answer
+}
+
+// ask asks one server. It returns true if the round is over.
+func (r *round) ask(ctx context.Context, s *server) bool {
+	q := r.q
+	q.plain = q.plain || !q.dnssec && r.client.nameservers.plain(s)
+	r.attempts++
+	var fail *Error
+	if r.found, fail = r.client.queryServer(ctx, s, r.from, q); fail == nil {
+		return true
+	}
+	fail.Server, fail.Attempts = s.addr.String(), r.attempts
+	if fail.Kind == Cancelled || fail.Kind == CNAMELoop {
+		r.final = fail
+		return true
+	}
+	if fail.Kind == Timeout {
+		r.silent = append(r.silent, s)
+	}
+	// An answer of a server says more than that another server could not be asked.
+	if r.worst == nil || fault.Of(r.worst) != fault.Domain || fault.Of(fail) == fault.Domain {
+		r.worst = fail
+	}
+	r.worst.Attempts = r.attempts
+	return false
 }
 
 // queryServer asks one server.
@@ -228,6 +257,7 @@ func (c *Client) queryServer(ctx context.Context, s *server, f finding, q questi
 	if fail != nil {
 		return finding{}, fail
 	}
+	c.nameservers.recordEDNS(s, q)
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return finding{}, &Error{Kind: ServerFailure, Rcode: m.Rcode, Detail: extendedError(m)}
 	}

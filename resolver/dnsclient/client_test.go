@@ -183,6 +183,8 @@ func TestDenials(t *testing.T) {
 			Answer[string]{Denial: NoData}},
 		{"a SOA beside the NS of its zone", authority("example.com NS ns.example.com\n" + soa + "70"), "",
 			Answer[string]{Denial: NoData, TTL: 70 * time.Second}},
+		{"NS without a SOA, from a recursive resolver (RFC 2308 section 2.2)",
+			authority("example.com NS ns.example.com"), "", Answer[string]{Denial: NoData}},
 		{"other records, but denied",
 			dnstest.Edit(func(m *dns.Msg) { m.Answer = dnstest.RRs("other.example TXT forged") }), soa + "60",
 			Answer[string]{Denial: NXDomain, TTL: 60 * time.Second}},
@@ -203,6 +205,14 @@ func TestDenials(t *testing.T) {
 func authority(text string) dnstest.Hook {
 	rrs := dnstest.RRs(text)
 	return dnstest.Edit(func(m *dns.Msg) { m.Rcode, m.Answer, m.Ns = dns.RcodeSuccess, nil, rrs })
+}
+
+// referral is authority from a server that is not recursive.
+func referral(text string) dnstest.Hook {
+	return func(q *dnstest.Query) {
+		q.Reply.RecursionAvailable = false
+		authority(text)(q)
+	}
 }
 
 func TestNames(t *testing.T) {

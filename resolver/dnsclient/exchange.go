@@ -27,61 +27,55 @@ type question struct {
 	name   string // canonical
 	qtype  uint16
 	dnssec bool // with the DO bit
+	plain  bool // without EDNS0; never with dnssec
 }
 
 // ednsOrPlain sends q with EDNS0, and again without it if the server does not support EDNS0 (RFC 6891 section 7).
 func ednsOrPlain(q question, send func(*dns.Msg) (*dns.Msg, *Error)) (*dns.Msg, *Error) {
 	m, fail := send(newQuery(q))
-	if fail == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
-		plain := newQuery(q)
-		plain.Extra = nil
-		return send(plain)
+	if fail == nil && !q.plain && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
+		q.plain = true
+		return send(newQuery(q))
 	}
 	return m, fail
 }
 
 // newQuery returns the message for q. Its AD bit requests the AD bit in the answer (RFC 6840 section 5.7).
 func newQuery(q question) *dns.Msg {
-	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	opt.SetUDPSize(ednsSize)
-	opt.SetDo(q.dnssec)
-	return &dns.Msg{
+	m := &dns.Msg{
 		MsgHdr:   dns.MsgHdr{Id: dns.Id(), RecursionDesired: true, AuthenticatedData: true},
 		Question: []dns.Question{{Name: q.name, Qtype: q.qtype, Qclass: dns.ClassINET}},
-		Extra:    []dns.RR{opt},
 	}
+	if !q.plain {
+		opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+		opt.SetUDPSize(ednsSize)
+		opt.SetDo(q.dnssec)
+		m.Extra = []dns.RR{opt}
+	}
+	return m
 }
 
-// roundTrip sends query and returns its answer. Other packets may be forged and are ignored; strays is their number.
-// buf is overwritten. After an error the connection must be closed.
-func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, deadline time.Time) (m *dns.Msg,
-	strays int, fail *Error) {
+// roundTrip sends query and returns its answer. Other packets may be forged and are ignored. buf is overwritten. The
+// connection must be closed afterwards.
+func roundTrip(ctx context.Context, conn net.Conn, query *dns.Msg, buf []byte, deadline time.Time) (*dns.Msg, *Error) {
 	packed, err := query.PackBuffer(buf)
 	if err != nil {
-		return nil, 0, &Error{Kind: Malformed, Err: err} // impossible: canonical has packed the name before
+		return nil, &Error{Kind: Malformed, Err: err} // impossible: canonical has packed the name before
 	}
 	_ = conn.SetDeadline(deadline) // fails only if the socket is closed, as does the next call
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	m, strays, fail = sendAndReceive(ctx, dns.Conn{Conn: conn}, query, packed, buf)
-	if !stop() && fail == nil { // the deadline may still change: the connection cannot be used again
-		return nil, strays, lookupError(ctx, ctx.Err())
+	defer stop()
+	c := dns.Conn{Conn: conn}
+	if _, err := c.Write(packed); err != nil {
+		return nil, lookupError(ctx, err)
 	}
-	return m, strays, fail
-}
-
-// sendAndReceive sends packed, the bytes of query, and reads until its answer arrives.
-func sendAndReceive(ctx context.Context, conn dns.Conn, query *dns.Msg, packed, buf []byte) (m *dns.Msg, strays int,
-	fail *Error) {
-	if _, err := conn.Write(packed); err != nil {
-		return nil, 0, lookupError(ctx, err)
-	}
-	for ; ; strays++ {
-		n, err := conn.Read(buf)
+	for {
+		n, err := c.Read(buf)
 		if err != nil {
-			return nil, strays, lookupError(ctx, err)
+			return nil, lookupError(ctx, err)
 		}
 		if m, fail := parseReply(buf[:n], query); m != nil || fail != nil {
-			return m, strays, fail
+			return m, fail
 		}
 	}
 }
@@ -93,6 +87,12 @@ func parseReply(raw []byte, query *dns.Msg) (*dns.Msg, *Error) {
 	}
 	m := new(dns.Msg)
 	err := m.Unpack(raw)
+	if err != nil {
+		if bare := withoutOptions(raw); bare != nil { // the records do not depend on an EDNS0 option
+			m = new(dns.Msg)
+			err = m.Unpack(bare)
+		}
+	}
 	if !m.Response || m.Opcode != dns.OpcodeQuery || !repeatsQuestion(m, raw, query.Question[0]) {
 		return nil, nil
 	}
@@ -105,6 +105,36 @@ func parseReply(raw []byte, query *dns.Msg) (*dns.Msg, *Error) {
 		return nil, &Error{Kind: Malformed, Detail: "fewer records than announced"}
 	}
 	return m, nil
+}
+
+// withoutOptions returns a message without the options of its OPT record (RFC 6891 section 6.1), nil if it has none or
+// cannot be parsed until there.
+func withoutOptions(raw []byte) []byte {
+	const fixed = 10 // bytes of a record between its name and its data: type, class, TTL, length
+	records, off := count(raw, 6)+count(raw, 8)+count(raw, 10), headerLen
+	for i := range count(raw, 4) + records {
+		_, next, err := dns.UnpackDomainName(raw, off)
+		if err != nil {
+			return nil
+		}
+		if i < count(raw, 4) {
+			off = next + 4 // type and class
+			continue
+		}
+		if next+fixed > len(raw) {
+			return nil
+		}
+		end := next + fixed + count(raw, next+8)
+		if end > len(raw) {
+			return nil
+		}
+		if binary.BigEndian.Uint16(raw[next:]) == dns.TypeOPT {
+			bare := append([]byte(nil), raw[:next+8]...)
+			return append(append(bare, 0, 0), raw[end:]...)
+		}
+		off = end
+	}
+	return nil
 }
 
 // repeatsQuestion reports whether m contains the question q. A failure need not: some servers send only a header then,

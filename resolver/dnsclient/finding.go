@@ -59,12 +59,12 @@ func (f finding) advance(m *dns.Msg, qtype uint16) (finding, *Error) {
 		f.denial = NoData
 	case len(f.chain) > start: // the server did not follow the chain to its end
 		return f, nil
-	case slices.ContainsFunc(m.Ns, isNS):
+	case slices.ContainsFunc(m.Ns, isNS) && !m.RecursionAvailable:
 		return finding{}, &Error{Kind: Lame}
 	case len(m.Answer) > 0:
 		return finding{}, &Error{Kind: Malformed, Detail: "records of other names or types only"}
 	default:
-		f.denial = NoData // without a SOA: RFC 2308 section 2.2, type 3
+		f.denial = NoData // without a SOA, RFC 2308 section 2.2: type 3, or from a recursive resolver type 1 cut down
 	}
 	f.ttl, f.open = min(f.ttl, negative), false
 	return f, nil

@@ -55,7 +55,7 @@ func TestServersInTurn(t *testing.T) {
 		{"the first fails", 3, hooks{dnstest.ServFail}, hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"the first refuses", 3, hooks{dnstest.Rcode(dns.RcodeRefused)}, hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"the first is silent", 3, hooks{dnstest.Drop}, hooks{dnstest.Answer}, []int{1, 1}, 0},
-		{"the first refers", 3, hooks{authority("com NS a.gtld.example")}, hooks{dnstest.Answer}, []int{1, 1}, 0},
+		{"the first refers", 3, hooks{referral("com NS a.gtld.example")}, hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"the first sends garbage", 3, hooks{dnstest.Raw(func(b []byte) []byte { return b[:len(b)-20] })},
 			hooks{dnstest.Answer}, []int{1, 1}, 0},
 		{"a denial is an answer", 3, hooks{dnstest.Records("")}, hooks{dnstest.Answer}, []int{1, 0}, 0},
@@ -198,7 +198,7 @@ func TestResolvConfIsReadAgain(t *testing.T) {
 		change  func()
 		wait    time.Duration
 		want    string
-		problem string // in ResolvConfError; "" for none
+		problem string // with resolv.conf; "" for none
 	}{
 		{"read at the start", func() {}, 0, "192.0.2.1:53", ""},
 		{"not checked within the second", func() { f.write("nameserver 192.0.2.2\n") }, checkInterval - 1,
@@ -246,7 +246,7 @@ func TestResolvConfIsReadAgain(t *testing.T) {
 			t.Errorf("%s: servers %q, want %q", tc.why, got, tc.want)
 		}
 		problem := ""
-		if err := c.ResolvConfError(); err != nil {
+		if err := c.nameservers.list().problem; err != nil {
 			problem = err.Error()
 			if !strings.Contains(problem, f.path) {
 				t.Errorf("%s: %q does not name the file", tc.why, problem)
@@ -286,7 +286,7 @@ func TestMissingResolvConf(t *testing.T) {
 	if got := c.Servers(); !slices.Equal(got, []string{"127.0.0.1:53"}) {
 		t.Errorf("servers %v, want that of libc", got)
 	}
-	if err := c.ResolvConfError(); err == nil || !strings.Contains(err.Error(), "127.0.0.1:53") {
+	if err := c.nameservers.list().problem; err == nil || !strings.Contains(err.Error(), "127.0.0.1:53") {
 		t.Errorf("got %v, want what is asked instead", err)
 	}
 	f.write("nameserver 192.0.2.1")

@@ -22,11 +22,14 @@ const (
 type resolvConf struct {
 	servers []netip.AddrPort // at most maxNameservers
 	trustAD bool             // "options trust-ad"
-	ignored error            // names the nameserver lines that are invalid; nil: none
+	tcp     bool             // "options use-vc"
+	rotate  bool             // "options rotate"
+	ignored error            // names the first lines that are ignored, with the reasons; nil: none
 }
 
-// parseResolvConf parses a resolv.conf(5) as libc does: unknown lines and options are ignored, and so is an invalid
-// nameserver line. Unlike in libc, an address may have a port.
+// parseResolvConf parses a resolv.conf(5) as libc does: a line that it does not know or that is invalid is ignored.
+// Unlike in libc, an address may have a port. What has no meaning for lookups of complete names is no reason for an
+// error: search, domain, sortlist and most options.
 func parseResolvConf(text string) resolvConf {
 	var conf resolvConf
 	var ignored []error
@@ -40,23 +43,64 @@ func parseResolvConf(text string) resolvConf {
 		if len(fields) == 0 {
 			continue
 		}
-		switch fields[0] {
-		case "nameserver":
-			addr, err := parseNameserver(fields[1:])
-			switch {
-			case err != nil && len(ignored) < maxIgnored:
-				ignored = append(ignored, fmt.Errorf("line %d ignored: %w", line, err))
-			case err == nil && len(conf.servers) < maxNameservers:
-				conf.servers = append(conf.servers, addr)
-			}
-		case "options":
-			for _, option := range fields[1:] {
-				conf.trustAD = conf.trustAD || option == "trust-ad"
-			}
+		if err := conf.add(fields[0], fields[1:]); err != nil && len(ignored) < maxIgnored {
+			ignored = append(ignored, fmt.Errorf("line %d ignored: %w", line, err))
 		}
 	}
 	conf.ignored = errors.Join(ignored...)
 	return conf
+}
+
+// add adds one line. The error says why it is ignored, or a part of it.
+func (c *resolvConf) add(keyword string, args []string) error {
+	switch keyword {
+	case "nameserver":
+		addr, err := parseNameserver(args)
+		switch {
+		case err != nil:
+			return err
+		case len(c.servers) == maxNameservers:
+			return fmt.Errorf("nameserver %v is one more than the %d that are used", addr.Addr(), maxNameservers)
+		}
+		c.servers = append(c.servers, addr)
+	case "options":
+		var errs []error
+		for _, option := range args {
+			if err := c.addOption(option); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs[:min(len(errs), maxIgnored)]...)
+	case "search", "domain", "sortlist", "family", "lookup":
+	default:
+		return fmt.Errorf("unknown keyword %s", quoted(keyword))
+	}
+	return nil
+}
+
+// addOption adds one option. The error says why it is ignored.
+func (c *resolvConf) addOption(option string) error {
+	name, _, _ := strings.Cut(option, ":")
+	switch name {
+	case "trust-ad":
+		c.trustAD = true
+	case "use-vc", "usevc", "tcp":
+		c.tcp = true
+	case "rotate":
+		c.rotate = true
+	case "timeout":
+		return errors.New("option timeout: the setting dns.timeout counts")
+	case "attempts":
+		return errors.New("option attempts: the setting dns.attempts counts")
+	case "no-aaaa":
+		return errors.New("option no-aaaa: IPv6 addresses are asked for where this host has IPv6")
+	case "edns0", // always used
+		"ndots", "no-tld-query", "debug", "inet6", "ip6-bytestring", "ip6-dotint", "no-ip6-dotint",
+		"single-request", "single-request-reopen", "no-check-names", "no-reload", "insecure1", "insecure2":
+	default:
+		return fmt.Errorf("unknown option %s", quoted(option))
+	}
+	return nil
 }
 
 func parseNameserver(args []string) (netip.AddrPort, error) {
@@ -114,12 +158,17 @@ func parsePort(s string, found bool) (uint16, bool) {
 }
 
 func badServer(s string) error {
+	return fmt.Errorf("dns server %s: must be an IP address, with a port if it is not %d (192.0.2.53, "+
+		"192.0.2.53:5353, [2001:db8::1]:5353)", quoted(s), dnsPort)
+}
+
+// quoted returns a bounded text in quotes.
+func quoted(s string) string {
 	const most = 80
 	if len(s) > most {
 		s = s[:most] + "…"
 	}
-	return fmt.Errorf("dns server %q: must be an IP address, with a port if it is not %d (192.0.2.53, "+
-		"192.0.2.53:5353, [2001:db8::1]:5353)", s, dnsPort)
+	return strconv.Quote(s)
 }
 
 func readResolvConf(path string, info os.FileInfo) (resolvConf, error) {

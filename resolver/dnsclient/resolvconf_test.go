@@ -27,15 +27,19 @@ var resolvConfCases = []struct {
 	{"comments", "# nameserver 192.0.2.1\n; nameserver 192.0.2.2\nnameserver 192.0.2.3 # third\nnameserver " +
 		"192.0.2.4;fourth", "192.0.2.3:53 192.0.2.4:53", false, ""},
 	{"first three", "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4",
-		"192.0.2.1:53 192.0.2.2:53 192.0.2.3:53", false, ""},
+		"192.0.2.1:53 192.0.2.2:53 192.0.2.3:53", false, "line 4 ignored: nameserver 192.0.2.4 is one more than the 3"},
 	{"bad ones do not count among the three",
 		"nameserver a\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3",
 		"192.0.2.1:53 192.0.2.2:53 192.0.2.3:53", false, "line 1"},
 	{"other keywords", "search example.com\ndomain example.com\nsortlist 192.0.2.0\nlookup file\nnameservers " +
-		"192.0.2.9", "", false, ""},
+		"192.0.2.9", "", false, `line 5 ignored: unknown keyword "nameservers"`},
 	{"options add up", "options ndots:2 trust-ad\noptions rotate", "", true, ""},
 	{"trust-ad in a comment", "options edns0 # trust-ad", "", false, ""},
-	{"trust-ad is one word", "options no-trust-ad trust-adx\ntrust-ad", "", false, ""},
+	{"trust-ad is one word", "options no-trust-ad trust-adx\ntrust-ad", "", false, `unknown option "no-trust-ad"`},
+	{"options without a meaning for complete names", "options ndots:2 edns0 single-request inet6 debug", "", false, ""},
+	{"options that a setting replaces", "options timeout:1 attempts:1", "", false,
+		"line 1 ignored: option timeout: the setting dns.timeout counts\noption attempts: the setting dns.attempts"},
+	{"and one that cannot be met", "options no-aaaa", "", false, "no-aaaa"},
 	{"host name", "nameserver dns.example", "", false, `line 1 ignored: dns server "dns.example"`},
 	{"no address", "\nnameserver\n", "", false, "line 2 ignored: nameserver without an address"},
 	{"few ignored lines are named", strings.Repeat("nameserver x\n", 100), "", false, "line 3"},
@@ -62,6 +66,24 @@ func TestParseResolvConf(t *testing.T) {
 	}
 }
 
+func TestResolvConfOptions(t *testing.T) {
+	for _, tc := range []struct {
+		text        string
+		tcp, rotate bool
+	}{
+		{"options use-vc", true, false},
+		{"options edns0 use-vc rotate", true, true},
+		{"options rotate", false, true},
+		{"options edns0", false, false},
+		{"# options use-vc", false, false},
+		{"use-vc", false, false},
+	} {
+		if conf := parseResolvConf(tc.text); conf.tcp != tc.tcp || conf.rotate != tc.rotate {
+			t.Errorf("%q: by TCP only %v, in rotation %v; want %v, %v", tc.text, conf.tcp, conf.rotate, tc.tcp, tc.rotate)
+		}
+	}
+}
+
 func FuzzParseResolvConf(f *testing.F) {
 	for _, tc := range resolvConfCases {
 		f.Add(tc.text)
@@ -78,8 +100,15 @@ func FuzzParseResolvConf(f *testing.F) {
 		if conf.trustAD {
 			again.WriteString("options trust-ad\n")
 		}
+		if conf.tcp {
+			again.WriteString("options use-vc\n")
+		}
+		if conf.rotate {
+			again.WriteString("options rotate\n")
+		}
 		back := parseResolvConf(again.String())
-		if !slices.Equal(back.servers, conf.servers) || back.trustAD != conf.trustAD || back.ignored != nil {
+		if !slices.Equal(back.servers, conf.servers) || back.trustAD != conf.trustAD ||
+			back.tcp != conf.tcp || back.rotate != conf.rotate || back.ignored != nil {
 			t.Fatalf("%q became %q, which is read as %+v", text, again.String(), back)
 		}
 	})

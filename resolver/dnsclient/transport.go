@@ -11,18 +11,18 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// transport sends questions to servers by UDP and TCP, and bounds how many are in progress.
+// transport sends questions to servers by UDP and TCP, and bounds how many are in progress. Each question has a socket
+// of its own, and so a port that the kernel draws for it: a forger who does not see the question must guess id and port.
 type transport struct {
 	timeout  time.Duration // of one exchange
 	inFlight chan struct{} // has one element for each question in progress
-	sockets  *socketPool
-	buffers  *sync.Pool // of *[udpBuffer]byte
+	buffers  *sync.Pool    // of *[udpBuffer]byte
 }
 
 // newTransport returns a transport for at most maxSockets questions at a time.
 func newTransport(timeout time.Duration, maxSockets int) *transport {
 	return &transport{
-		timeout: timeout, inFlight: make(chan struct{}, maxSockets), sockets: new(socketPool),
+		timeout: timeout, inFlight: make(chan struct{}, maxSockets),
 		buffers: &sync.Pool{New: func() any { return new([udpBuffer]byte) }},
 	}
 }
@@ -34,15 +34,18 @@ func (t *transport) exchange(ctx context.Context, s *server, q question) (*dns.M
 		return nil, lookupError(ctx, err)
 	}
 	defer func() { <-t.inFlight }()
-	now := time.Now()
-	deadline := now.Add(t.timeout)
-	buf := t.buffers.Get().(*[udpBuffer]byte)
-	defer t.buffers.Put(buf)
-	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
-		return t.exchangeUDP(ctx, s, query, buf[:], now, deadline)
-	})
-	if fail == nil && m.Truncated {
+	deadline := time.Now().Add(t.timeout)
+	var m *dns.Msg
+	var fail *Error
+	if s.tcp {
 		m, fail = t.exchangeTCP(ctx, s, q, deadline)
+	} else {
+		m, fail = t.exchangeUDP(ctx, s, q, deadline)
+		if fail == nil && m.Truncated {
+			if m, fail = t.exchangeTCP(ctx, s, q, deadline); fail != nil && fail.Detail == "" {
+				fail.Detail = "by TCP, as the answer was too long for UDP"
+			}
+		}
 	}
 	if fail != nil && fail.Kind == Timeout {
 		fail.Waited = t.timeout
@@ -73,23 +76,21 @@ func (t *transport) acquire(ctx context.Context) error {
 	}
 }
 
-// exchangeUDP sends query to s by UDP and returns the answer.
-func (t *transport) exchangeUDP(ctx context.Context, s *server, query *dns.Msg, buf []byte,
-	now, deadline time.Time) (*dns.Msg, *Error) {
-	socket, err := t.sockets.get(s, now)
-	if err != nil {
-		return nil, lookupError(ctx, err)
-	}
-	m, strays, fail := roundTrip(ctx, socket.Conn, query, buf, deadline)
-	if fail != nil || strays > 0 { // a forger may know the port
-		_ = socket.Close()
-	} else {
-		t.sockets.release(socket)
-	}
-	return m, fail
+// exchangeUDP sends q by UDP and returns the answer.
+func (t *transport) exchangeUDP(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
+	buf := t.buffers.Get().(*[udpBuffer]byte)
+	defer t.buffers.Put(buf)
+	return ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
+		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr))
+		if err != nil {
+			return nil, lookupError(ctx, err)
+		}
+		defer conn.Close()
+		return roundTrip(ctx, conn, query, buf[:], deadline)
+	})
 }
 
-// exchangeTCP repeats by TCP a question whose answer was truncated.
+// exchangeTCP sends q by TCP and returns the answer.
 func (t *transport) exchangeTCP(ctx context.Context, s *server, q question, deadline time.Time) (*dns.Msg, *Error) {
 	buf := make([]byte, dns.MaxMsgSize)
 	m, fail := ednsOrPlain(q, func(query *dns.Msg) (*dns.Msg, *Error) {
@@ -99,13 +100,9 @@ func (t *transport) exchangeTCP(ctx context.Context, s *server, q question, dead
 			return nil, lookupError(ctx, err)
 		}
 		defer conn.Close()
-		m, _, fail := roundTrip(ctx, conn, query, buf, deadline)
-		return m, fail
+		return roundTrip(ctx, conn, query, buf, deadline)
 	})
-	switch {
-	case fail != nil:
-		fail.Detail = "by TCP, as the answer was too long for UDP"
-	case m.Truncated:
+	if fail == nil && m.Truncated {
 		return nil, &Error{Kind: Malformed, Detail: "truncated over TCP"}
 	}
 	return m, fail
