@@ -183,6 +183,7 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	}
 	dns, err := dnsclient.New(dnsclient.Config{
 		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
+		TCP: c.DNS.Transport == "tcp",
 	})
 	if err != nil {
 		return o, c.Wrong("dns.servers", err)

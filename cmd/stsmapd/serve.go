@@ -247,6 +247,7 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 	budget.log(d.log, c.Fetch.Concurrency)
 	dns, err := dnsclient.New(dnsclient.Config{
 		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
+		TCP: c.DNS.Transport == "tcp", Problem: d.resolvConfProblem,
 		MaxSockets: budget.dns,
 	})
 	if err != nil {
@@ -284,6 +285,13 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 		Overrides:        c.Overrides,
 		Reporter:         d.reporter(c.TLSRPT),
 	}, nil
+}
+
+// resolvConfProblem logs what is wrong with resolv.conf.
+func (d *daemon) resolvConfProblem(problem error) {
+	d.log.Warn("resolv.conf cannot be used, or a part of it is ignored; lookups use the rest, or the servers named "+
+		"before",
+		"event", "resolv_conf", "error", problem)
 }
 
 // reporter returns the TLSRPT collector at path, or nil if path is "". It keeps the connection if path is the same as

@@ -44,8 +44,8 @@ type Config struct {
 	TrustAD bool
 	// TCP says that questions are sent by TCP only. So they are also if resolv.conf has "options use-vc".
 	TCP bool
-	// Problem is called for each new problem with resolv.conf: it cannot be read, and the previous servers are asked, or
-	// some of its lines are ignored. It may be nil. It must not call the Client.
+	// Problem is called for each new problem with resolv.conf: it cannot be read, and the previous servers are asked,
+	// or some of its lines are ignored. It may be nil. It must not call the Client.
 	Problem func(error)
 	// MaxSockets is the largest number of questions in progress at a time, each with a socket. Another question waits
 	// for Timeout at most and then fails with a fault.Exhausted. 0 means DefaultMaxSockets.

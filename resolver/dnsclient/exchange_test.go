@@ -263,7 +263,8 @@ func TestNoAnswer(t *testing.T) {
 			if tc.kind == Timeout {
 				attempts = 4 // without EDNS0 at last
 			}
-			if e.Name != asked || e.Type != "TXT" || e.Server != srv.Addr() || e.Attempts != attempts || e.Target != "" {
+			if e.Name != asked || e.Type != "TXT" || e.Server != srv.Addr() || e.Attempts != attempts ||
+				e.Target != "" {
 				t.Errorf("error says %+v", *e)
 			}
 			if text := e.Error(); !strings.HasPrefix(text, "TXT "+asked+": ") || !strings.Contains(text, tc.text) ||

@@ -79,7 +79,8 @@ func TestResolvConfOptions(t *testing.T) {
 		{"use-vc", false, false},
 	} {
 		if conf := parseResolvConf(tc.text); conf.tcp != tc.tcp || conf.rotate != tc.rotate {
-			t.Errorf("%q: by TCP only %v, in rotation %v; want %v, %v", tc.text, conf.tcp, conf.rotate, tc.tcp, tc.rotate)
+			t.Errorf("%q: by TCP only %v, in rotation %v; want %v, %v", tc.text, conf.tcp, conf.rotate, tc.tcp,
+				tc.rotate)
 		}
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // transport sends questions to servers by UDP and TCP, and bounds how many are in progress. Each question has a socket
-// of its own, and so a port that the kernel draws for it: a forger who does not see the question must guess id and port.
+// of its own, and so a port that the kernel draws for it: a forger who does not see the question must guess both id and
+// port.
 type transport struct {
 	timeout  time.Duration // of one exchange
 	inFlight chan struct{} // has one element for each question in progress

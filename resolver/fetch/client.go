@@ -39,8 +39,9 @@ const (
 
 // Config is how policies are fetched.
 type Config struct {
-	Timeout      time.Duration  // of one fetch in all, DNS and body included; 0 = 30 s
-	AllowPrivate bool           // connect to loopback, private and other special addresses too
+	Timeout time.Duration // of one fetch in all, DNS and body included; 0 = 30 s
+	// AllowPrivate are networks in which loopback, private and other special addresses are connected to too.
+	AllowPrivate []netip.Prefix
 	Roots        *x509.CertPool // trusted; nil or empty: every fetch fails with ErrNoRoots, without asking anyone
 	UserAgent    string
 }

@@ -33,7 +33,7 @@ const (
 type dialer struct {
 	dns          DNS
 	filter       addressFilter
-	allowPrivate bool
+	allowPrivate []netip.Prefix
 	connect      func(context.Context, netip.AddrPort) (net.Conn, error)
 	hasIPv6      func() bool // else nobody asks for IPv6 addresses
 }
@@ -79,7 +79,7 @@ func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
 		a = a.Unmap()
 		switch {
 		case !a.IsValid():
-		case d.allowPrivate || d.filter.public(a):
+		case d.filter.public(a) || d.allowed(a):
 			ok = append(ok, a)
 		case refused == nil:
 			refused = fmt.Errorf("its address %s is not public: refused, unless fetch.allow_private_addresses is set",
@@ -87,6 +87,11 @@ func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
 		}
 	}
 	return ok[:min(len(ok), maxAddresses)], refused
+}
+
+// allowed reports whether the administrator lets policy hosts have a special address.
+func (d *dialer) allowed(a netip.Addr) bool {
+	return slices.ContainsFunc(d.allowPrivate, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 type addresses struct {

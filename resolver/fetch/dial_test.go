@@ -385,7 +385,8 @@ func TestDialReal(t *testing.T) {
 	if _, err := dialer(Config{}).DialContext(t.Context(), "tcp", address); err == nil {
 		t.Error("connected to a loopback address that nobody allowed")
 	}
-	c, err := dialer(Config{AllowPrivate: true}).DialContext(t.Context(), "tcp", address)
+	local := Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	c, err := dialer(local).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,8 +406,31 @@ func TestDialAddress(t *testing.T) {
 			t.Errorf("%s: dialled", bad)
 		}
 	}
-	ok, refused := (&dialer{allowPrivate: true}).usable([]netip.Addr{{}, netip.MustParseAddr("::ffff:127.0.0.1")})
-	if refused != nil || !slices.Equal(ok, []netip.Addr{netip.MustParseAddr("127.0.0.1")}) {
-		t.Errorf("usable with private addresses allowed: %v, %v", ok, refused)
+}
+
+// TestAllowedNetworks: fetch.allow_private_addresses may be a list of networks, so that the prefix of a NAT64 gateway
+// opens nothing else.
+func TestAllowedNetworks(t *testing.T) {
+	d := &dialer{filter: newAddressFilter(), allowPrivate: []netip.Prefix{
+		netip.MustParsePrefix("fd00:64::/96"), netip.MustParsePrefix("10.1.0.0/16")}}
+	for _, c := range []struct {
+		addr string
+		ok   bool
+		why  string
+	}{
+		{"fd00:64::5.0.0.1", true, "the prefix of a NAT64 gateway"},
+		{"10.1.2.3", true, "a listed network"},
+		{"::ffff:10.1.2.3", true, "the same as a mapped address"},
+		{"5.0.0.1", true, "a public address"},
+		{"10.2.0.1", false, "a network beside it"},
+		{"fd00:65::1", false, "another local IPv6 network"},
+		{"127.0.0.1", false, "loopback"},
+		{"::1", false, "loopback"},
+		{"169.254.169.254", false, "link-local"},
+	} {
+		ok, refused := d.usable([]netip.Addr{{}, netip.MustParseAddr(c.addr)})
+		if (len(ok) == 1) != c.ok || (refused == nil) != c.ok {
+			t.Errorf("%s (%s): usable %v, %v", c.why, c.addr, ok, refused)
+		}
 	}
 }

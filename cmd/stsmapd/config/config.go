@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"time"
 
@@ -49,13 +50,15 @@ type DNS struct {
 	Timeout  time.Duration
 	Attempts int
 	TrustAD  bool
+	// "auto": by UDP, and by TCP after a truncated answer or if resolv.conf has use-vc; "tcp": by TCP only
+	Transport string
 }
 
 // Fetch is the table [fetch].
 type Fetch struct {
 	Timeout      time.Duration
 	Concurrency  int
-	AllowPrivate bool
+	AllowPrivate []netip.Prefix // networks of special addresses that policy hosts may have
 	CAFile       string
 }
 
@@ -76,7 +79,7 @@ func Defaults() Config {
 	return Config{
 		Listen:     []string{"inet:127.0.0.1:8461"},
 		SocketMode: 0o666,
-		DNS:        DNS{Timeout: 3 * time.Second, Attempts: 3},
+		DNS:        DNS{Timeout: 3 * time.Second, Attempts: 3, Transport: "auto"},
 		Fetch:      Fetch{Timeout: 30 * time.Second, Concurrency: 64},
 		Cache:      Cache{MaxNegative: 1_000_000, MaxPolicies: 1_000_000},
 		Refresh:    Refresh{Interval: 24 * time.Hour, UnusedAfter: 2160 * time.Hour},

@@ -62,10 +62,11 @@ func (c *Config) settings() []setting {
 		{"dns.timeout", span{&c.DNS.Timeout, 100 * time.Millisecond, 10 * time.Second, "3s"}, ""},
 		{"dns.attempts", number{&c.DNS.Attempts, 1, 10, 3}, ""},
 		{"dns.trust_ad", boolean{&c.DNS.TrustAD}, ""},
+		{"dns.transport", text{&c.DNS.Transport, checkTransport}, `"auto" or "tcp"`},
 
 		{"fetch.timeout", span{&c.Fetch.Timeout, time.Second, 45 * time.Second, "30s"}, ""},
 		{"fetch.concurrency", number{&c.Fetch.Concurrency, 1, 4096, 64}, ""},
-		{"fetch.allow_private_addresses", boolean{&c.Fetch.AllowPrivate}, ""},
+		{"fetch.allow_private_addresses", networks{&c.Fetch.AllowPrivate}, ""},
 		{"fetch.ca_file", text{&c.Fetch.CAFile, nil},
 			`a PEM file of CA certificates, such as "/etc/ssl/certs/ca-certificates.crt", or "" for the system's`},
 
@@ -109,6 +110,13 @@ func (c *Config) checkAll() error {
 
 func checkServer(address string) error {
 	if dnsclient.CheckServer(address) != nil {
+		return errKind
+	}
+	return nil
+}
+
+func checkTransport(transport string) error {
+	if transport != "auto" && transport != "tcp" {
 		return errKind
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,6 +157,61 @@ func (v boolean) set(read any) error {
 
 func (v boolean) want() string   { return "true or false, without quotes" }
 func (v boolean) String() string { return strconv.FormatBool(*v.at) }
+
+// networks are none (false), all (true) or a list of networks.
+type networks struct{ at *[]netip.Prefix }
+
+// allNetworks contain every address.
+func allNetworks() []netip.Prefix {
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+}
+
+func (v networks) set(read any) error {
+	if all, ok := read.(bool); ok {
+		if *v.at = nil; all {
+			*v.at = allNetworks()
+		}
+		return nil
+	}
+	list, err := texts(read)
+	switch {
+	case err != nil:
+		return err
+	case len(list) == 0:
+		return errKind
+	}
+	out := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		prefix, err := netip.ParsePrefix(s)
+		if addr, aerr := netip.ParseAddr(s); aerr == nil && addr.Zone() == "" {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("%s is no network", quote(s))
+		}
+		out[i] = prefix.Masked()
+	}
+	*v.at = out
+	return nil
+}
+
+func (v networks) want() string {
+	return `true or false, without quotes, or a list of networks, such as ["fd00:64::/96", "10.0.0.0/8"]`
+}
+
+func (v networks) String() string {
+	switch {
+	case len(*v.at) == 0:
+		return "false"
+	case slices.Equal(*v.at, allNetworks()):
+		return "true"
+	}
+	var all []string
+	for _, p := range *v.at {
+		all = append(all, p.String())
+	}
+	return list{at: &all}.String()
+}
 
 type number struct {
 	at        *int

@@ -153,6 +153,11 @@ func TestErrorTexts(t *testing.T) {
 			`a.conf:1: metrics is ":9461": it has no host, and the page has no password: for all addresses of ` +
 				`this host ` +
 				`write "0.0.0.0:9461" or "[::]:9461"; must be "HOST:PORT", such as "127.0.0.1:9461", or "" for none`},
+		{"an unknown transport", "[dns]\ntransport = \"tls\"\n",
+			`a.conf:2: dns.transport is "tls", must be "auto" or "tcp"`},
+		{"no network", "[fetch]\nallow_private_addresses = [\"fd00::/96\", \"fd00::/129\"]\n",
+			`a.conf:2: fetch.allow_private_addresses is ["fd00::/96", "fd00::/129"]: "fd00::/129" is no network; ` +
+				`must be true or false, without quotes, or a list of networks, such as ["fd00:64::/96", "10.0.0.0/8"]`},
 		{"a name for a server", "[dns]\nservers = [\"ns.example\"]\n",
 			`a.conf:2: dns.servers is ["ns.example"], must be ` + servers},
 		{"a scalar for a table", "dns = 3\n", `a.conf:1: dns is 3, must be a table: [dns]`},
