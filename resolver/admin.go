@@ -9,9 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
-	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
@@ -306,51 +306,40 @@ func (a *Admin) Activity() Activity {
 // Status is how the service does, for administrators.
 type Status struct {
 	Activity
-	Stored       int          // policies in the store, expired ones included
-	Policies     PolicyCounts // in memory
-	Refreshes    int          // proactive refreshes that are due before the next scan of the store
-	Overdue      int          // of them, those whose time has come
-	HostFaults   []HostFault  // that keep this host from looking for policies; empty: it can
-	FleetFailing bool         // there is a fleet, and it cannot be asked or told
+	Stored       int         // policies in the store, expired ones included
+	Refreshes    int         // proactive refreshes that are due before the next scan of the store
+	Overdue      int         // of them, those whose time has come
+	HostFaults   []HostFault // that keep this host from looking for policies; empty: it can
+	FleetFailing bool        // there is a fleet, and it cannot be asked or told
 }
 
-// PolicyCounts counts policies.
-type PolicyCounts struct {
-	Enforce, Testing, None int // live ones, by mode
-	Expired                int
-	Failing                int // live ones whose last fetch failed, but for mode none
-}
-
-// HostFaults returns the faults that keep this host from looking for policies; none: it can. It takes microseconds.
-func (a *Admin) HostFaults() []HostFault { return a.hostFaults.list() }
-
-// Status counts. It takes some milliseconds for a hundred thousand policies in memory, and holds up no question.
+// Status counts. It holds up no question.
 func (a *Admin) Status() Status {
-	now := a.now()
 	st := Status{Activity: a.Activity(), Stored: a.store.Len(), FleetFailing: a.fleet.Failing(),
-		HostFaults: a.hostFaults.list()}
-	for h := range a.memory.All() {
-		st.Policies.add(now, &h.Entry)
-	}
-	st.Refreshes, st.Overdue = a.queue.count(now)
+		HostFaults: a.HostFaults()}
+	st.Refreshes, st.Overdue = a.queue.count(a.now())
 	return st
 }
 
-func (c *PolicyCounts) add(now time.Time, e *Entry) {
-	if !e.Live(now) {
-		c.Expired++
-		return
+// HostFaults returns the faults that keep this host from looking for policies; empty: it can.
+func (a *Admin) HostFaults() []HostFault { return a.hostFaults.list() }
+
+// Unavailable yields the domains that announce a policy which cannot be fetched, as far as memory has them, in no
+// order.
+func (a *Admin) Unavailable() iter.Seq2[dnsname.Name, *FetchFailed] {
+	return func(yield func(dnsname.Name, *FetchFailed) bool) {
+		now := a.now()
+		for domain, n := range a.memory.Failures() {
+			if f, ok := n.(*FetchFailed); ok && now.Before(f.Expires()) && !yield(domain, f) {
+				return
+			}
+		}
 	}
-	switch e.Policy.Mode {
-	case mtasts.ModeEnforce:
-		c.Enforce++
-	case mtasts.ModeTesting:
-		c.Testing++
-	case mtasts.ModeNone:
-		c.None++
-		return
-	}
-	if e.Failures.Count > 0 {
-		c.Failing++
-	}
+}
+
+// MX looks up a domain's MX hosts, by preference as the DNS has them. An empty answer means that the domain is its own
+// MX host (RFC 5321 section 5.1). The error is a *dnsclient.Error.
+func (a *Admin) MX(ctx context.Context, domain dnsname.Name) ([]dnsclient.MX, error) {
+	answer, err := a.config.Load().DNS.MX(ctx, domain.String())
+	return answer.Records, err
 }

@@ -128,6 +128,9 @@ type HostFault struct {
 	logged bool
 }
 
+// OfDNS reports whether DNS lookups are what cannot be done.
+func (h HostFault) OfDNS() bool { return h.Work == lookupWork.String() }
+
 // String says what is wrong, what it means for mail, and what to mend, in one clause for people.
 func (h HostFault) String() string {
 	return fmt.Sprintf("this host cannot %s since %s (%d failures): %s; the last error: %v",

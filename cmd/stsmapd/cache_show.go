@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -21,8 +22,9 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show DOMAIN",
 		Short: "Show everything known about a domain",
-		Long: "Show everything known about a domain, and the answer of each map name. Nothing is looked up, and " +
-			"nothing changes. Exit code 0: shown; 1: nothing is known; 2: an error.",
+		Long: "Show everything known about a domain, what becomes of mail to it, and the answer of each map name. " +
+			"Nothing changes, and only the MX records are looked up. Exit code 0: shown; 1: nothing is known; 2: an " +
+			"error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,
@@ -56,12 +58,22 @@ func showDomain(w io.Writer, now time.Time, d admin.Domain) error {
 	if o := d.Override; o != nil {
 		s.Line("override", term.Yellow, overrideText(*o))
 	}
+	s.Line("mail", term.Plain, d.Mail.Text)
+	if d.Mail.MXError != "" {
+		s.Line("", term.Red, "the MX records could not be looked up: "+d.Mail.MXError)
+	}
 	if d.StoreError != "" {
 		s.Line("store", term.Red, "cannot be read, and may have more: "+d.StoreError)
 	}
 	s.Heading("answers")
 	for _, a := range d.Answers {
 		s.Line(a.Map, term.Plain, answerText(d.Domain, a))
+	}
+	if len(d.Events) > 0 {
+		s.Heading("recent events")
+	}
+	for _, e := range d.Events {
+		s.Line(e.At.UTC().Format("01-02 15:04 UTC"), eventColour(e), e.Text)
 	}
 	if d.Policy != nil {
 		s.Heading("policy as served")
@@ -161,4 +173,11 @@ func answerText(domain string, a admin.Answer) string {
 		return a.Data
 	}
 	return a.Status + " " + a.Data
+}
+
+func eventColour(e history.Event) string {
+	if e.Trouble() {
+		return term.Yellow
+	}
+	return term.Plain
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -32,7 +31,7 @@ type controlListener struct {
 
 // openControl opens the control socket. A configured socket that cannot be opened is an error; without the default
 // socket the daemon only logs a warning.
-func (d *daemon) openControl(c config.Config, service *resolver.Service) (*controlListener, error) {
+func (d *daemon) openControl(c config.Config, monitor *admin.Monitor) (*controlListener, error) {
 	if c.Control != nil && *c.Control == "" {
 		return nil, nil
 	}
@@ -46,10 +45,7 @@ func (d *daemon) openControl(c config.Config, service *resolver.Service) (*contr
 			"event", "no_control", "error", err)
 		return nil, nil
 	}
-	info := admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second),
-		Config: c.File,
-		Listen: c.Listen, StateDir: c.StateDir}
-	o := &controlListener{server: admin.NewControl(service, info, d.log), done: make(chan struct{})}
+	o := &controlListener{server: admin.NewControl(monitor), done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
 		if err := o.server.Serve(l); err != nil {

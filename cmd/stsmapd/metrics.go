@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +40,7 @@ type metricsListener struct {
 }
 
 // openMetrics opens the HTTP listener of systemd or of the configuration. It returns nil if there is neither.
-func (d *daemon) openMetrics(c config.Config, s components, probe *admin.Prober) (*metricsListener, error) {
+func (d *daemon) openMetrics(c config.Config, monitor *admin.Monitor, probe *admin.Prober) (*metricsListener, error) {
 	l := d.manager.Metrics
 	if l == nil && c.Metrics == "" {
 		return nil, nil
@@ -52,15 +53,8 @@ func (d *daemon) openMetrics(c config.Config, s components, probe *admin.Prober)
 	}
 	host, _, _ := net.SplitHostPort(c.Metrics) // checked by the configuration
 	o := &metricsListener{
-		server: admin.NewWeb(admin.WebOptions{
-			Host: host, Service: s.service.Admin(), Store: s.store.Stats, Shared: s.fleet.stats,
-			Questions: s.handler.Counts,
-			Conns:     s.server.Conns, MaxConns: maxConns(s.server), Probe: probe, Reload: d.reloads.last, Log: d.log,
-			Registry: s.metrics,
-			Info: admin.Info{Version: version(), Started: time.Now().UTC(), Config: c.File, Listen: c.Listen,
-				StateDir: c.StateDir},
-		}),
-		done: make(chan struct{}),
+		server: admin.NewWeb(monitor, admin.WebOptions{Host: host, Probe: probe}),
+		done:   make(chan struct{}),
 	}
 	go func() {
 		defer close(o.done)
@@ -71,6 +65,17 @@ func (d *daemon) openMetrics(c config.Config, s components, probe *admin.Prober)
 		}
 	}()
 	return o, nil
+}
+
+// monitor returns the view of the daemon that the control socket and the HTTP listener share.
+func (d *daemon) monitor(c config.Config, s components) *admin.Monitor {
+	return admin.NewMonitor(admin.Sources{
+		Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
+		Conns: s.server.Conns, MaxConns: maxConns(s.server), Reload: d.reloads.last, Log: d.log, Resolver: s.metrics,
+		History: d.history,
+		Info: admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second),
+			Config: c.File, Listen: c.Listen, StateDir: c.StateDir},
+	})
 }
 
 func maxConns(s *socketmap.Server) int {
@@ -101,7 +106,7 @@ func (o *metricsListener) close() {
 type reloadRecord struct{ state atomic.Pointer[admin.Reload] }
 
 func (r *reloadRecord) record(err error) {
-	r.state.Store(&admin.Reload{At: time.Now().UTC(), Failed: err != nil})
+	r.state.Store(&admin.Reload{At: time.Now().UTC(), Err: err})
 }
 
 func (r *reloadRecord) last() admin.Reload {

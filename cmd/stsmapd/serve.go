@@ -20,6 +20,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -54,9 +55,9 @@ func newServe() *cobra.Command {
 			"SIGHUP reloads the configuration and the CA roots; listeners, the store and [shared] do not change.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &daemon{flags: f, out: logging.New(cmd.ErrOrStderr(),
+			d := &daemon{flags: f, history: history.New(), out: logging.New(cmd.ErrOrStderr(),
 				logging.ToJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
-			d.log = d.out.Logger()
+			d.log = slog.New(d.history.Handler(d.out.Logger().Handler()))
 			if err := d.run(cmd.Context()); err != nil {
 				return &exitCode{exitFailure, err}
 			}
@@ -81,7 +82,9 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 type daemon struct {
 	flags serveFlags
 	out   *logging.Output
-	log   *slog.Logger
+	log   *slog.Logger // remembers events in history
+
+	history *history.Recorder
 
 	manager *systemd.Manager
 	reloads reloadRecord
@@ -138,6 +141,10 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer d.closeStore(store)
+	if err := d.history.Open(filepath.Join(c.StateDir, "history.json"), time.Now()); err != nil {
+		d.log.Warn("cannot read the history of the status page; it begins again; mail is not affected", "event",
+			"history_failed", "error", err)
+	}
 	fleet, err := d.openShared(c)
 	if err != nil {
 		return err
@@ -164,14 +171,16 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	if err != nil {
 		return err
 	}
-	control, err := d.openControl(c, service)
+	monitor := d.monitor(c, s)
+	defer monitor.Close()
+	control, err := d.openControl(c, monitor)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
 	defer control.close()
 	probe := admin.NewProber(socketmap.SpecOf(listeners[0].Addr()))
-	metrics, err := d.openMetrics(c, s, probe)
+	metrics, err := d.openMetrics(c, monitor, probe)
 	if err != nil {
 		closeAll(listeners)
 		return err
@@ -180,6 +189,7 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	ctx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { service.Run(ctx) })
+	background.Go(func() { monitor.Run(ctx) })
 	defer func() { cancel(); service.Close(); background.Wait() }()
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {

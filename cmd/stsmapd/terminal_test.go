@@ -57,7 +57,8 @@ func openTerminal(t *testing.T) (tty *os.File, written func() string) {
 // TestTerminal: colours and progress on a terminal, and nothing of them elsewhere or where they are not wanted.
 func TestTerminal(t *testing.T) {
 	print := func(out *os.File) {
-		if err := showStatus(out, time.Now(), admin.Status{Problems: []string{"a problem"}}); err != nil {
+		s := admin.Status{Problems: []admin.Problem{{Severity: admin.Failing, Text: "a problem"}}}
+		if err := s.Print(out, time.Now()); err != nil {
 			t.Error(err)
 		}
 		p := term.NewProgress(out, 100)

@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
+)
 
 // Policy is a policy of the daemon.
 type Policy struct {
@@ -42,7 +46,24 @@ type Domain struct {
 	Negative   *Negative `json:"negative,omitempty"`
 	Override   *Override `json:"override,omitempty"`
 	Answers    []Answer  `json:"answers"`
+	Mail       Mail      `json:"mail"`
 	StoreError string    `json:"store_error,omitempty"` // why the store could not be read; data may be missing
+	// recent log lines about the domain, the newest first
+	Events []history.Event `json:"events"`
+}
+
+// Mail is what becomes of mail to a domain by the map name sts.
+type Mail struct {
+	Text    string   `json:"text"`               // for people
+	MX      []MXHost `json:"mx,omitempty"`       // as the DNS has them now; omitted: no policy names hosts
+	MXError string   `json:"mx_error,omitempty"` // why they could not be looked up
+}
+
+// MXHost is an MX host of a domain.
+type MXHost struct {
+	Host       string `json:"host"`
+	Preference uint16 `json:"preference"`
+	InPolicy   bool   `json:"in_policy"`
 }
 
 // Negative is why a domain has no policy.
@@ -107,25 +128,40 @@ type Info struct {
 // Status is the status of the daemon.
 type Status struct {
 	Info
-	Stored    int      `json:"policies_in_store"`
-	InMemory  InMemory `json:"policies_in_memory"`
-	NoPolicy  int      `json:"domains_without_policy"` // in memory
-	Refreshes int      `json:"refreshes_waiting"`      // due within the hour
-	Overdue   int      `json:"refreshes_overdue"`      // of them, those that should have run by now
-	Lookups   int      `json:"lookups_in_progress"`
-	Fetches   int      `json:"fetches_in_progress"`
-	Unsaved   int      `json:"unsaved"` // policies not yet on disk
-	Overrides int      `json:"overrides"`
-	Problems  []string `json:"problems"` // for people; empty: none
+	Health      Health       `json:"health"`
+	Reason      string       `json:"reason,omitempty"`   // the text of the worst problem
+	Problems    []Problem    `json:"problems"`           // the worst first; empty: none
+	Policies    *Policies    `json:"policies,omitempty"` // omitted: being counted for the first time
+	Stored      int          `json:"policies_in_store"`
+	Unavailable int          `json:"announced_not_available"` // domains whose announced policy cannot be fetched
+	NoPolicy    int          `json:"domains_without_policy"`  // in memory
+	Refreshes   int          `json:"refreshes_waiting"`       // due within the hour
+	Overdue     int          `json:"refreshes_overdue"`       // of them, those that should have run by now
+	Lookups     int          `json:"lookups_in_progress"`
+	Fetches     int          `json:"fetches_in_progress"`
+	Unsaved     int          `json:"unsaved"` // policies not yet on disk
+	Overrides   int          `json:"overrides"`
+	Connections int          `json:"connections"` // of Postfix
+	Reload      ReloadResult `json:"reload"`
 }
 
-// InMemory counts the policies in memory, the live ones by mode.
-type InMemory struct {
-	Enforce int `json:"enforce"`
-	Testing int `json:"testing"`
-	None    int `json:"none"`
-	Expired int `json:"expired"`
-	Failing int `json:"failing"` // live, not of mode none, and the last fetch failed
+// Policies counts the policies, the live ones by mode.
+type Policies struct {
+	Enforce    int       `json:"enforce"`
+	Testing    int       `json:"testing"`
+	None       int       `json:"none"`
+	Expired    int       `json:"expired"`
+	Failing    int       `json:"failing"`    // live, not of mode none, and the last fetch failed
+	Expiring   int       `json:"expiring"`   // of them, those that expire soon
+	Unreadable int       `json:"unreadable"` // in the store
+	Counted    time.Time `json:"counted"`
+}
+
+// ReloadResult is the result of the last load of the configuration.
+type ReloadResult struct {
+	At    time.Time `json:"at,omitzero"`
+	OK    bool      `json:"ok"`              // false: the old settings stay in force
+	Error string    `json:"error,omitempty"` // what is wrong
 }
 
 // Error is the reply of the daemon to a request that failed.

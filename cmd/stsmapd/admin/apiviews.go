@@ -112,36 +112,6 @@ func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err 
 	return r
 }
 
-func viewStatus(info Info, s resolver.Status, overrides int) Status {
-	view := Status{
-		Info: info, Stored: s.Stored, NoPolicy: s.Negatives,
-		InMemory: InMemory{Enforce: s.Policies.Enforce, Testing: s.Policies.Testing, None: s.Policies.None,
-			Expired: s.Policies.Expired, Failing: s.Policies.Failing},
-		Refreshes: s.Refreshes, Overdue: s.Overdue, Lookups: s.Lookups, Fetches: s.Fetches, Unsaved: s.Unsaved,
-		Overrides: overrides,
-		Problems:  []string{},
-	}
-	if s.Failing {
-		view.Problems = append(view.Problems,
-			"cannot write the policy store: policies are served from memory, and a restart would lose those not yet "+
-				"on disk; check the disk space and the state directory")
-	}
-	for _, f := range s.HostFaults {
-		view.Problems = append(view.Problems, f.String())
-	}
-	if s.FleetFailing {
-		view.Problems = append(view.Problems,
-			"cannot reach the shared engine, or it rejects writes: continuing with the local store; check the "+
-				"engine, its memory, and shared.url")
-	}
-	if s.Unwritten > 0 {
-		view.Problems = append(view.Problems,
-			"too many policies wait for the store: some stay in memory only until their next refresh, and a restart "+
-				"would lose them; check the disk space and the state directory")
-	}
-	return view
-}
-
 func patternTexts(patterns []mtasts.Pattern) []string {
 	texts := make([]string, len(patterns))
 	for i, p := range patterns {

@@ -1,31 +1,32 @@
 package admin
 
 import (
-	"github.com/stsmapd/stsmapd/cache/shared"
-
 	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/stsmapd/stsmapd/cache/shared"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
-// register adds all metrics to a registry. No label holds a domain or anything else that a remote party chooses.
-func register(r *prometheus.Registry, o WebOptions, s *surveyor) {
+// newRegistry returns the metrics besides the resolver's. No label holds a domain or anything else that a remote party
+// chooses.
+func newRegistry(m *Monitor) *prometheus.Registry {
+	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&collector{o, s, newDescs()},
+		&collector{m, newDescs()},
 	)
+	return r
 }
 
 // collector is a prometheus.Collector that reads the counters of the daemon at each scrape.
 type collector struct {
-	opt      WebOptions
-	surveyor *surveyor
-	descs    map[string]*prometheus.Desc
+	monitor *Monitor
+	descs   map[string]*prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
@@ -38,24 +39,24 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out := sink{ch, c.descs}
-	out.gauge("build_info", 1, c.opt.Info.Version, runtime.Version())
-	for _, q := range c.opt.Questions() {
+	out.gauge("build_info", 1, c.monitor.Info.Version, runtime.Version())
+	for _, q := range c.monitor.Questions() {
 		out.counter("questions_total", float64(q.N), q.Map, q.Outcome)
 	}
-	out.gauge("connections", float64(c.opt.Conns()))
-	out.gauge("connections_limit", float64(c.opt.MaxConns))
-	reload := c.opt.Reload()
-	out.gauge("config_last_reload_successful", boolValue(!reload.Failed))
+	out.gauge("connections", float64(c.monitor.Conns()))
+	out.gauge("connections_limit", float64(c.monitor.MaxConns))
+	reload := c.monitor.Reload()
+	out.gauge("config_last_reload_successful", boolValue(reload.Err == nil))
 	out.gauge("config_last_reload_timestamp_seconds", unixSeconds(reload.At))
 	c.store(out)
-	out.shared(c.opt.Shared())
-	if s := c.surveyor.forScrape(); s != nil {
+	out.shared(c.monitor.Shared())
+	if s := c.monitor.surveyor.forScrape(); s != nil {
 		out.survey(s)
 	}
 }
 
 func (c *collector) store(out sink) {
-	s := c.opt.Store()
+	s := c.monitor.Store()
 	out.gauge("store_policies", float64(s.Policies))
 	for name, n := range map[string]uint64{
 		"store_commits_total": s.Commits, "store_commit_errors_total": s.CommitErrors, "store_puts_total": s.Puts,
@@ -104,7 +105,7 @@ func (s sink) survey(v *survey) {
 	}
 	for name, n := range map[string]int{
 		"policies_expired": v.expired, "policies_failing": v.failing, "policies_expiring": v.expiring,
-		"policies_expiring_failing": v.expiringFailing, "policies_unreadable": v.unreadable,
+		"policies_unreadable": v.unreadable, "policies_unavailable": v.unavailable,
 		"refreshes_waiting": v.status.Refreshes,
 		"refreshes_overdue": v.status.Overdue, "overrides": v.overrides,
 	} {

@@ -25,6 +25,7 @@ const (
 	writeLimit  = 30 * time.Second  // for a reply, or for flushLines lines of a list
 	queueLimit  = 30 * time.Second  // for the wait until a lookup may start
 	lookupLimit = 120 * time.Second // for a reply that needs a lookup; longer than a lookup may take
+	countLimit  = 10 * time.Second  // for the wait until the policies are counted
 	idleLimit   = 2 * time.Minute
 	maxHeader   = 16 << 10
 	maxBody     = 4 << 10
@@ -34,18 +35,18 @@ const (
 
 // ControlServer serves the control socket. NewControl returns one.
 type ControlServer struct {
+	monitor *Monitor
 	service *resolver.Service
 	admin   *resolver.Admin
-	info    Info
 	http    *http.Server
 	lookups *semaphore.Weighted
 	end     context.CancelCauseFunc // of all requests
 }
 
-// NewControl returns a server for the service. It logs errors of HTTP connections.
-func NewControl(service *resolver.Service, info Info, log *slog.Logger) *ControlServer {
+// NewControl returns a server for the daemon of a monitor. It logs errors of HTTP connections.
+func NewControl(m *Monitor) *ControlServer {
 	ctx, end := context.WithCancelCause(context.Background())
-	s := &ControlServer{service: service, admin: service.Admin(), info: info,
+	s := &ControlServer{monitor: m, service: m.Service, admin: m.admin,
 		lookups: semaphore.NewWeighted(maxLookups), end: end}
 	s.http = &http.Server{
 		Handler:           s.routes(),
@@ -55,7 +56,7 @@ func NewControl(service *resolver.Service, info Info, log *slog.Logger) *Control
 		WriteTimeout:      writeLimit,
 		IdleTimeout:       idleLimit,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.With("event", "control_error").Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(m.Log.With("event", "control_error").Handler(), slog.LevelWarn),
 	}
 	return s
 }
@@ -153,8 +154,10 @@ func parseDomain(text string) (dnsname.Name, error) {
 	return name, nil
 }
 
-func (s *ControlServer) status(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, viewStatus(s.info, s.admin.Status(), len(s.admin.Overrides())))
+func (s *ControlServer) status(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), countLimit)
+	defer cancel()
+	return writeJSON(w, s.monitor.Status(ctx))
 }
 
 func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
@@ -162,14 +165,14 @@ func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	k, err := s.admin.Known(r.Context(), domain)
+	d, known := s.monitor.Domain(r.Context(), domain)
 	switch {
-	case err != nil && r.Context().Err() != nil:
-		return err
-	case err == nil && k.Empty():
+	case r.Context().Err() != nil:
+		return context.Cause(r.Context())
+	case !known:
 		return notFound(domain)
 	}
-	return writeJSON(w, viewDomain(k, err))
+	return writeJSON(w, d)
 }
 
 func notFound(domain dnsname.Name) error {

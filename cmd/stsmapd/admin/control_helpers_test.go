@@ -14,10 +14,13 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/shared"
 	"github.com/stsmapd/stsmapd/cache/store"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
@@ -25,6 +28,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
@@ -121,12 +125,21 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 	if err != nil {
 		t.Fatal(err)
 	}
+	registry := prometheus.NewRegistry()
 	d.service = resolver.NewService(resolver.Options{
 		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: resolver.Settings{DNS: client, Fetcher: d.hosts, Overrides: overrides(t)}, Store: between(store),
 		Memory: cache.NewMemory(cache.MemoryOptions{MaxNegative: 1000, MaxPolicies: 1000}), Logger: log,
+		Registerer: registry,
 	})
-	d.server = NewControl(d.service, Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}}, log)
+	monitor := NewMonitor(Sources{
+		Service: d.service, Store: store.Stats, Shared: func() shared.Stats { return shared.Stats{} },
+		Questions: func() []tlspolicy.Count { return nil }, Conns: func() int { return 0 }, MaxConns: 100,
+		Reload: func() Reload { return Reload{} }, Resolver: registry, History: history.New(), Log: log,
+		Info: Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}},
+	})
+	t.Cleanup(monitor.Close)
+	d.server = NewControl(monitor)
 	l, err := socketmap.Listen(d.spec, socketmap.ListenOptions{Mode: 0o660})
 	if err != nil {
 		t.Fatal(err)

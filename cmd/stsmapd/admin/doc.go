@@ -1,5 +1,9 @@
 // Package admin is the running daemon seen from outside: by administrators' commands, in a browser, and by monitoring.
 //
+// A Monitor (monitor.go) is the one view of the daemon, with one list of problems (problems.go): the control socket
+// sends it as JSON, the status page shows it as HTML, the commands as text, and /readyz and the alert rules name the
+// same problems.
+//
 // The control socket (control.go, client.go, api.go) serves the stsmapd commands: HTTP over a UNIX socket. A process
 // that may write to the socket is an administrator's; there is no other authentication. Requests and replies are JSON,
 // in the types of this package; times are RFC 3339 in UTC. Lists are JSON lines: one object a line.

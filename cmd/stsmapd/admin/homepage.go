@@ -1,130 +1,164 @@
 package admin
 
 import (
-	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/resolver"
-	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
 const (
-	homeFailing    = 20  // failing policies on the first page
-	homeOverrides  = 100 // overrides on the first page
-	connsWarnShare = 0.8 // share of the limit that causes a warning
+	homeRows   = 20  // of each list on the first page, but policies
+	maxOverlay = 100 // overrides on the first page
 )
 
 // homeView is the home page.
 type homeView struct {
-	Problems    []string
+	Status      Status
 	Tiles       []tile
-	FailingRows []policyRow
-	Failing     int // number of all failing policies
-	More        bool
+	Failing     []policyRow
+	Unavailable []unavailableRow
 	First       []policyRow
 	Next        string // last domain of First, if there is another page; else ""
-	Overrides   []overrideView
-	Counted     time.Time
+	Overrides   []*Override
+	Events      []history.Event
+	Charts      []chart
 }
 
 func (homeView) template() string { return "home.html" }
 
-// tile is a number with its name.
+// tile is a number that links to the list of what it counts.
 type tile struct {
-	Name, Value string
-	Bad         bool
+	Name  string
+	Value int
+	URL   string
+	Bad   bool
 }
 
 func (s *WebServer) home(r *http.Request) (view, error) {
-	v := s.surveyor.forPage(r.Context())
+	v := s.monitor.surveyor.forPage(r.Context())
 	if v == nil {
 		return nil, &pageError{http.StatusServiceUnavailable, "Counting",
 			"The policies are being counted for the first time. Reload this page in a moment."}
 	}
-	m := s.opt.Service.Activity()
-	h := homeView{FailingRows: v.failingRows, Failing: v.failing, First: v.first, Counted: v.at,
-		Tiles: tiles(v, m, s.opt.Conns())}
-	if len(h.FailingRows) > homeFailing {
-		h.FailingRows, h.More = h.FailingRows[:homeFailing], true
+	h := homeView{Status: s.monitor.status(v), First: v.first, Failing: first(v.failingRows, homeRows),
+		Events: first(s.monitor.History.Events(""), homeRows), Charts: charts(s.monitor.History, time.Now())}
+	h.Tiles = tiles(h.Status)
+	if h.Status.Unavailable > 0 {
+		h.Unavailable = first(s.unavailable(""), homeRows)
 	}
 	if len(h.First) == pageSize {
 		h.Next = h.First[pageSize-1].Domain
 	}
-	for _, o := range s.opt.Service.Overrides() {
-		if len(h.Overrides) == homeOverrides {
-			break
-		}
-		h.Overrides = append(h.Overrides, pageOverride(o))
+	for _, o := range first(s.monitor.admin.Overrides(), maxOverlay) {
+		h.Overrides = append(h.Overrides, viewOverride(o))
 	}
-	h.Problems = s.problems(v, m)
 	return h, nil
 }
 
-func tiles(v *survey, m resolver.Activity, conns int) []tile {
-	number := func(n int) string { return fmt.Sprint(n) }
-	return []tile{
-		{"enforce", number(v.live[mtasts.ModeEnforce]), false},
-		{"testing", number(v.live[mtasts.ModeTesting]), false},
-		{"none", number(v.live[mtasts.ModeNone]), false},
-		{"failing refresh", number(v.failing), v.failing > 0},
-		{"expire within 7 days", number(v.expiring), false},
-		{"of them failing", number(v.expiringFailing), v.expiringFailing > 0},
-		{"connections", number(conns), false},
-		{"lookups in progress", number(m.Lookups), false},
-		{"refreshes overdue", number(v.status.Overdue), false},
-		{"not yet on disk", number(m.Unsaved), m.Unsaved > 0},
-		{"without a policy", number(m.Negatives), false},
+// first returns the first n values, or all.
+func first[T any](all []T, n int) []T { return all[:min(n, len(all))] }
+
+// tiles returns the numbers of the first page. Those that are 0 nearly always are there only when they are not.
+func tiles(s Status) []tile {
+	p := s.Policies
+	all := []tile{
+		{"enforce", p.Enforce, "/policies?mode=enforce&state=live", false},
+		{"testing", p.Testing, "/policies?mode=testing&state=live", false},
+		{"none", p.None, "/policies?mode=none&state=live", false},
+		{"cannot be refreshed", p.Failing, "/policies?state=failing", p.Failing > 0},
+		{"announced, not available", s.Unavailable, "/unavailable", s.Unavailable > 0},
 	}
+	for _, t := range []tile{
+		{"of them expire soon", p.Expiring, "/policies?state=expiring", true},
+		{"expired", p.Expired, "/policies?state=expired", false},
+		{"overrides", s.Overrides, "/#overrides", false},
+	} {
+		if t.Value > 0 {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
-// plural returns a number with the singular or plural noun.
-func plural(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, more)
+// unavailableRow is a domain that announces a policy which cannot be fetched.
+type unavailableRow struct {
+	Domain   string
+	ID       string
+	Since    time.Time
+	RetryAt  time.Time
+	Failures int
+	Reason   string
 }
 
-// sentence adds a capital letter and a full stop to a text.
-func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+// unavailableView is one page of the domains that announce a policy which cannot be fetched, by name.
+type unavailableView struct {
+	Rows []unavailableRow
+	Next string // last domain of Rows, if there is another page; else ""
+}
 
-// problems returns what an administrator should repair, as sentences.
-func (s *WebServer) problems(v *survey, m resolver.Activity) []string {
-	var list []string
-	if m.Failing {
-		list = append(list, "The policy store cannot be written: policies are served from memory, and a restart "+
-			"would lose those not yet on disk. Check the disk space and the state directory.")
+func (unavailableView) template() string { return "unavailable.html" }
+
+func (s *WebServer) unavailablePage(r *http.Request) (view, error) {
+	v := unavailableView{Rows: s.unavailable(r.URL.Query().Get("after"))}
+	if len(v.Rows) > pageSize {
+		v.Rows = v.Rows[:pageSize]
+		v.Next = v.Rows[pageSize-1].Domain
 	}
-	if m.NoRoots {
-		list = append(list, "There are no CA roots: no policy can be fetched, and live policies are served until "+
-			"they expire. Install ca-certificates or set fetch.ca_file, then reload.")
+	return v, nil
+}
+
+// unavailable returns the rows of one page and one more, if there is one.
+func (s *WebServer) unavailable(after string) []unavailableRow {
+	found := least[unavailableRow]{n: pageSize + 1,
+		cmp: func(a, b unavailableRow) int { return strings.Compare(a.Domain, b.Domain) }}
+	for domain, f := range s.monitor.admin.Unavailable() {
+		if domain.String() > after {
+			found.add(rowOf(domain, f))
+		}
 	}
-	for _, f := range v.status.HostFaults {
-		list = append(list, sentence(f.String()))
+	return found.sorted()
+}
+
+func rowOf(domain dnsname.Name, f *resolver.FetchFailed) unavailableRow {
+	return unavailableRow{Domain: domain.String(), ID: f.Failures.ID, Since: f.Failures.Since,
+		RetryAt: f.Failures.RetryAt, Failures: f.Failures.Count, Reason: f.Err.Error()}
+}
+
+// eventsView is the page of all recent events.
+type eventsView struct{ Events []history.Event }
+
+func (eventsView) template() string { return "events.html" }
+
+// domainView is the page of one domain.
+type domainView struct{ Domain }
+
+func (domainView) template() string { return "domain.html" }
+
+func (s *WebServer) domain(r *http.Request) (view, error) {
+	name, err := dnsname.Parse(r.PathValue("domain"))
+	if err != nil {
+		return nil, &pageError{http.StatusBadRequest, "Invalid domain", err.Error()}
 	}
-	if s.opt.Shared().Failing {
-		list = append(list, "The shared engine cannot be reached, or rejects writes: this host continues with its "+
-			"local store. Check the engine, its memory, and shared.url.")
+	d, known := s.monitor.Domain(r.Context(), name)
+	if !known {
+		return nil, &pageError{http.StatusNotFound, name.String(),
+			"Nothing is known about this domain. It is looked up when there is mail for it."}
 	}
-	if s.opt.Reload().Failed {
-		list = append(list, "The configuration file was not reloaded: the old settings stay in force. The log says "+
-			"what is wrong with the file.")
+	return domainView{d}, nil
+}
+
+// refreshSeconds returns how often the browser is to reload a page: the parameter refresh, from 5 s to an hour; 0:
+// never.
+func refreshSeconds(q url.Values) int {
+	n, err := strconv.Atoi(q.Get("refresh"))
+	if err != nil || n <= 0 {
+		return 0
 	}
-	if v.expiringFailing > 0 {
-		list = append(list, plural(v.expiringFailing, "policy expires", "policies expire")+
-			" within 7 days and cannot be fetched: after that, mail to the domain is no longer protected.")
-	}
-	if v.unreadable > 0 {
-		list = append(list, plural(v.unreadable, "policy", "policies")+
-			" in the store cannot be read: domains that are not in memory are looked up again when there is mail for "+
-			"them.")
-	}
-	if c := s.opt.Conns(); float64(c) >= connsWarnShare*float64(s.opt.MaxConns) {
-		list = append(list, fmt.Sprintf(
-			"%d of %d connections are open: at the limit, new connections from Postfix wait.", c,
-			s.opt.MaxConns))
-	}
-	return list
+	return min(max(n, 5), 3600)
 }

@@ -19,7 +19,7 @@ import (
 // ?mode=enforce&failing=true&expiring=168h&domain=TEXT&sort=KEY&limit=N; mode may be repeated, and all are optional.
 type List struct {
 	Modes    []mtasts.Mode // empty: all
-	Failing  bool          // only policies whose last fetch failed
+	Failing  bool          // only live policies, not of mode none, whose last fetch failed
 	Expiring time.Duration // only live policies that expire within this time; 0: all
 	Domain   string        // only domains whose name contains this text
 	Sort     string        // one of SortKeys, with a leading "-" for the reverse order; "": as in the store
@@ -116,7 +116,7 @@ func (l List) matches(now time.Time, k resolver.Known) bool {
 		return false
 	case len(l.Modes) > 0 && !slices.Contains(l.Modes, e.Policy.Mode):
 		return false
-	case l.Failing && e.Failures.Count == 0:
+	case l.Failing && !isFailing(k):
 		return false
 	case l.Expiring != 0 && (!k.Live || e.Expires().Sub(now) > l.Expiring):
 		return false

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stsmapd/stsmapd/resolver"
@@ -15,8 +16,9 @@ import (
 // listView is one page of the policies that a search found, sorted by name.
 type listView struct {
 	Query, Mode string
-	Failing     bool
+	State       string // one of States, or "" for all
 	Modes       []string
+	States      []string
 	Exact       string // the domain, if Query is a whole name; else ""
 	Rows        []policyRow
 	First, Next string // URLs of pages; "": none
@@ -31,8 +33,9 @@ const maxQuery = 300
 // policies makes a page of the policies that match the request's query.
 func (s *WebServer) policies(r *http.Request) (view, error) {
 	q := r.URL.Query()
-	v := listView{Query: strings.TrimSpace(q.Get("q")), Mode: q.Get("mode"), Failing: q.Get("failing") != "",
-		Modes: []string{mtasts.ModeEnforce.String(), mtasts.ModeTesting.String(), mtasts.ModeNone.String()}}
+	v := listView{Query: strings.TrimSpace(q.Get("q")), Mode: q.Get("mode"), State: q.Get("state"),
+		States: []string{"live", "failing", "expiring", "expired"},
+		Modes:  []string{mtasts.ModeEnforce.String(), mtasts.ModeTesting.String(), mtasts.ModeNone.String()}}
 	after := q.Get("after")
 	if len(v.Query) > maxQuery || len(after) > maxQuery || !utf8.ValidString(v.Query) {
 		return nil, &pageError{http.StatusBadRequest, "Invalid search", "The text is not a part of a domain name."}
@@ -41,9 +44,10 @@ func (s *WebServer) policies(r *http.Request) (view, error) {
 	if name, err := dnsname.Parse(v.Query); err == nil {
 		v.Exact, part = name.String(), name.String()
 	}
+	now := time.Now()
 	v.Rows = s.search(r.Context(), after, func(k resolver.Known) bool {
 		return strings.Contains(k.Domain.String(), part) && (v.Mode == "" || k.Entry.Policy.Mode.String() == v.Mode) &&
-			(!v.Failing || k.Entry.Failures.Count > 0)
+			inState(now, k, v.State)
 	})
 	v.Incomplete = r.Context().Err() != nil
 	if after != "" {
@@ -59,13 +63,10 @@ func (s *WebServer) policies(r *http.Request) (view, error) {
 // url returns the URL of the page of the same search that begins after a domain.
 func (v listView) url(after string) string {
 	q := url.Values{}
-	for key, value := range map[string]string{"q": v.Query, "mode": v.Mode, "after": after} {
+	for key, value := range map[string]string{"q": v.Query, "mode": v.Mode, "state": v.State, "after": after} {
 		if value != "" {
 			q.Set(key, value)
 		}
-	}
-	if v.Failing {
-		q.Set("failing", "1")
 	}
 	return "/policies?" + q.Encode()
 }
@@ -73,7 +74,7 @@ func (v listView) url(after string) string {
 // search returns the rows of one page, sorted by name, and one more row if there is another page.
 func (s *WebServer) search(ctx context.Context, after string, wanted func(resolver.Known) bool) []policyRow {
 	found := least[policyRow]{n: pageSize + 1, cmp: byDomain}
-	for k, err := range s.opt.Service.Entries(ctx) {
+	for k, err := range s.monitor.admin.Entries(ctx) {
 		if ctx.Err() != nil {
 			break
 		}
@@ -82,4 +83,21 @@ func (s *WebServer) search(ctx context.Context, after string, wanted func(resolv
 		}
 	}
 	return found.sorted()
+}
+
+// inState reports whether a policy is in a state of listView.States, or the state is "".
+func inState(now time.Time, k resolver.Known, state string) bool {
+	switch state {
+	case "":
+		return true
+	case "live":
+		return k.Live
+	case "failing":
+		return isFailing(k)
+	case "expiring":
+		return isExpiring(now, k)
+	case "expired":
+		return !k.Live
+	}
+	return false
 }

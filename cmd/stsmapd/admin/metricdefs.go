@@ -19,9 +19,9 @@ func metricDefs() []metricDef {
 		{"policies", "Live policies by mode.", []string{"mode"}},
 		{"policies_expired", "Policies that have expired and are still in the store.", nil},
 		{"policies_failing", "Live policies, except mode none, whose last fetch failed.", nil},
-		{"policies_expiring", "Live policies, except mode none, that expire within 7 days unless they are fetched " +
-			"again.", nil},
-		{"policies_expiring_failing", "Policies of policies_expiring whose last fetch failed.", nil},
+		{"policies_expiring", "Policies of policies_failing that expire within 7 days, with half of max_age over.",
+			nil},
+		{"policies_unavailable", "Domains in memory whose announced policy cannot be fetched.", nil},
 		{"policies_unreadable", "Policies in the store that cannot be read.", nil},
 		{"policies_counted_timestamp_seconds",
 			"When policies, refreshes and overrides were counted: at most once a minute.", nil},

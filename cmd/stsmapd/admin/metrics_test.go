@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,7 +19,7 @@ const grafana = "../../../packaging/grafana"
 // gathered is every metric, by the names under which Prometheus stores them.
 func (f *fixture) gathered() map[string]*dto.MetricFamily {
 	f.t.Helper()
-	families, err := f.server.registry.Gather()
+	families, err := f.server.metrics.Gather()
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestMetrics(t *testing.T) {
 	f.query("sts", "absent.test")
 	f.query("sts", ".test")
 	f.query("nonsense", "a.test")
-	f.reload.Failed = true
+	f.reload.Err = errors.New("no")
 	all := f.gathered()
 	for _, c := range []struct {
 		want   float64
@@ -88,8 +89,8 @@ func TestMetrics(t *testing.T) {
 	}{
 		{4, "policies", []string{"mode=enforce"}}, {1, "policies", []string{"mode=testing"}},
 		{2, "policies", []string{"mode=none"}},
-		{1, "policies_expired", nil}, {2, "policies_failing", nil}, {2, "policies_expiring", nil},
-		{1, "policies_expiring_failing", nil},
+		{1, "policies_expired", nil}, {2, "policies_failing", nil}, {1, "policies_expiring", nil},
+		{1, "policies_unavailable", nil},
 		{8, "store_policies", nil}, {8, "store_puts_total", nil}, {0, "store_failing", nil},
 		{0, "policies_unsaved", nil},
 		{1, "questions_total", []string{"map=sts", "outcome=enforce"}},

@@ -7,7 +7,12 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // view is the data of one page. template returns the name of its template.
@@ -35,12 +40,15 @@ type frame struct {
 	Title string
 	Query string // text of the search box
 	View  view
+	// URLs of this page, without a refresh and with one; Refresh is the one in force, in seconds, 0 for none
+	Reload, Refreshing string
+	Refresh            int
 }
 
-// policyTable is the data of the template "rows". Relative times are relative to Now.
-type policyTable struct {
+// table is the data of a template of rows. Relative times are relative to Now.
+type table struct {
 	Now  time.Time
-	Rows []policyRow
+	Rows any
 }
 
 //go:embed templates/*.html
@@ -50,8 +58,9 @@ var templateFiles embed.FS
 // choose.
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"time": formatTime, "ago": formatRelative, "duration": formatDuration,
-		"policyTable": func(now time.Time, rows []policyRow) policyTable { return policyTable{now, rows} },
+		"at": term.Absolute, "ago": term.Relative, "span": term.Span, "short": shortName, "words": shortWords,
+		"seconds": func(n int64) time.Duration { return time.Duration(n) * time.Second },
+		"table":   func(now time.Time, rows any) table { return table{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))
 }
 
@@ -88,18 +97,31 @@ func (s *WebServer) page(build func(*http.Request) (view, error)) http.Handler {
 const pageLimit = 10 * time.Second
 
 func (s *WebServer) show(w http.ResponseWriter, r *http.Request, code int, v view) {
-	f := frame{Now: time.Now().UTC(), Info: s.opt.Info, Title: "stsmapd", Query: r.URL.Query().Get("q"), View: v}
+	q := r.URL.Query()
+	f := frame{Now: time.Now().UTC(), Info: s.monitor.Info, Title: "stsmapd", Query: q.Get("q"), View: v,
+		Refresh: refreshSeconds(q)}
+	if f.Refresh > 0 {
+		w.Header().Set("Refresh", strconv.Itoa(f.Refresh))
+	}
+	q.Del("refresh")
+	f.Reload = pageURL(r, q)
+	q.Set("refresh", "30")
+	f.Refreshing = pageURL(r, q)
 	switch v := v.(type) {
 	case domainView:
-		f.Title = v.Name + " – stsmapd"
+		f.Title = v.Domain.Domain + " – stsmapd"
 	case *pageError:
 		f.Title = v.Title + " – stsmapd"
 	case listView:
 		f.Title = "Policies – stsmapd"
+	case unavailableView:
+		f.Title = "Announced but not available – stsmapd"
+	case eventsView:
+		f.Title = "Recent events – stsmapd"
 	}
 	var b bytes.Buffer
 	if err := s.templates.ExecuteTemplate(&b, v.template(), f); err != nil {
-		s.opt.Log.Error("cannot render a status page; please report it", "event", "status_failed", "template",
+		s.monitor.Log.Error("cannot render a status page; please report it", "event", "status_failed", "template",
 			v.template(), "error", err)
 		writeText(w, http.StatusInternalServerError, "this page cannot be rendered; see stsmapd's log")
 		return
@@ -107,4 +129,33 @@ func (s *WebServer) show(w http.ResponseWriter, r *http.Request, code int, v vie
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
 	_, _ = w.Write(b.Bytes()) // the client has gone
+}
+
+// pageURL returns the URL of a request's page with another query.
+func pageURL(r *http.Request, q url.Values) string {
+	return (&url.URL{Path: r.URL.Path, RawQuery: q.Encode()}).String()
+}
+
+// maxShown is the length of a domain name in a list, in characters. One that is longer is cut in its middle.
+const maxShown = 36
+
+// shortName returns a name with its start and end if it is longer than maxShown.
+func shortName(name string) string {
+	if r := []rune(name); len(r) > maxShown {
+		return string(r[:maxShown/2]) + "…" + string(r[len(r)-maxShown/2+1:])
+	}
+	return name
+}
+
+// shortWords cuts each word of a text that is longer than a line may be, such as a name in an error.
+func shortWords(text string) string {
+	words := strings.Fields(text)
+	for i, word := range words {
+		parts := strings.Split(word, "/")
+		for j, part := range parts {
+			parts[j] = shortName(part)
+		}
+		words[i] = strings.Join(parts, "/")
+	}
+	return strings.Join(words, " ")
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -27,12 +29,12 @@ func TestHome(t *testing.T) {
 		dailyEntry(t, "trial.test", "testing", time.Hour, 30*day),
 		withFailure(dailyEntry(t, "later.test", "enforce", 2*day, 20*day), "connection refused"),
 		withFailure(dailyEntry(t, "sooner.test", "enforce", 2*day, 4*day), "certificate has expired"))
-	f.reload.Failed = true
+	f.reload.Err = errors.New("line 3: no")
 	body := f.page("/")
-	failing, rest, _ := strings.Cut(body, `<section id="policies">`)
+	failing, rest, _ := strings.Cut(body, `<section id="policies"`)
 	for _, text := range []string{
-		"certificate has expired", "connection refused", "failing since", "1 policy expires within 7 days",
-		"was not reloaded"} {
+		"certificate has expired", "connection refused", "failing since", "1 policy expires soon",
+		"was not reloaded", "line 3: no", "<h1>degraded</h1>"} {
 		if !strings.Contains(failing, text) {
 			t.Errorf("before the list of policies there is no %q:\n%s", text, failing)
 		}
@@ -57,7 +59,15 @@ func TestDomainPages(t *testing.T) {
 		dailyEntry(t, "good.test", "enforce", time.Hour, 30*day),
 		dailyEntry(t, "strict.test", "testing", time.Hour, 30*day),
 		withFailure(dailyEntry(t, "ill.test", "enforce", 2*day, 4*day), "status 404"),
-		dailyEntry(t, "over.test", "enforce", 3*day, 2*day))
+		dailyEntry(t, "over.test", "enforce", 3*day, 2*day),
+		dailyEntry(t, "elsewhere.test", "enforce", time.Hour, 30*day),
+		dailyEntry(t, "partly.test", "enforce", time.Hour, 30*day),
+		dailyEntry(t, "null.test", "enforce", time.Hour, 30*day), dailyEntry(t, "mute.test", "enforce", time.Hour,
+			30*day))
+	f.monitor.History.Add(history.Event{Kind: "mx_mismatch", Domain: "elsewhere.test", Text: "no MX host matches",
+		Level: "WARN"})
+	f.monitor.History.Add(history.Event{Kind: "policy_learnt", Domain: "good.test", Text: "policy learnt",
+		Level: "INFO"})
 	f.query("sts", "x.new.test")
 	f.query("sts", "x.mute.test")
 	f.query("sts", "absent.test")
@@ -68,8 +78,19 @@ func TestDomainPages(t *testing.T) {
 		has       []string
 	}{
 		{"a policy", "/domain/good.test", 200,
-			[]string{"mx.good.test", "20260101", "30 days", "OK secure match=mx.good.test servername=hostname",
+			[]string{"mx.good.test", "20260101", "30d", "OK secure match=mx.good.test servername=hostname",
 				"policy_type=sts", "version: STSv1", "on disk and in memory", "not known without a lookup"}},
+		{"mail that passes", "/domain/good.test", 200, []string{"Mail is delivered only by TLS", "in the policy",
+			"policy learnt"}},
+		{"no MX host in the policy", "/domain/elsewhere.test", 200,
+			[]string{"Mail is deferred: the policy names no MX host of the domain (mail.provider.test)",
+				"not in the policy", "an override can let the mail pass", "mx_mismatch", "no MX host matches"}},
+		{"one of two in the policy", "/domain/partly.test", 200,
+			[]string{"delivered only by TLS", "never delivered to mail.provider.test: not in the policy"}},
+		{"null MX", "/domain/null.test", 200, []string{"Mail is returned: the domain takes no mail"}},
+		{"MX records that cannot be looked up", "/domain/mute.test", 200, []string{"MX records could not be looked " +
+			"up"}},
+		{"mode testing", "/domain/strict.test", 200, []string{"strict", "trial"}},
 		{"spelt otherwise", "/domain/GOOD.test.", 200, []string{"mx.good.test"}},
 		{"failing", "/domain/ill.test", 200, []string{"status 404", "4 in a row"}},
 		{"expired", "/domain/over.test", 200, []string{"expired"}},
@@ -128,7 +149,7 @@ func TestSearchAndPages(t *testing.T) {
 		{"a part of the name", "/policies?q=MANY", 121, 3},
 		{"another", "/policies?q=d11", 10, 1},
 		{"mode", "/policies?mode=testing", 1, 1},
-		{"failing", "/policies?failing=1&q=many", 1, 1},
+		{"failing", "/policies?state=failing&q=many", 1, 1},
 		{"in people's script", "/policies?q=" + url.QueryEscape("Bücher.example"), 1, 1},
 		{"nothing", "/policies?q=%3Cscript%3E", 0, 1},
 	} {
@@ -162,7 +183,8 @@ func TestHostileData(t *testing.T) {
 	f := startWeb(t, []resolver.Override{
 		{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, withFailure(e, evil))
 	for _, path := range []string{
-		"/", "/domain/evil.test", "/domain/also.test", "/policies?failing=1", "/policies?q=" + url.QueryEscape(evil),
+		"/", "/domain/evil.test", "/domain/also.test", "/policies?state=failing",
+		"/policies?q=" + url.QueryEscape(evil),
 		"/policies?after=" + url.QueryEscape(evil) + "&mode=" + url.QueryEscape(evil),
 		"/domain/" + url.PathEscape(evil), "/" + url.PathEscape(evil)} {
 		_, body, _ := f.get(path)

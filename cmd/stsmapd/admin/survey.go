@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	surveyShare     = 100             // walks take at most 1/surveyShare of the time
-	surveyForScrape = time.Minute     // least time between two walks for scrapes
-	surveyForPage   = 2 * time.Second // least time between two walks for pages
-	surveyFirstWait = 2 * time.Second // how long a scrape waits for the first walk
-	soon            = 7 * 24 * time.Hour
-	maxFailing      = 500 // failing policies that are listed
+	surveyShare     = 100                // walks take at most 1/surveyShare of the time
+	surveyForScrape = time.Minute        // least time between two walks for scrapes
+	surveyForPage   = 2 * time.Second    // least time between two walks for pages
+	surveyFirstWait = 2 * time.Second    // how long a scrape waits for the first walk
+	soon            = 7 * 24 * time.Hour // before the expiry of a policy that cannot be fetched
+	maxFailing      = 500                // failing policies that are listed
 	pageSize        = 50
 )
 
-// policyRow is a policy in a table.
+// policyRow is a policy in a table of the pages.
 type policyRow struct {
 	Domain   string
 	Mode     string
@@ -45,16 +45,16 @@ type survey struct {
 	at   time.Time
 	took time.Duration
 
-	live            map[mtasts.Mode]int
-	expired         int // still in the store
-	failing         int // live, not of mode none, and the last fetch failed
-	expiring        int // live, not of mode none, and expires within 7 days
-	expiringFailing int // both
-	unreadable      int
-	failingRows     []policyRow // failing policies by expiry, at most maxFailing
-	first           []policyRow // by name, at most pageSize
-	status          resolver.Status
-	overrides       int
+	live        map[mtasts.Mode]int
+	expired     int // still in the store
+	failing     int // live, not of mode none, and the last fetch failed
+	expiring    int // of them, those that expire soon
+	unreadable  int
+	unavailable int         // announced policies that cannot be fetched
+	failingRows []policyRow // failing policies by expiry, at most maxFailing
+	first       []policyRow // by name, at most pageSize
+	status      resolver.Status
+	overrides   int
 }
 
 // runSurvey walks over all policies. If ctx ends, the result is incomplete.
@@ -79,6 +79,9 @@ func runSurvey(ctx context.Context, service *resolver.Admin) *survey {
 			failing.add(r)
 		}
 	}
+	for range service.Unavailable() {
+		s.unavailable++
+	}
 	s.failingRows, s.first = failing.sorted(), first.sorted()
 	s.status, s.overrides = service.Status(), len(service.Overrides())
 	s.at, s.took = now, time.Since(now)
@@ -87,29 +90,31 @@ func runSurvey(ctx context.Context, service *resolver.Admin) *survey {
 
 func byDomain(a, b policyRow) int { return strings.Compare(a.Domain, b.Domain) }
 
-// count counts a policy and reports whether it is failing: live, not of mode none, and its last fetch failed.
+// count counts a policy and reports whether it is failing.
 func (s *survey) count(now time.Time, k resolver.Known) (failing bool) {
-	e := k.Entry
 	if !k.Live {
 		s.expired++
 		return false
 	}
-	s.live[e.Policy.Mode]++
-	if e.Policy.Mode == mtasts.ModeNone {
-		return false
-	}
-	failing = e.Failures.Count > 0
-	expiring := e.Expires().Sub(now) < soon
-	if failing {
+	s.live[k.Entry.Policy.Mode]++
+	if failing = isFailing(k); failing {
 		s.failing++
 	}
-	if expiring {
+	if isExpiring(now, k) {
 		s.expiring++
 	}
-	if failing && expiring {
-		s.expiringFailing++
-	}
 	return failing
+}
+
+// isFailing reports whether a policy cannot be refreshed: it is live, not of mode none, and its last fetch failed.
+func isFailing(k resolver.Known) bool {
+	return k.Live && k.Entry.Policy.Mode != mtasts.ModeNone && k.Entry.Failures.Count > 0
+}
+
+// isExpiring reports whether a failing policy expires soon: within 7 days, and half of its max_age is over. A policy
+// that can be refreshed never counts, however short its max_age is.
+func isExpiring(now time.Time, k resolver.Known) bool {
+	return isFailing(k) && k.Entry.Expires().Sub(now) < min(soon, k.Entry.Policy.MaxAge/2)
 }
 
 // least keeps the n least of all added values.

@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"github.com/stsmapd/stsmapd/cache/shared"
-
 	"context"
 	_ "embed"
 	"errors"
@@ -19,10 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
-
-	"github.com/stsmapd/stsmapd/cache/store"
-	"github.com/stsmapd/stsmapd/resolver"
-	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // MaxConns is the number of connections that a WebServer accepts at a time; others wait.
@@ -38,48 +32,30 @@ const (
 	webIdleLimit  = 2 * time.Minute
 )
 
-// WebOptions are the sources of a WebServer's data. The functions are called from many goroutines.
+// WebOptions are what a WebServer needs besides a Monitor.
 type WebOptions struct {
-	Service   *resolver.Admin
-	Store     func() store.Stats
-	Shared    func() shared.Stats // all zero without a shared engine
-	Questions func() []tlspolicy.Count
-	Conns     func() int // of Postfix's
-	MaxConns  int
-	Host      string        // host of the setting `metrics`: a name that requests may use
-	Probe     *Prober       // for /healthz
-	Reload    func() Reload // of the configuration
-	Info      Info
-	Log       *slog.Logger
-	Registry  *prometheus.Registry // has the resolver's metrics already
-}
-
-// Reload is the result of the last load of the configuration.
-type Reload struct {
-	At     time.Time
-	Failed bool // the old settings stay in force
+	Host  string  // of the setting `metrics`: a name that requests may use
+	Probe *Prober // for /healthz
 }
 
 // WebServer serves the address of the setting `metrics`. NewWeb returns one.
 type WebServer struct {
 	opt       WebOptions
+	monitor   *Monitor
 	http      *http.Server
-	registry  *prometheus.Registry
-	surveyor  *surveyor
+	metrics   prometheus.Gatherers
 	templates *template.Template
 	pages     chan struct{} // a slot for each page in progress
 	ready     atomic.Bool
 	end       context.CancelFunc // of all requests
 }
 
-// NewWeb returns a server. /readyz fails until Ready(true).
-func NewWeb(o WebOptions) *WebServer {
+// NewWeb returns a server that shows a Monitor. /readyz fails until Ready(true).
+func NewWeb(m *Monitor, o WebOptions) *WebServer {
 	ctx, end := context.WithCancel(context.Background())
-	s := &WebServer{
-		opt: o, registry: o.Registry, surveyor: newSurveyor(ctx, o.Service), templates: templates(),
-		pages: make(chan struct{}, maxPages), end: end,
-	}
-	register(s.registry, o, s.surveyor)
+	s := &WebServer{opt: o, monitor: m, metrics: prometheus.Gatherers{m.Resolver, newRegistry(m)},
+		templates: templates(),
+		pages:     make(chan struct{}, maxPages), end: end}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -88,7 +64,7 @@ func NewWeb(o WebOptions) *WebServer {
 		WriteTimeout:      webWriteLimit,
 		IdleTimeout:       webIdleLimit,
 		MaxHeaderBytes:    webMaxHeader,
-		ErrorLog:          slog.NewLogLogger(o.Log.With("event", "status_error").Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(m.Log.With("event", "status_error").Handler(), slog.LevelDebug),
 	}
 	return s
 }
@@ -111,14 +87,13 @@ func (s *WebServer) Shutdown(ctx context.Context) {
 		_ = s.http.Close() // the remaining connections are closed
 	}
 	s.end()
-	s.surveyor.wait()
 }
 
 func (s *WebServer) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes, Timeout: webWriteLimit / 2, ErrorHandling: promhttp.ContinueOnError,
-		ErrorLog: slog.NewLogLogger(s.opt.Log.With("event", "metrics_error").Handler(), slog.LevelWarn),
+		ErrorLog: slog.NewLogLogger(s.monitor.Log.With("event", "metrics_error").Handler(), slog.LevelWarn),
 	}))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -126,6 +101,10 @@ func (s *WebServer) routes() http.Handler {
 	mux.Handle("GET /{$}", s.page(s.home))
 	mux.Handle("GET /policies", s.page(s.policies))
 	mux.Handle("GET /domain/{domain}", s.page(s.domain))
+	mux.Handle("GET /unavailable", s.page(s.unavailablePage))
+	mux.Handle("GET /events", s.page(func(*http.Request) (view, error) {
+		return eventsView{s.monitor.History.Events("")}, nil
+	}))
 	mux.Handle("GET /", s.page(func(*http.Request) (view, error) { return nil, errNoPage() }))
 	return guarded(s.opt.Host, mux)
 }
@@ -190,9 +169,12 @@ func (s *WebServer) readyz(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, "stsmapd is starting or shutting down: it answers no questions")
 		return
 	}
-	text := "ok" // questions are answered, also while this host cannot look for policies
-	for _, f := range s.opt.Service.HostFaults() {
-		text += "\nproblem: " + f.String()
+	text := "ok"
+	if view := s.monitor.status(s.monitor.surveyor.current()); view.Health != Healthy {
+		text = "ok, but " + string(view.Health) + ":"
+		for _, p := range view.Problems {
+			text += "\n" + p.ID + ": " + p.Text
+		}
 	}
 	writeText(w, http.StatusOK, text)
 }

@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"github.com/stsmapd/stsmapd/cache/shared"
-
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stsmapd/stsmapd/cache"
+	"github.com/stsmapd/stsmapd/cache/shared"
 	"github.com/stsmapd/stsmapd/cache/store"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -45,7 +45,20 @@ func (noNetwork) TXT(_ context.Context, name string) (a dnsclient.Answer[string]
 	return dnsclient.Answer[string]{Denial: dnsclient.NXDomain, TTL: time.Hour}, nil
 }
 
-func (noNetwork) MX(context.Context, string) (a dnsclient.Answer[dnsclient.MX], err error) {
+func (noNetwork) MX(_ context.Context, name string) (a dnsclient.Answer[dnsclient.MX], err error) {
+	switch name {
+	case "elsewhere.test":
+		a.Records = []dnsclient.MX{{Preference: 10, Host: "mail.provider.test"}}
+	case "partly.test":
+		a.Records = []dnsclient.MX{{Preference: 20, Host: "mail.provider.test"}, {Preference: 10,
+			Host: "mx.partly.test"}}
+	case "null.test":
+		a.Records = []dnsclient.MX{{}}
+	case "mute.test":
+		return a, &dnsclient.Error{Name: name, Type: "MX", Kind: dnsclient.Timeout}
+	default:
+		a.Records = []dnsclient.MX{{Preference: 10, Host: "mx." + name}}
+	}
 	return a, nil
 }
 
@@ -70,6 +83,7 @@ func (noNetwork) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy, e
 type fixture struct {
 	t       *testing.T
 	server  *WebServer
+	monitor *Monitor
 	service *resolver.Service
 	store   *store.Store
 	url     string
@@ -115,15 +129,15 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	ended := make(chan error, 1)
 	go func() { ended <- f.mail.Serve(l) }()
 	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
-	f.server = NewWeb(WebOptions{
-		Registry: registry,
-		Host:     "mail.example.test", Service: f.service.Admin(), Store: f.store.Stats,
-		Shared:    func() shared.Stats { return f.shared },
-		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000, Probe: NewProber(f.spec),
-		Reload: func() Reload { return f.reload }, Log: log,
+	f.monitor = NewMonitor(Sources{
+		Service: f.service, Store: f.store.Stats, Shared: func() shared.Stats { return f.shared },
+		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000,
+		Reload: func() Reload { return f.reload }, Resolver: registry, History: history.New(), Log: log,
 		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec},
 			StateDir: "/var/lib/stsmapd"},
 	})
+	t.Cleanup(f.monitor.Close)
+	f.server = NewWeb(f.monitor, WebOptions{Host: "mail.example.test", Probe: NewProber(f.spec)})
 	f.serve()
 	return f
 }

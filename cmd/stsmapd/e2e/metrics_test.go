@@ -174,7 +174,7 @@ func TestDashboardAndAlerts(t *testing.T) {
 		t.Errorf("only %d queries found", queries)
 	}
 	p.checkRules()
-	if got, err := p.query(`stsmapd_policies_expiring_failing`); err != nil || len(got) != 1 || got[0].Value[1] != "1" {
+	if got, err := p.query(`stsmapd_policies_expiring`); err != nil || len(got) != 1 || got[0].Value[1] != "1" {
 		t.Errorf("policies that expire and fail: %v, %v", got, err)
 	}
 	stop()

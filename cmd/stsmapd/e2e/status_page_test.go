@@ -182,7 +182,7 @@ func TestStatusPage(t *testing.T) {
 
 	home := parsePage(t, b.run(m.url("/"), "--dump-dom"))
 	if got := home.texts("#failing a"); !slices.Equal(got,
-		[]string{"bank.example.test", "a-rather-long-name-of-a-department.of-a-university.example.test"}) {
+		[]string{"bank.example.test", "a-rather-long-name…sity.example.test"}) {
 		t.Errorf("failing: %q", got)
 	}
 	if home.title != "stsmapd" || len(home.texts("#policies a")) != 51 || len(home.texts("#overrides a")) != 0 {
