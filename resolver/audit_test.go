@@ -169,12 +169,12 @@ func TestRemovedForRoomStaysAway(t *testing.T) {
 			pass(time.Second)
 		}
 		pass(5 * minute)
-		if w.events("store_full") != 1 || w.size() != 100 {
+		if w.events("store_full") != 1 || w.size() < 99 || w.size() > 100 {
 			t.Fatalf("%d policies in a store that may hold 100; log:\n%s", w.size(), w.log.String())
 		}
 		pass(40 * minute)
-		if w.size() != 100 || w.events("policy_learnt") != 150 {
-			t.Errorf("%d policies, learnt %d times, want 100 and 150", w.size(), w.events("policy_learnt"))
+		if w.size() < 99 || w.size() > 100 || w.events("policy_learnt") != 150 {
+			t.Errorf("%d policies, learnt %d times, want 99 or 100, and 150", w.size(), w.events("policy_learnt"))
 		}
 	})
 }

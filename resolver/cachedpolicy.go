@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -20,8 +21,9 @@ type CachedPolicy struct {
 const (
 	// useGrain keeps questions from writing to shared memory each time.
 	useGrain = 60
-	// useWrite is how old the stored time of last use may grow before it is worth a write.
-	useWrite = 24 * time.Hour
+	// anotherDay is how long after the stored time of last use a question counts as one of another day, and is worth a
+	// write.
+	anotherDay = 12 * time.Hour
 )
 
 // newCachedPolicy takes an entry into memory; its TXT record should be looked at after checkAt.
@@ -60,6 +62,27 @@ func (h *CachedPolicy) Used() time.Time {
 		return time.Unix(s, 0).UTC()
 	}
 	return h.Entry.Used
+}
+
+// usedAgain reports whether a question has come on another day than the one that the entry has noted.
+func (h *CachedPolicy) usedAgain() bool { return h.Used().Sub(h.Entry.Used) >= anotherDay }
+
+// usedDays is on how many days the policy was asked for, about.
+func (h *CachedPolicy) usedDays() uint16 {
+	if h.usedAgain() && h.Entry.UsedDays < math.MaxUint16 {
+		return h.Entry.UsedDays + 1
+	}
+	return h.Entry.UsedDays
+}
+
+// UsedOften reports whether the policy was asked for on several days: what a flood brings was not.
+func (h *CachedPolicy) UsedOften() bool { return h.usedDays() > 1 }
+
+// marked is the entry with the marks that questions have left.
+func (h *CachedPolicy) marked() Entry {
+	e := h.Entry
+	e.Used, e.UsedDays = h.Used(), h.usedDays()
+	return e
 }
 
 // claimCheck reports to one caller that the TXT record should be looked at again; the look itself sets the next time. A

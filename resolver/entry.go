@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -21,8 +22,10 @@ type Entry struct {
 	// Doubtful
 	Checked  time.Time
 	Used     time.Time     // last question, as far as it was worth a write
+	UsedDays uint16        // on how many days it was asked for, about: questions anotherDay apart
 	Failures FetchFailures // zero while fetches succeed
 	Origin   string        // name of the host whose fetch this is, when another host of the fleet made it; "": this one
+	Network  fair.Network  // of the policy host at that fetch
 }
 
 // Count describes fetches that keep failing since the last one that succeeded.
@@ -37,6 +40,16 @@ type FetchFailures struct {
 
 // Expires is when the policy ends: the last successful fetch + max_age (RFC 8461 section 3.2).
 func (e Entry) Expires() time.Time { return e.Fetched.Add(e.Policy.MaxAge) }
+
+// owners are to whom the policy's room is accounted.
+func (e Entry) owners() fair.Owners { return fair.Of(e.Domain, e.Network) }
+
+// size is about how many bytes the store needs for the entry.
+func (e Entry) size() int64 {
+	const fixed = 100 // times, lengths, a header, bbolt's own
+	return int64(fixed + len(e.Domain.String()) + len(e.ID) + len(e.Policy.Text) + len(e.Origin) +
+		len(e.Failures.ID) + len(e.Failures.Reason))
+}
 
 // Live reports whether the policy still binds at now. The very second of the fetch counts, so that a policy with
 // max_age 0 binds the deliveries that waited for it.

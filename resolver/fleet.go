@@ -85,6 +85,7 @@ func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 	if used := known.Used(); used.After(e.Used) {
 		e.Used = used
 	}
+	e.UsedDays = max(e.UsedDays, known.usedDays())
 	later := e.Fetched.Truncate(fleetGrain).After(known.Entry.Fetched.Truncate(fleetGrain))
 	return e, later && (!ahead || e.Policy.Text != known.Entry.Policy.Text)
 }

@@ -25,6 +25,7 @@ type metrics struct {
 	fetches     [fetch.HostFault + 1]prometheus.Counter // 0: success
 	hostFaults  [fault.Exhausted + 1]prometheus.Counter // of fault.Domain there are none
 	adopted     prometheus.Counter
+	evicted     prometheus.Counter
 	remembered  prometheus.Observer
 	waited      prometheus.Observer
 }
@@ -38,6 +39,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		adopted: factory.NewCounter(prometheus.CounterOpts{Namespace: "stsmapd", Name: "shared_adopted_total",
 			Help: "Policies that were taken over from other hosts."}),
+		evicted: factory.NewCounter(prometheus.CounterOpts{Namespace: "stsmapd", Name: "policies_evicted_total",
+			Help: "Policies that were removed because the store was full (cache.max_policies, cache.store)."}),
 		remembered: factory.NewHistogram(prometheus.HistogramOpts{Namespace: "stsmapd", Name: "answer_memory_seconds",
 			Help:    "Time that an answer out of memory took; one in 1024 is measured.",
 			Buckets: memoryBuckets()}),

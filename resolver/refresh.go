@@ -5,7 +5,6 @@ import (
 	"context"
 	"hash/maphash"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +21,8 @@ const (
 	refreshPace = 20 * time.Millisecond
 	// clockPatience is how long the refresher sleeps at most: the wall clock may be set meanwhile.
 	clockPatience = time.Minute
+	// minScanPause is the least time between two walks over a store that is too large.
+	minScanPause = time.Second
 	// staggerMax spreads the refreshes of one policy over the hosts of a fleet: the first to begin does it for all, and
 	// tells the others before most of them have begun.
 	staggerMax = 2 * time.Minute
@@ -39,25 +40,27 @@ func (r *refresher) scanLoop(ctx context.Context) {
 	ticker := time.NewTicker(scanInterval)
 	defer ticker.Stop()
 	for {
-		now := r.now()
+		now, begin := r.now(), time.Now()
 		r.scan(ctx, now, r.evictor.clock.steady(now))
+		took := time.Since(begin)
 		select {
 		case <-ticker.C:
-		case <-r.queue.scan:
+		case <-r.size.over:
+			pause(ctx, max(took, minScanPause)) // a store that cannot be written stays too large
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// scan queues what is due before the next scan, and removes what has expired at now and what is over the limit; nothing
-// is removed while the clock, which said now, cannot be trusted.
+// scan queues what is due before the next scan, and removes what is over the limits, and what has expired at now; that
+// stays while the clock, which said now, cannot be trusted.
 func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 	cfg := r.config.Load()
 	r.queue.extend(now.Add(scanInterval + scanInterval/4))
 	removals, rctx := errgroup.WithContext(ctx)
 	removals.SetLimit(removalsAtOnce)
-	count := 0
+	c := newCensus()
 	waiting := r.pending.snapshot() // the store's entries of these are out of date
 	for e, err := range r.store.All(ctx) {
 		if ctx.Err() != nil {
@@ -72,10 +75,11 @@ func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 			removals.Go(func() error { r.evictor.removeExpired(rctx, e.Domain, now); return nil })
 			continue
 		}
-		count++
+		used, often := r.usage(e)
+		c.add(e, often)
 		if waiting[e.Domain] == nil {
 			e = e.normalizeClock(now)
-			if at, ok := refreshAt(cfg, e, r.lastUsed(e)); ok {
+			if at, ok := refreshAt(cfg, e, used); ok {
 				r.queue.add(now, e.Domain, at)
 			}
 		}
@@ -84,8 +88,9 @@ func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 		r.schedule(h)
 	}
 	_ = removals.Wait() // what fails is tried again by the next scan
-	if surplus := count - cfg.MaxPolicies; surplus > 0 && steady && ctx.Err() == nil {
-		r.evictor.evict(ctx, min(surplus, maxSurplus), cfg.MaxPolicies)
+	r.size.bytes.Store(c.bytes)
+	if ctx.Err() == nil {
+		r.evictor.evict(ctx, c, cfg.limit())
 	}
 }
 
@@ -137,12 +142,15 @@ func (b *base) schedule(h *CachedPolicy) {
 	}
 }
 
-// lastUsed is the later of what the store and memory know.
-func (b *base) lastUsed(e Entry) time.Time {
-	if h, ok := b.memory.Policy(e.Domain); ok && h.Used().After(e.Used) {
-		return h.Used()
+// usage is when the store's entry was last used, and whether on several days, as far as memory knows better.
+func (b *base) usage(e Entry) (used time.Time, often bool) {
+	used, often = e.Used, e.UsedDays > 1
+	if h, ok := b.memory.Policy(e.Domain); ok {
+		if often = often || h.UsedOften(); h.Used().After(used) {
+			used = h.Used()
+		}
 	}
-	return e.Used
+	return used, often
 }
 
 // refreshAt is when an entry last asked for at used should be refreshed, and whether it should be at all.
@@ -163,9 +171,6 @@ type refreshQueue struct {
 	due     map[dnsname.Name]time.Time // the one time that counts for a domain
 	taken   map[dnsname.Name]bool      // by next, until done
 	wake    chan struct{}              // tells that there may be something sooner
-
-	learnt atomic.Int64  // new policies since the last scan
-	scan   chan struct{} // calls for a scan
 }
 
 type dueItem struct {
@@ -175,25 +180,14 @@ type dueItem struct {
 
 func newRefreshQueue(staggered bool) *refreshQueue {
 	return &refreshQueue{staggered: staggered, seed: maphash.MakeSeed(), due: map[dnsname.Name]time.Time{},
-		taken: map[dnsname.Name]bool{}, wake: make(chan struct{}, 1), scan: make(chan struct{}, 1)}
+		taken: map[dnsname.Name]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // extend moves the horizon; a scan does that.
 func (q *refreshQueue) extend(horizon time.Time) {
-	q.learnt.Store(0)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.horizon = horizon
-}
-
-// noteNew counts a new policy, and calls for a scan when so many are new that the store may be over its limit.
-func (q *refreshQueue) noteNew(maxPolicies int) {
-	if q.learnt.Add(1) == int64(max(maxPolicies/100, 1000)) {
-		select {
-		case q.scan <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // add sets a domain's time, over any that it had. In a fleet it is moved by this host's own part of staggerMax, which

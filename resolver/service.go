@@ -37,7 +37,8 @@ type Settings struct {
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
 	Overrides        *Overrides
 	Reporter         Reporter      // of failed policy fetches; nil: none
-	MaxPolicies      int           // in the store, about: the longest unused are evicted; 0 = 1,000,000
+	MaxPolicies      int           // in the store, about; 0 = 1,000,000
+	MaxStoreBytes    int64         // of the policies in the store, about; 0 = 2 GiB
 	UnusedAfter      time.Duration // policies not asked for so long are not refreshed; 0 = 2160 h (90 days)
 }
 
@@ -82,6 +83,7 @@ type base struct {
 	store      Store
 	pending    *pendingWrites
 	queue      *refreshQueue
+	size       storeSize
 	fleet      Fleet
 	lookups    *lookups.Group[dnsname.Name, result] // whatever writes what is known of a domain runs in it
 	background *background
@@ -96,6 +98,9 @@ type config struct {
 	fetches   *semaphore.Weighted
 	refreshes *semaphore.Weighted
 }
+
+// limit is what the store may hold.
+func (c *config) limit() bounds { return bounds{c.MaxPolicies, c.MaxStoreBytes} }
 
 // Service answers questions: from memory, else the store, else the fleet, else the DNS and HTTPS. It is safe for
 // concurrent use.
@@ -119,6 +124,7 @@ func NewService(o Options) *Service {
 	}
 	b.hostFaults = newHostFaults(o.Logger, b.metrics.hostFaults)
 	b.dns = &dnsWatch{base: b}
+	b.size.over = make(chan struct{}, 1)
 	if b.fleet == nil {
 		b.fleet = noFleet{}
 	}
@@ -151,6 +157,9 @@ func (s *Service) Reconfigure(set Settings) {
 	}
 	if set.MaxPolicies <= 0 {
 		set.MaxPolicies = 1_000_000
+	}
+	if set.MaxStoreBytes <= 0 {
+		set.MaxStoreBytes = 2 << 30
 	}
 	if set.UnusedAfter <= 0 {
 		set.UnusedAfter = 90 * 24 * time.Hour

@@ -138,7 +138,7 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 		return nil
 	}
 	now := u.now()
-	e := h.Entry.normalizeClock(now)
+	e := h.marked().normalizeClock(now)
 	ahead := e.Fetched != h.Entry.Fetched || e.Failures != h.Entry.Failures
 	switch {
 	case !e.Live(now):
@@ -150,7 +150,7 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 	case ahead && e.Doubtful():
 		return newCachedPolicy(e, now)
 	case ahead:
-		e.Checked, e.Used = now, earlier(h.Used(), now)
+		e.Checked = now
 		return u.keep(ctx, e, now)
 	case !inMemory && !e.Doubtful():
 		u.memory.PutPolicy(h)
@@ -240,9 +240,9 @@ func (u *updater) busy(a *attempt, work hostWork, err error) result {
 // noted keeps a live policy as it is. It is written only where the time of last use has grown too old.
 func (u *updater) noted(ctx context.Context, a *attempt, p note) result {
 	a.known.checkFrom(p.checkAt)
-	if used := a.known.Used(); used.Sub(a.known.Entry.Used) > useWrite {
-		e := a.known.Entry
-		e.Used, e.Checked = used, u.now()
+	if a.known.usedAgain() {
+		e := a.known.marked()
+		e.Checked = u.now()
 		return result{finding: u.keep(ctx, e, p.checkAt)}
 	}
 	u.schedule(a.known)
@@ -278,9 +278,10 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy) Finding {
 	u.hostFaults.worked(fetchWork)
 	now := u.now()
-	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now}
+	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1}
 	if a.known != nil {
-		e.Used = a.known.Used()
+		marked := a.known.marked()
+		e.Used, e.UsedDays = marked.Used, marked.UsedDays
 	}
 	h := u.keep(ctx, e, p.checkAt)
 	u.fleet.Share(ctx, h.Entry)
@@ -308,9 +309,9 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 		u.memory.PutNegative(now, a.domain, f)
 		return f
 	}
-	e := a.known.Entry
+	e := a.known.marked()
 	e.Failures = e.Failures.after(now, p.id, err.Error())
-	e.Checked, e.Used = now, a.known.Used()
+	e.Checked = now
 	u.log.refreshFailed(now, &e)
 	return u.keep(ctx, e, p.checkAt)
 }
@@ -340,12 +341,14 @@ func (b *base) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPoli
 	return h
 }
 
-// learnt logs a policy that was kept, and counts it where there was none before.
+// learnt logs a policy that was kept, and notes how the store has grown.
 func (b *base) learnt(before, now *CachedPolicy) {
 	b.log.policyFetched(before, now)
-	if before == nil {
-		b.queue.noteNew(b.config.Load().MaxPolicies)
+	grown := now.Entry.size()
+	if before != nil {
+		grown -= before.Entry.size()
 	}
+	b.size.learnt(b.store.Len(), grown, b.config.Load().limit())
 }
 
 // forgetPolicy ends what is known of a policy outside the store.

@@ -38,12 +38,20 @@ func (r *fields) uint(size uint32) uint32 {
 	return n
 }
 
-func (r *fields) time() time.Time {
+func (r *fields) uint64() (n uint64, ok bool) {
 	b := r.bytes(8, 8)
 	if b == nil {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(b), true
+}
+
+func (r *fields) time() time.Time {
+	millis, ok := r.uint64()
+	if !ok {
 		return time.Time{}
 	}
-	return time.UnixMilli(int64(binary.LittleEndian.Uint64(b))).UTC()
+	return time.UnixMilli(int64(millis)).UTC()
 }
 
 func (r *fields) failures() resolver.FetchFailures {

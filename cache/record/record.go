@@ -20,8 +20,14 @@
 //	  reason                      2 bytes length, text
 //	policy as served              4 bytes length, text
 //
-// Version 2 is version 1 and, at the end, the name of the host that fetched the policy: 1 byte length, text. It is
-// written where there is such a name. Version 0 is a number (EncodeNumber), versions 0x81 and 0x82 are kept by a fleet
+// Version 2 is version 1 and, at the end, the name of the host that fetched the policy: 1 byte length, text. Version 3,
+// which is written, is version 1 and, at the end:
+//
+//	used days                     2 bytes
+//	policy host's network         8 bytes
+//	host that fetched the policy  1 byte length, text
+//
+// Version 0 is a number (EncodeNumber), versions 0x81 and 0x82 are kept by a fleet
 // alone (failure.go).
 package record
 
@@ -36,6 +42,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -46,7 +53,8 @@ const (
 	magic = 0xB5
 
 	versionPlain  = 1
-	versionOrigin = 2 // the newest of a policy
+	versionOrigin = 2
+	versionUsage  = 3 // the newest of a policy
 
 	maxID     = math.MaxUint8 // bytes; the grammar allows 32 (RFC 8461 section 3.1)
 	maxReason = 1 << 10       // bytes; a longer reason is cut
@@ -55,7 +63,7 @@ const (
 )
 
 // MaxSize is the size in bytes that no record exceeds.
-const MaxSize = HeaderSize + 6*8 + 4*8 + 2*maxID + maxReason + maxText + maxOrigin
+const MaxSize = HeaderSize + 6*8 + 4*8 + 2*maxID + maxReason + maxText + maxOrigin + 2 + 8
 
 // CorruptError: a record is not what was written, or no longer makes sense. The caller drops the record, counts it, and
 // looks up the domain's policy.
@@ -84,8 +92,8 @@ func Encode(e resolver.Entry) ([]byte, error) {
 	case e.Origin != "" && !ValidHost(e.Origin):
 		return nil, fmt.Errorf("entry of %s: a host's name of %.100q", e.Domain, e.Origin)
 	}
-	b := make([]byte, HeaderSize, HeaderSize+3*8+1+len(e.ID)+1+4+len(e.Policy.Text))
-	b[0], b[1] = magic, versionPlain
+	b := make([]byte, HeaderSize, HeaderSize+3*8+1+len(e.ID)+1+4+len(e.Policy.Text)+2+8+1+len(e.Origin))
+	b[0], b[1] = magic, versionUsage
 	for _, t := range [...]time.Time{e.Fetched, e.Checked, e.Used} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(t.UnixMilli()))
 	}
@@ -97,10 +105,9 @@ func Encode(e resolver.Entry) ([]byte, error) {
 	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(e.Policy.Text)))
 	b = append(b, e.Policy.Text...)
-	if e.Origin != "" {
-		b[1] = versionOrigin
-		b = append(append(b, byte(len(e.Origin))), e.Origin...)
-	}
+	b = binary.LittleEndian.AppendUint16(b, e.UsedDays)
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.Network))
+	b = append(append(b, byte(len(e.Origin))), e.Origin...)
 	binary.LittleEndian.PutUint32(b[2:], checksum(e.Domain.String(), b))
 	return b, nil
 }
@@ -175,7 +182,7 @@ func openPolicy(key string, record []byte) (fields, error) {
 		return r, err
 	case r.version == 0:
 		return r, &CorruptError{key, "a number, not a policy"}
-	case r.version != versionPlain && r.version != versionOrigin:
+	case r.version > versionUsage:
 		return r, ErrVersion
 	}
 	return r, nil
@@ -210,8 +217,13 @@ func Decode(key string, record []byte) (resolver.Entry, error) {
 		ID: r.text(r.uint(1), maxID)}
 	e.Failures = r.failures()
 	text := r.bytes(r.uint(4), maxText)
-	if r.version == versionOrigin {
-		if e.Origin = r.text(r.uint(1), maxOrigin); r.bad == "" && !ValidHost(e.Origin) {
+	if r.version >= versionUsage {
+		e.UsedDays = uint16(r.uint(2))
+		network, _ := r.uint64()
+		e.Network = fair.Network(network)
+	}
+	if r.version >= versionOrigin {
+		if e.Origin = r.text(r.uint(1), maxOrigin); r.bad == "" && e.Origin != "" && !ValidHost(e.Origin) {
 			r.bad = "from a host without a name"
 		}
 	}

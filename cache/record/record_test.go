@@ -41,7 +41,9 @@ func TestCodecRoundTrip(t *testing.T) {
 		"zero times":       {Domain: storetest.Domain(3), Policy: storetest.Policy(0)},
 		"before 1970":      storetest.Entry(4, time.Date(1903, 1, 1, 0, 0, 0, 1e6, time.UTC)),
 		"of another host":  {Domain: storetest.Domain(6), Policy: storetest.Policy(0), Origin: "mail-2.example"},
-		"large":            {Domain: storetest.Domain(5), Policy: storetest.Policy(64000)},
+		"often used": {Domain: storetest.Domain(7), Policy: storetest.Policy(0), UsedDays: 65535,
+			Network: 1 << 63},
+		"large": {Domain: storetest.Domain(5), Policy: storetest.Policy(64000)},
 	} {
 		record := mustEncode(t, e)
 		got, err := Decode(e.Domain.String(), record)
@@ -100,7 +102,8 @@ func wrongRecords(t testing.TB) []struct{ why, key, wrong string } {
 		{"cut in the times", key, sealed(key, whole[:HeaderSize+20])},
 		{"cut in the id", key, sealed(key, whole[:mark-1])},
 		{"cut in the failures", key, sealed(key, whole[:mark+10])},
-		{"cut in the policy", key, sealed(key, whole[:len(whole)-1])},
+		{"cut at the end", key, sealed(key, whole[:len(whole)-1])},
+		{"cut in the policy", key, sealed(key, whole[:len(whole)-12])},
 		{"longer than its fields", key, sealed(key, append(bytes.Clone(whole), 0))},
 		{"half of the failures", key, sealed(key, at(calm, mark, 2))},
 		{"a policy that is none", key, sealed(key, bytes.Replace(whole, []byte("STSv1"), []byte("STSv2"), 1))},
@@ -123,7 +126,7 @@ func TestCodecRefuses(t *testing.T) {
 
 func TestCodecTellsNewerFromDamaged(t *testing.T) {
 	key := storetest.Domain(1).String()
-	newer := []byte{magic, versionOrigin + 1, 0, 0, 0, 0, 1, 2, 3}
+	newer := []byte{magic, versionUsage + 1, 0, 0, 0, 0, 1, 2, 3}
 	Seal(key, newer)
 	if _, err := Decode(key, newer); !errors.Is(err, ErrVersion) {
 		t.Errorf("newer: %v", err)
@@ -134,10 +137,29 @@ func TestCodecTellsNewerFromDamaged(t *testing.T) {
 	}
 }
 
+// TestCodecReadsOlderVersions: what an earlier stsmapd wrote is read, without what it did not know.
+func TestCodecReadsOlderVersions(t *testing.T) {
+	e := failingEntry()
+	key, whole := e.Domain.String(), mustEncode(t, e)
+	plain := whole[:len(whole)-11] // used days, no network, no host
+	for version, payload := range map[byte]string{versionPlain: "", versionOrigin: "\x06mail-2"} {
+		older := append(bytes.Clone(plain), payload...)
+		older[1] = version
+		Seal(key, older)
+		want := e
+		if payload != "" {
+			want.Origin = payload[1:]
+		}
+		if got, err := Decode(key, older); err != nil || !same(want, got) {
+			t.Errorf("version %d: %+v %v", version, got, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	e := failingEntry()
 	f.Add(e.Domain.String(), mustEncode(f, e))
-	e.Origin = "mail-2.example"
+	e.Origin, e.UsedDays, e.Network = "mail-2.example", 7, 1<<63
 	f.Add(e.Domain.String(), mustEncode(f, e))
 	f.Add("b.example", mustEncode(f, storetest.Entry(2, storetest.Clock())))
 	for _, c := range wrongRecords(f) {

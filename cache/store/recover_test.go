@@ -185,7 +185,7 @@ func TestNewerRecord(t *testing.T) {
 	fill(t, b, 3, noExtra)
 	closeStore(t, b)
 	key := storetest.Domain(1).String()
-	newer := []byte{0xB5, 3, 0, 0, 0, 0, 'w', 'h', 'a', 't'}
+	newer := []byte{0xB5, 4, 0, 0, 0, 0, 'w', 'h', 'a', 't'}
 	record.Seal(key, newer)
 	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucketPolicies)).Put([]byte(key), newer) })
 	b = openStore(t, path, &logged{})

@@ -292,6 +292,7 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 		RefreshInterval:  c.Refresh.Interval,
 		UnusedAfter:      c.Refresh.UnusedAfter,
 		MaxPolicies:      c.Cache.MaxPolicies,
+		MaxStoreBytes:    c.Cache.Store,
 		Overrides:        c.Overrides,
 		Reporter:         d.reporter(c.TLSRPT),
 	}, nil

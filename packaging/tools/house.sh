@@ -17,6 +17,7 @@ found=$scratch/found
 cat >"$scratch/house" <<'END'
 resolver/dnsname:
 resolver/fault:
+resolver/fair: resolver/dnsname resolver/fault
 resolver/lookups:
 resolver/mtasts: resolver/dnsname
 resolver/dnsclient: resolver/dnsname resolver/fault

@@ -81,7 +81,8 @@ func Equal(put, got resolver.Entry) bool {
 		return a.IsZero() == b.IsZero() && a.Unix() == b.Unix() && b.Location() == time.UTC
 	}
 	p, g := put.Failures, got.Failures
-	return put.Domain == got.Domain && put.Origin == got.Origin && put.ID == got.ID &&
+	return put.Domain == got.Domain && put.Origin == got.Origin && put.UsedDays == got.UsedDays &&
+		put.Network == got.Network && put.ID == got.ID &&
 		samePolicy(put.Policy, got.Policy) &&
 		same(put.Fetched, got.Fetched) && same(put.Checked, got.Checked) && same(put.Used, got.Used) &&
 		p.Count == g.Count && p.ID == g.ID && p.Reason == g.Reason &&

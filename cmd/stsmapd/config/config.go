@@ -66,6 +66,7 @@ type Fetch struct {
 type Cache struct {
 	MaxNegative int
 	MaxPolicies int
+	Store       int64 // bytes
 }
 
 // Refresh is the table [refresh].
@@ -81,7 +82,7 @@ func Defaults() Config {
 		SocketMode: 0o666,
 		DNS:        DNS{Timeout: 3 * time.Second, Attempts: 3, Transport: "auto"},
 		Fetch:      Fetch{Timeout: 30 * time.Second, Concurrency: 64},
-		Cache:      Cache{MaxNegative: 1_000_000, MaxPolicies: 1_000_000},
+		Cache:      Cache{MaxNegative: 1_000_000, MaxPolicies: 1_000_000, Store: 2 << 30},
 		Refresh:    Refresh{Interval: 24 * time.Hour, UnusedAfter: 2160 * time.Hour},
 		Shared:     defaultShared(),
 		from:       map[string]string{},

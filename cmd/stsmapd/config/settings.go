@@ -72,6 +72,7 @@ func (c *Config) settings() []setting {
 
 		{"cache.max_negative", number{&c.Cache.MaxNegative, 1000, 100_000_000, 1_000_000}, ""},
 		{"cache.max_policies", number{&c.Cache.MaxPolicies, 1000, 100_000_000, 1_000_000}, ""},
+		{"cache.store", size{&c.Cache.Store, 1 << 20, 1 << 40, "2GiB"}, ""},
 
 		{"refresh.interval", span{&c.Refresh.Interval, 5 * time.Minute, 30 * 24 * time.Hour, "24h"}, ""},
 		{"refresh.unused_after", span{&c.Refresh.UnusedAfter, time.Hour, 10 * 365 * 24 * time.Hour, "2160h"}, ""},

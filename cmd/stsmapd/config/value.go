@@ -255,6 +255,43 @@ func (v span) want() string {
 }
 func (v span) String() string { return quote(short(*v.at)) }
 
+// size is a number of bytes such as "256MiB".
+type size struct {
+	at        *int64
+	low, high int64
+	like      string
+}
+
+func (v size) set(read any) error {
+	s, _ := read.(string)
+	for i, unit := range sizeUnits() {
+		digits, ok := strings.CutSuffix(s, unit)
+		if n, err := strconv.ParseUint(digits, 10, 32); ok && err == nil {
+			bytes := int64(n) << (10 * (i + 1)) // less than 2^62
+			if bytes < v.low || bytes > v.high {
+				return errKind
+			}
+			*v.at = bytes
+			return nil
+		}
+	}
+	return errKind
+}
+
+func (v size) want() string {
+	return fmt.Sprintf("a size from %s to %s, such as %q", size{at: &v.low}, size{at: &v.high}, v.like)
+}
+
+func (v size) String() string {
+	n, unit := *v.at>>10, 0
+	for ; n%1024 == 0 && n > 0 && unit < len(sizeUnits())-1; unit++ {
+		n >>= 10
+	}
+	return quote(strconv.FormatInt(n, 10) + sizeUnits()[unit])
+}
+
+func sizeUnits() []string { return []string{"KiB", "MiB", "GiB"} }
+
 // short is a duration without the zeros that its String adds: 24h, not 24h0m0s.
 func short(d time.Duration) string {
 	s := d.String()
