@@ -47,7 +47,7 @@ func TestCompletion(t *testing.T) {
 	}{
 		{"cache ", []string{"export", "forget", "list", "refresh", "show"}},
 		{"cache re", []string{"refresh"}},
-		{"query --c", []string{"--config", "--connect"}},
+		{"query --c", []string{"--config", "--connect", "--control"}},
 	} {
 		words := append([]string{"-c", completeInBash, "bash", "stsmapd"}, strings.Split(c.line, " ")...)
 		cmd := exec.Command("bash", words...)

@@ -77,7 +77,7 @@ func TestQuery(t *testing.T) {
 		{"called wrongly", nil, 2, ""},
 	} {
 		got := w.Command(t, nil, append([]string{"query"}, c.args...)...)
-		if got.Code != c.code || got.Stdout != c.stdout || (c.code == 2) != (got.Stderr != "") {
+		if got.Code != c.code || got.Stdout != c.stdout || (c.code == 0) != (got.Stderr == "") {
 			t.Errorf("%s: stsmapd query %v: got %+v, want exit code %d and %q", c.why, c.args, got, c.code, c.stdout)
 		}
 	}
