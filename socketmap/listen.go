@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -30,6 +31,7 @@ func (e *SpecError) Error() string { return fmt.Sprintf("address %q: %s", e.Spec
 type ListenOptions struct {
 	Mode  fs.FileMode // permission bits of the socket; 0 means 0666: every user who can reach the directory may connect
 	Group string      // name or number of the socket's group; "" means the process's own
+	Keep  bool        // Close leaves the socket file: another process, such as systemd, has the socket open too
 }
 
 // maxSocketPath is the length in bytes of the longest path that Linux accepts for a socket.
@@ -93,7 +95,7 @@ func SpecOf(a net.Addr) string {
 //
 // A UNIX socket has its mode and group before any process can connect to it. A socket file that no process serves any
 // more is replaced atomically. If another process serves the address, Listen fails; a file that is not a socket is
-// never removed. Close removes the socket file if it is still this listener's.
+// never removed. Close removes the socket file if it is still this listener's, unless opt.Keep is set.
 func Listen(spec string, opt ListenOptions) (net.Listener, error) {
 	network, address, err := ParseSpec(spec)
 	if err != nil {
@@ -111,6 +113,29 @@ func Listen(spec string, opt ListenOptions) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", spec, errInUse)
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", spec, err)
+	}
+	return ln, nil
+}
+
+// Adopt returns a listener on the socket of a descriptor, which Listen opened on the same address in an earlier process.
+// Adopt duplicates the descriptor; the caller closes file. A UNIX socket gets the mode and the group of opt. An error
+// means that the socket is of no more use, for example because its file is gone: the caller should call Listen.
+func Adopt(spec string, file *os.File, opt ListenOptions) (net.Listener, error) {
+	network, address, err := ParseSpec(spec)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("adopt the socket of %s: %w", spec, err)
+	}
+	unix, isUnix := ln.(*net.UnixListener)
+	if isUnix != (network == "unix") {
+		ln.Close()
+		return nil, &SpecError{Spec: spec, Msg: "the socket is of another type: " + ln.Addr().Network()}
+	}
+	if isUnix {
+		return adoptUnix(unix, address, opt)
 	}
 	return ln, nil
 }

@@ -27,6 +27,7 @@ type unixListener struct {
 	*net.UnixListener
 	path  string
 	file  fs.FileInfo // the socket file that this listener created
+	keep  bool        // Close leaves the file
 	close sync.Once
 	err   error
 }
@@ -43,12 +44,12 @@ func (l *unixListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// Close stops listening and removes the socket file, unless another process has replaced it.
+// Close stops listening and removes the socket file, unless it is to be kept or another process has replaced it.
 func (l *unixListener) Close() error {
 	l.close.Do(func() {
 		// The file is removed first: after the listener is closed, a new file may get the same inode number.
 		var removed error
-		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
+		if now, err := os.Lstat(l.path); err == nil && !l.keep && os.SameFile(now, l.file) {
 			removed = os.Remove(l.path)
 		}
 		l.err = errors.Join(removed, l.UnixListener.Close())
@@ -71,11 +72,29 @@ func listenUnix(path string, opt ListenOptions) (net.Listener, error) {
 	if err := checkVacant(path); err != nil {
 		return nil, err
 	}
-	return replaceSocket(path, mode, gid)
+	ln, err := replaceSocket(path, mode, gid)
+	if err != nil {
+		return nil, err
+	}
+	ln.keep = opt.Keep
+	return ln, nil
 }
 
-// place puts a new socket at path, also over an existing file.
-func replaceSocket(path string, mode fs.FileMode, gid int) (net.Listener, error) {
+// adoptUnix returns a listener on a socket that is already at path, with its mode and group set as opt says.
+func adoptUnix(ln *net.UnixListener, path string, opt ListenOptions) (net.Listener, error) {
+	mode, gid, err := opt.resolve()
+	var file fs.FileInfo
+	if err == nil {
+		file, err = restrictSocket(path, mode, gid)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return &unixListener{UnixListener: ln, path: path, file: file, keep: opt.Keep}, nil
+}
+
+// replaceSocket puts a new socket at path, also over an existing file.
+func replaceSocket(path string, mode fs.FileMode, gid int) (*unixListener, error) {
 	ln, hidden, err := bindHidden(filepath.Dir(path))
 	if err != nil {
 		return nil, err
@@ -159,19 +178,24 @@ func bindHidden(dir string) (ln *net.UnixListener, path string, err error) {
 	return nil, "", err
 }
 
-// publish sets the group and mode of a bound socket and then renames it from hidden to path.
+// nameSocket sets the group and mode of a bound socket and then renames it from hidden to path.
 func nameSocket(hidden, path string, mode fs.FileMode, gid int) (fs.FileInfo, error) {
-	if gid >= 0 { // a sandbox may forbid the call even when it changes nothing
-		if err := os.Lchown(hidden, -1, gid); err != nil {
-			return nil, fmt.Errorf("set the socket's group: %w", err)
-		}
-	}
-	if err := chmodSocket(hidden, mode); err != nil {
-		return nil, err
-	}
-	file, err := os.Lstat(hidden)
+	file, err := restrictSocket(hidden, mode, gid)
 	if err != nil {
 		return nil, err
 	}
 	return file, os.Rename(hidden, path)
+}
+
+// restrictSocket sets the group and mode of the socket at path; a gid of -1 leaves the group unchanged.
+func restrictSocket(path string, mode fs.FileMode, gid int) (fs.FileInfo, error) {
+	if gid >= 0 { // a sandbox may forbid the call even when it changes nothing
+		if err := os.Lchown(path, -1, gid); err != nil {
+			return nil, fmt.Errorf("set the socket's group: %w", err)
+		}
+	}
+	if err := chmodSocket(path, mode); err != nil {
+		return nil, err
+	}
+	return os.Lstat(path)
 }

@@ -223,24 +223,16 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	}
 }
 
-// listen returns the listeners for Postfix: those from systemd, with c.Listen set to their addresses, else those of the
-// configuration.
+// listen returns the listeners for Postfix: those of socket units, with c.Listen set to their addresses, else those of
+// the configuration.
 func (d *daemon) listen(c *config.Config) ([]net.Listener, error) {
-	open := d.manager.Postfix
-	if len(open) > 0 {
-		c.Listen = nil
-		for _, l := range open {
-			c.Listen = append(c.Listen, socketmap.SpecOf(l.Addr()))
-		}
-		return open, nil
+	open, err := d.manager.Listen(c.Listen, socketmap.ListenOptions{Mode: c.SocketMode, Group: c.SocketGroup})
+	if err != nil || len(d.manager.Postfix) == 0 {
+		return open, err
 	}
-	for _, spec := range c.Listen {
-		l, err := socketmap.Listen(spec, socketmap.ListenOptions{Mode: c.SocketMode, Group: c.SocketGroup})
-		if err != nil {
-			closeAll(open)
-			return nil, err
-		}
-		open = append(open, l)
+	c.Listen = nil
+	for _, l := range open {
+		c.Listen = append(c.Listen, socketmap.SpecOf(l.Addr()))
 	}
 	return open, nil
 }

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,10 +21,11 @@ import (
 // patience is for what comes by itself.
 const hangLimit = testkit.Hang
 
-// notified is a NOTIFY_SOCKET: what systemd would be told.
+// notified is a NOTIFY_SOCKET: what systemd would be told, and the descriptors that it would store.
 type notified struct {
-	path string
-	conn *net.UnixConn
+	path   string
+	conn   *net.UnixConn
+	stored []*os.File // each with its FDNAME=
 }
 
 func newNotified(t *testing.T) *notified {
@@ -33,7 +36,7 @@ func newNotified(t *testing.T) *notified {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &notified{path, conn}
+	return &notified{path: path, conn: conn}
 }
 
 // within returns what systemd is told next, false when that is nothing within the limit.
@@ -42,15 +45,44 @@ func (n *notified) within(t *testing.T, limit time.Duration) (message string, ok
 	if err := n.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, 4096)
-	size, err := n.conn.Read(buf)
+	buf, rights := make([]byte, 4096), make([]byte, 1024)
+	size, rightsSize, _, _, err := n.conn.ReadMsgUnix(buf, rights)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return "", false
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.receive(t, string(buf[:size]), rights[:rightsSize])
 	return string(buf[:size]), true
+}
+
+// receive stores and removes descriptors as a message says; that of a barrier it closes.
+func (n *notified) receive(t *testing.T, message string, rights []byte) {
+	t.Helper()
+	controls, err := syscall.ParseSocketControlMessage(rights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range controls {
+		fds, err := syscall.ParseUnixRights(&c)
+		if err != nil || len(fds) != 1 {
+			t.Fatalf("%d descriptors with %q: %v", len(fds), message, err)
+		}
+		if name, ok := strings.CutPrefix(message, "FDSTORE=1\nFDNAME="); ok {
+			n.stored = append(n.stored, os.NewFile(uintptr(fds[0]), name))
+		} else {
+			syscall.Close(fds[0])
+		}
+	}
+	if name, ok := strings.CutPrefix(message, "FDSTOREREMOVE=1\nFDNAME="); ok {
+		n.stored = slices.DeleteFunc(n.stored, func(f *os.File) bool {
+			if f.Name() == name {
+				f.Close()
+			}
+			return f.Name() == name
+		})
+	}
 }
 
 // next returns the next message that is not about the watchdog.
@@ -87,6 +119,14 @@ func (f *fakeSystemd) hold(t *testing.T, name string, socket interface {
 	socket.Close() // the file is the one that stays open, and no Go program accepts from it
 	t.Cleanup(func() { file.Close() })
 	f.sockets, f.names = append(f.sockets, file), append(f.names, name)
+}
+
+// restore passes what was stored to the next start, as systemd does.
+func (f *fakeSystemd) restore() {
+	f.sockets, f.names = nil, nil
+	for _, file := range f.notify.stored {
+		f.sockets, f.names = append(f.sockets, file), append(f.names, file.Name())
+	}
 }
 
 // program is stsmapd with these arguments, to be started with the sockets.

@@ -28,13 +28,19 @@ type Manager struct {
 	Postfix  []net.Listener // replace the setting `listen`; systemd keeps them open across restarts
 	Metrics  net.Listener   // replaces the setting `metrics`; nil: none
 	Watchdog time.Duration  // systemd kills the daemon after this time without a ping; 0: never
+
+	notified bool                // systemd listens to notifications
+	stored   map[string]*os.File // sockets of the file descriptor store, by the addresses that they were opened for
 }
 
 // New returns a Manager with the sockets and the watchdog interval of the environment, and removes them there. An error
 // means that a systemd unit is wrong.
 func New(log *slog.Logger) (*Manager, error) {
-	m := &Manager{Log: log}
+	m := &Manager{Log: log, notified: os.Getenv("NOTIFY_SOCKET") != "", stored: map[string]*os.File{}}
 	for _, file := range activation.Files(true) {
+		if m.addStored(file) {
+			continue
+		}
 		if err := m.addListener(file); err != nil {
 			m.Close()
 			return nil, err
@@ -84,6 +90,9 @@ func (m *Manager) Close() {
 	}
 	if m.Metrics != nil {
 		m.Metrics.Close()
+	}
+	for _, file := range m.stored {
+		file.Close()
 	}
 }
 
