@@ -59,7 +59,8 @@ func currentFileBudget(c config.Config) fileBudget {
 		// Assume no limit: a lack of descriptors is reported when it occurs.
 		return newFileBudget(math.MaxInt32, fixed, c.Fetch.Concurrency)
 	}
-	return newFileBudget(r.Cur, fixed, c.Fetch.Concurrency)
+	// On FreeBSD it is signed.
+	return newFileBudget(uint64(r.Cur), fixed, c.Fetch.Concurrency)
 }
 
 // log warns if the limit of open files made a number lower than its default. fetches is the configured number of

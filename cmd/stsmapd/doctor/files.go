@@ -187,8 +187,3 @@ func (id identity) may(name string, stat *unix.Stat_t) bool {
 	}
 	return uint32(stat.Mode)&need != 0 || hasACL(name)
 }
-
-func hasACL(name string) bool {
-	n, err := unix.Lgetxattr(name, "system.posix_acl_access", nil)
-	return err == nil && n > 0
-}
