@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -231,6 +233,12 @@ func (e Endpoint) tlsConfig() (*tls.Config, error) {
 	return config, nil
 }
 
+// The systemd credentials that hold the passwords where no file is set.
+const (
+	PasswordCredential         = "shared-password"
+	SentinelPasswordCredential = "shared-sentinel-password"
+)
+
 // password is the first line of a file, or what is given where there is no file.
 func password(file, key, given string) (string, error) {
 	if file == "" {
@@ -238,11 +246,30 @@ func password(file, key, given string) (string, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("shared.%s: %w", key, err)
+		return "", unreadable(file, key, err)
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	if line = strings.TrimSuffix(line, "\r"); line == "" {
 		return "", fmt.Errorf("shared.%s: the first line of %s is empty", key, file)
 	}
 	return line, nil
+}
+
+// unreadable is the error of a password file that cannot be read. Where permissions forbid it, the text says how this
+// process can be given the password: by the file's group and mode, or by a credential of the systemd unit.
+func unreadable(file, key string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("shared.%s: %w", key, err)
+	}
+	group := strconv.Itoa(os.Getegid())
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	credential := PasswordCredential
+	if key == "sentinel_password_file" {
+		credential = SentinelPasswordCredential
+	}
+	return fmt.Errorf("shared.%s: %w; let the daemon's group read it: chown root:%s %s; chmod 0640 %s; or remove "+
+		"shared.%s, and add two lines to the unit by `systemctl edit stsmapd`: [Service] and LoadCredential=%s:%s", key,
+		err, group, file, file, key, credential, file)
 }

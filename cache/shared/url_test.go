@@ -1,9 +1,13 @@
 package shared
 
 import (
+	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -115,6 +119,28 @@ func TestEndpointFiles(t *testing.T) {
 		if err := e.Check(); (err != nil) != (c.wrong != "") || err != nil &&
 			(!strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: %v, want %q", c.why, err, c.wrong)
+		}
+	}
+}
+
+// TestUnreadablePasswordFile: the error has the commands that mend it.
+func TestUnreadablePasswordFile(t *testing.T) {
+	err := &fs.PathError{Op: "open", Path: "/etc/stsmapd/shared-password", Err: syscall.EACCES}
+	group := strconv.Itoa(os.Getegid())
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	for key, credential := range map[string]string{
+		"password_file": "shared-password", "sentinel_password_file": "shared-sentinel-password"} {
+		text := unreadable(err.Path, key, err).Error()
+		for _, want := range []string{
+			"shared." + key + ": open /etc/stsmapd/shared-password: permission denied",
+			"chown root:" + group + " /etc/stsmapd/shared-password; chmod 0640 /etc/stsmapd/shared-password",
+			"[Service] and LoadCredential=" + credential + ":/etc/stsmapd/shared-password",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in %s", want, text)
+			}
 		}
 	}
 }

@@ -20,12 +20,6 @@ type Shared struct {
 	Timeout              time.Duration
 }
 
-// The systemd credentials that are used if password_file and sentinel_password_file are empty.
-const (
-	passwordCredential         = "shared-password"
-	sentinelPasswordCredential = "shared-sentinel-password"
-)
-
 func defaultShared() Shared {
 	return Shared{Prefix: shared.DefaultPrefix, Timeout: shared.DefaultBudget}
 }
@@ -40,10 +34,10 @@ func (c *Config) Endpoint(credentials string) (shared.Endpoint, error) {
 	e.PasswordFile, e.SentinelPasswordFile = c.Shared.PasswordFile, c.Shared.SentinelPasswordFile
 	e.CAFile = c.Shared.CAFile
 	if e.PasswordFile == "" {
-		e.PasswordFile = credential(credentials, passwordCredential)
+		e.PasswordFile = credential(credentials, shared.PasswordCredential)
 	}
 	if e.SentinelPasswordFile == "" {
-		e.SentinelPasswordFile = credential(credentials, sentinelPasswordCredential)
+		e.SentinelPasswordFile = credential(credentials, shared.SentinelPasswordCredential)
 	}
 	if err := e.Check(); err != nil {
 		key, _, _ := strings.Cut(err.Error(), ":")
