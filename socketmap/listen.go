@@ -117,9 +117,10 @@ func Listen(spec string, opt ListenOptions) (net.Listener, error) {
 	return ln, nil
 }
 
-// Adopt returns a listener on the socket of a descriptor, which Listen opened on the same address in an earlier process.
-// Adopt duplicates the descriptor; the caller closes file. A UNIX socket gets the mode and the group of opt. An error
-// means that the socket is of no more use, for example because its file is gone: the caller should call Listen.
+// Adopt returns a listener on the socket of a descriptor, which Listen opened on the same address in an earlier
+// process. Adopt duplicates the descriptor; the caller closes file. A UNIX socket gets the mode and the group of opt.
+// An error means that the socket is of no more use, for example because its file is gone: the caller should call
+// Listen.
 func Adopt(spec string, file *os.File, opt ListenOptions) (net.Listener, error) {
 	network, address, err := ParseSpec(spec)
 	if err != nil {

@@ -43,10 +43,11 @@ func (m *Manager) addStored(file *os.File) bool {
 	return true
 }
 
-// Listen returns the listeners for Postfix: those of socket units, or else one for each address of specs, in their order. Where systemd's file descriptor store
-// (FileDescriptorStoreMax= of the unit) has the listener of an earlier process, that is used: between the two, no
-// connection was refused, and no other process could take the address. New listeners are put into the store. Listeners
-// in the store for other addresses are closed. The errors are those of socketmap.Listen.
+// Listen returns the listeners for Postfix: those of socket units, or else one for each address of specs, in their
+// order. Where systemd's file descriptor store (FileDescriptorStoreMax= of the unit) has the listener of an earlier
+// process, that is used: between the two, no connection was refused, and no other process could take the address. New
+// listeners are put into the store. Listeners in the store for other addresses are closed. The errors are those of
+// socketmap.Listen.
 func (m *Manager) Listen(specs []string, opt socketmap.ListenOptions) (open []net.Listener, err error) {
 	if len(m.Postfix) > 0 {
 		m.release(nil)
@@ -130,15 +131,15 @@ func (m *Manager) open(spec string, opt socketmap.ListenOptions) (net.Listener, 
 			"listener_not_stored", "listen", spec)
 		return l, nil
 	}
-	if err := m.store(l, name); err != nil {
-		m.Log.Warn("cannot put the socket into systemd's file descriptor store; connections are refused during a restart",
-			"event", "listener_not_stored", "listen", spec, "error", err)
+	if err := store(l, name); err != nil {
+		m.Log.Warn("cannot put the socket into systemd's file descriptor store; connections are refused during a "+
+			"restart", "event", "listener_not_stored", "listen", spec, "error", err)
 	}
 	return l, nil
 }
 
 // store sends a listener's descriptor to systemd.
-func (m *Manager) store(l net.Listener, name string) error {
+func store(l net.Listener, name string) error {
 	socket, ok := l.(syscall.Conn)
 	if !ok {
 		return fmt.Errorf("a listener of type %T has no descriptor", l)
