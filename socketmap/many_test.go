@@ -158,7 +158,7 @@ func needFiles(t *testing.T, n uint64) {
 	if limit.Cur+1 < limit.Max {
 		t.Errorf("the soft limit of open files is %d, the hard one %d: Go has not raised it", limit.Cur, limit.Max)
 	}
-	if limit.Cur < n {
+	if uint64(limit.Cur) < n {
 		testkit.Skip(t, fmt.Sprintf("no more than %d open files are allowed, %d are needed", limit.Cur, n))
 	}
 }

@@ -165,12 +165,17 @@ const childOK = "all is well"
 // childFull puts until the limit is met, checks the store in that state, lifts the limit and goes on.
 func childFull() error {
 	signal.Ignore(syscall.SIGXFSZ)
-	limit := func(n uint64) error {
-		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: ^uint64(0)})
-	}
-	lift := func() error { return limit(^uint64(0)) }
-	if err := limit(2 << 20); err != nil {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
+	}
+	limit.Cur = 2 << 20
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	lift := func() error {
+		limit.Cur = limit.Max
+		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
 	}
 	if err := fillUp(os.Getenv(childStore), lift); err != nil {
 		return err

@@ -53,7 +53,8 @@ func TestInstall(t *testing.T) {
 				name string
 				do   func(*machine, *testing.T)
 			}{
-				{"install", func(m *machine, t *testing.T) { m.install(t, p) }},
+				{"install beside another daemon", func(m *machine, t *testing.T) { m.beside(t, p) }},
+				{"install", (*machine).install},
 				{"files", (*machine).fileModes},
 				{"unit", (*machine).unit},
 				{"sandbox", (*machine).sandbox},
@@ -84,8 +85,29 @@ func (m *machine) journal() string {
 	return out
 }
 
-func (m *machine) install(t *testing.T, p product) {
+// beside installs the package where another daemon has the port, and purges it.
+func (m *machine) beside(t *testing.T, p product) {
 	m.copy(t, p.file(t, "*_"+runtime.GOARCH+".deb"), "stsmapd_first.deb")
+	m.run(t, `systemd-run --quiet --unit=other perl -MIO::Socket::INET -e '$0 = "mta-sts-daemon"; $s =
+		IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8461, Listen => 9) or die; sleep 1 while 1'`)
+	testkit.Eventually(t, testkit.Hang, "the other daemon to listen", func() bool {
+		out, _ := m.try("grep -c :210D /proc/net/tcp")
+		return strings.TrimSpace(out) == "1"
+	})
+	pid := strings.TrimSpace(m.run(t, "systemctl show -P MainPID other"))
+	out := m.run(t, "apt-get -q -y install /test/stsmapd_first.deb postfix")
+	want := "\nstsmapd: NOT started: mta-sts-daemon (process " + pid + ") listens on 127.0.0.1:8461 already."
+	last := out[max(0, strings.LastIndex(out, "\nstsmapd:")):]
+	if !strings.HasPrefix(last, want) || !strings.Contains(last, "\n    systemctl enable --now stsmapd\n") {
+		t.Errorf("apt-get says:\n%s", out)
+	}
+	m.want(t, "systemctl is-enabled stsmapd; systemctl is-active stsmapd other", "disabled\ninactive\nactive")
+	m.want(t, "journalctl -q --no-pager -o cat -u stsmapd", "")
+	m.run(t, "systemctl stop other && systemctl enable --now stsmapd && stsmapd query --health")
+	m.run(t, "apt-get -q -y purge stsmapd")
+}
+
+func (m *machine) install(t *testing.T) {
 	begin := time.Now()
 	out := m.run(t, "apt-get -q -y install /test/stsmapd_first.deb postfix")
 	t.Logf("apt-get install took %v", time.Since(begin).Round(time.Second))
@@ -326,7 +348,20 @@ func (m *machine) apart(t *testing.T) {
 // remove removes the package, and then purges it.
 func (m *machine) remove(t *testing.T) {
 	m.run(t, "systemctl stop stsmapd && systemctl start stsmapd-chroot.socket stsmapd.service")
-	m.run(t, "apt-get -q -y remove stsmapd")
+	m.run(t, `postconf -e 'smtp_tls_policy_maps = texthash:/etc/postfix/a, socketmap:unix:/stsmapd/socketmap:sts' &&
+		postconf -P smtp/unix/smtp_tls_policy_maps=`+byTCP)
+	before := strings.TrimSpace(m.run(t, "date +%s"))
+	out := m.run(t, "apt-get -q -y remove stsmapd")
+	if want := `
+    postconf -e 'smtp_tls_policy_maps = texthash:/etc/postfix/a'
+    postconf -P 'smtp/unix/smtp_tls_policy_maps = '
+    postfix reload
+`; !strings.Contains(out, "stsmapd: WARNING: Postfix still asks stsmapd") || !strings.Contains(out, want) {
+		t.Errorf("apt-get remove says:\n%s", out)
+	}
+	m.want(t, "journalctl -q --no-pager -o cat -p warning -u 'stsmapd*' --since @"+before, "")
+	m.run(t, strings.Join(regexp.MustCompile("(?m)^    post.*$").FindAllString(out, -1), "\n")) // as typed
+	m.want(t, "postconf -h smtp_tls_policy_maps && postconf -P | grep -c sts || true", "texthash:/etc/postfix/a\n0")
 	m.want(t, "systemctl is-active stsmapd.service stsmapd.socket stsmapd-chroot.socket stsmapd-summary.timer || true",
 		"inactive\ninactive\ninactive\ninactive")
 	m.want(t, "ls -d /usr/bin/stsmapd /etc/stsmapd/stsmapd.toml /var/lib/stsmapd/policies.db 2>/dev/null || true",
