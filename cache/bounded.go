@@ -43,6 +43,10 @@ func (b Bounds) allow(count, cost int64) bool {
 type Rank[V any] struct {
 	// Before reports whether a is evicted before b. nil: any may be evicted first.
 	Before func(a, b V) bool
+	// Keep reports whether a value is evicted only where keepTries shards have no other. nil: none.
+	Keep func(V) bool
+	// Evicted is called for each value that is evicted. nil: nobody wants to know.
+	Evicted func()
 	// Cost is what a value and its key cost, in bytes for example. It must always return the same for a value. nil:
 	// values cost nothing.
 	Cost func(V) int64
@@ -59,6 +63,9 @@ type boundedShard struct {
 // candidates is how many values are drawn to find the one that is evicted.
 const candidates = 4
 
+// keepTries is in how many shards a value is looked for that is not to be kept.
+const keepTries = 8
+
 // boundedShare is how many values a shard holds on average when the bound is reached. A map of Go's doubles its memory
 // at 896 entries; with an average of 768 chance fills no shard so far.
 const boundedShare = 768
@@ -67,6 +74,12 @@ const boundedShare = 768
 func NewBounded[K fmt.Stringer, V any](bounds Bounds, rank Rank[V]) *Bounded[K, V] {
 	if rank.Before == nil {
 		rank.Before = func(V, V) bool { return false }
+	}
+	if rank.Keep == nil {
+		rank.Keep = func(V) bool { return false }
+	}
+	if rank.Evicted == nil {
+		rank.Evicted = func() {}
 	}
 	if rank.Cost == nil {
 		rank.Cost = func(V) int64 { return 0 }
@@ -193,8 +206,8 @@ func (b *Bounded[K, V]) evict(except string) {
 			return
 		}
 		at := rand.IntN(len(b.shards))
-		for tried := 0; !b.evictFrom(&b.shards[at], except); tried++ {
-			if tried == len(b.shards) {
+		for tried := 0; !b.evictFrom(&b.shards[at], except, tried < keepTries); tried++ {
+			if tried >= len(b.shards)+keepTries {
 				return // nothing else is left
 			}
 			at = (at + 1) % len(b.shards)
@@ -202,8 +215,9 @@ func (b *Bounded[K, V]) evict(except string) {
 	}
 }
 
-// evictFrom removes one value of a shard; false: there is none but the excepted one.
-func (b *Bounded[K, V]) evictFrom(s *boundedShard, except string) bool {
+// evictFrom removes one value of a shard, none of those to keep if keep is set; false: there is none but the excepted
+// one.
+func (b *Bounded[K, V]) evictFrom(s *boundedShard, except string, keep bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	victim, least, seen := "", *new(V), 0
@@ -215,14 +229,15 @@ func (b *Bounded[K, V]) evictFrom(s *boundedShard, except string) bool {
 		if seen == 0 || b.rank.Before(value, least) {
 			victim, least = text, value
 		}
-		if seen++; seen == candidates {
+		if seen++; seen >= candidates && !b.rank.Keep(least) {
 			break
 		}
 	}
-	if seen == 0 {
+	if seen == 0 || keep && b.rank.Keep(least) {
 		return false
 	}
 	b.tally(-1, least)
+	b.rank.Evicted()
 	s.cache.Delete(victim)
 	return true
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -235,7 +236,7 @@ func TestMemoryOfPolicies(t *testing.T) {
 		}
 		h := &resolver.CachedPolicy{Entry: resolver.Entry{
 			Domain: domain, ID: strings.Clone("20260101T000000"), Policy: p, Fetched: now, Checked: now, Used: now}}
-		h.Rendered.Text(0, func() string {
+		h.Rendered(0, func() string {
 			return "secure match=mx1." + name + ":.mail." + name + " servername=hostname"
 		})
 		return h
@@ -282,5 +283,84 @@ func TestFailuresHaveTheirOwnBound(t *testing.T) {
 	}
 	if n := m.Negatives() - 1000; n > maxFailures || n < maxFailures*9/10 {
 		t.Errorf("%d failures are remembered, want at most %d and not much less", n, maxFailures)
+	}
+}
+
+// TestBytesBoundMemory: what Bytes says of a policy is what it takes with all that is kept of it, or some more, whether
+// it is of the usual size or the largest one with the most mx lines. So a flood of such policies takes what the Memory
+// may take, and no policy that was asked for on several days.
+func TestBytesBoundMemory(t *testing.T) {
+	lines := func(line string) string {
+		return strings.Repeat(line, (64<<10-64)/len(line))
+	}
+	for _, c := range []struct {
+		why  string
+		mx   string
+		n    int
+		most float64 // of what Bytes says, as a multiple of what it takes
+	}{
+		{"usual", "mx: mx1.example.com\nmx: *.mail.example.com\n", 20_000, 2},
+		{"short mx lines", lines("mx:a.b\n"), 200, 1.7},
+		{"short mx lines in capitals", lines("mx:A.B\n"), 200, 1.6},
+		{"long mx lines", lines("mx: " + strings.Repeat("a.", 100) + "example.com\n"), 200, 2.2},
+		{"one mx line, much else", "mx: mx.example.com\n" + lines("x: y\n"), 200, 1.6},
+	} {
+		text := "version: STSv1\nmode: enforce\nmax_age: 604800\n" + c.mx
+		before := heap()
+		m := NewMemory(MemoryOptions{MaxBytes: 1 << 30})
+		for i := range c.n {
+			p, err := mtasts.ParsePolicy([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &resolver.CachedPolicy{Entry: resolver.Entry{Domain: million(i), Policy: p}}
+			for slot := range resolver.Slots {
+				h.Rendered(slot, func() string { return strings.Repeat("r", len(text)/2) })
+			}
+			m.PutPolicy(h)
+		}
+		took, told := float64(heap()-before), float64(m.policies.Cost())
+		t.Logf("%s: %.0f bytes each, %.0f are told", c.why, took/float64(c.n), told/float64(c.n))
+		if told < took*0.95 || told > took*c.most {
+			t.Errorf("%s: %.0f bytes each, but Bytes says %.0f", c.why, took/float64(c.n), told/float64(c.n))
+		}
+		runtime.KeepAlive(m)
+	}
+}
+
+// TestLargePoliciesEvictThemselves: policies of 64 KiB that were asked for once fill the memory, and push out none that
+// is in use; it is logged once.
+func TestLargePoliciesEvictThemselves(t *testing.T) {
+	var log strings.Builder
+	const bound = 16 << 20
+	m := NewMemory(MemoryOptions{MaxBytes: bound, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	now := storetest.Clock()
+	for i := range 1000 {
+		m.PutPolicy(&resolver.CachedPolicy{Entry: resolver.Entry{Domain: million(i), Policy: storetest.Policy(0),
+			Fetched: now, Used: now, UsedDays: 2}})
+	}
+	large := storetest.Policy(64000)
+	for i := range 1000 {
+		m.PutPolicy(&resolver.CachedPolicy{Entry: resolver.Entry{Domain: million(1000 + i), Policy: large,
+			Fetched: now.Add(time.Hour), Used: now.Add(time.Hour), UsedDays: 1}})
+		if cost := m.policies.Cost(); cost > bound {
+			t.Fatalf("%d bytes after %d large policies", cost, i)
+		}
+	}
+	lost := 0
+	for i := range 1000 {
+		if _, ok := m.Policy(million(i)); !ok {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of 1000 policies in use are gone", lost)
+	}
+	if n := strings.Count(log.String(), "event=memory_full"); n != 1 {
+		t.Errorf("%d lines, want 1:\n%s", n, log.String())
+	}
+	m.SetMaxBytes(1 << 20)
+	if cost := m.policies.Cost(); cost > 1<<20 {
+		t.Errorf("%d bytes after the bound was lowered to 1 MiB", cost)
 	}
 }

@@ -11,8 +11,7 @@ import (
 type CachedPolicy struct {
 	Entry Entry
 
-	// Rendered keeps what a caller made of Entry, so that it is made once. Its content belongs to that caller.
-	Rendered Rendered
+	rendered rendered
 
 	used    atomic.Int64 // Unix seconds of the last question, to useGrain
 	checkAt atomic.Int64 // Unix seconds: the TXT record should be looked at after this
@@ -104,20 +103,58 @@ func unix(t time.Time) int64 {
 	return t.Unix()
 }
 
-// Slots is how many texts a Rendered holds.
+// Slots is how many texts a CachedPolicy keeps at most.
 const Slots = 4
 
-// Rendered holds the texts made from one Entry. Callers share out the slots, 0 to Slots-1.
-type Rendered struct {
-	slots [Slots]atomic.Pointer[string]
+// rendered holds the texts made from one Entry.
+type rendered [Slots]atomic.Pointer[string]
+
+// bytes is how much they take.
+func (r *rendered) bytes() (n int64) {
+	for i := range r {
+		if p := r[i].Load(); p != nil {
+			n += int64(len(*p) + renderedFixed)
+		}
+	}
+	return n
 }
 
-// Text returns what the slot holds, made on the first call; two first calls at once may both make it.
-func (r *Rendered) Text(slot int, render func() string) string {
-	if p := r.slots[slot].Load(); p != nil {
+// Rendered returns the text of a slot, 0 to Slots-1, which render makes of Entry. It is kept for the next call where
+// there is room: texts of usual policies are, those of very long ones are made each time. Callers share out the slots.
+func (h *CachedPolicy) Rendered(slot int, render func() string) string {
+	if p := h.rendered[slot].Load(); p != nil {
 		return *p
 	}
 	s := render()
-	r.slots[slot].Store(&s)
+	if h.rendered.bytes()+int64(len(s)+renderedFixed) <= h.room() {
+		h.rendered[slot].Store(&s)
+	}
 	return s
+}
+
+const (
+	// cachedFixed is about how many bytes of memory a policy takes besides its texts, the Memory's own included.
+	cachedFixed = 640
+	// patternFixed is the same of an mx pattern, without its name.
+	patternFixed = 40
+	// renderedFixed is the same of a text that is kept.
+	renderedFixed = 16
+	// renderedRoom is how many bytes the kept texts of a policy without any text may have, and renderedMost those of
+	// any.
+	renderedRoom, renderedMost = 512, 4096
+)
+
+// room is how many bytes the kept texts may have.
+func (h *CachedPolicy) room() int64 {
+	return int64(min(renderedRoom+len(h.Entry.Policy.Text), renderedMost))
+}
+
+// Bytes is how many bytes of memory the policy takes at most, about, with all that may be kept of it.
+func (h *CachedPolicy) Bytes() int64 {
+	e := &h.Entry
+	n := cachedFixed + len(e.Policy.Text) + len(e.Failures.Reason) + patternFixed*cap(e.Policy.MX)
+	for _, p := range e.Policy.MX {
+		n += len(p.Host.String()) // it may be a part of the text, or not
+	}
+	return int64(n) + h.room()
 }

@@ -17,8 +17,8 @@ const (
 	saveLimit = 10 * time.Second
 	// saveRetry is the time between two tries to write what could not be written.
 	saveRetry = 30 * time.Second
-	// maxUnsaved bounds what waits for a disk.
-	maxUnsaved = 100_000
+	// maxUnsaved bounds what waits for a disk, in bytes of memory: about 45,000 policies of the usual size.
+	maxUnsaved = 64 << 20
 	// writesAtOnce is how many of them are written at once.
 	writesAtOnce = 256
 	// lastSaveLimit is how long the daemon's end waits for the disk to take what still waits for it.
@@ -32,7 +32,8 @@ type pendingWrites struct {
 
 	mu      sync.Mutex
 	waiting map[dnsname.Name]*CachedPolicy
-	missed  int // writes that failed and found no room in waiting
+	bytes   int64 // of what is in waiting
+	missed  int   // writes that failed and found no room in waiting
 	failing bool
 }
 
@@ -51,8 +52,10 @@ func (s *pendingWrites) save(ctx context.Context, h *CachedPolicy) {
 		s.written(domain)
 		return
 	}
-	if _, known := s.waiting[domain]; known || len(s.waiting) < maxUnsaved {
+	s.forget(domain)
+	if size := h.Bytes(); s.bytes+size <= maxUnsaved {
 		s.waiting[domain] = h
+		s.bytes += size
 	} else {
 		s.missed++
 	}
@@ -85,7 +88,7 @@ func (s *pendingWrites) put(ctx context.Context, e Entry) error {
 
 // written notes that nothing of a domain waits any more, and logs a line when that was the last. Call it with mu held.
 func (s *pendingWrites) written(domain dnsname.Name) {
-	delete(s.waiting, domain)
+	s.forget(domain)
 	if !s.failing || len(s.waiting) > 0 {
 		return
 	}
@@ -99,6 +102,14 @@ func (s *pendingWrites) written(domain dnsname.Name) {
 		"store_recovered", "unwritten",
 		s.missed)
 	s.missed = 0
+}
+
+// forget takes a domain out of what waits. Call it with mu held.
+func (s *pendingWrites) forget(domain dnsname.Name) {
+	if h := s.waiting[domain]; h != nil {
+		s.bytes -= h.Bytes()
+		delete(s.waiting, domain)
+	}
 }
 
 // unsaved returns what waits for the disk of a domain, nil where nothing does.
@@ -117,7 +128,7 @@ func (s *pendingWrites) delete(ctx context.Context, domain dnsname.Name) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiting, domain)
+	s.forget(domain)
 	return nil
 }
 

@@ -99,15 +99,16 @@ func (f *fails) Put(context.Context, Entry) error { return f.err }
 // TestPendingWritesTellTheTruth: only so many entries can wait for a disk; of those beyond nobody may say that they
 // were written.
 func TestPendingWritesTellTheTruth(t *testing.T) {
+	p := policy(t, "enforce", time.Hour)
+	room := maxUnsaved / int(newCachedPolicy(Entry{Policy: p}, decideAt).Bytes())
 	for _, c := range []struct {
 		why   string
 		saved int
 		lost  bool
-	}{{"all could wait", maxUnsaved, false}, {"one too many", maxUnsaved + 1, true}} {
+	}{{"all could wait", room, false}, {"one too many", room + 1, true}} {
 		var log bytes.Buffer
 		store := &fails{err: errDisk}
 		s := newPendingWrites(store, events{slog.New(slog.NewTextHandler(&log, nil))})
-		p := policy(t, "enforce", time.Hour)
 		for i := range c.saved {
 			s.save(t.Context(), newCachedPolicy(
 				Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.test", i)), Policy: p, Fetched: decideAt}, decideAt))

@@ -35,9 +35,6 @@ import (
 // grace is how long questions in flight may take at shutdown. The whole shutdown takes less than 10 s.
 const grace = 5 * time.Second
 
-// maxInMemory is the number of policies in memory; the others are read from the store when they are needed.
-const maxInMemory = 250_000
-
 // serveFlags are the flags of serve. They take precedence over the configuration file.
 type serveFlags struct {
 	config   string
@@ -150,8 +147,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer fleet.close()
-	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxPolicies: maxInMemory})
 	registry := prometheus.NewRegistry()
+	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxBytes: c.Cache.Memory,
+		Logger: d.log, Registerer: registry})
 	service := resolver.NewService(resolver.Options{
 		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: settings, Store: store, Renewed: store.Renewed(), Memory: memory, Fleet: fleet.fleet(), Logger: d.log,
@@ -331,6 +329,7 @@ func (d *daemon) reload(s components) {
 	s.service.Reconfigure(settings)
 	s.handler.SetMapNames(c.Maps.Names())
 	s.memory.SetMaxNegative(time.Now(), c.Cache.MaxNegative)
+	s.memory.SetMaxBytes(c.Cache.Memory)
 	d.log.Info("configuration and CA roots reloaded; listeners, store and [shared] stay as they were", "event",
 		"reloaded")
 }

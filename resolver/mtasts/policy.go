@@ -44,6 +44,7 @@ func ParsePolicy(body []byte) (Policy, error) {
 		return Policy{}, &SyntaxError{Msg: fmt.Sprintf("the policy is %d bytes long, more than %d", len(body), maxBody)}
 	}
 	p := policyParser{policy: Policy{Text: string(body)}}
+	p.policy.MX = make([]Pattern, 0, strings.Count(p.policy.Text, "\nmx"))
 	number := 0
 	for line := range strings.Lines(p.policy.Text) {
 		number++

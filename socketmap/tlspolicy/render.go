@@ -48,7 +48,7 @@ func reason(what string, v resolver.Verdict) string {
 
 // secure returns the reply for an enforced policy. Its text is made once for each policy and set of attributes.
 func secure(f Features, h *resolver.CachedPolicy) socketmap.Reply {
-	return socketmap.OK(h.Rendered.Text(renderedSlot(f), func() string { return secureText(f, h.Entry) }))
+	return socketmap.OK(h.Rendered(renderedSlot(f), func() string { return secureText(f, h.Entry) }))
 }
 
 // renderedSlot returns where the text for these features is kept.

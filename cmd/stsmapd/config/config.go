@@ -66,6 +66,7 @@ type Fetch struct {
 type Cache struct {
 	MaxNegative int
 	MaxPolicies int
+	Memory      int64 // bytes
 	Store       int64 // bytes
 }
 
@@ -82,7 +83,7 @@ func Defaults() Config {
 		SocketMode: 0o666,
 		DNS:        DNS{Timeout: 3 * time.Second, Attempts: 3, Transport: "auto"},
 		Fetch:      Fetch{Timeout: 30 * time.Second, Concurrency: 64},
-		Cache:      Cache{MaxNegative: 1_000_000, MaxPolicies: 1_000_000, Store: 2 << 30},
+		Cache:      Cache{MaxNegative: 1_000_000, MaxPolicies: 1_000_000, Memory: 256 << 20, Store: 2 << 30},
 		Refresh:    Refresh{Interval: 24 * time.Hour, UnusedAfter: 2160 * time.Hour},
 		Shared:     defaultShared(),
 		from:       map[string]string{},

@@ -72,6 +72,7 @@ func (c *Config) settings() []setting {
 
 		{"cache.max_negative", number{&c.Cache.MaxNegative, 1000, 100_000_000, 1_000_000}, ""},
 		{"cache.max_policies", number{&c.Cache.MaxPolicies, 1000, 100_000_000, 1_000_000}, ""},
+		{"cache.memory", size{&c.Cache.Memory, 1 << 20, 1 << 40, "256MiB"}, ""},
 		{"cache.store", size{&c.Cache.Store, 1 << 20, 1 << 40, "2GiB"}, ""},
 
 		{"refresh.interval", span{&c.Refresh.Interval, 5 * time.Minute, 30 * 24 * time.Hour, "24h"}, ""},

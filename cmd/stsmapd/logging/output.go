@@ -95,7 +95,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if Format(o.format.Load()) == JSON {
 		format = h.json
 	}
-	if err := format.Handle(ctx, r); err != nil {
+	if err := format.Handle(ctx, cut(r)); err != nil {
 		return err
 	}
 	_, err := o.w.Write(o.line.Bytes())

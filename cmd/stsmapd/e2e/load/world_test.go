@@ -131,7 +131,7 @@ func (n *internet) service(store resolver.Store) *resolver.Service {
 		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: resolver.Settings{DNS: n, Fetcher: n},
 		Store:    store,
-		Memory:   cache.NewMemory(cache.MemoryOptions{MaxNegative: 1_000_000, MaxPolicies: 250_000}),
+		Memory:   cache.NewMemory(cache.MemoryOptions{}),
 		Logger:   slog.New(slog.DiscardHandler),
 	})
 }
