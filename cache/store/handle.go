@@ -50,6 +50,7 @@ type handle struct {
 	sticks func()        // closes stuck
 	cut    atomic.Bool   // a guard took the map away
 	sound  bool          // the writer's: checkPages found no fault
+	last   atomic.Int64  // the number of the last commit that was seen
 }
 
 // openHandle lets bbolt open and lock a file, flag is os.O_RDWR (|os.O_CREATE|os.O_EXCL) or os.O_RDONLY. The errors are
@@ -100,7 +101,7 @@ func openHandle(path string, flag int) (h *handle, err error) {
 		if tx.Size() > info.Size() {
 			return damaged("the file was cut: it has %d bytes of %d", info.Size(), tx.Size())
 		}
-		return nil
+		return checkMetas(f, db.Info().PageSize)
 	})
 	h.mapped = math.MaxInt64 // from now on the map is as large as bbolt needs it
 	return h, err
@@ -173,6 +174,7 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 			err = panicked(r)
 		}
 	}()
+	last := h.last.Load()
 	var tx *bbolt.Tx
 	var failed error
 	if err := h.hold(func() { tx, failed = h.db.Begin(writable) }); err != nil {
@@ -181,38 +183,20 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 		return failed
 	}
 	defer h.hold(func() { _ = tx.Rollback() }) // after a commit there is none any more
+	id := int64(tx.ID())
+	if id < last {
+		return damaged("the last commit is gone")
+	}
 	err = func() error {
 		defer watch(h, tx).stop()
 		return work(tx)
 	}()
 	if err == nil && writable {
-		err = tx.Commit()
+		if err = tx.Commit(); err == nil {
+			h.last.Store(id)
+		}
 	}
 	return err
-}
-
-// checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt
-// frees as many as a page says, and a damaged one may say billions. It takes some tens of milliseconds for a million
-// policies.
-func (h *handle) checkPages(tx *bbolt.Tx) error {
-	pages := int(tx.Size()) / h.db.Info().PageSize
-	for id := 0; id < pages && !h.sound; id++ {
-		p, err := tx.Page(id)
-		if err != nil || p == nil {
-			return damaged("page %d of %d: %v", id, pages, err)
-		}
-		switch p.Type {
-		case "free":
-		case "meta", "freelist", "branch", "leaf":
-			if id += p.OverflowCount; id >= pages {
-				return damaged("page %d of %d says that %d more belong to it", p.ID, pages, p.OverflowCount)
-			}
-		default:
-			return damaged("page %d is of the type %s", id, p.Type)
-		}
-	}
-	h.sound = true
-	return nil
 }
 
 // layout checks that the layout is one that is known, and returns how many policies there are.
