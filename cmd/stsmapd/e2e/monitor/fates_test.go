@@ -3,12 +3,9 @@ package monitor
 import (
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -116,7 +113,7 @@ type waits struct {
 }
 
 // TestFates has each Postfix deliver mail of all fates, and `stsmapd deliveries` tell them, from its log as a file and
-// as the journal would export it.
+// as a real systemd-journald exports it.
 func TestFates(t *testing.T) {
 	w := world.Open(t)
 	for _, c := range []struct {
@@ -134,7 +131,7 @@ func TestFates(t *testing.T) {
 			want := sendFates(t, w, p, d, c.exact)
 			dir := t.TempDir()
 			file, journal := filepath.Join(dir, "mail.log"), filepath.Join(dir, "mail.journal")
-			for name, text := range map[string]string{file: p.RemoteLog(t), journal: journalExport(t, p.RemoteLog(t))} {
+			for name, text := range map[string]string{file: p.RemoteLog(t), journal: throughJournald(t, p.RemoteLog(t))} {
 				if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -328,29 +325,4 @@ func checkFates(t *testing.T, got, want told, levels bool) {
 			t.Errorf("a note: %s", n.Code)
 		}
 	}
-}
-
-var logLine = regexp.MustCompile(`^(\w{3} [ \d]\d \d\d:\d\d:\d\d) (\S+) ([^ \[]+)\[(\d+)\]: (.*)$`)
-
-// journalExport is Postfix's log as `journalctl -o export` would print it.
-func journalExport(t *testing.T, log string) string {
-	t.Helper()
-	var out strings.Builder
-	now := time.Now()
-	for line := range strings.Lines(log) {
-		m := logLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
-		if m == nil {
-			t.Fatalf("not a line of Postfix's log: %q", line)
-		}
-		at, err := time.ParseInLocation("Jan _2 15:04:05 2006", fmt.Sprintf("%s %d", m[1], now.Year()), time.Local)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if at.After(now.Add(24 * time.Hour)) {
-			at = at.AddDate(-1, 0, 0)
-		}
-		fmt.Fprintf(&out, "__REALTIME_TIMESTAMP=%d\n_HOSTNAME=%s\nSYSLOG_IDENTIFIER=%s\nSYSLOG_PID=%s\nMESSAGE=%s\n\n",
-			at.UnixMicro(), m[2], m[3], m[4], m[5])
-	}
-	return out.String()
 }

@@ -87,10 +87,10 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// manyConnections opens more connections than the daemon accepts, or as many as this machine lets a process have files;
-// in the short form only some.
+// manyConnections opens more connections than the daemon accepts, or half as many as this machine lets a process have
+// files, since other faults run in this process at the same time; in the short form only some.
 func manyConnections(t *testing.T, r *rig) {
-	n := rounds(min(socketmap.DefaultMaxConns+500, mostFiles(t)-spared), 2000)
+	n := rounds(min(socketmap.DefaultMaxConns+500, mostFiles(t)/2), 2000)
 	r.restart(t) // with that limit
 	r.amid(t, crowdMemory, func() {
 		crowd := r.connect(t, n)
@@ -106,9 +106,6 @@ func manyConnections(t *testing.T, r *rig) {
 		t.Error("the limit on connections was not reached")
 	}
 }
-
-// spared is how many files this process needs beside the connections of a flood.
-const spared = 1000
 
 // mostFiles lets this process, and those that it starts, open as many files as it may, and returns how many.
 func mostFiles(t *testing.T) int {
