@@ -131,7 +131,8 @@ func TestFates(t *testing.T) {
 			want := sendFates(t, w, p, d, c.exact)
 			dir := t.TempDir()
 			file, journal := filepath.Join(dir, "mail.log"), filepath.Join(dir, "mail.journal")
-			for name, text := range map[string]string{file: p.RemoteLog(t), journal: throughJournald(t, p.RemoteLog(t))} {
+			log := p.RemoteLog(t)
+			for name, text := range map[string]string{file: log, journal: throughJournald(t, log)} {
 				if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
