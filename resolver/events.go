@@ -35,8 +35,8 @@ func (l events) policyFetched(before, now *CachedPolicy) {
 	case before == nil:
 		l.Info("policy learnt", append([]any{"event", "policy_learnt"}, line...)...)
 		return
-	case before.Entry.Policy.Text != e.Policy.Text || before.Entry.ID != e.ID:
-		l.Info("policy changed", append([]any{"event", "policy_changed"}, line...)...)
+	case before.Entry.Policy.Text != e.Policy.Text: // another id alone changes nothing
+		l.policyChanged(before.Entry.Policy, e, line)
 	}
 	if t := before.Entry.Failures; !t.Alerted.IsZero() {
 		l.Info("policy refreshed again after failures", "event", "refresh_recovered", "domain", e.Domain,
@@ -44,9 +44,25 @@ func (l events) policyFetched(before, now *CachedPolicy) {
 	}
 }
 
+// policyChanged tells of another policy text. That protection ends is a warning: the publisher may not know of it.
+func (l events) policyChanged(old mtasts.Policy, e Entry, line []any) {
+	line = append([]any{"event", "policy_changed", "old_mode", old.Mode, "old_mx", old.MX}, line...)
+	if old.Mode == mtasts.ModeEnforce && e.Policy.Mode != mtasts.ModeEnforce {
+		l.Warn(fmt.Sprintf("policy changed from mode enforce to %s: mail to the domain is no longer protected; if "+
+			"that is a surprise, ask its postmaster, or set an override", e.Policy.Mode), line...)
+		return
+	}
+	l.Info("policy changed", line...)
+}
+
 // days is a time left as people say it.
 func days(d time.Duration) string {
-	if d < 48*time.Hour {
+	switch {
+	case d < 2*time.Minute:
+		return "less than 2 minutes"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	case d < 48*time.Hour:
 		return fmt.Sprintf("%d hours", d/time.Hour)
 	}
 	return fmt.Sprintf("%d days", d/(24*time.Hour))

@@ -164,6 +164,12 @@ type outage struct{ ended atomic.Bool }
 
 func (o *outage) over() bool { return o != nil && o.ended.Load() }
 
+// outages are all to which a failure belongs: that of the work, and the settings in force, which count as one until a
+// reload changes what lookups and fetches go by.
+type outages struct{ work, settings *outage }
+
+func (o outages) over() bool { return o.work.over() || o.settings.over() }
+
 func newHostFaults(log *slog.Logger, counts [fault.Exhausted + 1]prometheus.Counter) *hostFaults {
 	f := &hostFaults{log: log, counts: counts}
 	for work := range f.outages {

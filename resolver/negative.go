@@ -50,7 +50,7 @@ type LookupFailed struct {
 	RetryAt  time.Time
 	Err      error
 
-	outage *outage // of the DNS; the failure is forgotten when it ends
+	outages outages // the failure is forgotten when one of them ends
 }
 
 func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
@@ -64,12 +64,12 @@ func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
 
 // Fresh implements Negative.
 func (a *LookupFailed) Fresh(now time.Time) bool {
-	return !a.outage.over() && !now.Before(a.At) && now.Before(a.RetryAt)
+	return !a.outages.over() && !now.Before(a.At) && now.Before(a.RetryAt)
 }
 
 // Expires implements Negative.
 func (a *LookupFailed) Expires() time.Time {
-	if a.outage.over() {
+	if a.outages.over() {
 		return a.At
 	}
 	return a.RetryAt.Add(lookupBackoffMax)
@@ -83,19 +83,19 @@ type FetchFailed struct {
 	CheckAt  time.Time // next look at the TXT record: a new id is tried at once
 	Err      error
 
-	outage *outage // of the DNS, if the policy host's addresses could not be looked up
+	outages outages // the failure is forgotten when one of them ends
 }
 
 // Fresh implements Negative. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back
 // while the fetch was under way; it does not count.
 func (a *FetchFailed) Fresh(now time.Time) bool {
 	left := a.CheckAt.Sub(now)
-	return !a.outage.over() && !now.Before(a.At) && left > 0 && left <= maxCheck
+	return !a.outages.over() && !now.Before(a.At) && left > 0 && left <= maxCheck
 }
 
 // Expires implements Negative.
 func (a *FetchFailed) Expires() time.Time {
-	if a.outage.over() {
+	if a.outages.over() {
 		return a.At
 	}
 	return a.Failures.RetryAt.Add(fetchBackoffMax)

@@ -94,10 +94,10 @@ func plan(now time.Time, due bool, known *CachedPolicy, before Negative, d disco
 	switch d := d.(type) {
 	case announced:
 		checkAt := now.Add(checkAfter(d.ttl))
-		if b, ok := before.(*FetchFailed); ok && !due && !b.outage.over() && b.Failures.holdsBack(d.id, now) {
+		if b, ok := before.(*FetchFailed); ok && !due && !b.outages.over() && b.Failures.holdsBack(d.id, now) {
 			return accept{&FetchFailed{
 				Failures: b.Failures, At: now, CheckAt: earlier(checkAt, b.Failures.RetryAt), Err: b.Err,
-				outage: b.outage}}
+				outages: b.outages}}
 		}
 		return fetchNow{id: d.id, checkAt: checkAt}
 	case unannounced:

@@ -35,11 +35,14 @@ type Settings struct {
 	NoRoots          bool          // there is no trusted CA: every fetch fails
 	FetchConcurrency int           // fetches in progress at the same time; refreshes have half of them. 0 = 64
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
-	Overrides        *Overrides
-	Reporter         Reporter      // of failed policy fetches; nil: none
-	MaxPolicies      int           // in the store, about; 0 = 1,000,000
-	MaxStoreBytes    int64         // of the policies in the store, about; 0 = 2 GiB
-	UnusedAfter      time.Duration // policies not asked for so long are not refreshed; 0 = 2160 h (90 days)
+	// Network changes with what lookups and fetches go by: DNS servers, limits, CA roots. Then what failed is tried
+	// again with the next question.
+	Network       uint64
+	Overrides     *Overrides
+	Reporter      Reporter      // of failed policy fetches; nil: none
+	MaxPolicies   int           // in the store, about; 0 = 1,000,000
+	MaxStoreBytes int64         // of the policies in the store, about; 0 = 2 GiB
+	UnusedAfter   time.Duration // policies not asked for so long are not refreshed; 0 = 2160 h (90 days)
 }
 
 // Options is what a Service is made of.
@@ -97,6 +100,7 @@ type config struct {
 	Settings
 	fetches   *semaphore.Weighted
 	refreshes *semaphore.Weighted
+	network   *outage // ends when a reload changes Settings.Network
 }
 
 // limit is what the store may hold.
@@ -164,8 +168,15 @@ func (s *Service) Reconfigure(set Settings) {
 	if set.UnusedAfter <= 0 {
 		set.UnusedAfter = 90 * 24 * time.Hour
 	}
+	network := new(outage)
+	if old := s.config.Load(); old != nil && old.Network == set.Network {
+		network = old.network
+	} else if old != nil {
+		defer old.network.ended.Store(true) // when no lookup begins with the old settings any more
+	}
 	s.config.Store(&config{
 		Settings:  set,
+		network:   network,
 		fetches:   semaphore.NewWeighted(int64(set.FetchConcurrency)),
 		refreshes: semaphore.NewWeighted(int64(max(set.FetchConcurrency/2, 1))),
 	})

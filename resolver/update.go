@@ -215,8 +215,13 @@ func (u *updater) do(ctx context.Context, a *attempt, d discovery, next step) re
 		return u.forget(ctx, a, p)
 	default:
 		n := p.(accept).negative
-		if f, ok := n.(*LookupFailed); ok {
-			f.outage = a.outages[lookupWork]
+		switch f := n.(type) {
+		case *LookupFailed:
+			f.outages = outages{a.outages[lookupWork], a.cfg.network}
+		case *FetchFailed:
+			if f.outages.settings == nil { // what other hosts found
+				f.outages.settings = a.cfg.network
+			}
 		}
 		u.log.negative(a.domain, d, a.before, n)
 		u.memory.PutNegative(u.now(), a.domain, n)
@@ -300,10 +305,11 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 		if b, ok := a.before.(*FetchFailed); ok && now.Before(b.Expires()) {
 			before = b.Failures.at(now)
 		}
-		f := &FetchFailed{Failures: before.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err}
+		f := &FetchFailed{Failures: before.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err,
+			outages: outages{settings: a.cfg.network}}
 		var noAddress *dnsclient.Error
 		if errors.As(err, &noAddress) {
-			f.outage = a.outages[lookupWork]
+			f.outages.work = a.outages[lookupWork]
 		}
 		u.log.fetchFailed(a.domain, f)
 		u.memory.PutNegative(now, a.domain, f)

@@ -1,9 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +17,9 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/socketmap"
+	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
 // queryLimit is Postfix's own timeout. It is longer than the daemon lets a question wait.
@@ -87,4 +95,121 @@ func query(ctx context.Context, spec, mapName, key string) (socketmap.Reply, err
 	}
 	defer client.Close()
 	return client.Ask(ctx, mapName, key)
+}
+
+// reasonLimit bounds the question to the control socket why there is no policy.
+const reasonLimit = 5 * time.Second
+
+// whyNoPolicy says why Postfix is told that there is no policy for a next hop: by its form, or by what the daemon knows
+// of the domain, which it asks through the control socket.
+func (f *queryFlags) whyNoPolicy(ctx context.Context, key string) string {
+	hop, ok := tlspolicy.ParseNextHop(key).(tlspolicy.Domain)
+	if !ok {
+		return noDomain(key)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reasonLimit)
+	defer cancel()
+	d, err := f.known(ctx, hop.Domain)
+	if err != nil {
+		return "no policy; the reason is not known: " + err.Error()
+	}
+	text := noPolicy(time.Now(), d)
+	if features, err := tlspolicy.ParseMapName(f.mapName); err == nil && features.Shadow {
+		text = "the map name has shadow, which always says so"
+	}
+	return d.Domain + " has no policy for this map: " + text
+}
+
+// noDomain says why a next hop cannot have a policy.
+func noDomain(key string) string {
+	quoted := fmt.Sprintf("%.80q", key)
+	if u, err := url.Parse(key); err == nil && u.Scheme != "" && u.Hostname() != "" {
+		return quoted + " is a URL; ask for the domain: stsmapd query " + u.Hostname()
+	}
+	if i := strings.LastIndexByte(key, '@'); i >= 0 {
+		if name, err := dnsname.Parse(strings.TrimSuffix(key[i+1:], ">")); err == nil {
+			return quoted + " is a mail address; ask for the domain: stsmapd query " + name.String()
+		}
+	}
+	host := strings.TrimPrefix(strings.Trim(key, "[]"), "IPv6:")
+	if h, _, ok := strings.Cut(key, "]"); ok {
+		host = strings.TrimPrefix(strings.TrimPrefix(h, "["), "IPv6:")
+	} else if h, _, ok := strings.Cut(key, ":"); ok && strings.Count(key, ":") == 1 {
+		host = h
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return quoted + " is an address, and only domains have policies"
+	}
+	switch {
+	case strings.HasPrefix(key, "/") || strings.HasPrefix(key, "unix:"):
+		return quoted + " is a path, and only domains have policies"
+	case strings.HasPrefix(key, "."):
+		return quoted + " is a parent domain, whose policy is not used for names below it"
+	}
+	_, err := dnsname.Parse(host)
+	if bad := (*dnsname.Error)(nil); errors.As(err, &bad) {
+		return quoted + " is no host name: " + bad.Msg
+	}
+	return quoted + " is no next hop: use example.com, example.com:587 or [mail.example.com]"
+}
+
+// known asks the daemon that was queried for what it knows of a domain.
+func (f *queryFlags) known(ctx context.Context, domain dnsname.Name) (admin.Domain, error) {
+	client, err := f.control.client()
+	if err != nil {
+		return admin.Domain{}, err
+	}
+	defer client.Close()
+	if f.connect != "" && f.control.control == "" {
+		s, err := client.Status(ctx)
+		if err != nil {
+			return admin.Domain{}, err
+		}
+		if !slices.Contains(s.Listen, f.connect) {
+			return admin.Domain{}, fmt.Errorf("the control socket is of a daemon on %s, not on %s: use --control",
+				strings.Join(s.Listen, " "), f.connect)
+		}
+	}
+	d, err := client.Show(ctx, domain)
+	if said := (*admin.Error)(nil); errors.As(err, &said) && said.Code == http.StatusNotFound {
+		return admin.Domain{Domain: domain.String()}, nil
+	}
+	return d, err
+}
+
+// noPolicy says why what is known of a domain gives no policy.
+func noPolicy(now time.Time, d admin.Domain) string {
+	if o := d.Override; o != nil && o.Action == "ignore" {
+		return "an override ignores what the domain publishes" + inBrackets(o.Reason)
+	}
+	if p := d.Policy; p != nil && p.Live {
+		switch p.Mode {
+		case "testing":
+			return "its policy is in mode testing, which only map names with +strict enforce"
+		case "none":
+			return "its policy is in mode none: the domain has ended MTA-STS"
+		}
+	}
+	n := d.Negative
+	if n == nil {
+		return "it is looked up with the next mail"
+	}
+	switch n.Outcome {
+	case "no_policy":
+		return "it announces none, as _mta-sts." + d.Domain + " has no valid TXT record"
+	case "lookup_failed":
+		return "the DNS lookup fails, so that mail is unprotected: " + n.Reason
+	case "fetch_failed":
+		return "it announces one (id " + n.FailedID + ") that cannot be fetched, so that mail is unprotected: " +
+			n.Reason + "; next attempt " + term.Relative(now, n.RetryAt)
+	}
+	return "a fault of this host prevents the lookup, so that mail is unprotected: " + cmp.Or(n.Reason, n.Outcome)
+}
+
+// inBrackets is a text in brackets after a space, "" for none.
+func inBrackets(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
 }

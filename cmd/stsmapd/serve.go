@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,11 +26,8 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
-	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
-
-	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
 // grace is how long questions in flight may take at shutdown. The whole shutdown takes less than 10 s.
@@ -87,12 +85,8 @@ type daemon struct {
 	reloads reloadRecord
 
 	reports *reports // nil if no collector is configured
-}
-
-// reports is the connection to the TLSRPT collector at path.
-type reports struct {
-	path      string
-	collector *tlsrpt.Collector
+	network network
+	dns     atomic.Pointer[dnsclient.Client] // that is in force
 }
 
 // load reads the configuration and applies the flags.
@@ -188,6 +182,7 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	var background sync.WaitGroup
 	background.Go(func() { service.Run(ctx) })
 	background.Go(func() { monitor.Run(ctx) })
+	background.Go(func() { d.watchDANE(ctx, c.Maps.Names(), s.handler.Counts) })
 	defer func() { cancel(); service.Close(); background.Wait() }()
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -241,76 +236,6 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// settings returns the settings that a reload may change.
-func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
-	budget := currentFileBudget(c)
-	budget.log(d.log, c.Fetch.Concurrency)
-	dns, err := dnsclient.New(dnsclient.Config{
-		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
-		TCP: c.DNS.Transport == "tcp", Problem: d.resolvConfProblem,
-		MaxSockets: budget.dns,
-	})
-	if err != nil {
-		return resolver.Settings{}, c.Wrong("dns.servers", err)
-	}
-	roots, err := c.Roots()
-	switch {
-	case errors.Is(err, fetch.ErrNoRoots):
-		d.log.Error("no CA roots: no policy can be fetched; live policies are served until they expire; install "+
-			"ca-certificates or set fetch.ca_file", "event", "no_roots", "error",
-			err)
-	case err != nil:
-		return resolver.Settings{}, err
-	}
-	reportOverrides(c.Overrides, time.Now(), d.log)
-	if !dns.AuthenticServers() {
-		d.log.Warn("DANE is not used: the AD bit of the DNS resolver is not trusted; map names with +dane (or QUERY) "+
-			"are answered by MTA-STS alone; run a validating resolver on this host, or set dns.servers and "+
-			"dns.trust_ad, or options trust-ad in resolv.conf", "event", "dane_blind", "servers", dns.Servers())
-	}
-	return resolver.Settings{
-		DNS:       dns,
-		ProbeDNS:  dns.Probe,
-		SecureDNS: dns.WithDNSSEC(),
-		TrustedAD: dns.AuthenticServers,
-		NoRoots:   roots == nil,
-		Fetcher: fetch.New(dns, fetch.Config{
-			Timeout: c.Fetch.Timeout, AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
-			UserAgent: "stsmapd/" + version(),
-		}),
-		FetchConcurrency: budget.fetches,
-		RefreshInterval:  c.Refresh.Interval,
-		UnusedAfter:      c.Refresh.UnusedAfter,
-		MaxPolicies:      c.Cache.MaxPolicies,
-		MaxStoreBytes:    c.Cache.Store,
-		Overrides:        c.Overrides,
-		Reporter:         d.reporter(c.TLSRPT),
-	}, nil
-}
-
-// resolvConfProblem logs what is wrong with resolv.conf.
-func (d *daemon) resolvConfProblem(problem error) {
-	d.log.Warn("resolv.conf cannot be used, or a part of it is ignored; lookups use the rest, or the servers named "+
-		"before",
-		"event", "resolv_conf", "error", problem)
-}
-
-// reporter returns the TLSRPT collector at path, or nil if path is "". It keeps the connection if path is the same as
-// before, and closes it otherwise.
-func (d *daemon) reporter(path string) resolver.Reporter {
-	if d.reports != nil && d.reports.path != path {
-		d.reports.collector.Close()
-		d.reports = nil
-	}
-	if path == "" {
-		return nil
-	}
-	if d.reports == nil {
-		d.reports = &reports{path, tlsrpt.New(path, d.log)}
-	}
-	return d.reports.collector
-}
-
 // reload applies the configuration file and the CA roots. If one of them is wrong, it logs an error and keeps the old
 // settings.
 func (d *daemon) reload(s components) {
@@ -337,13 +262,5 @@ func (d *daemon) reload(s components) {
 func (d *daemon) closeStore(store *store.Store) {
 	if err := store.Close(); err != nil {
 		d.log.Error("cannot close the policy store", "event", "store_close_failed", "error", err)
-	}
-}
-
-// reportOverrides logs the overrides that have expired, once for each load of the configuration.
-func reportOverrides(set *resolver.Overrides, now time.Time, log *slog.Logger) {
-	for _, o := range set.Expired(now) {
-		log.Warn("an override has expired and has no effect: remove it from the configuration, or set a later date",
-			"event", "override_ended", "domain", o.String(), "ended", o.Until, "reason", o.Reason)
 	}
 }

@@ -150,6 +150,17 @@ func (c *Client) Probe(ctx context.Context) error {
 	return fail
 }
 
+// Validates reports whether the servers validate DNSSEC, as far as this client believes them: it asks for the SOA of
+// the root, which is signed. The error is an *Error.
+func (c *Client) Validates(ctx context.Context) (bool, error) {
+	f, fail := c.resolve(ctx, ".", dns.TypeSOA)
+	if fail != nil {
+		fail.Name, fail.Type = ".", "SOA"
+		return false, fail
+	}
+	return f.authentic && len(f.records) > 0, nil
+}
+
 // lookup resolves name and decodes the records. decode gets only records of qtype that have data.
 func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, decode func(dns.RR) T,
 	same func(T, T) bool) (Answer[T], error) {

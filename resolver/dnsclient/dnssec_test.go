@@ -162,3 +162,30 @@ func TestWhoIsBelieved(t *testing.T) {
 		}
 	}
 }
+
+// TestValidates: a resolver validates where it sets the AD bit in its answer for the root's SOA, and is believed.
+func TestValidates(t *testing.T) {
+	const root = ". SOA a.example. b.example. 1 2 3 4 5"
+	for _, c := range []struct {
+		why  string
+		zone string
+		ad   bool
+		want bool
+	}{
+		{"AD", root, true, true},
+		{"no AD: it forwards, or validates nothing", root, false, false},
+		{"no root, whatever the AD bit says", "example.com A 192.0.2.1", true, false},
+	} {
+		srv := dnstest.New(t, dnstest.Config{Zone: c.zone, AD: c.ad})
+		client := newClient(t, Config{Servers: []string{srv.Addr()}}).WithDNSSEC()
+		if got, err := client.Validates(t.Context()); got != c.want || err != nil {
+			t.Errorf("%s: %v, %v, want %v", c.why, got, err, c.want)
+		}
+	}
+	srv := dnstest.New(t, dnstest.Config{Zone: root, AD: true})
+	srv.On("*", dns.TypeANY, dnstest.ServFail)
+	client := newClient(t, Config{Servers: []string{srv.Addr()}, Attempts: 1})
+	if got, err := client.Validates(t.Context()); got || err == nil {
+		t.Errorf("a resolver that fails: %v, %v, want an error", got, err)
+	}
+}
