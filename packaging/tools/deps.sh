@@ -8,16 +8,28 @@ set -eu
 # debootstrap, and what it checks signatures with: chroot.sh. prometheus: the dashboard's queries and the alert rules
 # are evaluated by it. systemd: its tools start the daemon and judge its unit. man-db: the manual pages are shown.
 # bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages. redis-server: what a
-# fleet shares is tested with it. unbound: the validating resolver of the tests of DANE. chromium: the status page is
-# looked at with it.
+# fleet shares is tested with it. unbound: the validating resolver of the tests of DANE. chromium, npm: the status page is
+# looked at with it, and with axe-core.
 wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus systemd man-db
 	bash-completion zsh fish lintian rpm redis-server unbound'
-[ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium"
+[ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium npm"
 
-# other_debians has chroot.sh make its folders. Where it cannot, the tests leave out what needs them and say so, or
-# fail.
-other_debians() {
+# others has chroot.sh make its folders, and gets axe-core, whose rules the status page keeps. Where that cannot be
+# done, the tests leave out what needs it and say so, or fail.
+others() {
 	"$(dirname "$0")/chroot.sh" || true
+	[ "${STSMAPD_TEST_ALL:-}" != 1 ] || axe_core || echo 'deps: npm could not get axe-core' >&2
+}
+
+axe_core() {
+	folder=${XDG_CACHE_HOME:-/var/cache}/stsmapd-test/axe-core
+	[ ! -e "$folder/axe.min.js" ] || return 0
+	fresh=$(mktemp -d)
+	(cd "$fresh" && npm pack --silent axe-core@4.14.1 >/dev/null && tar -xzf axe-core-4.14.1.tgz package/axe.min.js) &&
+		mkdir -p "$folder" && cp "$fresh/package/axe.min.js" "$folder/"
+	result=$?
+	rm -rf "$fresh"
+	return "$result"
 }
 
 installed() {
@@ -34,7 +46,7 @@ for package in $wanted; do
 	installed "$package" || missing="$missing $package"
 done
 if [ -z "$missing" ]; then
-	other_debians
+	others
 	exit 0
 fi
 
@@ -77,4 +89,4 @@ apt -y --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 install $missing <
 	echo "deps: apt-get could not install:$missing" >&2
 	exit 1
 }
-other_debians
+others

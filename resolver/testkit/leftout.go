@@ -101,6 +101,15 @@ func Installable() bool {
 	return err == nil && os.Geteuid() == 0 && slices.Contains(strings.Fields(string(text)), "ID=debian")
 }
 
+// Cache returns the directory of what packaging/tools/deps.sh gets for the tests.
+func Cache() string {
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = "/var/cache"
+	}
+	return filepath.Join(cache, "stsmapd-test")
+}
+
 // baseFolder is the folder that packaging/tools/chroot.sh makes for every run. The others are for `make test-all`.
 const baseFolder = "debian-12-base"
 
@@ -111,11 +120,7 @@ func Folder(t testing.TB, name string) string {
 	if name != baseFolder {
 		AllOnly(t, "what needs the folder "+name)
 	}
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = "/var/cache"
-	}
-	folder := filepath.Join(cache, "stsmapd-test", name)
+	folder := filepath.Join(Cache(), name)
 	if info, err := os.Stat(filepath.Join(folder, "usr")); err != nil || !info.IsDir() {
 		Missing(t, "no folder "+folder)
 	}

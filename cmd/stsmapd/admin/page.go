@@ -58,7 +58,7 @@ var templateFiles embed.FS
 // choose.
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"at": term.Absolute, "ago": term.Relative, "span": term.Span, "short": shortName, "words": shortWords,
+		"at": term.Absolute, "ago": term.Relative, "span": term.Span, "short": shortName, "words": shortText, "whole": wholeText,
 		"seconds": func(n int64) time.Duration { return time.Duration(n) * time.Second },
 		"table":   func(now time.Time, rows any) table { return table{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))
@@ -147,15 +147,35 @@ func shortName(name string) string {
 	return name
 }
 
-// shortWords cuts each word of a text that is longer than a line may be, such as a name in an error.
-func shortWords(text string) string {
-	words := strings.Fields(text)
-	for i, word := range words {
-		parts := strings.Split(word, "/")
-		for j, part := range parts {
-			parts[j] = shortName(part)
+// shortText returns a text in which names do not break at the end of a line, and long ones are cut.
+func shortText(text string) template.HTML { return wrappable(text, shortName) }
+
+// wholeText is shortText without cutting.
+func wholeText(text string) template.HTML {
+	return wrappable(text, func(name string) string { return name })
+}
+
+// wrappable returns a text that may break at spaces and after each /, = and :, but not inside a name.
+func wrappable(text string, name func(string) string) template.HTML {
+	var b strings.Builder
+	for i, word := range strings.Fields(text) {
+		if i > 0 {
+			b.WriteByte(' ')
 		}
-		words[i] = strings.Join(parts, "/")
+		for len(word) > 0 {
+			part, rest := word, ""
+			if end := strings.IndexAny(word, "/=:"); end >= 0 {
+				part, rest = word[:end+1], word[end+1:]
+			}
+			safe := template.HTMLEscapeString(name(part))
+			if strings.Contains(part, ".") {
+				safe = `<span class="host">` + safe + `</span>`
+			}
+			if b.WriteString(safe); rest != "" {
+				b.WriteString("<wbr>")
+			}
+			word = rest
+		}
 	}
-	return strings.Join(words, " ")
+	return template.HTML(b.String()) // every part is escaped above
 }

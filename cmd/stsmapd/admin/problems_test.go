@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,7 +105,8 @@ func forms(t *testing.T, f *fixture) (all map[string]shown, s Status) {
 		t.Fatal(err)
 	}
 	words := strings.Join(strings.Fields(text.String()), " ")
-	page := html.UnescapeString(f.page("/"))
+	body := f.page("/")
+	page := pageText(body)
 	code, ready, _ := f.get("/readyz")
 	if code != http.StatusOK {
 		t.Errorf("readyz: %d", code)
@@ -113,7 +115,7 @@ func forms(t *testing.T, f *fixture) (all map[string]shown, s Status) {
 		if strings.Contains(words, "problem "+p.Text) {
 			all["text"][p.ID] = p.Text
 		}
-		if strings.Contains(page, "</b>: "+shortWords(p.Text)) {
+		if strings.Contains(page, ": "+pageText(string(shortText(p.Text)))) {
 			all["page"][p.ID] = p.Text
 		}
 		if strings.Contains(ready, "\n"+p.ID+": "+p.Text) {
@@ -121,12 +123,12 @@ func forms(t *testing.T, f *fixture) (all map[string]shown, s Status) {
 		}
 	}
 	for form, n := range map[string]int{"text": strings.Count(text.String(), "\n  problem  "),
-		"page": strings.Count(page, `id="problem-`), "readyz": strings.Count(ready, "\n") - 1} {
+		"page": strings.Count(body, `id="problem-`), "readyz": strings.Count(ready, "\n") - 1} {
 		if n != len(s.Problems) {
 			t.Errorf("%s shows %d problems, want %d:\n%s\n%s", form, n, len(s.Problems), words, ready)
 		}
 	}
-	for form, has := range map[string]bool{"page": strings.Contains(page,
+	for form, has := range map[string]bool{"page": strings.Contains(body,
 		`<section class="health `+string(s.Health)+`"`),
 		"text": strings.Contains(words, "health "+string(s.Health)+":")} {
 		if !has {
@@ -134,6 +136,11 @@ func forms(t *testing.T, f *fixture) (all map[string]shown, s Status) {
 		}
 	}
 	return all, s
+}
+
+// pageText returns the text of HTML.
+func pageText(source string) string {
+	return html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(source, ""))
 }
 
 // TestProblemsAgree: each problem, and no other, is in the text of status, its JSON, the page and the text of /readyz,

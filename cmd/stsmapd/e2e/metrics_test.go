@@ -144,16 +144,16 @@ func TestDashboardAndAlerts(t *testing.T) {
 		}
 	}
 	state := t.TempDir()
-	remembered(t, state, fetchedPolicy(t, "bank.example.test", "enforce", 96*time.Hour, 168*time.Hour,
+	world.Remember(t, state, world.FetchedPolicy(t, "bank.example.test", "enforce", 96*time.Hour, 168*time.Hour,
 		"certificate has expired"))
-	m := startMonitored(t, w, state, "")
+	m := w.StartMonitored(t, state, "")
 	lint := exec.Command(promtool, "check", "metrics")
-	lint.Stdin = strings.NewReader(m.get(t, "/metrics"))
+	lint.Stdin = strings.NewReader(m.Get(t, "/metrics"))
 	if out, err := lint.CombinedOutput(); err != nil {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 	stop := askAll(t, w, m)
-	p := startPrometheus(t, w, m.metrics)
+	p := startPrometheus(t, w, m.Metrics)
 	world.Eventually(t, world.Hang, "five scrapes", func() bool {
 		got, err := p.query(`count_over_time(stsmapd_build_info[1m]) >= 5`)
 		return err == nil && len(got) == 1
@@ -205,7 +205,7 @@ func (p prometheus) checkRules() {
 }
 
 // askAll asks a daemon all kinds of questions, known domains and new ones, until stop is called.
-func askAll(t *testing.T, w *world.World, m monitored) (stop func()) {
+func askAll(t *testing.T, w *world.World, m world.Monitored) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -239,9 +239,9 @@ func askAll(t *testing.T, w *world.World, m monitored) (stop func()) {
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	w := world.Open(t)
-	m := startMonitored(t, w, t.TempDir(), "")
+	m := w.StartMonitored(t, t.TempDir(), "")
 	for _, path := range []string{"/healthz", "/readyz"} {
-		if got := m.get(t, path); got != "ok\n" {
+		if got := m.Get(t, path); got != "ok\n" {
 			t.Errorf("%s: %q", path, got)
 		}
 	}

@@ -23,7 +23,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	w := world.Open(t)
 	d := w.Domain("busy")
 	d.Publish(t, "1", d.EnforcedText())
-	m := startMonitored(t, w, t.TempDir(), "")
+	m := w.StartMonitored(t, t.TempDir(), "")
 	want := m.Ask(t, "sts", d.Name)
 	if !strings.HasPrefix(want, "OK secure") {
 		t.Fatalf("before the load: %q", want)
@@ -72,7 +72,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	t.Logf("%d questions in %v, %d reloads meanwhile; the slowest %d took %v",
 		asked, took.Round(time.Millisecond), reloads, batch, worst)
 	counted := fmt.Sprintf("stsmapd_questions_total{map=\"sts\",outcome=\"enforce\"} %d\n", asked+1)
-	if got := m.get(t, "/metrics"); !strings.Contains(got, counted) {
+	if got := m.Get(t, "/metrics"); !strings.Contains(got, counted) {
 		t.Errorf("not every question was counted:\n%s", got)
 	}
 }

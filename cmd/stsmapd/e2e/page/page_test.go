@@ -1,11 +1,9 @@
-package e2e
+// Package page looks at the status page with a real browser.
+package page
 
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,92 +14,12 @@ import (
 
 	"golang.org/x/net/html"
 
-	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver"
-	"github.com/stsmapd/stsmapd/resolver/dnsname"
-	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// monitored is a daemon with its HTTP listener.
-type monitored struct {
-	*world.Daemon
-	metrics netip.AddrPort
-}
-
-// startMonitored starts a daemon with the setting `metrics`, and with more settings, on a state directory.
-func startMonitored(t *testing.T, w *world.World, stateDir, more string) monitored {
-	t.Helper()
-	host := w.Host()
-	m := monitored{metrics: netip.AddrPortFrom(host, 9461)}
-	file := filepath.Join(t.TempDir(), "stsmapd.toml")
-	text := fmt.Sprintf("metrics = %q\ncontrol = \"\"\n%s[fetch]\nca_file = %q\nallow_private_addresses = true\n",
-		m.metrics, more, w.CAFile)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	inet := netip.AddrPortFrom(host, 8461)
-	m.Daemon = w.StartProcess(t, nil, "serve", "--config", file, "--state-dir", stateDir, "--listen",
-		"inet:"+inet.String())
-	m.Inet = inet
-	return m
-}
-
-func (m monitored) url(path string) string { return "http://" + m.metrics.String() + path }
-
-// get fetches a page, which must be there.
-func (m monitored) get(t *testing.T, path string) string {
-	t.Helper()
-	r, err := http.Get(m.url(path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil || r.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %s, %v\n%s", path, r.Status, err, body)
-	}
-	return string(body)
-}
-
-// remembered writes policies into a store before a daemon opens it.
-func remembered(t *testing.T, stateDir string, entries ...resolver.Entry) {
-	t.Helper()
-	store, err := store.Open(filepath.Join(stateDir, "policies.db"), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if err := store.Put(context.Background(), e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := store.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// fetchedPolicy is a policy that was fetched some time ago; with a reason, its fetches have been failing since an hour
-// after.
-func fetchedPolicy(t *testing.T, domain, mode string, age, maxAge time.Duration, reason string) resolver.Entry {
-	t.Helper()
-	text := fmt.Sprintf("version: STSv1\nmode: %s\nmx: mx1.%s\nmx: *.mail.%s\nmax_age: %d\n", mode, domain, domain,
-		maxAge/time.Second)
-	p, err := mtasts.ParsePolicy([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := time.Now().UTC().Add(-age).Truncate(time.Second)
-	e := resolver.Entry{Domain: dnsname.MustParse(domain), ID: "20260110T120000", Policy: p, Fetched: at, Checked: at,
-		Used: at.Add(age / 2)}
-	if reason != "" {
-		e.Failures = resolver.FetchFailures{
-			Count: 9, ID: "20260201", Since: at.Add(time.Hour),
-			RetryAt: time.Now().UTC().Add(50 * time.Minute).Truncate(time.Second), Reason: reason}
-	}
-	return e
-}
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 
 // browser starts a Chromium for each page. It reaches only the network of this namespace.
 type browser struct {
@@ -141,7 +59,7 @@ func (b browser) run(url string, args ...string) string {
 // artefacts is where pictures of the pages go, for people to look at. It is no part of the repository.
 func artefacts(t *testing.T) string {
 	t.Helper()
-	dir, err := filepath.Abs("../../../build/artefacts")
+	dir, err := filepath.Abs("../../../../build/artefacts")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,27 +78,27 @@ func TestStatusPage(t *testing.T) {
 	const day = 24 * time.Hour
 	state := t.TempDir()
 	entries := []resolver.Entry{
-		fetchedPolicy(t, "bank.example.test", "enforce", 4*day, 7*day,
+		world.FetchedPolicy(t, "bank.example.test", "enforce", 4*day, 7*day,
 			`fetch https://mta-sts.bank.example.test/.well-known/mta-sts.txt: TLS handshake with 192.0.2.17:443: x509: certificate has expired`),
-		fetchedPolicy(t, "a-rather-long-name-of-a-department.of-a-university.example.test", "enforce", 2*day, 30*day,
+		world.FetchedPolicy(t, "a-rather-long-name-of-a-department.of-a-university.example.test", "enforce", 2*day, 30*day,
 			"status 404 Not Found"),
-		fetchedPolicy(t, "trial.example.test", "testing", 3*time.Hour, day, ""),
-		fetchedPolicy(t, "gone.example.test", "none", 3*time.Hour, day, ""),
-		fetchedPolicy(t, "over.example.test", "enforce", 3*day, 2*day, ""),
+		world.FetchedPolicy(t, "trial.example.test", "testing", 3*time.Hour, day, ""),
+		world.FetchedPolicy(t, "gone.example.test", "none", 3*time.Hour, day, ""),
+		world.FetchedPolicy(t, "over.example.test", "enforce", 3*day, 2*day, ""),
 	}
 	for i := range 60 {
 		entries = append(entries,
-			fetchedPolicy(t, fmt.Sprintf("company%02d.example.test", i), "enforce", time.Duration(i)*time.Hour/3,
+			world.FetchedPolicy(t, fmt.Sprintf("company%02d.example.test", i), "enforce", time.Duration(i)*time.Hour/3,
 				14*day, ""))
 	}
-	remembered(t, state, entries...)
-	m := startMonitored(t, w, state,
+	world.Remember(t, state, entries...)
+	m := w.StartMonitored(t, state,
 		"[[override]]\ndomain = \".partner.example.test\"\naction = \"ignore\"\nuntil = 2099-01-31\nreason = \"their "+
 			"firewall strips STARTTLS, ticket 4711\"\n")
 	m.Ask(t, "sts", "company01.example.test")
 	m.Ask(t, "sts", "absent.example.test")
 
-	home := parsePage(t, b.run(m.url("/"), "--dump-dom"))
+	home := parsePage(t, b.run(m.URL("/"), "--dump-dom"))
 	if got := home.texts("#failing a"); !slices.Equal(got,
 		[]string{"bank.example.test", "a-rather-long-name…sity.example.test"}) {
 		t.Errorf("failing: %q", got)
@@ -188,29 +106,16 @@ func TestStatusPage(t *testing.T) {
 	if home.title != "stsmapd" || len(home.texts("#policies a")) != 51 || len(home.texts("#overrides a")) != 0 {
 		t.Errorf("title %q, policies %q", home.title, home.texts("#policies a"))
 	}
-	found := parsePage(t, b.run(m.url("/policies?q=BANK"), "--dump-dom"))
+	found := parsePage(t, b.run(m.URL("/policies?q=BANK"), "--dump-dom"))
 	if got := found.links; !slices.Contains(got, "/domain/bank.example.test") ||
 		slices.Contains(got, "/domain/trial.example.test") {
 		t.Errorf("search: links %q", got)
 	}
-	one := parsePage(t, b.run(m.url("/domain/bank.example.test"), "--dump-dom"))
+	one := parsePage(t, b.run(m.URL("/domain/bank.example.test"), "--dump-dom"))
 	for _, text := range []string{
 		"certificate has expired", "9 in a row", "mx1.bank.example.test", "version: STSv1", "OK secure match="} {
 		if !strings.Contains(one.text, text) {
 			t.Errorf("the domain's page does not say %q:\n%s", text, one.text)
-		}
-	}
-	dir := artefacts(t)
-	for _, p := range []struct{ name, path string }{{"home", "/"}, {"domain", "/domain/bank.example.test"}} {
-		for _, s := range []struct{ name, size string }{{"phone", "390,844"}, {"desktop", "1280,900"}} {
-			for i, colours := range []string{"dark", "light"} { // Blink's numbers for them
-				file := filepath.Join(dir, fmt.Sprintf("status-%s-%s-%s.png", p.name, s.name, colours))
-				b.run(m.url(p.path), "--screenshot="+file, "--window-size="+s.size,
-					fmt.Sprintf("--blink-settings=preferredColorScheme=%d", i))
-				if info, err := os.Stat(file); err != nil || info.Size() < 5000 {
-					t.Errorf("no picture: %v, %+v", err, info)
-				}
-			}
 		}
 	}
 }
@@ -254,6 +159,16 @@ func (p page) texts(path string) (found []string) {
 		}
 	}
 	return found
+}
+
+// byID returns the text of the element with an id, "" if there is none.
+func (p page) byID(id string) string {
+	for n := range p.doc.Descendants() {
+		if n.Type == html.ElementNode && attribute(n, "id") == id {
+			return textOf(n)
+		}
+	}
+	return ""
 }
 
 func textOf(n *html.Node) string {
