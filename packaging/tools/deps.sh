@@ -8,8 +8,8 @@ set -eu
 # debootstrap, and what it checks signatures with: chroot.sh. prometheus: the dashboard's queries and the alert rules
 # are evaluated by it. systemd: its tools start the daemon and judge its unit. man-db: the manual pages are shown.
 # bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages. redis-server: what a
-# fleet shares is tested with it. unbound: the validating resolver of the tests of DANE. chromium, npm: the status page is
-# looked at with it, and with axe-core.
+# fleet shares is tested with it. unbound: the validating resolver of the tests of DANE. chromium, npm: the
+# status page is looked at with it, and with axe-core.
 wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus systemd man-db
 	bash-completion zsh fish lintian rpm redis-server unbound'
 [ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium npm"

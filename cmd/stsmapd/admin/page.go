@@ -58,7 +58,8 @@ var templateFiles embed.FS
 // choose.
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"at": term.Absolute, "ago": term.Relative, "span": term.Span, "short": shortName, "words": shortText, "whole": wholeText,
+		"at": term.Absolute, "ago": term.Relative, "span": term.Span, "short": shortName, "words": shortText,
+		"whole":   wholeText,
 		"seconds": func(n int64) time.Duration { return time.Duration(n) * time.Second },
 		"table":   func(now time.Time, rows any) table { return table{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))
@@ -137,15 +138,10 @@ func pageURL(r *http.Request, q url.Values) string {
 }
 
 // maxShown is the length of a domain name in a list, in characters. One that is longer is cut in its middle.
-const maxShown = 36
+const maxShown = 32
 
 // shortName returns a name with its start and end if it is longer than maxShown.
-func shortName(name string) string {
-	if r := []rune(name); len(r) > maxShown {
-		return string(r[:maxShown/2]) + "…" + string(r[len(r)-maxShown/2+1:])
-	}
-	return name
-}
+func shortName(name string) string { return term.Short(name, maxShown) }
 
 // shortText returns a text in which names do not break at the end of a line, and long ones are cut.
 func shortText(text string) template.HTML { return wrappable(text, shortName) }

@@ -150,7 +150,7 @@ func TestColour(t *testing.T) {
 	text.record(Record{Name: "_mta-sts.example.org", Status: Several, Error: "two"})
 	text.record(Record{Name: "_mta-sts.example.org", Status: NoRecord})
 	for _, want := range []string{
-		"\x1b[32mok   \x1b[0m_mta", "\x1b[1;31mFAIL \x1b[0m_mta", "\x1b[33mnote \x1b[0m_mta"} {
+		"\x1b[32mok   \x1b[0m_mta", "\x1b[31mFAIL \x1b[0m_mta", "\x1b[33mnote \x1b[0m_mta"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -223,7 +224,7 @@ func TestWrap(t *testing.T) {
 		{"", ""}, {"aaa bbb", "aaa|bbb"}, {"a b c d", "a b c|d"}, {"ä ö ü", "ä ö ü"},
 		{"abcdefgh i", "abcdefgh|i"},
 	} {
-		if got := strings.Join(wrap(c.text, 5), "|"); got != c.want {
+		if got := strings.Join(term.Wrap(c.text, 5), "|"); got != c.want {
 			t.Errorf("%q: %q, want %q", c.text, got, c.want)
 		}
 	}

@@ -3,6 +3,8 @@ package check
 import (
 	"fmt"
 	"io"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // Progress is one line at the end of a terminal that says what the check waits for. A nil *Progress shows nothing.
@@ -19,7 +21,7 @@ func (p *Progress) Show(text string) {
 	if p == nil {
 		return
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s …", cut(text, width-4))
+	fmt.Fprintf(p.w, "\r\x1b[K%s …", cut(text, term.Columns(p.w)-4))
 	p.shown = true
 }
 

@@ -16,7 +16,7 @@ import (
 func (s *Rehearsal) Print(w io.Writer) error {
 	p := columns{w: w}
 	p.print("\n")
-	for _, line := range wrap(clean(s.paragraph()), width) {
+	for _, line := range term.Wrap(clean(s.paragraph()), term.Columns(w)) {
 		p.print(line + "\n")
 	}
 	told := false
@@ -36,7 +36,7 @@ func (s *Rehearsal) Print(w io.Writer) error {
 
 // paragraph returns the summary as one line.
 func (s *Rehearsal) paragraph() string {
-	text := fmt.Sprintf("%s in %s; %s a policy, %s.", plural(s.Domains, "domain"), days(s.PeriodSeconds),
+	text := fmt.Sprintf("%s in %s; %s a policy, %s.", term.Plural(s.Domains, "domain"), days(s.PeriodSeconds),
 		verb(s.Announce, "announce"), verb(s.Enforce, "enforce"))
 	add := func(n int, format string, args ...any) {
 		if n > 0 {
@@ -49,7 +49,7 @@ func (s *Rehearsal) paragraph() string {
 	}
 	add(len(s.Waits), "Mail to %d would wait: %s", len(s.Waits), named(s.Waits))
 	add(len(s.Waits), "Of %s in that time (counted once for each recipient), %d would have waited",
-		plural(s.Recipients, "message"), s.WaitingRecipients)
+		term.Plural(s.Recipients, "message"), s.WaitingRecipients)
 	add(len(s.WaitsWithDANE), "From a Postfix with DANE, mail to %d more would wait: %s", len(s.WaitsWithDANE),
 		named(s.WaitsWithDANE))
 	add(len(s.Down), "Mail to %d waits today, policy or not: %s", len(s.Down), named(s.Down))
@@ -84,7 +84,7 @@ func verb(n int, verb string) string {
 func days(seconds int) string {
 	d := time.Duration(seconds) * time.Second
 	if n := int((d + 12*time.Hour) / (24 * time.Hour)); n > 1 {
-		return plural(n, "day")
+		return term.Plural(n, "day")
 	}
 	return term.Span(d)
 }

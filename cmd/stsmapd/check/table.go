@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // Table prints one row per report, in the order in which they are added. A row ends with the words of Result.Summary.
@@ -49,7 +51,7 @@ func (t *Table) Add(r *Report) {
 	}
 	words := strings.TrimPrefix(r.Result.Summary, "mail to "+r.NextHop+" would be ")
 	indent := t.first + tableRest
-	for i, line := range wrap(clean(words), max(width-indent, 24)) {
+	for i, line := range term.Wrap(clean(words), max(term.Columns(t.w)-indent, 24)) {
 		if i > 0 {
 			t.print(strings.Repeat(" ", indent) + line + "\n")
 			continue
@@ -61,7 +63,7 @@ func (t *Table) Add(r *Report) {
 
 // Close prints how many domains pass.
 func (t *Table) Close() {
-	t.print(fmt.Sprintf("\n%d of %d domains pass\n", t.passed, t.total))
+	t.print(fmt.Sprintf("\n%d of %s pass\n", t.passed, term.Plural(t.total, "domain")))
 }
 
 func policyCell(r *Report) string {

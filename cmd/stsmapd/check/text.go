@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // Style is the style of printed text.
@@ -24,19 +26,18 @@ const (
 
 func (s Style) paint(m mark) string {
 	text := fmt.Sprintf("%-5s", m)
-	if !s.Colour || m == markNone {
+	if !s.Colour {
 		return text
 	}
-	return map[mark]string{markOK: "\x1b[32m", markFail: "\x1b[1;31m", markNote: "\x1b[33m"}[m] + text + "\x1b[0m"
+	return term.Paint(map[mark]string{markOK: term.Green, markFail: term.Red, markNote: term.Yellow}[m], text)
 }
 
 const (
-	width      = 80 // columns
 	labelWidth = 18
 	textColumn = labelWidth + 5
 )
 
-// columns writes lines of three columns: a label, a mark and a text, wrapped to 80 columns in total.
+// columns writes lines of three columns: a label, a mark and a text, wrapped.
 type columns struct {
 	w     io.Writer
 	style Style
@@ -53,7 +54,7 @@ func (p *columns) print(text string) {
 func (p *columns) row(label string, m mark, format string, args ...any) {
 	label = clean(label)
 	text := clean(fmt.Sprintf(format, args...))
-	for i, line := range wrap(text, width-textColumn) {
+	for i, line := range term.Wrap(text, term.Columns(p.w)-textColumn) {
 		if i > 0 {
 			label, m = "", markNone
 		}
@@ -64,25 +65,6 @@ func (p *columns) row(label string, m mark, format string, args ...any) {
 		}
 		p.print(strings.TrimRight(head+line, " ") + "\n")
 	}
-}
-
-// wrap breaks a text at spaces into lines of at most limit characters; a longer word is on a separate line.
-func wrap(text string, limit int) []string {
-	var lines []string
-	line, length := "", 0
-	for word := range strings.SplitSeq(text, " ") {
-		n := len([]rune(word))
-		switch {
-		case length == 0:
-			line, length = word, n
-		case length+1+n > limit:
-			lines = append(lines, line)
-			line, length = word, n
-		default:
-			line, length = line+" "+word, length+1+n
-		}
-	}
-	return append(lines, line)
 }
 
 // Text is a Watcher that prints each part of a report as soon as it is complete. The last line is Result.Summary.
@@ -175,7 +157,7 @@ const maxShown = 60
 
 func (t *Text) lines(lines []Line) {
 	if len(lines) > 0 {
-		t.row("  file", markNone, "%s", plural(len(lines), "line"))
+		t.row("  file", markNone, "%s", term.Plural(len(lines), "line"))
 	}
 	for i, l := range lines {
 		label := fmt.Sprintf("%6d", l.Number)
@@ -195,13 +177,6 @@ func (t *Text) lines(lines []Line) {
 			t.row("", markNone, "^ %s field, ignored", l.Verdict)
 		}
 	}
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // tls prints a TLS connection. failed marks its certificate as the fault.

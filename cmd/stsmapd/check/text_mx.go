@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 func (t *Text) mx(mx MX) {
@@ -152,7 +154,7 @@ func (t *Text) advice(advice []Advice) {
 	}
 	t.print("\nAdvice\n")
 	for _, a := range advice {
-		for i, line := range wrap(clean(a.Text), width-4) {
+		for i, line := range term.Wrap(clean(a.Text), term.Columns(t.w)-4) {
 			t.print([]string{"  - ", "    "}[min(i, 1)] + line + "\n")
 		}
 	}

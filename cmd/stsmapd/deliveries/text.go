@@ -39,7 +39,7 @@ func (s *Summary) Print(w io.Writer, now time.Time) error {
 }
 
 func (s *Summary) title() string {
-	what := fmt.Sprintf("mail to %s", plural(s.Domains, "domain"))
+	what := fmt.Sprintf("mail to %s", term.Plural(s.Domains, "domain"))
 	if s.Domain != "" {
 		what = "mail to " + s.Domain
 	}
@@ -48,13 +48,6 @@ func (s *Summary) title() string {
 	}
 	const layout = "2006-01-02 15:04"
 	return fmt.Sprintf("%s, %s to %s UTC", what, s.First.Format(layout), s.Last.Format(layout))
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // printCounts prints what became of recipients. A line that is seldom of interest is left out where it is 0.

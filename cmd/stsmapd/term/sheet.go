@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Sheet writes headings, and lines with a name and a value below them.
+// Sheet writes headings, and lines with a name and a value below them. On a terminal, values are wrapped.
 type Sheet struct {
 	out     io.Writer
 	colours bool
+	columns int   // of the terminal; 0: none
 	width   int   // of the names
 	Err     error // first error of writing
 }
 
 // NewSheet returns a sheet with a name column of width characters.
 func NewSheet(w io.Writer, width int) *Sheet {
-	return &Sheet{out: w, colours: Coloured(w), width: width}
+	return &Sheet{out: w, colours: Coloured(w), columns: Width(w), width: width}
 }
 
 // Print writes a line unchanged.
@@ -36,9 +37,15 @@ func (s *Sheet) Heading(text string) {
 
 // Line writes a name and a value. It cleans the value, which may come from the network.
 func (s *Sheet) Line(name, colour, value string) {
-	value = Clean(value)
-	if s.colours {
-		value = Paint(colour, value)
+	room := 0
+	if s.columns > 0 {
+		room = max(s.columns-s.width-4, minLast)
 	}
-	s.Print(strings.TrimRight(fmt.Sprintf("  %-*s  %s", s.width, name, value), " "))
+	for _, text := range Wrap(Clean(value), room) {
+		if s.colours {
+			text = Paint(colour, text)
+		}
+		s.Print(strings.TrimRight(fmt.Sprintf("  %-*s  %s", s.width, name, text), " "))
+		name = ""
+	}
 }

@@ -53,3 +53,78 @@ func TestTable(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowTable: on a terminal each line fits, and no row loses anything but the middle of its name.
+func TestNarrowTable(t *testing.T) {
+	head := []string{"DOMAIN", "MODE", "EXPIRES", "FETCHED", "USED", "FROM", "STATE"}
+	long := "a-long-name-of-a-department.of-a-university.example"
+	reason := "failing since 2026-11-28 02:00: fetch: connection to 192.0.2.1:443 refused by the other side"
+	for _, c := range []struct {
+		columns int
+		want    []string
+	}{
+		{200, []string{long + "  enforce", "2d ago  here  " + reason}},
+		{100, []string{long + "  enforce", "\n  failing since", long + "  enforce  in 2d 3h  1d 1h ago  2d ago  " +
+			"here\n"}},
+		{60, []string{"a-long-n…example  enforce", "\n  failing since"}},
+	} {
+		var out bytes.Buffer
+		table := NewTable(&out, head...)
+		table.columns = c.columns
+		for _, name := range []string{"a.example", long} {
+			table.Row(Text(name), Text("enforce"), Text("in 2d 3h"), Text("1d 1h ago"), Text("2d ago"), Text("here"),
+				Text(reason))
+		}
+		if err := table.End(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > c.columns {
+				t.Errorf("%d columns: a line of %d: %q", c.columns, n, line)
+			}
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%d columns: there is no %q in\n%s", c.columns, want, &out)
+			}
+		}
+		if strings.Join(strings.Fields(out.String()), " ") == "" || strings.Count(out.String(), "refused") != 2 {
+			t.Errorf("%d columns: a reason is cut:\n%s", c.columns, &out)
+		}
+	}
+}
+
+func TestNarrowSheet(t *testing.T) {
+	var out bytes.Buffer
+	s := NewSheet(&out, 8)
+	s.columns = 40
+	s.Line("problem", Red, "cannot write the policy store: check the disk space")
+	want := "  problem   cannot write the policy\n            store: check the disk space\n"
+	if out.String() != want || s.Err != nil {
+		t.Errorf("%q, want %q", &out, want)
+	}
+}
+
+func TestWords(t *testing.T) {
+	for _, c := range []struct {
+		n          int
+		noun, want string
+	}{
+		{0, "policy", "0 policies"}, {1, "fetch", "1 fetch"}, {2, "fetch", "2 fetches"}, {2, "day", "2 days"},
+		{2, "key", "2 keys"}, {2, "address", "2 addresses"}, {1, "policy", "1 policy"}, {12, "domain", "12 domains"},
+	} {
+		if got := Plural(c.n, c.noun); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		limit int
+		want  string
+	}{{"short.example", 20, "short.example"}, {"abcdefghij", 10, "abcdefghij"}, {"abcdefghijk", 7, "abc…ijk"},
+		{"äöüßéèêë", 5, "äö…êë"}, {"abcdefgh", 6, "abc…gh"}} {
+		if got := Short(c.name, c.limit); got != c.want {
+			t.Errorf("%q in %d: %q, want %q", c.name, c.limit, got, c.want)
+		}
+	}
+}

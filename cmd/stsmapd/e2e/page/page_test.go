@@ -80,7 +80,8 @@ func TestStatusPage(t *testing.T) {
 	entries := []resolver.Entry{
 		world.FetchedPolicy(t, "bank.example.test", "enforce", 4*day, 7*day,
 			`fetch https://mta-sts.bank.example.test/.well-known/mta-sts.txt: TLS handshake with 192.0.2.17:443: x509: certificate has expired`),
-		world.FetchedPolicy(t, "a-rather-long-name-of-a-department.of-a-university.example.test", "enforce", 2*day, 30*day,
+		world.FetchedPolicy(t, "a-rather-long-name-of-a-department.of-a-university.example.test", "enforce", 2*day,
+			30*day,
 			"status 404 Not Found"),
 		world.FetchedPolicy(t, "trial.example.test", "testing", 3*time.Hour, day, ""),
 		world.FetchedPolicy(t, "gone.example.test", "none", 3*time.Hour, day, ""),
@@ -100,7 +101,7 @@ func TestStatusPage(t *testing.T) {
 
 	home := parsePage(t, b.run(m.URL("/"), "--dump-dom"))
 	if got := home.texts("#failing a"); !slices.Equal(got,
-		[]string{"bank.example.test", "a-rather-long-name…sity.example.test"}) {
+		[]string{"bank.example.test", "a-rather-long-na…ty.example.test"}) {
 		t.Errorf("failing: %q", got)
 	}
 	if home.title != "stsmapd" || len(home.texts("#policies a")) != 51 || len(home.texts("#overrides a")) != 0 {
