@@ -2,11 +2,9 @@ package fetch
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,7 +16,6 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
-	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -99,133 +96,56 @@ func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
 
 // Fetch gets and parses a domain's policy. Every error is a *Error; when ctx ended first, it wraps ctx's error.
 func (f *Client) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
-	var at progress
-	body, kind, err := f.get(ctx, domain, &at)
-	if fault.Of(err) != fault.Domain {
-		kind = HostFault
+	r, failed := f.get(ctx, domain)
+	if failed != nil {
+		return mtasts.Policy{}, newError(domain, failed)
 	}
-	if err != nil {
-		return mtasts.Policy{}, &Error{Domain: domain, Kind: kind, Err: err, at: at.where()}
-	}
-	p, err := mtasts.ParsePolicy(body)
+	p, err := mtasts.ParsePolicy(r.body)
 	if err != nil {
 		return mtasts.Policy{}, &Error{Domain: domain, Kind: Invalid, Err: err}
 	}
 	return p, nil
 }
 
-// get gets the policy file. The kind is that of the error.
-func (f *Client) get(caller context.Context, domain dnsname.Name, at *progress) ([]byte, Kind, error) {
+// response is what one attempt to get the policy file has brought.
+type response struct {
+	body []byte
+	seen
+}
+
+// get gets the policy file, from the first address of the policy host that serves it, or through the proxy.
+func (f *Client) get(caller context.Context, domain dnsname.Name) (response, failures) {
 	if f.cfg.Roots == nil {
-		return nil, Unreachable, ErrNoRoots
+		return response{}, failures{{kind: Unreachable, err: ErrNoRoots}}
 	}
 	ctx, cancel := context.WithTimeoutCause(caller, f.cfg.Timeout, fmt.Errorf("not finished within %v", f.cfg.Timeout))
 	defer cancel()
-	req, err := http.NewRequestWithContext(at.trace(ctx), http.MethodGet, PolicyURL(domain), nil)
+	target, err := url.Parse(PolicyURL(domain))
 	if err != nil {
-		return nil, Unreachable, err
+		return response{}, failures{{kind: Unreachable, err: err}}
 	}
-	req.Header.Set("User-Agent", f.cfg.UserAgent)
-	req.Header.Set("Accept", "text/plain")
-	proxy, err := f.proxy(req.URL)
+	proxy, err := f.proxy(target)
 	if err != nil {
-		return nil, Unreachable, err
+		return response{}, failures{{kind: Unreachable, err: err}}
 	}
-	at.reach("connect")
-	begin := time.Now()
-	resp, err := f.transport(ctx, proxy, at).RoundTrip(req)
-	if err != nil {
-		kind, err := transferKind(err), stopped(caller, ctx, err)
-		if at.atProxy() && !f.proxyAnswers(ctx, begin) {
-			err = ofProxy(err)
+	x := exchange{client: f, caller: caller, target: target, proxy: proxy}
+	if proxy != nil {
+		r, fail := x.run(ctx, dialProxy, func() {})
+		if fail != nil {
+			return response{}, failures{fail}
 		}
-		return nil, kind, err
+		return r, nil
 	}
-	defer resp.Body.Close()
-	if kind, err := checkHead(resp); err != nil {
-		return nil, kind, err
+	try := func(ctx context.Context, to netip.AddrPort, connected func()) (response, *failure) {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return f.dialer.connect(ctx, to) }
+		x := x
+		x.to = to
+		return x.run(ctx, dial, connected)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPolicy+1))
-	switch {
-	case err != nil:
-		return nil, transferKind(err), stopped(caller, ctx, err)
-	case len(body) > maxPolicy:
-		return nil, TooLarge, errTooLarge
-	}
-	return body, 0, nil
+	return newRace(f.dialer, PolicyHost(domain), 443, try, func(response) {}).run(ctx)
 }
 
 var errTooLarge = fmt.Errorf("the policy is larger than %d bytes", maxPolicy)
-
-// transport serves one fetch. It speaks HTTP/1.1 only: one small GET needs no more, and there is less to attack.
-// RoundTrip follows no redirect and keeps no cookie and no cache. Its connections end with ctx; http.Transport would
-// have let them outlive the request, so what it gives as a context is not used.
-func (f *Client) transport(ctx context.Context, proxy *url.URL, at *progress) *http.Transport {
-	dial, via := f.dialer.DialContext, " with "
-	if proxy != nil {
-		// The proxy is the administrator's: the system's resolver finds it, and it may have any address. It finds the
-		// policy host itself.
-		dial, via = dialProxy, " through the proxy "
-		at.goVia(via + proxy.Host)
-		at.enterProxy()
-	}
-	return &http.Transport{
-		Proxy: http.ProxyURL(proxy),
-		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
-			c, err := dial(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			at.goVia(via + c.RemoteAddr().String())
-			if proxy != nil && strings.HasPrefix(proxy.Scheme, "socks") {
-				at.leaveProxy() // what it says of the policy host comes as an error of no type
-			}
-			return hold(ctx, c), nil
-		},
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-			return f.checkConnect(resp, at)
-		},
-		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12, // RFC 8461 section 7.2
-			RootCAs:    f.cfg.Roots,
-			NextProtos: []string{"http/1.1"},
-			// A policy is public, so nobody gains by recording it for the day of quantum computers: no hybrid key
-			// exchange, which takes more time than all others together, and a ClientHello of two packets.
-			CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
-		},
-		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHead,
-	}
-}
-
-// transferKind tells a bad certificate of the policy host from all else that can stop a transfer, a bad one of a proxy
-// included.
-func transferKind(err error) Kind {
-	var cert *tls.CertificateVerificationError
-	if errors.As(err, &cert) && !isProxyConnect(err) {
-		return Certificate
-	}
-	return Unreachable
-}
-
-// stopped is the reason why ctx, or the caller's context that it comes from, ended; if neither has, err. When a context
-// ends, http.Transport says any of several things.
-func stopped(caller, ctx context.Context, err error) error {
-	var cert *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &cert), fault.Of(err) == fault.Exhausted: // this is no consequence of a context's end
-		return err
-	case caller.Err() != nil && context.Cause(caller) != caller.Err():
-		return fmt.Errorf("%w: %w", caller.Err(), context.Cause(caller))
-	case caller.Err() != nil:
-		return caller.Err()
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	return err
-}
 
 // checkHead holds the head of a response to RFC 8461 sections 3.2 (media type) and 3.3 (status, size).
 func checkHead(resp *http.Response) (Kind, error) {
@@ -238,16 +158,44 @@ func checkHead(resp *http.Response) (Kind, error) {
 	}
 	for _, encoding := range resp.Header.Values("Content-Encoding") {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return MediaType, fmt.Errorf("content encoding %.40q, though none was asked for", encoding)
+			return MediaType, fmt.Errorf("content encoding %.40q, though identity was asked for", encoding)
 		}
 	}
-	// The parameters say nothing that matters, so they may be malformed.
-	given := resp.Header.Get("Content-Type")
-	if media, _, _ := strings.Cut(given, ";"); !strings.EqualFold(strings.TrimSpace(media), "text/plain") {
-		return MediaType, fmt.Errorf("media type %.40q, not text/plain", given)
+	if given := resp.Header.Values("Content-Type"); !isPlainText(given) {
+		return MediaType, fmt.Errorf("media type %.40q, not text/plain", strings.Join(given, ", "))
 	}
 	if resp.ContentLength > maxPolicy {
 		return TooLarge, errTooLarge
 	}
 	return 0, nil
+}
+
+// isPlainText reports whether the fields of a Content-Type say text/plain and nothing else. A field that came twice, and a
+// list of equal types, count as one. The parameters say nothing that matters, so they may be malformed.
+func isPlainText(fields []string) bool {
+	found := false
+	for _, field := range fields {
+		for _, element := range listElements(field) {
+			media, _, _ := strings.Cut(element, ";")
+			if media = strings.TrimSpace(media); media == "" && !strings.Contains(element, ";") {
+				continue // an empty element of a list (RFC 9110 section 5.6.1)
+			}
+			if !strings.EqualFold(media, "text/plain") {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+// listElements splits the value of a field at commas outside of quotes.
+func listElements(value string) []string {
+	quoted := false
+	return strings.FieldsFunc(value, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	})
 }

@@ -64,10 +64,13 @@ func TestFetchRequest(t *testing.T) {
 			t.Errorf("User-Agent %q", r.UserAgent())
 		}
 		for _, name := range []string{
-			"Cookie", "If-None-Match", "If-Modified-Since", "Accept-Encoding", "Authorization", "Range"} {
+			"Cookie", "If-None-Match", "If-Modified-Since", "Authorization", "Range"} {
 			if v, sent := r.Header[name]; sent {
-				t.Errorf("%s: %q was sent, though no cookie, cache or compression is wanted", name, v)
+				t.Errorf("%s: %q was sent, though no cookie or cache is wanted", name, v)
 			}
+		}
+		if v := r.Header["Accept-Encoding"]; len(v) != 1 || v[0] != "identity" {
+			t.Errorf("Accept-Encoding: %q, want identity alone", v)
 		}
 		if r.TLS.ServerName != policyHost || r.TLS.DidResume {
 			t.Errorf("SNI %q, resumed %v", r.TLS.ServerName, r.TLS.DidResume)
@@ -116,6 +119,10 @@ func TestFetchHead(t *testing.T) {
 		{"no media type", 200, headers{"Content-Type": ""}, MediaType, `media type ""`},
 		{"a longer word", 200, headers{"Content-Type": "text/plainer"}, MediaType, "text/plainer"},
 		{"two types", 200, headers{"Content-Type": "text/plain, text/html"}, MediaType, "not text/plain"},
+		{"a list of equal types", 200, headers{"Content-Type": "text/plain, text/plain; charset=utf-8,"}, 0, ""},
+		{"a comma in a parameter", 200, headers{"Content-Type": `text/plain; a="b, text/html"`}, 0, ""},
+		{"an empty list", 200, headers{"Content-Type": ", ,"}, MediaType, `media type ", ,"`},
+		{"a type that is missing", 200, headers{"Content-Type": "; charset=utf-8"}, MediaType, "not text/plain"},
 		{"a type that would spoil a log", 200, headers{"Content-Type": strings.Repeat("text/\u202e", 1000)},
 			MediaType, `media type "text`},
 
@@ -147,6 +154,27 @@ func TestFetchHead(t *testing.T) {
 		if gets.Load() != 1 {
 			t.Errorf("%s: %d requests", c.why, gets.Load())
 		}
+	}
+}
+
+// TestRepeatedContentType: two equal fields count as one, two different ones as none.
+func TestRepeatedContentType(t *testing.T) {
+	for _, c := range []struct {
+		fields []string
+		kind   Kind
+	}{
+		{[]string{"text/plain", "text/plain"}, 0},
+		{[]string{"text/plain; charset=utf-8", "Text/Plain"}, 0},
+		{[]string{"text/plain", "text/html"}, MediaType},
+		{[]string{"text/html", "text/plain"}, MediaType},
+		{nil, MediaType},
+	} {
+		s := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = c.fields
+			fmt.Fprint(w, goodPolicy)
+		})
+		p, err := fetchFrom(t, s)
+		wantFetch(t, fmt.Sprint(c.fields), p, err, c.kind, "")
 	}
 }
 
@@ -207,7 +235,7 @@ func TestFetchUnreachable(t *testing.T) {
 		dns  said
 		text string
 	}{
-		{"connection refused", said{addrs: []string{publicIPv4}}, "connect: " + policyHost + ": dial tcp 127.0.0.1:"},
+		{"connection refused", said{addrs: []string{publicIPv4}}, "connect to 5.0.0.1:443: connect: connection refused"},
 		{"no address", said{}, policyHost + ": no address in the DNS"},
 		{"the DNS fails", said{err: "SERVFAIL from 192.0.2.53:53"}, "SERVFAIL from 192.0.2.53:53"},
 		{"a loopback address", said{addrs: []string{"127.0.0.1"}},
@@ -272,10 +300,10 @@ func TestFetchErrorText(t *testing.T) {
 		}
 	}
 	cause := errors.New("cause")
-	err := error(&Error{
-		Domain: fetchDomain(), Kind: Unreachable, Err: causes{errors.New("other"), cause}, at: "connect"})
+	err := error(newError(fetchDomain(), failures{
+		{host: "a.test", kind: Unreachable, err: errors.New("other")}, {stage: "connect", kind: Refused, err: cause}}))
 	if !errors.Is(err, cause) ||
-		err.Error() != "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: connect: other; cause" {
+		err.Error() != "fetch https://mta-sts.example.test/.well-known/mta-sts.txt: a.test: other; connect: cause" {
 		t.Errorf("%q, wraps its cause: %v", err, errors.Is(err, cause))
 	}
 }

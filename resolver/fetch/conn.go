@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http/httptrace"
+	"strings"
 	"sync"
 )
 
@@ -51,9 +52,11 @@ func (c conn) Close() error {
 
 // progress is how far a fetch has come, for the text of its error. It may be used from several goroutines.
 type progress struct {
-	mu         sync.Mutex
-	stage, via string
-	proxy      bool // a proxy is being waited for
+	mu        sync.Mutex
+	stage     string
+	with, via string // " with ", "192.0.2.1:443"
+	connects  bool   // there was a connection
+	proxy     bool   // a proxy is being waited for
 }
 
 func (p *progress) reach(stage string) {
@@ -62,10 +65,26 @@ func (p *progress) reach(stage string) {
 	p.stage = stage
 }
 
-func (p *progress) goVia(via string) {
+func (p *progress) goVia(with, via string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.via = via
+	p.with, p.via = with, via
+}
+
+func (p *progress) connected() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.connects = true
+}
+
+// reachedBy is how the policy host was reached, "" where it was not.
+func (p *progress) reachedBy() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.connects {
+		return ""
+	}
+	return p.with + p.via
 }
 
 // enterProxy notes that all depends on a proxy from now on, and leaveProxy that it has done what it was asked for.
@@ -85,11 +104,11 @@ func (p *progress) atProxy() bool {
 	return p.proxy
 }
 
-// where is "" before the first stage.
-func (p *progress) where() string {
+// where is what was being done, and with whom: "TLS handshake with", "192.0.2.1:443".
+func (p *progress) where() (stage, via string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stage + p.via
+	return strings.TrimSpace(p.stage + p.with), p.via
 }
 
 // trace follows a request. It must not ask for 1xx responses: http.Transport bounds only those that nobody looks at.

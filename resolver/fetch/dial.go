@@ -2,11 +2,11 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
@@ -24,6 +24,11 @@ const (
 	attemptDelay = 250 * time.Millisecond
 	// resolutionDelay is how long IPv4 addresses wait for the answer to AAAA (RFC 8305 section 8 recommends 50 ms).
 	resolutionDelay = 50 * time.Millisecond
+	// stallDelay is how long an address to which there is a connection may take for the rest, TLS and HTTP, before
+	// another one is tried beside it.
+	stallDelay = 5 * time.Second
+	// maxAnswers is how many addresses may answer by HTTP with what is no policy before the others are left in peace.
+	maxAnswers = 4
 	// maxAddresses bounds how many addresses of one policy host are tried, of each family.
 	maxAddresses = 8
 )
@@ -49,29 +54,6 @@ func hostHasIPv6() bool {
 	})
 }
 
-// DialContext connects to host:port by RFC 8305: both families are looked up at once (where there is no IPv6, IPv4
-// alone), connections are raced in turns with a head start for each, IPv6 first, and neither a lookup nor a connection
-// that hangs holds up the others.
-func (d *dialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
-	host, service, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("port of %s: %w", address, err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the lookups and attempts that have lost
-	r := &race{d: d, host: host, port: uint16(port), results: make(chan attempt), lookups: 1}
-	var v6 <-chan addresses
-	if d.hasIPv6() {
-		r.lookups++
-		v6 = lookUp(ctx, host, d.dns.AAAA)
-	}
-	return r.run(ctx, v6, lookUp(ctx, host, d.dns.A))
-}
-
 // usable returns those addresses that may be connected to, at most maxAddresses, and an error that says why not all
 // may.
 func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
@@ -82,8 +64,7 @@ func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
 		case d.filter.public(a) || d.allowed(a):
 			ok = append(ok, a)
 		case refused == nil:
-			refused = fmt.Errorf("its address %s is not public: refused, unless fetch.allow_private_addresses is set",
-				a)
+			refused = notPublicError{a}
 		}
 	}
 	return ok[:min(len(ok), maxAddresses)], refused
@@ -93,6 +74,18 @@ func (d *dialer) usable(addrs []netip.Addr) (ok []netip.Addr, refused error) {
 func (d *dialer) allowed(a netip.Addr) bool {
 	return slices.ContainsFunc(d.allowPrivate, func(p netip.Prefix) bool { return p.Contains(a) })
 }
+
+// notPublicError: an address of the policy host is refused by this host.
+type notPublicError struct{ addr netip.Addr }
+
+func (e notPublicError) Error() string {
+	return fmt.Sprintf("its address %s is not public: refused, unless fetch.allow_private_addresses is set", e.addr)
+}
+
+var (
+	errNoAddress = errors.New("no address in the DNS")
+	errOnlyIPv6  = errors.New("no IPv4 address in the DNS, and this host has no IPv6 address")
+)
 
 type addresses struct {
 	addrs []netip.Addr

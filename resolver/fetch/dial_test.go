@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 const (
@@ -214,7 +215,7 @@ func TestDialRace(t *testing.T) {
 			d := testDialer(t, n, c.v6, c.v4)
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			conn, err := d.DialContext(ctx, "tcp", "mta-sts.example.test:443")
+			conn, err := dial(ctx, d, 443)
 			if err != nil {
 				t.Fatalf("%s: %v", c.why, err)
 			}
@@ -235,6 +236,23 @@ func TestDialRace(t *testing.T) {
 	}
 }
 
+// dial connects to the policy host by a race that wants no more than a connection.
+func dial(ctx context.Context, d *dialer, port uint16) (net.Conn, error) {
+	try := func(ctx context.Context, to netip.AddrPort, connected func()) (net.Conn, *failure) {
+		c, err := d.connect(ctx, to)
+		if err != nil {
+			return nil, &failure{stage: "connect to", host: to.String(), kind: Unreachable, err: stopped(ctx, ctx, err)}
+		}
+		connected()
+		return c, nil
+	}
+	c, failed := newRace(d, "mta-sts.example.test", port, try, func(c net.Conn) { c.Close() }).run(ctx)
+	if failed != nil {
+		return nil, newError(fetchDomain(), failed)
+	}
+	return c, nil
+}
+
 func testDialer(t testing.TB, n *network, v6, v4 said) *dialer {
 	dns := &addressDNS{t: t, host: "mta-sts.example.test", v6: v6, v4: v4}
 	return &dialer{dns: dns, filter: newAddressFilter(), connect: n.connect, hasIPv6: func() bool { return true }}
@@ -246,7 +264,7 @@ func TestDialWithoutIPv6(t *testing.T) {
 		n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{"5.0.0.1": 0}, open: map[string]bool{}}
 		d := testDialer(t, n, said{addrs: []string{"2a00::1"}}, said{addrs: []string{"5.0.0.1"}})
 		d.hasIPv6 = func() bool { return false }
-		conn, err := d.DialContext(t.Context(), "tcp", "mta-sts.example.test:443")
+		conn, err := dial(t.Context(), d, 443)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,8 +274,9 @@ func TestDialWithoutIPv6(t *testing.T) {
 		}
 		d = testDialer(t, n, said{addrs: []string{"2a00::1"}}, said{})
 		d.hasIPv6 = func() bool { return false }
-		if _, err := d.DialContext(t.Context(), "tcp", "mta-sts.example.test:443"); err == nil ||
-			!strings.Contains(err.Error(), "no address in the DNS") {
+		if _, err := dial(t.Context(), d, 443); err == nil ||
+			!strings.Contains(err.Error(), "no IPv4 address in the DNS, and this host has no IPv6 address") ||
+			fault.Of(err) != fault.Host {
 			t.Errorf("a host that has only IPv6 addresses: %v", err)
 		}
 	})
@@ -281,8 +300,8 @@ func TestDialFails(t *testing.T) {
 	}{
 		{"no address", said{}, said{}, 0, "mta-sts.example.test: no address in the DNS", 0},
 		{"one family denied, the other failed", said{}, said{err: "SERVFAIL"}, 0, "mta-sts.example.test: SERVFAIL", 0},
-		{"both failed: both said", said{err: "no answer"}, said{after: ms, err: "SERVFAIL"}, 0, "no answer; SERVFAIL",
-			ms},
+		{"both failed: both said", said{err: "no answer"}, said{after: ms, err: "SERVFAIL"}, 0, "mta-sts.example.test: no answer; " +
+			"mta-sts.example.test: SERVFAIL", ms},
 		{"private", said{}, said{addrs: []string{"10.0.0.1", "10.0.0.2"}}, 0, "its address 10.0.0.1 is not public", 0},
 		{"loopback by a mapped address", said{addrs: []string{"::ffff:127.0.0.1"}}, said{}, 0,
 			"its address 127.0.0.1 is not public", 0},
@@ -295,7 +314,7 @@ func TestDialFails(t *testing.T) {
 			d := testDialer(t, n, c.v6, c.v4)
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			conn, err := d.DialContext(ctx, "tcp", "mta-sts.example.test:443")
+			conn, err := dial(ctx, d, 443)
 			if err == nil {
 				t.Fatalf("%s: connected to %v", c.why, conn)
 			}
@@ -336,7 +355,7 @@ func TestDialManyDeadIPv6(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			conn, err := testDialer(t, n, said{addrs: v6}, c.v4).DialContext(ctx, "tcp", "mta-sts.example.test:443")
+			conn, err := dial(ctx, testDialer(t, n, said{addrs: v6}, c.v4), 443)
 			if err != nil {
 				t.Fatalf("%s: %v", c.why, err)
 			}
@@ -356,8 +375,7 @@ func TestDialCancelled(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		closing := errors.New("closing")
 		time.AfterFunc(300*ms, func() { cancel(closing) })
-		_, err := testDialer(t, n, said{addrs: []string{six1}}, said{addrs: []string{four1}}).DialContext(ctx, "tcp",
-			"mta-sts.example.test:443")
+		_, err := dial(ctx, testDialer(t, n, said{addrs: []string{six1}}, said{addrs: []string{four1}}), 443)
 		if !errors.Is(err, closing) || time.Since(n.begin) != 300*ms {
 			t.Errorf("%v after %v, want %v after 300ms", err, time.Since(n.begin), closing)
 		}
@@ -374,19 +392,18 @@ func TestDialReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+	port := l.Addr().(*net.TCPAddr).Port
 	dns := &addressDNS{t: t, host: "mta-sts.example.test", v4: said{addrs: []string{"127.0.0.1"}}}
-	address := net.JoinHostPort("mta-sts.example.test", port)
 	dialer := func(cfg Config) *dialer {
 		d := New(dns, cfg).dialer
 		d.hasIPv6 = func() bool { return true } // whatever the machine has
 		return d
 	}
-	if _, err := dialer(Config{}).DialContext(t.Context(), "tcp", address); err == nil {
+	if _, err := dial(t.Context(), dialer(Config{}), uint16(port)); err == nil {
 		t.Error("connected to a loopback address that nobody allowed")
 	}
 	local := Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
-	c, err := dialer(local).DialContext(t.Context(), "tcp", address)
+	c, err := dial(t.Context(), dialer(local), uint16(port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,15 +413,6 @@ func TestDialReal(t *testing.T) {
 	}
 	if dns.queries.Load() != 4 {
 		t.Errorf("%d questions for two dials of two families each", dns.queries.Load())
-	}
-}
-
-func TestDialAddress(t *testing.T) {
-	d := &dialer{}
-	for _, bad := range []string{"mta-sts.example.test", "mta-sts.example.test:https", "mta-sts.example.test:65536"} {
-		if _, err := d.DialContext(t.Context(), "tcp", bad); err == nil {
-			t.Errorf("%s: dialled", bad)
-		}
 	}
 }
 

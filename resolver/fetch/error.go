@@ -1,11 +1,15 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // Kind is what went wrong with a fetch, as far as callers treat it differently.
@@ -47,17 +51,28 @@ type Error struct {
 	Domain dnsname.Name
 	Kind   Kind
 	// Err is the cause. Its text may be long and hold bytes that the policy host sent: show the text of Error instead.
-	// Only for Unreachable may it name an address.
-	Err error
-	at  string // where it happened, "TLS handshake with 192.0.2.1:443"; "" if that says nothing
+	// Only for Unreachable may it name an address. Where several addresses failed, it is that of the one which says most.
+	Err   error
+	stage string // what was being done then, "TLS handshake with"; "" if that says nothing
+	text  string // what each address did; "": Err says it
+}
+
+// newError returns the error of a fetch that failed. A fault of this host is none of the domain.
+func newError(domain dnsname.Name, failed failures) *Error {
+	d := failed.decisive()
+	e := &Error{Domain: domain, Kind: d.kind, Err: d.err, stage: d.stage, text: failed.Error()}
+	if fault.Of(d.err) != fault.Domain {
+		e.Kind = HostFault
+	}
+	return e
 }
 
 // Error implements error. The text is one line of printable characters, cut to a bounded length: what the policy host
 // sent (a status line, the names in a certificate) may be in it.
 func (e *Error) Error() string {
-	what := e.Err.Error()
-	if e.at != "" {
-		what = e.at + ": " + what
+	what := e.text
+	if what == "" {
+		what = e.Err.Error()
 	}
 	return fmt.Sprintf("fetch %s: %s", PolicyURL(e.Domain), printable(what))
 }
@@ -83,15 +98,67 @@ func printable(s string) string {
 	}, s) + rest
 }
 
-// causes is several errors in one line; errors.Join would take a line for each.
-type causes []error
+// failure is one attempt that failed, or one lookup of addresses.
+type failure struct {
+	stage string // what was being done, "TLS handshake with"; "" if that says nothing
+	host  string // the address or name with which it was done
+	kind  Kind
+	err   error
+	seen  seen
+}
 
-func (c causes) Error() string {
-	texts := make([]string, len(c))
-	for i, err := range c {
-		texts[i] = err.Error()
+func (f *failure) where() string { return strings.TrimSpace(f.stage + " " + f.host) }
+
+// failures are all attempts of a fetch that failed, in the order in which they ended.
+type failures []*failure
+
+// Error tells in one line what each address did; addresses that did the same are told together.
+func (f failures) Error() string {
+	var texts []string
+	for i, one := range f {
+		same := func(o *failure) bool { return o.stage == one.stage && o.reason() == one.reason() }
+		if slices.ContainsFunc(f[:i], same) {
+			continue
+		}
+		where := one.where()
+		for _, o := range f[i+1:] {
+			if same(o) && o.host != one.host {
+				where += ", " + o.host
+			}
+		}
+		if where != "" {
+			where += ": "
+		}
+		texts = append(texts, where+one.reason())
 	}
 	return strings.Join(texts, "; ")
 }
 
-func (c causes) Unwrap() []error { return c }
+// reason is the error without the address, which stands before it.
+func (f *failure) reason() string {
+	if op := (*net.OpError)(nil); errors.As(f.err, &op) && op.Op == "dial" && f.host != "" {
+		return op.Err.Error()
+	}
+	return f.err.Error()
+}
+
+// decisive returns the failure that says most: one by which it is not known what another address would have said
+// (fault.Exhausted); else one of the domain, the further it got the more it says; else one of this host.
+func (f failures) decisive() *failure {
+	rank := func(o *failure) int {
+		switch fault.Of(o.err) {
+		case fault.Exhausted:
+			return 100
+		case fault.Host:
+			return 0
+		}
+		switch {
+		case o.kind != Unreachable:
+			return 20 - int(o.kind) // a certificate says more than a status
+		case o.stage == "", strings.HasPrefix(o.stage, "connect"):
+			return 1
+		}
+		return 2
+	}
+	return slices.MaxFunc(f, func(a, b *failure) int { return rank(a) - rank(b) })
+}

@@ -6,10 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/http/httptrace"
 	"net/netip"
-	"strings"
-	"sync"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -27,33 +24,24 @@ type Inspection struct {
 	Chain []*x509.Certificate
 }
 
-// Inspect fetches as Fetch does, by the same code, and tells what it saw, whatever came of it.
+// Inspect fetches as Fetch does, by the same code, and tells what it saw, whatever came of it. Of several addresses that
+// failed it shows the one that Err is about.
 func (f *Client) Inspect(ctx context.Context, domain dnsname.Name) Inspection {
-	var (
-		at  progress
-		mu  sync.Mutex // a handshake that nobody waits for any more may end later
-		in  Inspection
-		tap = &httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			in.TLS = state // with an error it is the zero state; the last handshake is that with the policy host
-		}}
-	)
-	body, kind, err := f.get(httptrace.WithClientTrace(ctx, tap), domain, &at)
-	mu.Lock()
-	defer mu.Unlock()
-	seen := in
-	seen.Via = strings.TrimSpace(at.reachedBy())
-	seen.Chain = chainOf(seen.TLS, kind, err)
-	if err != nil {
-		seen.Err = &Error{Domain: domain, Kind: kind, Err: err, at: at.where()}
-		return seen
+	r, failed := f.get(ctx, domain)
+	if failed != nil {
+		r.seen = failed.decisive().seen
 	}
-	seen.Body = body
-	if seen.Policy, err = mtasts.ParsePolicy(body); err != nil {
-		seen.Err = &Error{Domain: domain, Kind: Invalid, Err: err}
+	in := Inspection{Via: r.via, TLS: r.tls, Chain: r.chain}
+	if failed != nil {
+		in.Err = newError(domain, failed)
+		return in
 	}
-	return seen
+	in.Body = r.body
+	var err error
+	if in.Policy, err = mtasts.ParsePolicy(r.body); err != nil {
+		in.Err = &Error{Domain: domain, Kind: Invalid, Err: err}
+	}
+	return in
 }
 
 // chainOf is the policy host's certificates: those of the connection, or those for which there is none.
@@ -63,13 +51,6 @@ func chainOf(state tls.ConnectionState, kind Kind, err error) []*x509.Certificat
 		return bad.UnverifiedCertificates
 	}
 	return state.PeerCertificates
-}
-
-// reachedBy is how the policy host was reached, "" where it was not.
-func (p *progress) reachedBy() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.via
 }
 
 // ConnectBy makes the fetcher connect to policy hosts by this function in place of TCP; it is only given addresses that

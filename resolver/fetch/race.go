@@ -2,28 +2,33 @@ package fetch
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// race is one dialing of a policy host. One goroutine runs it.
-type race struct {
-	d       *dialer
-	host    string
-	port    uint16
-	results chan attempt
+// race tries the addresses of a policy host until one of them gives what is wanted, a T. One goroutine runs it.
+type race[T any] struct {
+	d    *dialer
+	host string
+	port uint16
+	// try begins with a connection, and calls connected once it has it. It ends promptly when the context does.
+	try     func(ctx context.Context, to netip.AddrPort, connected func()) (T, *failure)
+	discard func(T) // what came too late
+
+	results   chan attempt[T]
+	connected chan int // numbers of attempts
 
 	lookups int              // not yet answered
 	waiting [2][]netip.Addr  // not yet tried, by family
 	last    family           // of the last attempt
 	tried   int              // attempts in all
 	running int              // attempts not yet decided
+	answers int              // attempts that ended with an HTTP response
 	open    bool             // the next attempt may begin
 	next    <-chan time.Time // when open becomes true; nil: by another event
-	faults  causes
+	failed  failures
 }
 
 type family int
@@ -33,14 +38,30 @@ const (
 	ip6
 )
 
-type attempt struct {
-	conn net.Conn
-	err  error
+type attempt[T any] struct {
+	value T
+	fail  *failure
 }
 
-// run returns the first connection that comes about. It ends when ctx does; what is still under way then ends with ctx
-// too.
-func (r *race) run(ctx context.Context, v6, v4 <-chan addresses) (net.Conn, error) {
+// newRace returns a race for host:port.
+func newRace[T any](d *dialer, host string, port uint16,
+	try func(ctx context.Context, to netip.AddrPort, connected func()) (T, *failure), discard func(T)) *race[T] {
+	return &race[T]{d: d, host: host, port: port, try: try, discard: discard,
+		results: make(chan attempt[T], 2*maxAddresses), connected: make(chan int, 2*maxAddresses)}
+}
+
+// run looks up the addresses of both families at once (where there is no IPv6, of IPv4 alone), and tries them in turns
+// with a head start for each, IPv6 first (RFC 8305). Neither a lookup nor an attempt that hangs holds up the others.
+// It returns the first T that comes about, or what each address did. It ends when ctx does.
+func (r *race[T]) run(ctx context.Context) (value T, failed failures) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.clear()
+	defer cancel() // ends the lookups and attempts that have lost
+	var v6 <-chan addresses
+	v4 := lookUp(ctx, r.host, r.d.dns.A)
+	if r.lookups = 1; r.d.hasIPv6() {
+		v6, r.lookups = lookUp(ctx, r.host, r.d.dns.AAAA), 2
+	}
 	for r.lookups > 0 || r.running > 0 || len(r.waiting[ip4])+len(r.waiting[ip6]) > 0 {
 		select {
 		case a := <-v6:
@@ -49,34 +70,93 @@ func (r *race) run(ctx context.Context, v6, v4 <-chan addresses) (net.Conn, erro
 			r.answered(ip4, a)
 		case <-r.next:
 			r.open = true
-		case a := <-r.results:
-			if a.err == nil {
-				return a.conn, nil
+		case number := <-r.connected:
+			if number == r.tried {
+				r.open, r.next = false, time.After(stallDelay)
 			}
-			r.running--
-			r.faults = append(r.faults, a.err)
-			r.open = true
+		case a := <-r.results:
+			if a.fail == nil {
+				r.running--
+				return a.value, nil
+			}
+			r.lost(a.fail)
 		case <-ctx.Done():
-			return nil, append(r.faults, context.Cause(ctx)) // a want of descriptors must not be forgotten
+			return r.end(ctx)
 		}
 		r.advance(ctx)
 	}
-	if len(r.faults) == 0 {
-		r.faults = causes{errors.New("no address in the DNS")}
+	if len(r.failed) == 0 {
+		r.failed = failures{r.noAddress(ctx)}
 	}
-	return nil, fmt.Errorf("%s: %w", r.host, r.faults)
+	return value, r.failed
+}
+
+// end takes in what the running attempts make of the end of ctx.
+func (r *race[T]) end(ctx context.Context) (value T, failed failures) {
+	for r.running > 0 {
+		a := <-r.results
+		if a.fail == nil {
+			r.running--
+			return a.value, nil
+		}
+		r.lost(a.fail)
+	}
+	if r.lookups > 0 || len(r.failed) == 0 {
+		r.failed = append(r.failed, &failure{stage: "connect", kind: Unreachable, err: context.Cause(ctx)})
+	}
+	return value, r.failed
+}
+
+// clear waits in the background for attempts that nobody wants any more.
+func (r *race[T]) clear() {
+	if left := r.running; left > 0 {
+		go func() {
+			for range left {
+				if a := <-r.results; a.fail == nil {
+					r.discard(a.value)
+				}
+			}
+		}()
+	}
+}
+
+// lost takes in a failed attempt. Where several addresses have answered by HTTP, the policy host has said its word.
+func (r *race[T]) lost(f *failure) {
+	r.running--
+	r.failed = append(r.failed, f)
+	r.open = true
+	if f.kind == Refused || f.kind == MediaType || f.kind == TooLarge {
+		if r.answers++; r.answers == maxAnswers {
+			r.waiting = [2][]netip.Addr{}
+		}
+	}
+}
+
+// noAddress says why there is no address to try. On a host without IPv6, there may be others.
+func (r *race[T]) noAddress(ctx context.Context) *failure {
+	if !r.d.hasIPv6() {
+		if a, err := r.d.dns.AAAA(ctx, r.host); err == nil && len(a.Records) > 0 {
+			return r.lookupFailure(&fault.Error{Kind: fault.Host,
+				Cure: "the policy host has only IPv6 addresses, and this host has no IPv6", Err: errOnlyIPv6})
+		}
+	}
+	return r.lookupFailure(errNoAddress)
+}
+
+func (r *race[T]) lookupFailure(err error) *failure {
+	return &failure{host: r.host, kind: Unreachable, err: err}
 }
 
 // answered takes in the answer of one family. Until something has been tried, IPv4 addresses wait a little for IPv6
 // ones.
-func (r *race) answered(f family, a addresses) {
+func (r *race[T]) answered(f family, a addresses) {
 	r.lookups--
 	if a.err != nil {
-		r.faults = append(r.faults, a.err)
+		r.failed = append(r.failed, r.lookupFailure(a.err))
 	}
 	ok, refused := r.d.usable(a.addrs)
 	if refused != nil {
-		r.faults = append(r.faults, refused)
+		r.failed = append(r.failed, r.lookupFailure(refused))
 	}
 	r.waiting[f] = ok
 	switch {
@@ -90,7 +170,7 @@ func (r *race) answered(f family, a addresses) {
 
 // advance begins the next attempt if it may begin and there is an address, of the other family than the last one's if
 // possible.
-func (r *race) advance(ctx context.Context) {
+func (r *race[T]) advance(ctx context.Context) {
 	f := ip6 - r.last
 	if len(r.waiting[f]) == 0 {
 		f = r.last
@@ -105,14 +185,9 @@ func (r *race) advance(ctx context.Context) {
 	r.running++
 	r.open = false
 	r.next = time.After(attemptDelay)
+	number := r.tried
 	go func() {
-		c, err := r.d.connect(ctx, to)
-		select {
-		case r.results <- attempt{c, err}:
-		case <-ctx.Done():
-			if c != nil {
-				c.Close()
-			}
-		}
+		value, fail := r.try(ctx, to, func() { r.connected <- number })
+		r.results <- attempt[T]{value, fail}
 	}()
 }
