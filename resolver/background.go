@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -134,7 +133,7 @@ func (b *base) report(domain dnsname.Name, known *CachedPolicy, err error) {
 		if recordErr != nil {
 			return
 		}
-		r := tlsrpt.Report{Domain: domain, Record: record, Failure: failureType(err), Info: reportInfo(err)}
+		r := tlsrpt.Report{Domain: domain, Record: record, Failure: failureType(err), Reason: reportReason(err)}
 		if known != nil {
 			r.Policy = ReportLines(known.Entry.Policy)
 			for _, p := range known.Entry.Policy.MX {
@@ -161,31 +160,13 @@ func failureType(err error) tlsrpt.Failure {
 	}
 }
 
-// reportInfo says what happened to the domain's owner. A collector counts failures as one only while the words are the
-// same, so that they hold no address, port or time.
-func reportInfo(err error) string {
+// reportReason says what happened to the domain's owner.
+func reportReason(err error) string {
 	var failed *fetch.Error
-	if !errors.As(err, &failed) || failed.Kind == fetch.Unreachable {
-		return "the policy host could not be reached, or did not answer in time"
+	if !errors.As(err, &failed) {
+		return ""
 	}
-	if failed.Kind != fetch.Certificate {
-		return failed.Err.Error()
-	}
-	var (
-		name    x509.HostnameError
-		unknown x509.UnknownAuthorityError
-		invalid x509.CertificateInvalidError
-	)
-	switch {
-	case errors.As(err, &name):
-		return "the policy host's certificate is for another name"
-	case errors.As(err, &unknown):
-		return "the policy host's certificate is from an unknown authority"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the policy host's certificate has expired or is not valid yet"
-	default:
-		return "the policy host's certificate is invalid"
-	}
+	return failed.Reason()
 }
 
 // ReportLines is a policy's lines for reports (RFC 8460 section 4.4), here and through Postfix: a collector takes two

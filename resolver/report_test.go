@@ -84,7 +84,7 @@ func TestReports(t *testing.T) {
 			got := to.take()
 			if len(got) != 1 || got[0].Failure != c.want || got[0].Record != record ||
 				got[0].Domain.String() != "example.test" ||
-				got[0].Policy != nil || got[0].MX != nil || got[0].Info == "" {
+				got[0].Policy != nil || got[0].MX != nil || got[0].Reason == "" {
 				t.Fatalf("%s: reports %+v", c.why, got)
 			}
 			wantOutcome(t, c.why, s, "example.test", resolver.Unfetched)

@@ -95,8 +95,8 @@ func TestBadIPv6GoodIPv4(t *testing.T) {
 	}
 }
 
-// TestErrorTellsEachAddress: an administrator reads what each address did; addresses that did the same are told together.
-// The kind is that of the address that got furthest.
+// TestErrorTellsEachAddress: an administrator reads what each address did; addresses that did the same are told
+// together. The kind is that of the address that got furthest.
 func TestErrorTellsEachAddress(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
@@ -121,10 +121,12 @@ func TestErrorTellsEachAddress(t *testing.T) {
 		{"silence by IPv6, nothing by IPv4", []*peer{silent}, []*peer{nil}, Unreachable,
 			"connect to 5.0.0.1:443: connection refused; TLS handshake with [2a00::1]:443: not finished within 6s",
 			"the TLS handshake with the policy host failed, or took too long"},
-		{"the same of two", nil, []*peer{nil, nil}, Unreachable, "connect to 5.0.0.1:443, 5.0.0.2:443: connection refused",
+		{"the same of two", nil, []*peer{nil, nil}, Unreachable,
+			"connect to 5.0.0.1:443, 5.0.0.2:443: connection refused",
 			"the policy host could not be reached, or did not answer in time"},
 		{"no policy at any of seven", []*peer{missing, missing, missing}, []*peer{missing, missing, missing, missing},
-			Refused, "HTTP exchange with [2a00::1]:443, 5.0.0.1:443, [2a00::2]:443, 5.0.0.2:443: HTTP status 404, not 200",
+			Refused, "HTTP exchange with [2a00::1]:443, 5.0.0.1:443, [2a00::2]:443, 5.0.0.2:443: " +
+				"HTTP status 404, not 200",
 			"HTTP status 404, not 200"},
 	} {
 		t.Run(c.why, func(t *testing.T) {

@@ -170,8 +170,8 @@ func checkHead(resp *http.Response) (Kind, error) {
 	return 0, nil
 }
 
-// isPlainText reports whether the fields of a Content-Type say text/plain and nothing else. A field that came twice, and a
-// list of equal types, count as one. The parameters say nothing that matters, so they may be malformed.
+// isPlainText reports whether the fields of a Content-Type say text/plain and nothing else. A field that came twice,
+// and a list of equal types, count as one. The parameters say nothing that matters, so they may be malformed.
 func isPlainText(fields []string) bool {
 	found := false
 	for _, field := range fields {

@@ -235,7 +235,8 @@ func TestFetchUnreachable(t *testing.T) {
 		dns  said
 		text string
 	}{
-		{"connection refused", said{addrs: []string{publicIPv4}}, "connect to 5.0.0.1:443: connect: connection refused"},
+		{"connection refused", said{addrs: []string{publicIPv4}},
+			"connect to 5.0.0.1:443: connect: connection refused"},
 		{"no address", said{}, policyHost + ": no address in the DNS"},
 		{"the DNS fails", said{err: "SERVFAIL from 192.0.2.53:53"}, "SERVFAIL from 192.0.2.53:53"},
 		{"a loopback address", said{addrs: []string{"127.0.0.1"}},

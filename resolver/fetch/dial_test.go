@@ -51,6 +51,7 @@ type addressDNS struct {
 	t       testing.TB
 	host    string
 	v6, v4  said
+	fail    error // of both lookups; nil: they work
 	queries atomic.Int32
 }
 
@@ -62,12 +63,16 @@ func (d *addressDNS) check(what, name string) {
 }
 
 func (d *addressDNS) A(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error) {
-	d.check("A", name)
+	if d.check("A", name); d.fail != nil {
+		return dnsclient.Answer[netip.Addr]{}, d.fail
+	}
 	return d.v4.answer(ctx)
 }
 
 func (d *addressDNS) AAAA(ctx context.Context, name string) (dnsclient.Answer[netip.Addr], error) {
-	d.check("AAAA", name)
+	if d.check("AAAA", name); d.fail != nil {
+		return dnsclient.Answer[netip.Addr]{}, d.fail
+	}
 	return d.v6.answer(ctx)
 }
 
@@ -300,8 +305,9 @@ func TestDialFails(t *testing.T) {
 	}{
 		{"no address", said{}, said{}, 0, "mta-sts.example.test: no address in the DNS", 0},
 		{"one family denied, the other failed", said{}, said{err: "SERVFAIL"}, 0, "mta-sts.example.test: SERVFAIL", 0},
-		{"both failed: both said", said{err: "no answer"}, said{after: ms, err: "SERVFAIL"}, 0, "mta-sts.example.test: no answer; " +
-			"mta-sts.example.test: SERVFAIL", ms},
+		{"both failed: both said", said{err: "no answer"}, said{after: ms, err: "SERVFAIL"}, 0,
+			"mta-sts.example.test: no answer; " +
+				"mta-sts.example.test: SERVFAIL", ms},
 		{"private", said{}, said{addrs: []string{"10.0.0.1", "10.0.0.2"}}, 0, "its address 10.0.0.1 is not public", 0},
 		{"loopback by a mapped address", said{addrs: []string{"::ffff:127.0.0.1"}}, said{}, 0,
 			"its address 127.0.0.1 is not public", 0},

@@ -6,11 +6,13 @@
 // and nothing is cached. The domain also chooses the policy host: a file that never ends, a server that never answers,
 // or a name that leads to 127.0.0.1 must cost this host no more than one bounded fetch.
 //
-//   - client.go is one fetch: the request, the proxy, the limits, what the response must look like.
-//   - dial.go and race.go connect: addresses come from the configured DNS, IPv6 and IPv4 are raced (RFC 8305), and
-//     special addresses are refused (address.go).
+//   - client.go is one fetch, and what the response must look like; exchange.go is one attempt: the request, the proxy,
+//     the limits.
+//   - race.go makes attempts at the addresses of the policy host, IPv6 and IPv4 in turns (RFC 8305), until one brings the
+//     policy file. They come from the configured DNS (dial.go), and special ones are refused (address.go).
 //   - conn.go ends a connection that hangs, and knows how far a fetch has come.
 //   - proxy.go tells a fault of the proxy or of this host's routes from one of the policy host.
-//   - error.go says what went wrong in the terms of RFC 8460 section 4.3.2.2.
+//   - error.go says what went wrong, at each address and in the terms of RFC 8460 section 4.3.2.2; reason.go says it in
+//     the words of a report.
 //   - roots.go reads the trusted CAs. inspect.go is a fetch that keeps all it saw, for `stsmapd check`.
 package fetch

@@ -51,7 +51,8 @@ type Error struct {
 	Domain dnsname.Name
 	Kind   Kind
 	// Err is the cause. Its text may be long and hold bytes that the policy host sent: show the text of Error instead.
-	// Only for Unreachable may it name an address. Where several addresses failed, it is that of the one which says most.
+	// Only for Unreachable may it name an address. Where several addresses failed, it is that of the one which says
+	// most.
 	Err   error
 	stage string // what was being done then, "TLS handshake with"; "" if that says nothing
 	text  string // what each address did; "": Err says it

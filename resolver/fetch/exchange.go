@@ -115,9 +115,12 @@ func (x exchange) transport(ctx context.Context, dial dialFunc, connected func()
 			}
 			connected()
 			at.connected()
-			if x.proxy == nil {
-				at.goVia(" with ", c.RemoteAddr().String())
-			} else if at.goVia(" through the proxy ", c.RemoteAddr().String()); strings.HasPrefix(x.proxy.Scheme, "socks") {
+			via := " with "
+			if x.proxy != nil {
+				via = " through the proxy "
+			}
+			at.goVia(via, c.RemoteAddr().String())
+			if x.proxy != nil && strings.HasPrefix(x.proxy.Scheme, "socks") {
 				at.leaveProxy() // what it says of the policy host comes as an error of no type
 			}
 			return hold(ctx, c), nil

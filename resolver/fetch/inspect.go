@@ -24,8 +24,8 @@ type Inspection struct {
 	Chain []*x509.Certificate
 }
 
-// Inspect fetches as Fetch does, by the same code, and tells what it saw, whatever came of it. Of several addresses that
-// failed it shows the one that Err is about.
+// Inspect fetches as Fetch does, by the same code, and tells what it saw, whatever came of it. Of several addresses
+// that failed it shows the one that Err is about.
 func (f *Client) Inspect(ctx context.Context, domain dnsname.Name) Inspection {
 	r, failed := f.get(ctx, domain)
 	if failed != nil {

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -144,7 +145,7 @@ func (r *race[T]) noAddress(ctx context.Context) *failure {
 }
 
 func (r *race[T]) lookupFailure(err error) *failure {
-	return &failure{host: r.host, kind: Unreachable, err: err}
+	return &failure{kind: Unreachable, err: fmt.Errorf("%s: %w", r.host, err)}
 }
 
 // answered takes in the answer of one family. Until something has been tried, IPv4 addresses wait a little for IPv6

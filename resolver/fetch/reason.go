@@ -12,7 +12,8 @@ import (
 )
 
 // Reason says what happened to the owner of the domain, who reads it in a TLSRPT report. A collector counts failures as
-// one only while the words are the same, so they hold no address, port, name or time. It is "" for a fault of this host.
+// one only while the words are the same, so they hold no address, port, name or time. It is "" for a fault of this
+// host.
 func (e *Error) Reason() string {
 	switch e.Kind {
 	case HostFault:

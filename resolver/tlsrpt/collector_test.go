@@ -34,7 +34,7 @@ func TestSend(t *testing.T) {
 				"version: STSv1", "mode: enforce", "mx: mail.example.com", "mx: *.example.net", "max_age: 604800"},
 			"mx-host": []any{"mail.example.com", "*.example.net"},
 			"failure-details": []any{
-				map[string]any{"c": 303.0, "a": "the certificate of mta-sts.example.com has expired"}},
+				map[string]any{"c": 303.0, "f": "the certificate of mta-sts.example.com has expired"}},
 			"t": 1.0, "f": 1.0,
 		}},
 	}

@@ -51,8 +51,9 @@ type Report struct {
 	Policy  []string     // the lines of the live policy, as sent to Postfix; empty if there is none
 	MX      []string     // its MX patterns, wildcards with the asterisk; empty if there is none
 	Failure Failure
-	// Info says what happened, for the domain's owner, without ports, times and other changing parts; may be "".
-	Info string
+	// Reason says what happened, for the domain's owner, without ports, times and other changing parts; may be "". It
+	// becomes failure-reason-code, which may be any text; additional-information must be a URI (RFC 8460 section 4.4).
+	Reason string
 }
 
 const (
@@ -60,7 +61,7 @@ const (
 	finalFailure  = 1 // the collector's number for a failed session, here a failed fetch
 
 	maxDatagram = 64 << 10 // bytes, as many as the largest policy; Linux accepts three times that by default
-	maxInfo     = 256      // bytes of Info that are sent
+	maxReason   = 256      // bytes of Reason that are sent
 )
 
 // datagram is a datagram of libtlsrpt's protocol, version 1. The collector compares policies as text, so the order of
@@ -83,14 +84,14 @@ type policy struct {
 }
 
 type detail struct {
-	Code Failure `json:"c"`
-	Info string  `json:"a,omitempty"`
+	Code   Failure `json:"c"`
+	Reason string  `json:"f,omitempty"`
 }
 
 // Datagram returns the report as one JSON object of at most 64 KiB, in valid UTF-8 with ASCII control characters
-// escaped. If it would be longer, the last lines of Policy are left out, then the last of MX. Info is cut to 256 bytes,
-// and characters that cannot be printed are replaced. It returns nil if r is invalid: without Domain, with an invalid
-// Record, or with an unknown Failure.
+// escaped. If it would be longer, the last lines of Policy are left out, then the last of MX. Reason is cut to 256
+// bytes, and characters that cannot be printed are replaced. It returns nil if r is invalid: without Domain, with an
+// invalid Record, or with an unknown Failure.
 func (r Report) Datagram() []byte {
 	if _, err := ParseRecord([]string{r.Record}); err != nil || r.Domain.IsZero() {
 		return nil
@@ -125,7 +126,7 @@ func (r Report) encode() []byte {
 			Domain:       r.Domain.String(),
 			Lines:        r.Policy,
 			MX:           r.MX,
-			Details:      []detail{{Code: r.Failure, Info: printable(r.Info)}},
+			Details:      []detail{{Code: r.Failure, Reason: printable(r.Reason)}},
 			FailureCount: 1,
 			Result:       finalFailure,
 		}},
@@ -156,14 +157,14 @@ func marshal(v any) []byte {
 	return bytes.ReplaceAll(bytes.TrimSuffix(b.Bytes(), []byte("\n")), []byte("\x7f"), []byte(`\u007f`))
 }
 
-// printable returns s, cut to at most maxInfo bytes, with U+FFFD in place of characters that cannot be printed.
+// printable returns s, cut to at most maxReason bytes, with U+FFFD in place of characters that cannot be printed.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		if !unicode.IsPrint(r) {
 			r = unicode.ReplacementChar
 		}
-		if b.Len()+len(string(r)) > maxInfo {
+		if b.Len()+len(string(r)) > maxReason {
 			break
 		}
 		b.WriteRune(r)

@@ -31,7 +31,7 @@ func sample() Report {
 			"max_age: 604800"},
 		MX:      []string{"mail.example.com", "*.example.net"},
 		Failure: WebPKIInvalid,
-		Info:    "the certificate of mta-sts.example.com has expired",
+		Reason:  "the certificate of mta-sts.example.com has expired",
 	}
 }
 
@@ -48,16 +48,16 @@ func reportCases() []reportCase {
 	}
 	return []reportCase{
 		{"webpki-invalid-live", sample()},
-		{"policy-invalid-live", with(func(r *Report) { r.Failure, r.Info = PolicyInvalid, "line 3: no colon" })},
+		{"policy-invalid-live", with(func(r *Report) { r.Failure, r.Reason = PolicyInvalid, "line 3: no colon" })},
 		{"fetch-error-no-policy",
-			with(func(r *Report) { r.Failure, r.Info, r.Policy, r.MX = FetchError, "HTTP status 404", nil, nil })},
-		{"no-info", with(func(r *Report) { r.Failure, r.Info = FetchError, "" })},
+			with(func(r *Report) { r.Failure, r.Reason, r.Policy, r.MX = FetchError, "HTTP status 404", nil, nil })},
+		{"no-reason", with(func(r *Report) { r.Failure, r.Reason = FetchError, "" })},
 		{"empty-lists", with(func(r *Report) { r.Policy, r.MX = []string{}, []string{} })},
 		{"hostile", with(func(r *Report) {
 			r.Record = "v=TLSRPTv1;\trua=mailto:\"a\\b\"@example.com?subject=<tls>&x"
 			r.Policy = []string{"version: STSv1", "x-quote: \"}],\"t\":0,\"f\":0", "x-nul: \x00\x1b[2J\x7f",
 				"x-bytes: \xff\xfe", "x-sep: \u2028", ""}
-			r.Info = "bad\r\nline \x1b[2J \xff <&> \u202e ü"
+			r.Reason = "bad\r\nline \x1b[2J \xff <&> \u202e ü"
 		})},
 		{"idn", with(func(r *Report) { r.Domain = dnsname.MustParse("bücher.example") })},
 	}
@@ -90,7 +90,7 @@ func TestForm(t *testing.T) {
 		report Report
 		want   string
 	}{
-		{"a live policy, no additional information",
+		{"a live policy, no reason",
 			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com",
 				Failure: FetchError,
 				Policy:  []string{"version: STSv1", "mode: enforce"}, MX: []string{"mail.example.com"}},
@@ -100,10 +100,10 @@ func TestForm(t *testing.T) {
 				`"failure-details":[{"c":301}],"t":1,"f":1}]}`},
 		{"no live policy: no empty lists",
 			Report{Domain: dnsname.MustParse("example.com"), Record: "v=TLSRPTv1; rua=mailto:tls@example.com",
-				Failure: PolicyInvalid, Info: "no mode\t"},
+				Failure: PolicyInvalid, Reason: "no mode\t"},
 			`{"dpv": "1","d": "example.com","pr": "v=TLSRPTv1; rua=mailto:tls@example.com",` +
 				`"policies":[{"policy-type":2,"policy-domain": "example.com",` +
-				`"failure-details":[{"c":302,"a": "no mode` + "\ufffd" + `"}],"t":1,"f":1}]}`},
+				`"failure-details":[{"c":302,"f": "no mode` + "\ufffd" + `"}],"t":1,"f":1}]}`},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			got, want := tokens(t, c.report.Datagram()), tokens(t, []byte(c.want))
@@ -171,7 +171,7 @@ func TestBound(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			r := sample()
-			r.Policy, r.MX, r.Record, r.Info = c.policy, c.mx, longRecord(maxRecord), strings.Repeat("i", 1000)
+			r.Policy, r.MX, r.Record, r.Reason = c.policy, c.mx, longRecord(maxRecord), strings.Repeat("i", 1000)
 			b := r.Datagram()
 			if len(b) == 0 || len(b) > maxDatagram {
 				t.Fatalf("%d bytes", len(b))
@@ -197,8 +197,8 @@ func TestBound(t *testing.T) {
 			if room := maxDatagram - len(b); len(next) == 0 || len(marshal(next[0]))+32 < room {
 				t.Errorf("left out are %.20q…, with %d bytes to spare", next, room)
 			}
-			if got := d.Policies[0].Details[0].Info; got != strings.Repeat("i", maxInfo) {
-				t.Errorf("additional information of %d bytes", len(got))
+			if got := d.Policies[0].Details[0].Reason; got != strings.Repeat("i", maxReason) {
+				t.Errorf("reason of %d bytes", len(got))
 			}
 		})
 	}
@@ -222,11 +222,11 @@ func TestFailureString(t *testing.T) {
 // bound, and has the texts of the report.
 func FuzzDatagram(f *testing.F) {
 	for _, c := range reportCases() {
-		f.Add(c.report.Record, strings.Join(c.report.Policy, "\n"), strings.Join(c.report.MX, "\n"), c.report.Info)
+		f.Add(c.report.Record, strings.Join(c.report.Policy, "\n"), strings.Join(c.report.MX, "\n"), c.report.Reason)
 	}
 	f.Fuzz(func(t *testing.T, record, policy, mx, info string) {
 		r := sample()
-		r.Record, r.Policy, r.MX, r.Info = record, strings.Split(policy, "\n"), strings.Split(mx, "\n"), info
+		r.Record, r.Policy, r.MX, r.Reason = record, strings.Split(policy, "\n"), strings.Split(mx, "\n"), info
 		b := r.Datagram()
 		if _, err := ParseRecord([]string{record}); (err == nil) != (b != nil) {
 			t.Fatalf("record %q: %v, but the datagram is %q", record, err, b)
@@ -247,9 +247,9 @@ func FuzzDatagram(f *testing.F) {
 		if d.Record != record || len(d.Policies) != 1 || len(d.Policies[0].Details) != 1 {
 			t.Fatalf("datagram %q", b)
 		}
-		if got := d.Policies[0].Details[0].Info; len(got) > maxInfo ||
+		if got := d.Policies[0].Details[0].Reason; len(got) > maxReason ||
 			strings.ContainsFunc(got, func(r rune) bool { return !isPrintable(r) && r != unicode.ReplacementChar }) {
-			t.Errorf("additional information %q", got)
+			t.Errorf("reason %q", got)
 		}
 		if len(policy)+len(mx) > 4000 {
 			return // some may have been left out

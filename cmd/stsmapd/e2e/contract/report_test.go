@@ -105,7 +105,8 @@ func checkOurs(t *testing.T, ours, theirs world.TLSReport, record string, code i
 		t.Errorf("the reports are about different things:\n%s\n%s", ours.Text, theirs.Text)
 	}
 	us, them := ours.Policies[0], theirs.Policies[0]
-	if us.Type != policySTS || us.Failed != 1 || !slices.Equal(failures(us), []int{code}) || us.Details[0].Info == "" {
+	if us.Type != policySTS || us.Failed != 1 || !slices.Equal(failures(us), []int{code}) ||
+		us.Details[0].Reason == "" {
 		t.Errorf("the report is not one of failure %d, with a reason: %s", code, ours.Text)
 	}
 	if live && (us.Type != them.Type || us.Domain != them.Domain || !slices.Equal(us.Lines, them.Lines) ||

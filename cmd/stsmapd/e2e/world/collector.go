@@ -43,9 +43,9 @@ type TLSReportPolicy struct {
 
 // TLSReportFailure is one failure.
 type TLSReportFailure struct {
-	Code int    `json:"c"`
-	MX   string `json:"n"`
-	Info string `json:"a"`
+	Code   int    `json:"c"`
+	MX     string `json:"n"`
+	Reason string `json:"f"`
 }
 
 // NewCollector starts a collector at this path, to which every user may send. It ends with the test.
