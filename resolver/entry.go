@@ -8,6 +8,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/pace"
 )
 
 // Entry is all that is remembered of a domain's policy, in memory and in stores. All times are UTC wall clock without a
@@ -115,21 +116,21 @@ func (t FetchFailures) at(now time.Time) FetchFailures {
 // Backoff after failures (DESIGN: 5 minutes for the same id, doubling to 1 hour; RFC 8461 section 3.3 asks for 5
 // minutes).
 const (
-	fetchBackoffMin  = 5 * time.Minute
-	fetchBackoffMax  = time.Hour
+	fetchBackoffMin  = pace.Window
+	fetchBackoffMax  = pace.MaxBackoff
 	lookupBackoffMin = time.Minute
 	lookupBackoffMax = 15 * time.Minute
 )
 
-// after is what one more failed fetch at now makes of t.
-func (t FetchFailures) after(now time.Time, id, reason string) FetchFailures {
+// after is what one more failed fetch at now makes of t. The id has failed so many times in a row, 1 or more; of other
+// ids' failures between them only the caller knows.
+func (t FetchFailures) after(now time.Time, id string, tries int, reason string) FetchFailures {
 	next := FetchFailures{Count: t.Count + 1, ID: id, Since: t.Since, Alerted: t.Alerted, Reason: reason}
 	if t.Count == 0 {
 		next.Since = now
 	}
-	tries := next.Count
-	if id != t.ID {
-		tries = 1 // the backoff is per id
+	if id == t.ID { // the backoff is per id
+		tries = max(tries, next.Count)
 	}
 	next.RetryAt = now.Add(fault.Backoff(tries, fetchBackoffMin, fetchBackoffMax))
 	return next

@@ -9,6 +9,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/pace"
 )
 
 // discovery is what a look at a domain's `_mta-sts` TXT record brought: announced, unannounced or undiscovered.
@@ -136,6 +137,34 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 		}
 		return note{checkAt}
 	}
+}
+
+// slowRetry is how long a question waits for a policy host that has just been silent for another question.
+const slowRetry = 5 * time.Second
+
+var (
+	errSlowHost = fmt.Errorf("the policy host was silent before; not waited for longer than %v", slowRetry)
+	errHeldBack = errors.New("not tried: the last fetches failed, and a domain's policy host is not asked more often " +
+		"than twice in 5 minutes")
+)
+
+// heldBack is the step in place of the fetch p, which pace lets begin at h: ids that flip have a policy host asked no
+// more often than it would be without. Where all fetches have worked and no policy is live, its max_age is short, and
+// only another fetch can bring one.
+func heldBack(now time.Time, a *attempt, p fetchNow, h pace.Hold) step {
+	if h.Until.IsZero() || a.known == nil && !h.Failing {
+		return p
+	}
+	checkAt := earlier(p.checkAt, h.Until)
+	if a.known != nil {
+		return note{checkAt}
+	}
+	f := &FetchFailed{Failures: FetchFailures{ID: p.id, Since: now, RetryAt: h.Until, Reason: errHeldBack.Error()},
+		At: now, CheckAt: checkAt, Err: errHeldBack}
+	if b, ok := a.before.(*FetchFailed); ok {
+		f.Failures, f.Err = b.Failures, b.Err
+	}
+	return accept{f}
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -146,12 +146,12 @@ func TestBackoff(t *testing.T) {
 	if got := fault.Backoff(1_000_000, lookupBackoffMin, lookupBackoffMax); got != lookupBackoffMax {
 		t.Errorf("after a million failed lookups: %v", got)
 	}
-	first := FetchFailures{}.after(decideAt, "1", "x")
-	again := first.after(decideAt.Add(time.Hour), "1", "y")
+	first := FetchFailures{}.after(decideAt, "1", 1, "x")
+	again := first.after(decideAt.Add(time.Hour), "1", 1, "y")
 	if again.Count != 2 || !again.Since.Equal(decideAt) || again.RetryAt.Sub(decideAt) != time.Hour+10*time.Minute {
 		t.Errorf("a second failure under the same id: %+v", again)
 	}
-	fresh := again.after(decideAt.Add(2*time.Hour), "2", "z")
+	fresh := again.after(decideAt.Add(2*time.Hour), "2", 1, "z")
 	if fresh.Count != 3 || fresh.RetryAt.Sub(decideAt) != 2*time.Hour+5*time.Minute {
 		t.Errorf("a first failure under a new id: %+v", fresh)
 	}

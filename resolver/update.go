@@ -15,6 +15,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/pace"
 )
 
 // errTooSlow is a limit of stsmapd's that ends a lookup; the network has said nothing.
@@ -28,6 +29,7 @@ type updater struct {
 	slots       *semaphore.Weighted // maxLookups
 	limiter     *lookupLimiter
 	unreadAlert atomic.Int64 // Unix seconds of the last log line about a store that cannot be read
+	pace        pace.Fetches // of policy hosts
 	lookingUp   atomic.Int64 // domains in update
 	fetching    atomic.Int64 // of them, those in a fetch
 }
@@ -193,6 +195,9 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		}
 	}
 	next := plan(now, a.due(now), a.known, a.before, d)
+	if p, fetches := next.(fetchNow); fetches && !a.due(now) {
+		next = heldBack(now, a, p, u.pace.Hold(now, a.domain, p.id))
+	}
 	if p, fetches := next.(fetchNow); fetches && a.reason != lookups.Forced {
 		var claim Claim
 		next, claim = u.awaitTurn(ctx, a, d, p)
@@ -259,7 +264,10 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err := acquire(ctx, a.cfg.fetches, "fetches"); err != nil {
 		return u.busy(a, fetchWork, err)
 	}
+	begin := time.Now()
 	policy, err := func() (mtasts.Policy, error) {
+		ctx, cancel := limitWait(ctx, a, u.pace.Slow(u.now(), a.domain))
+		defer cancel()
 		defer a.cfg.fetches.Release(1) // also after a panic
 		u.fetching.Add(1)
 		defer u.fetching.Add(-1)
@@ -275,14 +283,24 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err != nil {
 		u.report(a.domain, a.known, err)
 		p.claim.fail() // the one place that tells the fleet of a failure
-		return result{finding: u.fetchFailed(ctx, a, p, err)}
+		return result{finding: u.fetchFailed(ctx, a, p, err, time.Since(begin))}
 	}
 	return result{finding: u.fetched(ctx, a, p, policy)}
+}
+
+// limitWait is the context of a fetch: where a question waits for a policy host that has just been silent for another
+// question (slow), it waits no longer than slowRetry.
+func limitWait(ctx context.Context, a *attempt, slow bool) (context.Context, context.CancelFunc) {
+	if a.reason != lookups.Question || a.known != nil || !slow {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, slowRetry, errSlowHost)
 }
 
 func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy) Finding {
 	u.hostFaults.worked(fetchWork)
 	now := u.now()
+	u.pace.Worked(now, a.domain)
 	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1}
 	if a.known != nil {
 		marked := a.known.marked()
@@ -298,17 +316,20 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 }
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that none can be fetched.
-func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err error) Finding {
-	now := u.now()
+func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err error, took time.Duration) Finding {
+	now, tries := u.now(), 1
+	var noAddress *dnsclient.Error
+	if !errors.As(err, &noAddress) { // else no policy host was asked
+		tries = u.pace.Failed(now, a.domain, p.id, took)
+	}
 	if a.known == nil {
 		var before FetchFailures
 		if b, ok := a.before.(*FetchFailed); ok && now.Before(b.Expires()) {
 			before = b.Failures.at(now)
 		}
-		f := &FetchFailed{Failures: before.after(now, p.id, err.Error()), At: now, CheckAt: p.checkAt, Err: err,
+		f := &FetchFailed{Failures: before.after(now, p.id, tries, err.Error()), At: now, CheckAt: p.checkAt, Err: err,
 			outages: outages{settings: a.cfg.network}}
-		var noAddress *dnsclient.Error
-		if errors.As(err, &noAddress) {
+		if noAddress != nil {
 			f.outages.work = a.outages[lookupWork]
 		}
 		u.log.fetchFailed(a.domain, f)
@@ -316,7 +337,7 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 		return f
 	}
 	e := a.known.marked()
-	e.Failures = e.Failures.after(now, p.id, err.Error())
+	e.Failures = e.Failures.after(now, p.id, tries, err.Error())
 	e.Checked = now
 	u.log.refreshFailed(now, &e)
 	return u.keep(ctx, e, p.checkAt)

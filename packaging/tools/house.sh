@@ -19,6 +19,7 @@ resolver/dnsname:
 resolver/fault:
 resolver/fair: resolver/dnsname resolver/fault
 resolver/lookups:
+resolver/pace: resolver/dnsname resolver/fault
 resolver/mtasts: resolver/dnsname
 resolver/dnsclient: resolver/dnsname resolver/fault
 resolver/tlsrpt: resolver/dnsname

@@ -8,8 +8,8 @@
 //
 //   - client.go is one fetch, and what the response must look like; exchange.go is one attempt: the request, the proxy,
 //     the limits.
-//   - race.go makes attempts at the addresses of the policy host, IPv6 and IPv4 in turns (RFC 8305), until one brings the
-//     policy file. They come from the configured DNS (dial.go), and special ones are refused (address.go).
+//   - race.go makes attempts at the addresses of the policy host, IPv6 and IPv4 in turns (RFC 8305), until one brings
+//     the policy file. They come from the configured DNS (dial.go), and special ones are refused (address.go).
 //   - conn.go ends a connection that hangs, and knows how far a fetch has come.
 //   - proxy.go tells a fault of the proxy or of this host's routes from one of the policy host.
 //   - error.go says what went wrong, at each address and in the terms of RFC 8460 section 4.3.2.2; reason.go says it in
