@@ -162,7 +162,7 @@ func heldBack(now time.Time, a *attempt, p fetchNow, h pace.Hold) step {
 	f := &FetchFailed{Failures: FetchFailures{ID: p.id, Since: now, RetryAt: h.Until, Reason: errHeldBack.Error()},
 		At: now, CheckAt: checkAt, Err: errHeldBack}
 	if b, ok := a.before.(*FetchFailed); ok {
-		f.Failures, f.Err = b.Failures, b.Err
+		f.Failures, f.Err, f.outages = b.Failures, b.Err, b.outages
 	}
 	return accept{f}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
+	"github.com/stsmapd/stsmapd/resolver/pace"
 )
 
 // Settings is what a reload may change.
@@ -100,7 +101,8 @@ type config struct {
 	Settings
 	fetches   *semaphore.Weighted
 	refreshes *semaphore.Weighted
-	network   *outage // ends when a reload changes Settings.Network
+	network   *outage       // ends when a reload changes Settings.Network
+	pace      *pace.Fetches // of policy hosts; it begins again then
 }
 
 // limit is what the store may hold.
@@ -168,15 +170,16 @@ func (s *Service) Reconfigure(set Settings) {
 	if set.UnusedAfter <= 0 {
 		set.UnusedAfter = 90 * 24 * time.Hour
 	}
-	network := new(outage)
+	network, fetches := new(outage), new(pace.Fetches)
 	if old := s.config.Load(); old != nil && old.Network == set.Network {
-		network = old.network
+		network, fetches = old.network, old.pace
 	} else if old != nil {
 		defer old.network.ended.Store(true) // when no lookup begins with the old settings any more
 	}
 	s.config.Store(&config{
 		Settings:  set,
 		network:   network,
+		pace:      fetches,
 		fetches:   semaphore.NewWeighted(int64(set.FetchConcurrency)),
 		refreshes: semaphore.NewWeighted(int64(max(set.FetchConcurrency/2, 1))),
 	})

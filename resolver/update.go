@@ -15,7 +15,6 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
-	"github.com/stsmapd/stsmapd/resolver/pace"
 )
 
 // errTooSlow is a limit of stsmapd's that ends a lookup; the network has said nothing.
@@ -29,7 +28,6 @@ type updater struct {
 	slots       *semaphore.Weighted // maxLookups
 	limiter     *lookupLimiter
 	unreadAlert atomic.Int64 // Unix seconds of the last log line about a store that cannot be read
-	pace        pace.Fetches // of policy hosts
 	lookingUp   atomic.Int64 // domains in update
 	fetching    atomic.Int64 // of them, those in a fetch
 }
@@ -196,7 +194,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 	}
 	next := plan(now, a.due(now), a.known, a.before, d)
 	if p, fetches := next.(fetchNow); fetches && !a.due(now) {
-		next = heldBack(now, a, p, u.pace.Hold(now, a.domain, p.id))
+		next = heldBack(now, a, p, a.cfg.pace.Hold(now, a.domain, p.id))
 	}
 	if p, fetches := next.(fetchNow); fetches && a.reason != lookups.Forced {
 		var claim Claim
@@ -266,7 +264,7 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	}
 	begin := time.Now()
 	policy, err := func() (mtasts.Policy, error) {
-		ctx, cancel := limitWait(ctx, a, u.pace.Slow(u.now(), a.domain))
+		ctx, cancel := limitWait(ctx, a, a.cfg.pace.Slow(u.now(), a.domain))
 		defer cancel()
 		defer a.cfg.fetches.Release(1) // also after a panic
 		u.fetching.Add(1)
@@ -300,7 +298,7 @@ func limitWait(ctx context.Context, a *attempt, slow bool) (context.Context, con
 func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy) Finding {
 	u.hostFaults.worked(fetchWork)
 	now := u.now()
-	u.pace.Worked(now, a.domain)
+	a.cfg.pace.Worked(now, a.domain)
 	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1}
 	if a.known != nil {
 		marked := a.known.marked()
@@ -320,7 +318,7 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 	now, tries := u.now(), 1
 	var noAddress *dnsclient.Error
 	if !errors.As(err, &noAddress) { // else no policy host was asked
-		tries = u.pace.Failed(now, a.domain, p.id, took)
+		tries = a.cfg.pace.Failed(now, a.domain, p.id, took)
 	}
 	if a.known == nil {
 		var before FetchFailures
