@@ -102,7 +102,7 @@ func (b *base) lint(e Entry) {
 
 func anyMatches(p mtasts.Policy, hosts []string) bool {
 	for _, h := range hosts {
-		if name, err := dnsname.Parse(h); err == nil && p.Matches(name) {
+		if name, err := dnsname.ParseHost(h); err == nil && p.Matches(name) {
 			return true
 		}
 	}

@@ -27,8 +27,9 @@ const (
 	maxQuote = 64   // bytes of the input, or of the converter's error, that an Error keeps
 )
 
-// Name is a host name in canonical form: two or more lower-case ASCII labels without the final dot, at most 253 octets.
-// Names can be compared with ==. The zero Name is not a name; Parse, UnmarshalText and Parent make all others.
+// Name is a host name in canonical form: lower-case ASCII labels without the final dot, at most 253 octets; two or more
+// of them, unless ParseHost made it. Names can be compared with ==. The zero Name is not a name; Parse, ParseHost,
+// UnmarshalText and Parent make all others.
 type Name struct{ s string }
 
 // Error says why a text is not a Name. The DNS cannot have such a host, so it has no policy, and a retry does not help.
@@ -48,7 +49,18 @@ func Parse(s string) (Name, error) {
 	if nameFault(s) == "" {
 		return Name{s}, nil
 	}
-	n, msg := parseSlow(s)
+	n, msg := parseSlow(s, nameFault)
+	if msg != "" {
+		return Name{}, &Error{Input: cut(s), Msg: msg}
+	}
+	return n, nil
+}
+
+// ParseHost is Parse for the name of an MX host, by the grammar of RFC 5321's Domain (section 4.1.2), which has names
+// of one label, `localhost`, and names like addresses, `192.0.2.1`. No policy domain has such a name, and no mail
+// exchanger with a valid certificate. Every error is an *Error.
+func ParseHost(s string) (Name, error) {
+	n, msg := parseSlow(s, hostFault)
 	if msg != "" {
 		return Name{}, &Error{Input: cut(s), Msg: msg}
 	}
@@ -62,7 +74,7 @@ func ParseBytes(b []byte) (Name, bool) {
 	if nameFault(s) == "" {
 		return Name{s}, true
 	}
-	n, msg := parseSlow(s)
+	n, msg := parseSlow(s, nameFault)
 	return n, msg == ""
 }
 
@@ -108,8 +120,9 @@ func (n *Name) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parseSlow parses a name that is not canonical. The second result says what is wrong, "" if nothing is.
-func parseSlow(s string) (Name, string) {
+// parseSlow parses a name that need not be canonical. fault says what is wrong with the text of a Name, as does the
+// second result; "" if nothing is.
+func parseSlow(s string, fault func(string) string) (Name, string) {
 	if len(s) > maxInput {
 		return Name{}, fmt.Sprintf("it is %d bytes long", len(s))
 	}
@@ -124,32 +137,41 @@ func parseSlow(s string) (Name, string) {
 		}
 	}
 	ascii = strings.TrimSuffix(ascii, ".")
-	if msg := nameFault(ascii); msg != "" {
+	if msg := fault(ascii); msg != "" {
 		return Name{}, msg
 	}
 	return Name{ascii}, ""
 }
 
-// nameFault says why s is not the text of a Name, "" if it is.
+// nameFault says why s is not the text of a Name of two or more labels, "" if it is.
 func nameFault(s string) string {
+	if msg := hostFault(s); msg != "" {
+		return msg
+	}
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	if len(last) == len(s) {
+		return "it has only one label"
+	}
+	if isNumber(last) {
+		return "its last label is a number, as in an IP address"
+	}
+	return ""
+}
+
+// hostFault says why s is not the text of a Name, "" if it is.
+func hostFault(s string) string {
 	if s == "" {
 		return "it is empty"
 	}
 	if len(s) > maxName {
 		return fmt.Sprintf("it is %d octets long, more than %d", len(s), maxName)
 	}
-	rest, last := s, ""
+	label, rest := "", s
 	for more := true; more; {
-		last, rest, more = strings.Cut(rest, ".")
-		if msg := labelFault(last); msg != "" {
+		label, rest, more = strings.Cut(rest, ".")
+		if msg := labelFault(label); msg != "" {
 			return msg
 		}
-	}
-	if len(last) == len(s) {
-		return "it has only one label"
-	}
-	if isNumber(last) {
-		return "its last label is a number, as in an IP address"
 	}
 	return ""
 }

@@ -253,3 +253,28 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// TestParseHost: RFC 5321's Domain (section 4.1.2) has more names than policy domains do.
+func TestParseHost(t *testing.T) {
+	for _, c := range []struct{ in, want, why string }{
+		{"mail.example.com", "mail.example.com", "what Parse accepts"},
+		{"Bücher.example.", "xn--bcher-kva.example", "in any form"},
+		{"localhost", "localhost", "one label"},
+		{"MX1.", "mx1", "one label with a final dot"},
+		{"test", "test", "a top-level domain"},
+		{"192.0.2.1", "192.0.2.1", "digits alone"},
+		{"mail.0x10", "mail.0x10", "a number as the last label"},
+		{"", "", "no name"},
+		{".", "", "the root"},
+		{"a..b", "", "an empty label"},
+		{"mail_1.example.com", "", "an underscore"},
+		{"-a", "", "a hyphen first"},
+		{"[192.0.2.1]", "", "an address literal is no Domain"},
+		{"2001:db8::1", "", "nor is an IPv6 address"},
+	} {
+		n, err := ParseHost(c.in)
+		if n.String() != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s: %q is %q, %v; want %q", c.why, c.in, n, err, c.want)
+		}
+	}
+}

@@ -28,9 +28,9 @@ func TestExplain(t *testing.T) {
 		},
 		{
 			"lines after a wrong one",
-			"version: STSv1\nmode: Enforce\nmx: 192.0.2.1\nno colon\nmax_age: -1\nmx: mx.example.com\n",
+			"version: STSv1\nmode: Enforce\nmx: 192.0.2.1:25\nno colon\nmax_age: -1\nmx: mx.example.com\n",
 			[]string{"1 ok version|STSv1", `2 wrong mode|Enforce mode is "Enforce"`,
-				`3 wrong mx|192.0.2.1 mx "192.0.2.1" is neither`,
+				`3 wrong mx|192.0.2.1:25 mx "192.0.2.1:25" is neither`,
 				`4 wrong | "no colon" has no colon`, `5 wrong max_age|-1 max_age is "-1"`, "6 ok mx|mx.example.com"},
 			"the policy has no mode field",
 		},

@@ -7,7 +7,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Pattern is one mx field of a policy: a host name, or `*.` and a host name (RFC 8461 section 3.2).
+// Pattern is one mx field of a policy: a host name, or `*.` and a host name (RFC 8461 section 3.2). Names of one label,
+// and names like IPv4 addresses, fit RFC 5321's Domain, to which the RFC refers. They match no host that has a
+// certificate, but other patterns of their policy do: to refuse them would leave the domain unprotected.
 type Pattern struct {
 	Wildcard bool         // matches Host with any one label before it
 	Host     dnsname.Name // never zero
@@ -30,8 +32,8 @@ func (p Pattern) Matches(host dnsname.Name) bool {
 	if !p.Wildcard {
 		return p.Host == host
 	}
-	parent, ok := host.Parent()
-	return ok && p.Host == parent
+	_, parent, _ := strings.Cut(host.String(), ".")
+	return p.Host.String() == parent && parent != ""
 }
 
 // ParsePattern parses an MX pattern that is not part of a policy, by the same rules. Every error is a *SyntaxError.
@@ -47,7 +49,7 @@ func ParsePattern(s string) (Pattern, error) {
 // says what is wrong, "" if nothing is.
 func parsePattern(s string) (Pattern, string) {
 	host, wildcard := strings.CutPrefix(s, "*.")
-	name, err := dnsname.Parse(host)
+	name, err := dnsname.ParseHost(host)
 	if bad := (*dnsname.Error)(nil); errors.As(err, &bad) {
 		return Pattern{}, "mx " + quote(s) + ` is neither a host name nor "*." and a host name: ` + bad.Msg
 	}

@@ -29,6 +29,12 @@ func TestMatches(t *testing.T) {
 		{"mx: *.example.com\n", "mail.example.com.attacker.example", false, "a name that contains it"},
 		{"mx: *.example.com\n", "mail.badexample.com", false, "a name that ends like it"},
 		{"mx: *.example.co.uk\n", "mx.example.co.uk", true, "any number of labels after the asterisk"},
+		{"mx: localhost\n", "localhost", true, "a name of one label"},
+		{"mx: localhost\n", "a.localhost", false, "no asterisk, no wildcard"},
+		{"mx: *.test\n", "mail.test", true, "one label for the asterisk"},
+		{"mx: *.test\n", "a.mail.test", false, "not two"},
+		{"mx: *.test\n", "test", false, "not none"},
+		{"mx: 192.0.2.1\n", "192.0.2.1", true, "a name of digits"},
 		{"mx: a.example.com\nmx: *.example.net\nmx: b.example.com\n", "b.example.com", true, "any of the patterns"},
 		{"mx: a.example.com\nmx: *.example.net\nmx: b.example.com\n", "c.example.net", true, "any of the patterns"},
 		{"mx: a.example.com\nmx: *.example.net\nmx: b.example.com\n", "c.example.com", false, "none of the patterns"},
@@ -39,7 +45,7 @@ func TestMatches(t *testing.T) {
 			t.Errorf("%s: %v", tt.why, err)
 			continue
 		}
-		if got := p.Matches(dnsname.MustParse(tt.host)); got != tt.want {
+		if got := p.Matches(mustHost(t, tt.host)); got != tt.want {
 			t.Errorf("%s: %q matches %s: %v, want %v", tt.why, tt.mx, tt.host, got, tt.want)
 		}
 		if p.Matches(dnsname.Name{}) {
@@ -52,6 +58,15 @@ func TestMatches(t *testing.T) {
 	if (Pattern{}).Matches(dnsname.Name{}) {
 		t.Error("the zero Pattern matches the zero Name")
 	}
+}
+
+func mustHost(t *testing.T, s string) dnsname.Name {
+	t.Helper()
+	name, err := dnsname.ParseHost(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func TestModeText(t *testing.T) {

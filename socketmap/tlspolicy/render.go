@@ -120,8 +120,14 @@ func policyStrings(p mtasts.Policy) string {
 
 // matchPattern returns a pattern as match= needs it: `.example.net` for `*.example.net`.
 func matchPattern(p mtasts.Pattern) string {
-	if p.Wildcard {
-		return "." + p.Host.String()
+	host := p.Host.String()
+	switch {
+	case p.Wildcard:
+		return "." + host
+	case host == "hostname" || host == "nexthop" || host == "dot-nexthop":
+		// To Postfix these names are strategies, of which the first accepts every MX host. A name below .invalid
+		// (RFC 6761) has no certificate.
+		return host + ".invalid"
 	}
-	return p.Host.String()
+	return host
 }

@@ -131,3 +131,27 @@ func TestLongPolicies(t *testing.T) {
 		}
 	}
 }
+
+// TestPatternsOfOneLabel: an mx of one label reaches Postfix as it is, unless it is a word that means more to Postfix:
+// `hostname` in match= accepts every MX host.
+func TestPatternsOfOneLabel(t *testing.T) {
+	for _, c := range []struct{ mx, want string }{
+		{"localhost", "localhost"},
+		{"*.test", ".test"},
+		{"192.0.2.1", "192.0.2.1"},
+		{"hostname", "hostname.invalid"},
+		{"HostName.", "hostname.invalid"},
+		{"nexthop", "nexthop.invalid"},
+		{"dot-nexthop", "dot-nexthop.invalid"},
+		{"*.hostname", ".hostname"},
+		{"hostname.example.com", "hostname.example.com"},
+	} {
+		p, err := mtasts.ParsePattern(c.mx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := matchPattern(p); got != c.want {
+			t.Errorf("mx: %s is match=%s, want %s", c.mx, got, c.want)
+		}
+	}
+}

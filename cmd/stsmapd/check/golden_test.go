@@ -76,7 +76,7 @@ var pages = []struct {
 	}},
 	{"invalid", func(w *world) {
 		w.serve(w.ca.issue(w.t, farEnd(), "mta-sts.example.org"),
-			file("version: STSv1\nmode: enforced\nmx: 192.0.2.1\nmx: mx1.example.org\nmax_age: a day\n"))
+			file("version: STSv1\nmode: enforced\nmx: [192.0.2.1]\nmx: mx1.example.org\nmax_age: a day\n"))
 		w.dns.Add("example.org. 300 IN MX 10 mx1.example.org.")
 		w.dns.Add("mx1.example.org. 300 IN AAAA 2a00::1")
 		w.mail(mx1, nil)

@@ -143,7 +143,7 @@ func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 // matching returns the first pattern of the policy that matches the host (RFC 8461 section 4.1), and whether there is
 // one.
 func matching(policy mtasts.Policy, host string) (string, bool) {
-	name, err := dnsname.Parse(host)
+	name, err := dnsname.ParseHost(host)
 	if err != nil {
 		return "", false
 	}
