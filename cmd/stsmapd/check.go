@@ -116,7 +116,8 @@ func newCheck() *cobra.Command {
 	addConfig(cmd.Flags(), &f.config)
 	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object per domain, with everything that was found")
 	cmd.Flags().BoolVar(&f.noSMTP, "no-smtp", false, "do not connect to MX hosts")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "longest time for one domain, between 1s and 10m")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 6*time.Minute,
+		"longest time for one domain, between 1s and 10m; Postfix waits 5m for each reply of an MX host")
 	cmd.Flags().StringVar(&f.helo, "helo", "", "name of this host for EHLO (default: its host name)")
 	f.logs.Add(cmd, 30*24*time.Hour)
 	return cmd

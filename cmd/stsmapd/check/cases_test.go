@@ -282,7 +282,7 @@ var mxCases = []brokenCase{
 		false,
 		"deferred: mx1.example.org cannot be reached on port 25: no answer within 200ms"},
 	{"out of time", badMX(func(w *world) { w.lead(w.address(mx1), 25, ""); w.opts.Timeout = 3 * time.Second }), false,
-		"deferred: mx1.example.org cannot be reached on port 25: not finished within 3s"},
+		"deferred: mx1.example.org cannot be reached on port 25: not finished within 3s, the limit of --timeout"},
 	{"second address answers", badMX(func(w *world) { w.address(mx1); w.mail(mx1, w.good(mx1)) }), true,
 		"delivered, verified"},
 	{"second family answers", badMX(func(w *world) {

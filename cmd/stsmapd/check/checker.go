@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	defaultTimeout = time.Minute
-	maxSessions    = 64 // SMTP sessions at a time, of all domains
-	maxHosts       = 20 // MX hosts of one domain that are probed
+	defaultTimeout = 6 * time.Minute // more than one reply of an MX host may take
+	maxSessions    = 64              // SMTP sessions at a time, of all domains
+	maxHosts       = 20              // MX hosts of one domain that are probed
 	smtpPort       = 25
 )
 
@@ -37,8 +37,8 @@ type Options struct {
 	Fetch     fetch.Config // as in the daemon; its Roots are used for MX hosts too
 	Overrides *resolver.Overrides
 	Helo      string        // this host's name for EHLO
-	Timeout   time.Duration // for one domain; 0: 1 minute
-	Step      time.Duration // for each reply of an MX host; 0: 10 s
+	Timeout   time.Duration // for one domain; 0: 6 minutes
+	Step      time.Duration // for each reply of an MX host; 0: 5 minutes, as Postfix waits
 	NoSMTP    bool          // do not connect to MX hosts
 	// Dial connects to policy hosts and MX hosts; nil: TCP.
 	Dial func(context.Context, netip.AddrPort) (net.Conn, error)
@@ -100,7 +100,8 @@ const (
 // domain.
 func (c *Checker) Check(ctx context.Context, to dane.Destination, w Watcher) *Report {
 	watch := notifier{ctx, w}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, fmt.Errorf("not finished within %v", c.opts.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout,
+		fmt.Errorf("not finished within %v, the limit of --timeout", c.opts.Timeout))
 	look := c.start(ctx, to)
 	defer func() {
 		cancel()
@@ -177,6 +178,23 @@ func goFuture[T any](running *sync.WaitGroup, find func() T) *future[T] {
 func (f *future[T]) wait() T {
 	<-f.done
 	return f.value
+}
+
+// tellEvery is how often a wait that takes long is told of.
+const tellEvery = 5 * time.Second
+
+// waitTelling is wait, and calls tell with the time that it has waited, every tellEvery.
+func (f *future[T]) waitTelling(tell func(time.Duration)) T {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for waited := tellEvery; ; waited += tellEvery {
+		select {
+		case <-f.done:
+			return f.value
+		case <-tick.C:
+			tell(waited)
+		}
+	}
 }
 
 func (c *Checker) start(ctx context.Context, to dane.Destination) *checkRun {
@@ -323,7 +341,10 @@ func (c *Checker) reportMX(l *checkRun, w notifier, r *Report, policy *mtasts.Po
 	var hosts []seenHost
 	for i, m := range x.records {
 		w.doing("talking to " + clean(m.Host))
-		p := x.probes[i].wait()
+		p := x.probes[i].waitTelling(func(waited time.Duration) {
+			w.doing(fmt.Sprintf("talking to %s for %v; Postfix waits up to %v for each reply", clean(m.Host), waited,
+				stepLimit))
+		})
 		r.MX.Hosts = append(r.MX.Hosts, j.judge(m, p))
 		if h := (seenHost{name: m.Host}); p.tls != nil {
 			h.chain = p.tls.PeerCertificates

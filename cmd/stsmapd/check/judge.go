@@ -32,6 +32,9 @@ func judgeRecord(name string, found lookupResult[string]) Record {
 		return r
 	case errors.Is(err, mtasts.ErrNoRecord):
 		r.Status = NoRecord
+		if why := nearMiss(r.Texts); why != "" {
+			r.Status, err = Malformed, errors.New(why)
+		}
 	case errors.Is(err, mtasts.ErrMultipleRecords):
 		r.Status = Several
 	default:
@@ -39,6 +42,31 @@ func judgeRecord(name string, found lookupResult[string]) Record {
 	}
 	r.Error = err.Error()
 	return r
+}
+
+// nearMiss says why a text that is meant as an MTA-STS record is none, "" if there is no such text. Senders ignore it,
+// as they ignore every TXT record that does not begin with the version (RFC 8461 section 3.1).
+func nearMiss(texts []string) string {
+	for _, text := range texts {
+		bare := strings.Trim(text, "\"'` \t\u00a0\ufeff\u201c\u201d\u201e\u2018\u2019\\")
+		if len(bare) < len("v=stsv1") || !strings.EqualFold(bare[:len("v=stsv1")], "v=stsv1") {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(text, "\""):
+			return "the record's text has quotation marks in it, so senders ignore the record: enter it without " +
+				"them, the DNS server or its web page adds those of a zone file"
+		case strings.HasPrefix(bare, "v=STSv1\\"):
+			return "the record's text has a backslash before the semicolon, so senders ignore the record: enter it " +
+				"without backslashes"
+		case !strings.HasPrefix(text, bare[:1]):
+			return "the record's text begins with another character before v=STSv1, so senders ignore the record: " +
+				"remove it"
+		}
+		return "the record's text does not begin with v=STSv1 and a semicolon, in this case of letters, so senders " +
+			"ignore the record"
+	}
+	return ""
 }
 
 // judgePolicy turns a fetch into the report's part about the policy; nil if nothing was fetched.
@@ -61,11 +89,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetchResult) *Policy {
 		if errors.As(in.Err, &fail) {
 			p.Status = fail.Kind.String()
 		}
-		var leaf *x509.Certificate
-		if len(in.Chain) > 0 {
-			leaf = in.Chain[0]
-		}
-		p.reason = fetchReason(p, in.Err, leaf, now)
+		p.reason = fetchReason(p, in.Err, in.Chain, now)
 		return p
 	}
 	p.Mode, p.MaxAge = in.Policy.Mode.String(), seconds(in.Policy.MaxAge)
@@ -165,10 +189,10 @@ func (j hostJudge) tlsProblems(host string, state tls.ConnectionState) []Problem
 	chain := state.PeerCertificates
 	if _, err := chain[0].Verify(
 		x509.VerifyOptions{Roots: j.roots, Intermediates: pool(chain[1:]), CurrentTime: j.now}); err != nil {
-		problems = append(problems, certificateProblem(err, chain[0], j.now))
+		problems = append(problems, certificateProblem(err, chain, j.now))
 	}
 	if err := chain[0].VerifyHostname(host); err != nil {
-		problems = append(problems, certificateProblem(err, chain[0], j.now))
+		problems = append(problems, certificateProblem(err, chain, j.now))
 	}
 	return problems
 }

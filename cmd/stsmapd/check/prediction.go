@@ -176,7 +176,8 @@ func daneDelivery(h Host, only bool) (Delivery, string) {
 	broken := ""
 	for _, p := range h.Problems {
 		switch p.Code {
-		case ProblemNotInPolicy, ProblemTLSVersion, ProblemExpired, ProblemUntrusted, ProblemWrongName:
+		case ProblemNotInPolicy, ProblemTLSVersion, ProblemExpired, ProblemUntrusted, ProblemNoIssuer,
+			ProblemWrongName:
 		default:
 			broken = h.Name + " " + p.Text
 		}

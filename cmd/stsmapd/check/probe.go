@@ -79,7 +79,7 @@ func (p prober) tryAddresses(ctx context.Context, host string, seen *probe) {
 			if ctx.Err() != nil {
 				reason = context.Cause(ctx).Error()
 			} else if isTimeout(err) {
-				reason = fmt.Sprintf("no answer within %v", p.step)
+				reason = fmt.Sprintf("no answer within %v", min(p.step, connectLimit))
 			}
 			seen.smtpResult = smtpResult{problem: &Problem{
 				ProblemUnreachable, "cannot be reached on port " + strconv.Itoa(int(p.port)) + ": " + reason}}
@@ -93,7 +93,7 @@ func (p prober) tryAddresses(ctx context.Context, host string, seen *probe) {
 }
 
 func (p prober) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.step)
+	ctx, cancel := context.WithTimeout(ctx, min(p.step, connectLimit))
 	defer cancel()
 	return p.dial(ctx, to)
 }
@@ -115,5 +115,9 @@ func dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", to.String())
 }
 
-// stepLimit is the default of Options.Step.
-const stepLimit = 10 * time.Second
+// Postfix's limits: smtp_helo_timeout and smtp_starttls_timeout, which are the default of Options.Step, and
+// smtp_connect_timeout.
+const (
+	stepLimit    = 5 * time.Minute
+	connectLimit = 30 * time.Second
+)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -93,7 +94,7 @@ func dnsReason(err error) string {
 }
 
 // fetchReason describes why a policy cannot be fetched. The text continues "its policy".
-func fetchReason(p *Policy, err error, leaf *x509.Certificate, now time.Time) string {
+func fetchReason(p *Policy, err error, chain []*x509.Certificate, now time.Time) string {
 	var fail *fetch.Error
 	if !errors.As(err, &fail) {
 		return "cannot be fetched: " + cut(err.Error(), 200)
@@ -102,7 +103,7 @@ func fetchReason(p *Policy, err error, leaf *x509.Certificate, now time.Time) st
 	case fetch.Invalid:
 		return "is invalid: " + cut(fail.Err.Error(), 200)
 	case fetch.Certificate:
-		return "cannot be fetched: " + p.Host + " " + certificateProblem(fail.Err, leaf, now).Text
+		return "cannot be fetched: " + p.Host + " " + certificateProblem(fail.Err, chain, now).Text
 	case fetch.HostFault:
 		return "cannot be fetched by this host: " + hostReason(fail)
 	case fetch.Unreachable:
@@ -126,16 +127,24 @@ func hostReason(err error) string {
 	return cut(err.Error(), 200)
 }
 
-// certificateProblem describes the error of a certificate's verification.
-func certificateProblem(err error, leaf *x509.Certificate, now time.Time) Problem {
+// certificateProblem describes the error of a certificate's verification. chain is what the server sent.
+func certificateProblem(err error, chain []*x509.Certificate, now time.Time) Problem {
 	var (
+		leaf    *x509.Certificate
 		name    x509.HostnameError
 		unknown x509.UnknownAuthorityError
 		invalid x509.CertificateInvalidError
 	)
+	if len(chain) > 0 {
+		leaf = chain[0]
+	}
 	switch {
 	case errors.As(err, &name):
 		return Problem{ProblemWrongName, "has a certificate for " + namesText(leaf)}
+	case errors.As(err, &unknown) && missingIssuer(chain) != "":
+		return Problem{ProblemNoIssuer, "sends no certificate of " + cut(missingIssuer(chain), 80) + ", which issued " +
+			"its own and is no trusted root: its intermediate certificate is missing; the server must send the full " +
+			"chain"}
 	case errors.As(err, &unknown):
 		return Problem{ProblemUntrusted, "has a certificate of no trusted authority" + issuedBy(leaf)}
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
@@ -154,6 +163,28 @@ func certificateProblem(err error, leaf *x509.Certificate, now time.Time) Proble
 	}
 	return Problem{ProblemUntrusted,
 		"has a certificate that is not valid: " + cut(strings.TrimPrefix(err.Error(), "x509: "), 160)}
+}
+
+// missingIssuer returns the issuer of the last certificate that the server sent in its chain, "" if that one is
+// self-signed, so that none is missing.
+func missingIssuer(chain []*x509.Certificate) string {
+	if len(chain) == 0 {
+		return ""
+	}
+	last := chain[0]
+	for range chain { // the certificates may be in any order
+		i := slices.IndexFunc(chain, func(c *x509.Certificate) bool {
+			return c != last && c.Subject.String() == last.Issuer.String()
+		})
+		if i < 0 {
+			break
+		}
+		last = chain[i]
+	}
+	if last.Subject.String() == last.Issuer.String() {
+		return ""
+	}
+	return last.Issuer.String()
 }
 
 func issuedBy(leaf *x509.Certificate) string {

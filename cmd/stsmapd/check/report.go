@@ -174,6 +174,7 @@ const (
 	ProblemTLSVersion  ProblemCode = "tls_version"
 	ProblemExpired     ProblemCode = "certificate_expired" // or not valid yet
 	ProblemUntrusted   ProblemCode = "certificate_untrusted"
+	ProblemNoIssuer    ProblemCode = "certificate_issuer" // the intermediate certificate is not sent
 	ProblemWrongName   ProblemCode = "certificate_name"
 )
 

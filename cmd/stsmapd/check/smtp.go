@@ -151,7 +151,11 @@ func (s *session) problem(err error, code ProblemCode, silent, closed string) *P
 	var garbage *notSMTP
 	switch {
 	case s.ctx.Err() != nil:
-		return &Problem{code, fmt.Sprintf("%s in time: %v", silent, context.Cause(s.ctx))}
+		text := fmt.Sprintf("%s in time: %v", silent, context.Cause(s.ctx))
+		if errors.Is(s.ctx.Err(), context.DeadlineExceeded) {
+			text += fmt.Sprintf("; Postfix waits up to %v", s.step)
+		}
+		return &Problem{code, text}
 	case isTimeout(err):
 		return &Problem{code, fmt.Sprintf("%s within %v", silent, s.step)}
 	case errors.As(err, &garbage):

@@ -64,7 +64,7 @@ func (t *Text) host(now time.Time, h Host) {
 	if h.StartTLS {
 		t.row("  STARTTLS", markOK, "offered")
 	}
-	t.tls(now, h.TLS, h.has(ProblemExpired, ProblemUntrusted, ProblemWrongName))
+	t.tls(now, h.TLS, h.has(ProblemExpired, ProblemUntrusted, ProblemNoIssuer, ProblemWrongName))
 	switch {
 	case h.RequireTLS:
 		t.row("  REQUIRETLS", markOK, "announced")
