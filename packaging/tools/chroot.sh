@@ -10,6 +10,7 @@
 #
 # debian-13-base  the same
 # debian-13       that release's Postfix, the first with policy attributes, and a Valkey
+# debian-13-sendmail  that release's Sendmail, the first with FEATURE(`sts')
 # debian-sid      a Postfix that is newer than the machine's (one built with libtlsrpt)
 #
 # As root on Debian only. The mirror is the one that the machine's own apt uses; its signature is checked.
@@ -21,7 +22,7 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 beside='postfix ca-certificates' # what stsmapd's package is installed with, and what it depends on
 
 folders=debian-12-base
-[ "${STSMAPD_TEST_ALL:-}" != 1 ] || folders="$folders debian-13-base debian-13 debian-sid"
+[ "${STSMAPD_TEST_ALL:-}" != 1 ] || folders="$folders debian-13-base debian-13 debian-13-sendmail debian-sid"
 
 complete() {
 	for name in $folders; do
@@ -117,6 +118,7 @@ base() {
 make_sid() { bootstrap "$1" sid "$2" && install "$1" postfix; }
 make_12_base() { base "$1" bookworm "$2"; }
 make_13_base() { base "$1" trixie "$2"; }
+make_13_sendmail() { cp -a --reflink=auto "$cache/debian-13-base" "$1" && install "$1" sendmail-bin sendmail-cf; }
 make_13() { cp -a --reflink=auto "$cache/debian-13-base" "$1" && install "$1" postfix valkey-server; }
 
 # make makes the folder $1 if it is not there, by the function $2.
@@ -139,7 +141,7 @@ make() {
 # Two at a time: each keeps a processor busy.
 failed=
 if [ "${STSMAPD_TEST_ALL:-}" = 1 ]; then
-	{ make debian-13-base make_13_base && make debian-13 make_13; } &
+	{ make debian-13-base make_13_base && make debian-13 make_13 && make debian-13-sendmail make_13_sendmail; } &
 	thirteen=$!
 	make debian-sid make_sid || failed=1
 fi

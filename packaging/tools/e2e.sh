@@ -6,4 +6,4 @@ cd "$(dirname "$0")/../.."
 race=$(packaging/tools/race.sh)
 # shellcheck disable=SC2086
 exec "${GO:-go}" test $race -count=1 -v -p 1 -timeout 60m ./cmd/stsmapd/e2e ./cmd/stsmapd/e2e/contract \
-	./cmd/stsmapd/e2e/monitor
+	./cmd/stsmapd/e2e/monitor ./cmd/stsmapd/e2e/sendmail

@@ -33,7 +33,7 @@ tests() {
 
 units() {
 	race=$(packaging/tools/race.sh)
-	apart='/e2e\($\|/contract\|/monitor\|/load\|/torture\|/fleet\|/install\)'
+	apart='/e2e\($\|/contract\|/monitor\|/sendmail\|/load\|/torture\|/fleet\|/install\)'
 	# shellcheck disable=SC2046,SC2086
 	"$go" test $race -timeout 60m $("$go" list ./... | grep -v "$apart")
 }

@@ -32,9 +32,10 @@ type System int
 
 // The systems.
 const (
-	Own    System = iota // the machine's own: its Postfix is Debian 12's 3.7, or whatever else there is
-	Trixie               // Debian 13, as packaging/tools/chroot.sh unpacked it: Postfix 3.10, and valkey-server
-	Sid                  // Debian sid, likewise: Postfix 3.11 or later
+	Own            System = iota // the machine's own: its Postfix is Debian 12's 3.7, or whatever else there is
+	Trixie                       // Debian 13, as packaging/tools/chroot.sh unpacked it: Postfix 3.10, and valkey-server
+	TrixieSendmail               // Debian 13, likewise, with Sendmail 8.18 in Postfix's place
+	Sid                          // Debian sid, likewise: Postfix 3.11 or later
 )
 
 // treeKey identifies a tree.
@@ -76,6 +77,8 @@ func (s System) base(t testing.TB) string {
 		return "/"
 	case Trixie:
 		return testkit.Folder(t, "debian-13")
+	case TrixieSendmail:
+		return testkit.Folder(t, "debian-13-sendmail")
 	}
 	return testkit.Folder(t, "debian-sid")
 }

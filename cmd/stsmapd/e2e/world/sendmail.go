@@ -1,0 +1,64 @@
+package world
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Sendmail is Debian 13's Sendmail with a queue and a configuration of its own. No daemon runs: each mail is delivered,
+// or put into the queue, by the process that takes it.
+type Sendmail struct {
+	tree   *Tree
+	config string // sendmail.cf
+}
+
+// sendmailMC is the configuration but for what a test adds. On a busy machine too, mail is delivered at once.
+const sendmailMC = `divert(-1)
+divert(0)dnl
+include(` + "`/usr/share/sendmail/cf/m4/cf.m4'" + `)dnl
+OSTYPE(linux)dnl
+define(` + "`confDOMAIN_NAME', `sender.test'" + `)dnl
+define(` + "`QUEUE_DIR', `%[1]s/queue'" + `)dnl
+define(` + "`STATUS_FILE', `%[1]s/statistics'" + `)dnl
+define(` + "`confPID_FILE', `%[1]s/pid'" + `)dnl
+define(` + "`HELP_FILE', `'" + `)dnl
+define(` + "`ALIAS_FILE', `'" + `)dnl
+define(` + "`confQUEUE_LA', `1000000'" + `)dnl
+define(` + "`confREFUSE_LA', `1000000'" + `)dnl
+%[2]s
+MAILER(smtp)dnl
+`
+
+// NewSendmail makes the configuration of a Sendmail. lines are added to its .mc file.
+func (w *World) NewSendmail(t testing.TB, lines string) *Sendmail {
+	t.Helper()
+	dir := PublicDir(t)
+	s := &Sendmail{tree: w.Tree(t, TrixieSendmail, w.Resolver()), config: filepath.Join(dir, "sendmail.cf")}
+	if err := os.Mkdir(filepath.Join(dir, "queue"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mc := filepath.Join(dir, "sendmail.mc")
+	writeFile(t, mc, fmt.Sprintf(sendmailMC, dir, lines))
+	m4 := s.tree.command("m4", mc)
+	m4.Path = "/usr/bin/m4"
+	made := runCommand(t, m4)
+	if made.Code != 0 || made.Stdout == "" {
+		t.Fatalf("m4 %s: exit code %d\n%s", mc, made.Code, made.Stderr)
+	}
+	writeFile(t, s.config, made.Stdout)
+	return s
+}
+
+// Deliver hands Sendmail a mail, which it tries to deliver at once, and returns what it says of the delivery, with
+// "Sent" or "Deferred" in it, and of the mail in its queue, with the reason why it waits.
+func (s *Sendmail) Deliver(t testing.TB, to string) string {
+	t.Helper()
+	cmd := s.tree.command("sendmail", "-C", s.config, "-Am", "-i", "-v", "-odi", "-f", "user@sender.test", to)
+	cmd.Stdin = strings.NewReader("From: <user@sender.test>\nTo: <" + to + ">\nSubject: test\n\nA test.\n")
+	delivery := runCommand(t, cmd)
+	queue := runCommand(t, s.tree.command("sendmail", "-C", s.config, "-Am", "-bp", "-qR"+to))
+	return delivery.Stdout + delivery.Stderr + queue.Stdout + queue.Stderr
+}
