@@ -99,7 +99,7 @@ func TestHostilePolicyText(t *testing.T) {
 		Policy: &admin.Policy{Mode: "enforce", Live: true, MX: []string{"mx.evil.example"},
 			Text:          "version: STSv1\r\nx: \u009b2J\u202e\n",
 			FetchFailures: &admin.FetchFailures{Count: 1, Reason: "\x1b[2J"}}}
-	if err := showDomain(&out, time.Now(), d); err != nil {
+	if err := d.Print(&out, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if text := out.String(); strings.ContainsAny(text, "\x1b\r\u009b\u202e") ||
