@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // failing is a listener whose first left calls of Accept fail.
@@ -41,9 +43,9 @@ func tooManyFiles() error {
 
 func TestAcceptErrorsAreBackedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logs
+		var log testkit.Log
 		ln := &failingListener{pipes: newPipes(), err: tooManyFiles(), left: 11}
-		start(t, &Server{Handler: echo, Logger: log.logger()}, ln)
+		start(t, &Server{Handler: echo, Logger: log.Logger()}, ln)
 		conn := ln.dial(t)
 		send(t, conn, frame("sts a"))
 		wantNext(t, conn, frame("OK sts|a"))
@@ -58,7 +60,7 @@ func TestAcceptErrorsAreBackedOff(t *testing.T) {
 		if got := fmt.Sprint(gaps); got != want {
 			t.Errorf("pauses %v, want %v", got, want)
 		}
-		if log.count("socketmap_accept_failing") != 1 || log.count("socketmap_accept_recovered") != 1 {
+		if log.Events("socketmap_accept_failing") != 1 || log.Events("socketmap_accept_recovered") != 1 {
 			t.Errorf("want one line when it begins and one when it ends:\n%s", log.String())
 		}
 		if !strings.Contains(log.String(), "too many open files") {
@@ -69,9 +71,9 @@ func TestAcceptErrorsAreBackedOff(t *testing.T) {
 
 func TestFlappingAcceptIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logs
+		var log testkit.Log
 		ln := &failingListener{pipes: newPipes(), err: tooManyFiles()}
-		start(t, &Server{Handler: echo, Logger: log.logger()}, ln)
+		start(t, &Server{Handler: echo, Logger: log.Logger()}, ln)
 		for range 100 {
 			ln.mu.Lock()
 			ln.left = 2 // one of them is the Accept that is waiting
@@ -79,7 +81,7 @@ func TestFlappingAcceptIsLoggedOnceAMinute(t *testing.T) {
 			ln.dial(t)
 			synctest.Wait()
 		}
-		if n := log.count("socketmap_accept_failing"); n != 1 {
+		if n := log.Events("socketmap_accept_failing"); n != 1 {
 			t.Errorf("%d lines within a minute, want 1", n)
 		}
 	})
@@ -88,7 +90,7 @@ func TestFlappingAcceptIsLoggedOnceAMinute(t *testing.T) {
 func TestShutdownWhileBackingOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln, srv := &failingListener{pipes: newPipes(), err: tooManyFiles(), left: 1 << 30},
-			&Server{Handler: echo, Logger: new(logs).logger()}
+			&Server{Handler: echo, Logger: new(testkit.Log).Logger()}
 		done := make(chan error)
 		go func() { done <- srv.Serve(ln) }()
 		advanceClock(10*time.Second + 100*time.Millisecond) // in the middle of a pause of 1 s
@@ -117,8 +119,8 @@ func TestLostListenerEndsServe(t *testing.T) {
 
 func TestMaxConnsIsKeptByNotAccepting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logs
-		ln, srv := newPipes(), &Server{Handler: echo, MaxConns: 2, Logger: log.logger()}
+		var log testkit.Log
+		ln, srv := newPipes(), &Server{Handler: echo, MaxConns: 2, Logger: log.Logger()}
 		start(t, srv, ln)
 		first := ln.dial(t)
 		ln.dial(t)
@@ -129,7 +131,7 @@ func TestMaxConnsIsKeptByNotAccepting(t *testing.T) {
 		if n := srv.Conns(); n != 2 {
 			t.Fatalf("%d connections are open, the limit is 2", n)
 		}
-		if log.count("socketmap_conn_limit") != 1 {
+		if log.Events("socketmap_conn_limit") != 1 {
 			t.Errorf("want one line about the limit:\n%s", log.String())
 		}
 		send(t, first, frame("sts a")) // open connections are served

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 	"github.com/stsmapd/stsmapd/socketmap/netstring"
 )
 
@@ -168,13 +169,13 @@ func TestBufferIsFullAtItsLimit(t *testing.T) {
 }
 
 func TestMalformedIsLoggedOnceAMinute(t *testing.T) {
-	var log logs
-	srv := &Server{Handler: echo, Logger: log.logger()}
+	var log testkit.Log
+	srv := &Server{Handler: echo, Logger: log.Logger()}
 	srv.init()
 	for range 100 {
 		srv.addConn(&script{chunks: []string{"GET / HTTP/1.1\r\n"}}).serve(srv.ctx)
 	}
-	if n := log.count("socketmap_malformed"); n != 1 {
+	if n := log.Events("socketmap_malformed"); n != 1 {
 		t.Errorf("%d log lines for 100 malformed requests within a minute, want 1:\n%s", n, log.String())
 	}
 	for _, want := range []string{"level=WARN", "peer=local", `begins="GET / HTTP/1.1\r\n"`} {
@@ -188,8 +189,8 @@ func TestMalformedIsLoggedOnceAMinute(t *testing.T) {
 }
 
 func TestPanicIsLogged(t *testing.T) {
-	var log logs
-	srv := &Server{Handler: echo, Logger: log.logger()}
+	var log testkit.Log
+	srv := &Server{Handler: echo, Logger: log.Logger()}
 	srv.init()
 	srv.addConn(&script{chunks: []string{frame("sts panic")}}).serve(srv.ctx)
 	for _, want := range []string{"event=socketmap_panic", "the handler fell over", "sts panic", "helpers_test.go"} {

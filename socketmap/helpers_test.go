@@ -79,31 +79,6 @@ func (p *pipes) dial(t *testing.T) net.Conn {
 	return ours
 }
 
-// logs collects log lines.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// count returns the number of lines with this event.
-func (l *logs) count(event string) int { return strings.Count(l.String(), "event="+event+" ") }
-
-func (l *logs) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
 // start serves ln with srv until the test ends.
 func start(t *testing.T, srv *Server, ln net.Listener) {
 	t.Helper()

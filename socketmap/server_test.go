@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestIdleConnectionsAreNeverClosed(t *testing.T) {
@@ -132,8 +134,8 @@ func TestTimeInTheHandlerDoesNotCount(t *testing.T) {
 
 func TestPeerThatNeverReadsIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logs
-		ln, srv := newPipes(), &Server{Handler: echo, Logger: log.logger()}
+		var log testkit.Log
+		ln, srv := newPipes(), &Server{Handler: echo, Logger: log.Logger()}
 		start(t, srv, ln)
 		send(t, ln.dial(t), frame("sts a"))
 		other := ln.dial(t)
@@ -149,7 +151,7 @@ func TestPeerThatNeverReadsIsClosed(t *testing.T) {
 		}
 		send(t, other, frame("sts b"))
 		wantNext(t, other, frame("OK sts|b"))
-		if log.count("socketmap_cut") != 1 {
+		if log.Events("socketmap_cut") != 1 {
 			t.Errorf("want one line about it:\n%s", log.String())
 		}
 	})

@@ -101,7 +101,7 @@ func TestTLS(t *testing.T) {
 	a, b := join(t, Options{Endpoint: endpoint}), join(t, Options{Endpoint: endpoint})
 	exercise(t, a, b)
 	testkit.Eventually(t, patience, "a certificate of an unknown CA is refused",
-		func() bool { return len(distrustful.log.with("event=shared_failing")) > 0 })
+		func() bool { return len(distrustful.log.Lines("event=shared_failing")) > 0 })
 	if !distrustful.Failing() {
 		t.Error("a certificate of an unknown CA is accepted")
 	}

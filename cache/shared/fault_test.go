@@ -97,10 +97,10 @@ func TestFaults(t *testing.T) {
 			testkit.Eventually(t, patience, "the policy learnt meanwhile is in the engine",
 				func() bool { return b.has(t, meanwhile) })
 			a.awaitWell(t)
-			if failing, well := a.log.with("event=shared_failing"),
-				a.log.with("event=shared_recovered"); len(failing) != 1 || len(well) != 1 {
+			if failing, well := a.log.Lines("event=shared_failing"),
+				a.log.Lines("event=shared_recovered"); len(failing) != 1 || len(well) != 1 {
 				t.Errorf("%d lines tell that it fails, %d that it is well again:\n%s", len(failing), len(well),
-					strings.Join(a.log.with("event="), "\n"))
+					strings.Join(a.log.Lines("event="), "\n"))
 			}
 			if renewed := a.times.Load(); (renewed > 0) != c.empty {
 				t.Errorf("found %d times that the engine had lost its memory", renewed)
@@ -141,7 +141,7 @@ func TestAwayAtStart(t *testing.T) {
 	e.Kill()
 	h := open(t, Options{Endpoint: mustEndpoint(t, "valkey://"+e.Addr()+"/3")})
 	testkit.Eventually(t, patience, "one line tells of it",
-		func() bool { return len(h.log.with("event=shared_failing")) == 1 })
+		func() bool { return len(h.log.Lines("event=shared_failing")) == 1 })
 	entry := fresh(1)
 	h.Share(t.Context(), entry)
 	if err := h.End(t.Context(), storetest.Domain(2), time.Now()); err == nil {
@@ -171,7 +171,7 @@ func TestPasswordFile(t *testing.T) {
 	h.awaitFailing(t)
 	writePassword("pw-two")
 	h.awaitWell(t)
-	for _, line := range h.log.with("event=") {
+	for _, line := range h.log.Lines("event=") {
 		if strings.Contains(line, "pw-") {
 			t.Errorf("a line holds the password: %s", line)
 		}

@@ -198,8 +198,8 @@ func TestPoison(t *testing.T) {
 			t.Errorf("%s: it is still there", c.why)
 		}
 	}
-	if h.Stats().Poisoned < 7 || len(h.log.with("event=shared_poisoned")) != 1 {
-		t.Errorf("%d poisoned values, %d lines", h.Stats().Poisoned, len(h.log.with("event=shared_poisoned")))
+	if h.Stats().Poisoned < 7 || len(h.log.Lines("event=shared_poisoned")) != 1 {
+		t.Errorf("%d poisoned values, %d lines", h.Stats().Poisoned, len(h.log.Lines("event=shared_poisoned")))
 	}
 	for _, text := range []string{
 		"", "hello", "1 short a.example", "1 0123456789abcdef no name", "2 0123456789abcdef a.example"} {
@@ -216,7 +216,7 @@ func exercise(t *testing.T, a, b *testHost) {
 		entry := fresh(i)
 		c := a.Claim(t.Context(), entry.Domain, first)
 		if c.State != resolver.ClaimGranted {
-			t.Fatalf("claim of %s: %+v, log %v", entry.Domain, c, a.log.with("event="))
+			t.Fatalf("claim of %s: %+v, log %v", entry.Domain, c, a.log.Lines("event="))
 		}
 		other := holding{claims: a.claims, slots: a.engine.commands.slotKeys(entry.Domain, first.ID), text: "not mine"}
 		if other.become(other.text, claimLife) {

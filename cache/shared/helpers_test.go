@@ -1,12 +1,9 @@
 package shared
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
-	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,7 +28,7 @@ const (
 // testHost is one end of a shared engine, with what it logs and hears.
 type testHost struct {
 	*Fleet
-	log   *logged
+	log   *testkit.Log
 	heard chan dnsname.Name
 	times atomic.Int64 // that the engine was found to have lost its memory
 	began atomic.Int64 // how often listening began
@@ -78,8 +75,8 @@ func join(t *testing.T, opt Options) *testHost {
 
 // open opens a Fleet with its watch.
 func open(t *testing.T, opt Options) *testHost {
-	h := &testHost{log: &logged{}, heard: make(chan dnsname.Name, 10_000)}
-	opt.Logger = h.log.logger()
+	h := &testHost{log: &testkit.Log{}, heard: make(chan dnsname.Name, 10_000)}
+	opt.Logger = h.log.Logger()
 	if opt.Budget == 0 {
 		opt.Budget = generous
 	}
@@ -187,34 +184,6 @@ func TestMain(m *testing.M) {
 		_ = flag.Set("test.parallel", "12") // those that run at a time wait for an engine, most of the time
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// logged collects log lines.
-type logged struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, string(bytes.TrimSpace(b)))
-	return len(b), nil
-}
-
-func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// with returns the lines that contain a text.
-func (l *logged) with(text string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var found []string
-	for _, line := range l.lines {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
 }
 
 // failingEntry is an entry with every field set, with times to the millisecond.

@@ -93,14 +93,14 @@ func (h breached) suffers(t *testing.T, well, exact bool) {
 		return h.hostile.Sent() >= 2
 	})
 	testkit.Eventually(t, patience, "a line tells of the protocol",
-		func() bool { return len(h.log.with("event=shared_protocol")) == 1 })
-	if line := h.log.with("event=shared_protocol")[0]; exact && !strings.Contains(line, h.says) {
+		func() bool { return len(h.log.Lines("event=shared_protocol")) == 1 })
+	if line := h.log.Lines("event=shared_protocol")[0]; exact && !strings.Contains(line, h.says) {
 		t.Errorf("%s; want %q", line, h.says)
 	}
 	if !well {
 		testkit.Eventually(t, patience, "a line tells that the host continues with the local store",
-			func() bool { return len(h.log.with("event=shared_failing")) > 0 })
-		if line := h.log.with("event=shared_failing")[0]; !strings.Contains(line,
+			func() bool { return len(h.log.Lines("event=shared_failing")) > 0 })
+		if line := h.log.Lines("event=shared_failing")[0]; !strings.Contains(line,
 			"cannot reach the shared engine; continuing with the local store") ||
 			exact && !strings.Contains(line, "broke the protocol") {
 			t.Error(line)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // childTask is the variable that makes the test binary a child with a task.
@@ -84,7 +85,7 @@ func TestKill(t *testing.T) {
 	for round := range rounds {
 		from := round * 100_000
 		durable = append(durable, killed(t, path, from, 1+random.IntN(150))...)
-		l := &logged{}
+		l := &testkit.Log{}
 		b := openStore(t, path, l)
 		for _, i := range durable {
 			want := killEntry(i)
@@ -103,8 +104,8 @@ func TestKill(t *testing.T) {
 			t.Errorf("round %d: All yields %d, Len() = %d, put at least %d", round, n, b.Len(), len(durable))
 		}
 		closeStore(t, b)
-		if len(l.lines) > 0 {
-			t.Errorf("round %d: log lines after a kill: %q", round, l.lines)
+		if len(l.Lines()) > 0 {
+			t.Errorf("round %d: log lines after a kill: %q", round, l.Lines())
 		}
 	}
 	t.Logf("%d kills, %d puts acknowledged", rounds, len(durable))

@@ -19,6 +19,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // specimen is a sound store's file, its snapshot, and what is in them. The file has branches, pages that belong
@@ -35,7 +36,7 @@ type specimen struct {
 func newSpecimen(t testing.TB) specimen {
 	t.Helper()
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	s := specimen{puts: map[dnsname.Name]entry{}, pages: map[string][]int{}}
 	for _, e := range fill(t, b, 300, mixedSizes) {
 		s.puts[e.Domain] = e
@@ -119,7 +120,7 @@ type outcome struct {
 
 // examine uses a store whose file was damaged, and holds it to what must be true whatever the damage: it answers, and
 // what it answers was put; what is missing was reported; it takes Puts that last.
-func (s specimen) examine(t *testing.T, path string, b *Store, l *logged) outcome {
+func (s specimen) examine(t *testing.T, path string, b *Store, l *testkit.Log) outcome {
 	t.Helper()
 	var o outcome
 	for _, err := range b.All(t.Context()) {
@@ -146,11 +147,11 @@ func (s specimen) examine(t *testing.T, path string, b *Store, l *logged) outcom
 		}
 	}
 	fresh := putFresh(t, b)
-	o.heals, o.dropped = len(l.with("event=store_corrupt")), len(l.with("event=store_record_dropped"))
+	o.heals, o.dropped = len(l.Lines("event=store_corrupt")), len(l.Lines("event=store_record_dropped"))
 	aside, _ := filepath.Glob(path + ".corrupt-*")
 	if stats := b.Stats(); len(aside) != min(o.heals, keptAside) || int(stats.Heals) != o.heals ||
 		int(stats.CorruptRecords) != o.dropped {
-		t.Errorf("%d files set aside, log %q, %+v", len(aside), l.lines, stats)
+		t.Errorf("%d files set aside, log %q, %+v", len(aside), l.Lines(), stats)
 	}
 	if o.kept < len(s.puts) && o.heals+o.dropped == 0 {
 		t.Errorf("%d of %d are left, and nobody was told", o.kept, len(s.puts))
@@ -160,7 +161,7 @@ func (s specimen) examine(t *testing.T, path string, b *Store, l *logged) outcom
 }
 
 // again opens the store once more, and finds what was put last.
-func (s specimen) again(t *testing.T, path string, b *Store, l *logged, fresh entry) {
+func (s specimen) again(t *testing.T, path string, b *Store, l *testkit.Log, fresh entry) {
 	t.Helper()
 	closeStore(t, b)
 	b = openStore(t, path, l)
@@ -270,10 +271,10 @@ func TestDamagedAtOpening(t *testing.T) {
 	for _, d := range s.spoilings() {
 		for _, snapshot := range [][]byte{nil, s.snapshot} {
 			t.Run(d.why+map[bool]string{true: ", with a snapshot"}[snapshot != nil], func(t *testing.T) {
-				path, l := storePath(t), &logged{}
+				path, l := storePath(t), &testkit.Log{}
 				image := d.do(bytes.Clone(s.image))
 				s.write(t, path, image, snapshot)
-				b, err := Open(path, Options{Logger: l.logger(), Now: storetest.Clock})
+				b, err := Open(path, Options{Logger: l.Logger(), Now: storetest.Clock})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -286,7 +287,7 @@ func TestDamagedAtOpening(t *testing.T) {
 				if kept, err := os.ReadFile(aside); err != nil || !bytes.Equal(kept, image) {
 					t.Errorf("the file set aside is not the damaged one: %v", err)
 				}
-				line := l.with("event=store_corrupt")[0]
+				line := l.Lines("event=store_corrupt")[0]
 				for _, part := range []string{
 					"level=ERROR", "path=" + path, "set_aside=" + aside, "cause=", "salvaged=", "lost="} {
 					if !strings.Contains(line, part) {
@@ -316,7 +317,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 	for _, d := range s.spoilings() {
 		for _, puts := range []int{0, 50} { // 50: the writer is the first to meet the damage
 			t.Run(d.why+map[int]string{50: ", then puts"}[puts], func(t *testing.T) {
-				path, l := storePath(t), &logged{}
+				path, l := storePath(t), &testkit.Log{}
 				s.write(t, path, s.image, s.snapshot)
 				b := openStore(t, path, l)
 				write(t, path, d.do(bytes.Clone(s.image))) // the same inode
@@ -401,7 +402,7 @@ func (s specimen) random(t *testing.T, seed uint64, image []byte, total *outcome
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, l := filepath.Join(dir, "policies.db"), &logged{}
+	path, l := filepath.Join(dir, "policies.db"), &testkit.Log{}
 	var b *Store
 	s.write(t, path, image, s.snapshot)
 	if seed%2 == 0 {
@@ -428,7 +429,7 @@ func (s specimen) random(t *testing.T, seed uint64, image []byte, total *outcome
 		t.Errorf("%d of %d policies in the snapshot are lost", len(s.puts)-o.kept, len(s.puts))
 	}
 	if t.Failed() {
-		t.Fatalf("seed %d: %+v, log %q", seed, o, l.lines)
+		t.Fatalf("seed %d: %+v, log %q", seed, o, l.Lines())
 	}
 	*total = outcome{total.kept + o.kept, total.heals + o.heals, total.refused + o.refused, total.dropped + o.dropped}
 	_ = os.RemoveAll(dir)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestFaultInsideBolt: the file is cut under bbolt's map while bbolt writes. The fault is an error, and the handle can
@@ -19,7 +20,7 @@ func TestFaultInsideBolt(t *testing.T) {
 	s := newSpecimen(t)
 	path := storePath(t)
 	s.write(t, path, s.image, nil)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	err := b.recovery.cur.Load().transact(true, func(tx *bbolt.Tx) error {
 		if err := os.Truncate(path, 0); err != nil {
 			return err
@@ -39,7 +40,7 @@ func TestFaultInsideBolt(t *testing.T) {
 
 // TestStuckHandle: bbolt panicked with its locks held. The store leaves it behind and goes on.
 func TestStuckHandle(t *testing.T) {
-	l := &logged{}
+	l := &testkit.Log{}
 	b := openStore(t, storePath(t), l)
 	put := fill(t, b, 20, noExtra)
 	h := b.recovery.cur.Load()
@@ -64,8 +65,8 @@ func TestStuckHandle(t *testing.T) {
 	if err := b.Put(t.Context(), storetest.Entry(100, storetest.Clock())); err != nil {
 		t.Error(err)
 	}
-	if s := b.Stats(); s.Heals != 1 || s.Salvaged != 20 || s.Lost != 0 || len(l.with("event=store_corrupt")) != 1 {
-		t.Errorf("%+v, log %q", s, l.lines)
+	if s := b.Stats(); s.Heals != 1 || s.Salvaged != 20 || s.Lost != 0 || len(l.Lines("event=store_corrupt")) != 1 {
+		t.Errorf("%+v, log %q", s, l.Lines())
 	}
 	// Another reader that met the same damage comes late, and nothing is recovered twice.
 	if err := b.writer.submit(t.Context(), &op{broken: h, cause: &damage{"a panic"}}); err != nil ||
@@ -81,7 +82,7 @@ func TestStuckHandle(t *testing.T) {
 // TestPanicWhileBeginning: bbolt finds no valid meta page, which it answers with a panic that leaves its locks held.
 // Who is in a transaction meanwhile gets out.
 func TestPanicWhileBeginning(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	fill(t, b, 1, noExtra)
 	h := b.recovery.cur.Load()
 	err := h.transact(false, func(*bbolt.Tx) error {
@@ -109,7 +110,7 @@ func TestPanicWhileBeginning(t *testing.T) {
 
 // TestFailedCommit: after a commit that failed, nothing that bbolt kept in memory is used any more.
 func TestFailedCommit(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	put := fill(t, b, 20, noExtra)
 	b.recovery.cur.Load().db.MaxSize = 1 // bbolt now refuses to grow; a new handle has no such limit
 	large := storetest.Entry(100, storetest.Clock())
@@ -136,7 +137,7 @@ func TestFailedCommit(t *testing.T) {
 // mapped any more.
 func TestDiskReadError(t *testing.T) {
 	s := newSpecimen(t)
-	path, l := storePath(t), &logged{}
+	path, l := storePath(t), &testkit.Log{}
 	s.write(t, path, s.image, s.snapshot)
 	b := openStore(t, path, l)
 	h := b.recovery.cur.Load()

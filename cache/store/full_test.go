@@ -12,6 +12,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 type entry = resolver.Entry
@@ -20,8 +21,8 @@ type entry = resolver.Entry
 // checks that it takes Puts again and lost nothing.
 func fillUp(path string, makeRoom func() error) error {
 	ctx := context.Background()
-	l := &logged{}
-	b, err := Open(path, Options{Logger: l.logger()})
+	l := &testkit.Log{}
+	b, err := Open(path, Options{Logger: l.Logger()})
 	if err != nil {
 		return err
 	}
@@ -69,12 +70,12 @@ func fillUp(path string, makeRoom func() error) error {
 	if err := errors.Join(check("with room again"), b.Close()); err != nil {
 		return err
 	}
-	if b, err = Open(path, Options{Logger: l.logger()}); err != nil {
+	if b, err = Open(path, Options{Logger: l.Logger()}); err != nil {
 		return err
 	}
 	err = errors.Join(check("after a restart"), b.Close())
-	if s := b.Stats(); err == nil && s.Heals > 0 || b.Len() < n || len(l.lines) > 0 {
-		err = fmt.Errorf("%+v, %d entries, log %q", s, n, l.lines)
+	if s := b.Stats(); err == nil && s.Heals > 0 || b.Len() < n || len(l.Lines()) > 0 {
+		err = fmt.Errorf("%+v, %d entries, log %q", s, n, l.Lines())
 	}
 	return err
 }
@@ -121,12 +122,12 @@ func TestRemovedFile(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			path := storePath(t)
-			other := openStore(t, path+".other", &logged{})
+			other := openStore(t, path+".other", &testkit.Log{})
 			if err := other.Put(t.Context(), storetest.Entry(1000, storetest.Clock())); err != nil {
 				t.Fatal(err)
 			}
 			closeStore(t, other)
-			l := &logged{}
+			l := &testkit.Log{}
 			b := openStore(t, path, l)
 			fill(t, b, 5, noExtra)
 			if err := meddle(path); err != nil {
@@ -136,11 +137,11 @@ func TestRemovedFile(t *testing.T) {
 			if err := b.Put(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
-			if lines := l.with("event=store_replaced"); len(lines) != 1 || len(l.lines) != 1 {
-				t.Errorf("log: %q", l.lines)
+			if lines := l.Lines("event=store_replaced"); len(lines) != 1 || len(l.Lines()) != 1 {
+				t.Errorf("log: %q", l.Lines())
 			}
 			closeStore(t, b)
-			b = openStore(t, path, &logged{})
+			b = openStore(t, path, &testkit.Log{})
 			if got, err := b.Get(t.Context(), e.Domain); err != nil || !storetest.Equal(e, got) {
 				t.Errorf("after a restart: %+v %v", got, err)
 			}
@@ -155,7 +156,7 @@ func TestRemovedFile(t *testing.T) {
 func TestDiskThatComesBack(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state", "policies.db")
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	e := storetest.Entry(1, storetest.Clock())
 	if err := os.Rename(filepath.Dir(path), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)

@@ -1,11 +1,8 @@
 package store
 
 import (
-	"bytes"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -14,6 +11,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestMain lets the test binary be its own child process, which tests kill or confine.
@@ -24,37 +22,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// logged collects log lines.
-type logged struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, string(bytes.TrimSpace(b)))
-	return len(b), nil
-}
-
-func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// with returns the lines that contain a text.
-func (l *logged) with(text string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var found []string
-	for _, line := range l.lines {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-func openStore(t testing.TB, path string, l *logged) *Store {
+func openStore(t testing.TB, path string, l *testkit.Log) *Store {
 	t.Helper()
-	b, err := Open(path, Options{Logger: l.logger()})
+	b, err := Open(path, Options{Logger: l.Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options st
 // before; a Put says that the disk cannot be written; and when it can again, all goes on.
 func TestReadOnlyDisk(t *testing.T) {
 	dir, remount := smallDisk(t)
-	l := &logged{}
+	l := &testkit.Log{}
 	b := openStore(t, filepath.Join(dir, "policies.db"), l)
 	put := fill(t, b, 20, noExtra)
 	ballast := filepath.Join(dir, "ballast")
@@ -91,8 +91,8 @@ func TestReadOnlyDisk(t *testing.T) {
 	if got, err := b.Get(t.Context(), late.Domain); err != nil || !storetest.Equal(late, got) {
 		t.Errorf("after a restart: %+v %v", got, err)
 	}
-	if len(l.lines) > 0 {
-		t.Errorf("log: %q", l.lines)
+	if len(l.Lines()) > 0 {
+		t.Errorf("log: %q", l.Lines())
 	}
 	closeStore(t, b)
 }
@@ -101,7 +101,7 @@ func TestReadOnlyDisk(t *testing.T) {
 func TestOpenOnReadOnlyDisk(t *testing.T) {
 	dir, remount := smallDisk(t)
 	there := filepath.Join(dir, "there.db")
-	closeStore(t, openStore(t, there, &logged{}))
+	closeStore(t, openStore(t, there, &testkit.Log{}))
 	remount(syscall.MS_RDONLY, "")
 	for _, path := range []string{there, filepath.Join(dir, "policies.db"), filepath.Join(dir, "new", "policies.db")} {
 		_, err := Open(path, Options{})

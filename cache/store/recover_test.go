@@ -66,7 +66,7 @@ func TestDamagedRecord(t *testing.T) {
 	for _, snapshot := range []bool{false, true} {
 		t.Run(map[bool]string{false: "no snapshot", true: "a snapshot"}[snapshot], func(t *testing.T) {
 			path := storePath(t)
-			b := openStore(t, path, &logged{})
+			b := openStore(t, path, &testkit.Log{})
 			fill(t, b, 10, noExtra)
 			closeStore(t, b)
 			if !snapshot {
@@ -75,7 +75,7 @@ func TestDamagedRecord(t *testing.T) {
 				}
 			}
 			spoilRecords(t, path)
-			l := &logged{}
+			l := &testkit.Log{}
 			b = openStore(t, path, l)
 			for range 2 {
 				e, err := b.Get(t.Context(), storetest.Domain(0))
@@ -83,11 +83,11 @@ func TestDamagedRecord(t *testing.T) {
 					t.Errorf("Get: %+v %v", e, err)
 				}
 			}
-			lines := l.with("event=store_record_dropped")
-			if len(l.lines) != len(lines) || len(lines) == 0 ||
+			lines := l.Lines("event=store_record_dropped")
+			if len(l.Lines()) != len(lines) || len(lines) == 0 ||
 				!strings.Contains(strings.Join(lines, " "), "domain=d000000.example") ||
 				!strings.Contains(lines[0], "level=WARN") {
-				t.Errorf("log: %q", l.lines)
+				t.Errorf("log: %q", l.Lines())
 			}
 			for range b.All(t.Context()) { // mends what is left
 			}
@@ -119,8 +119,8 @@ func TestDamagedRecord(t *testing.T) {
 // walk, brings it back.
 func TestDamagedKey(t *testing.T) {
 	for _, asked := range []bool{true, false} {
-		path, l := storePath(t), &logged{}
-		b := openStore(t, path, &logged{})
+		path, l := storePath(t), &testkit.Log{}
+		b := openStore(t, path, &testkit.Log{})
 		fill(t, b, 10, noExtra)
 		closeStore(t, b)
 		image, err := os.ReadFile(path)
@@ -134,7 +134,7 @@ func TestDamagedKey(t *testing.T) {
 			}
 		}
 		if e, err := b.Get(t.Context(), storetest.Domain(5)); err != nil || !e.Doubtful() {
-			t.Errorf("%+v %v, log %q", e, err, l.lines)
+			t.Errorf("%+v %v, log %q", e, err, l.Lines())
 		}
 		if n := b.Len(); n != 10 {
 			t.Errorf("Len() = %d", n)
@@ -144,8 +144,8 @@ func TestDamagedKey(t *testing.T) {
 
 // TestMissingRecords: a part of the tree is out of reach, on sound pages. A walk finds it out.
 func TestMissingRecords(t *testing.T) {
-	path, l := storePath(t), &logged{}
-	b := openStore(t, path, &logged{})
+	path, l := storePath(t), &testkit.Log{}
+	b := openStore(t, path, &testkit.Log{})
 	fill(t, b, 100, noExtra)
 	closeStore(t, b)
 	edit(t, path, func(tx *bbolt.Tx) error {
@@ -161,9 +161,9 @@ func TestMissingRecords(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if lines := l.with("event=store_corrupt"); len(lines) != 1 ||
+	if lines := l.Lines("event=store_corrupt"); len(lines) != 1 ||
 		!strings.Contains(lines[0], "30 records are not found") {
-		t.Errorf("log: %q", l.lines)
+		t.Errorf("log: %q", l.Lines())
 	}
 	for i := range 100 {
 		if _, err := b.Get(t.Context(), storetest.Domain(i)); err != nil {
@@ -172,8 +172,8 @@ func TestMissingRecords(t *testing.T) {
 	}
 	for range b.All(t.Context()) {
 	}
-	if len(l.lines) != 1 {
-		t.Errorf("log: %q", l.lines)
+	if len(l.Lines()) != 1 {
+		t.Errorf("log: %q", l.Lines())
 	}
 }
 
@@ -181,21 +181,21 @@ func TestMissingRecords(t *testing.T) {
 // a recovery, out of the file as out of the snapshot.
 func TestNewerRecord(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	fill(t, b, 3, noExtra)
 	closeStore(t, b)
 	key := storetest.Domain(1).String()
 	newer := []byte{0xB5, 4, 0, 0, 0, 0, 'w', 'h', 'a', 't'}
 	record.Seal(key, newer)
 	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucketPolicies)).Put([]byte(key), newer) })
-	b = openStore(t, path, &logged{})
+	b = openStore(t, path, &testkit.Log{})
 	if err := b.Put(t.Context(), storetest.Entry(2, storetest.Clock().Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, b) // it is in the snapshot
 	write(t, path, []byte("garbage"))
 
-	l := &logged{}
+	l := &testkit.Log{}
 	b = openStore(t, path, l)
 	if s := b.Stats(); s.Heals != 1 || s.Salvaged != 3 || s.Lost != 0 {
 		t.Errorf("%+v", s)
@@ -212,8 +212,8 @@ func TestNewerRecord(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if versions != 1 || b.Len() != 3 || len(l.with("event=store_record_dropped")) != 0 {
-		t.Errorf("All yields %d, %d are left, log %q", versions, b.Len(), l.lines)
+	if versions != 1 || b.Len() != 3 || len(l.Lines("event=store_record_dropped")) != 0 {
+		t.Errorf("All yields %d, %d are left, log %q", versions, b.Len(), l.Lines())
 	}
 	if err := b.Put(t.Context(), storetest.Entry(1, storetest.Clock())); err != nil {
 		t.Error(err)
@@ -247,7 +247,7 @@ func TestRecoveryCutShort(t *testing.T) {
 		{"the same, without a snapshot", s.image, half, nil, "..", 0, "store_corrupt"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			path, l := storePath(t), &logged{}
+			path, l := storePath(t), &testkit.Log{}
 			for name, image := range map[string][]byte{
 				path: c.store, path + ".new": c.next, path[:len(path)-3] + ".snapshot": c.snaphot} {
 				if image != nil {
@@ -258,9 +258,9 @@ func TestRecoveryCutShort(t *testing.T) {
 				write(t, path+marker, []byte(strings.Trim(c.marker, "-")))
 			}
 			b := openStore(t, path, l)
-			if b.Len() != c.kept+min(c.kept, 1) || len(l.lines) != min(1, len(c.event)) ||
-				len(l.with("event="+c.event)) != len(l.lines) {
-				t.Errorf("%d entries, log %q", b.Len(), l.lines)
+			if b.Len() != c.kept+min(c.kept, 1) || len(l.Lines()) != min(1, len(c.event)) ||
+				len(l.Lines("event="+c.event)) != len(l.Lines()) {
+				t.Errorf("%d entries, log %q", b.Len(), l.Lines())
 			}
 			for _, name := range []string{path + ".new", path + marker} {
 				if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
@@ -279,7 +279,7 @@ func TestLaterFetchWins(t *testing.T) {
 	late.ID = "late"
 	image := func(e entry) (file, snapshot []byte) {
 		path := storePath(t)
-		b := openStore(t, path, &logged{})
+		b := openStore(t, path, &testkit.Log{})
 		if err := b.Put(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +300,7 @@ func TestLaterFetchWins(t *testing.T) {
 		path := storePath(t)
 		specimen{}.write(t, path, c[0], c[1])
 		write(t, path+marker, []byte("."))
-		b := openStore(t, path, &logged{})
+		b := openStore(t, path, &testkit.Log{})
 		if e, err := b.Get(t.Context(), late.Domain); err != nil || e.ID != "late" || !e.Doubtful() || b.Len() != 1 {
 			t.Errorf("%s: %+v %v, Len() = %d", why, e, err, b.Len())
 		}
@@ -310,7 +310,7 @@ func TestLaterFetchWins(t *testing.T) {
 // TestLockOfAFileThatWasMoved: who waited for the lock while the file was set aside must not use it.
 func TestLockOfAFileThatWasMoved(t *testing.T) {
 	path := storePath(t)
-	closeStore(t, openStore(t, path, &logged{}))
+	closeStore(t, openStore(t, path, &testkit.Log{}))
 	f, err := os.Open(path)
 	if err == nil {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
@@ -359,7 +359,7 @@ func TestTakesOverASchema1Store(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, l := storePath(t), &logged{}
+	path, l := storePath(t), &testkit.Log{}
 	write(t, path, image)
 	b := openStore(t, path, l)
 	for i := range 40 {
@@ -370,8 +370,8 @@ func TestTakesOverASchema1Store(t *testing.T) {
 			t.Errorf("%d: %+v %v", i, e, err)
 		}
 	}
-	if b.Len() != 35 || len(l.lines) > 0 {
-		t.Errorf("Len() = %d, log %q", b.Len(), l.lines)
+	if b.Len() != 35 || len(l.Lines()) > 0 {
+		t.Errorf("Len() = %d, log %q", b.Len(), l.Lines())
 	}
 	specimen{}.again(t, path, b, l, putFresh(t, b))
 }

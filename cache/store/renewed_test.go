@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestRenewed: a store that was recreated says it, once for all times that nobody listened.
@@ -16,7 +17,7 @@ func TestRenewed(t *testing.T) {
 	} {
 		t.Run(why, func(t *testing.T) {
 			path := storePath(t)
-			b := openStore(t, path, &logged{})
+			b := openStore(t, path, &testkit.Log{})
 			fill(t, b, 10, noExtra)
 			if renewed(b) {
 				t.Error("a store that is well says that it was recreated")

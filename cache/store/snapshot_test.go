@@ -10,6 +10,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // inSnapshot returns the records of a snapshot.
@@ -68,7 +69,7 @@ func TestSnapshotEachHour(t *testing.T) {
 // TestSnapshotAtTheStop: a clean stop writes what has changed; the file is for its owner alone.
 func TestSnapshotAtTheStop(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	put := fill(t, b, 700, func(i int) int { return mixedSizes(i % 300) })
 	closeStore(t, b)
 	for key, value := range inSnapshot(b) {
@@ -84,7 +85,7 @@ func TestSnapshotAtTheStop(t *testing.T) {
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("%v %v", info.Mode(), err)
 	}
-	b = openStore(t, path, &logged{})
+	b = openStore(t, path, &testkit.Log{})
 	closeStore(t, b)
 	if again, err := os.Stat(b.recovery.snapshot); err != nil || !os.SameFile(info, again) || b.Stats().Snapshots != 0 {
 		t.Errorf("nothing changed, and there is another snapshot: %v", err)
@@ -96,7 +97,7 @@ func TestSnapshotIsNotReplacedByLess(t *testing.T) {
 	s := newSpecimen(t)
 	for _, d := range s.spoilings() {
 		t.Run(d.why, func(t *testing.T) {
-			path, l := storePath(t), &logged{}
+			path, l := storePath(t), &testkit.Log{}
 			s.write(t, path, s.image, s.snapshot)
 			b := openStore(t, path, l)
 			putFresh(t, b)
@@ -105,7 +106,7 @@ func TestSnapshotIsNotReplacedByLess(t *testing.T) {
 			found := inSnapshot(b)
 			for domain := range s.puts {
 				if found[domain.String()] == nil {
-					t.Fatalf("%s is gone from the snapshot; log %q", domain, l.lines)
+					t.Fatalf("%s is gone from the snapshot; log %q", domain, l.Lines())
 				}
 			}
 			b = openStore(t, path, l)
@@ -120,7 +121,7 @@ func TestSnapshotIsNotReplacedByLess(t *testing.T) {
 
 // TestSnapshotFails: a snapshot that cannot be written is told once, and leaves the one before.
 func TestSnapshotFails(t *testing.T) {
-	path, l := storePath(t), &logged{}
+	path, l := storePath(t), &testkit.Log{}
 	b := openStore(t, path, l)
 	fill(t, b, 3, noExtra)
 	b.snapshots.write(time.Now())
@@ -131,9 +132,9 @@ func TestSnapshotFails(t *testing.T) {
 	for range 2 {
 		b.snapshots.write(time.Now())
 	}
-	if lines := l.with("event=snapshot_failed"); len(lines) != 1 || len(l.lines) != 1 ||
+	if lines := l.Lines("event=snapshot_failed"); len(lines) != 1 || len(l.Lines()) != 1 ||
 		!strings.Contains(lines[0], b.recovery.snapshot) {
-		t.Errorf("log: %q", l.lines)
+		t.Errorf("log: %q", l.Lines())
 	}
 	if s := b.Stats(); s.Snapshots != 1 || s.SnapshotErrors != 2 || len(inSnapshot(b)) != 3 {
 		t.Errorf("%+v, %d in the snapshot", s, len(inSnapshot(b)))

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestLastCommitGone damages each byte of bbolt's metas, which takes a store back by one commit: at opening, and while
 // it is open. The policy that the last commit replaced does not come back, unless it is marked as one that may be old.
 func TestLastCommitGone(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	fill(t, b, 20, noExtra)
 	const changed = 7
 	later := storetest.Clock().Add(time.Hour)
@@ -42,7 +43,7 @@ func TestLastCommitGone(t *testing.T) {
 				if write(t, path, damaged); running {
 					write(t, path, before)
 				}
-				b := openStore(t, path, &logged{})
+				b := openStore(t, path, &testkit.Log{})
 				if running {
 					change(b)
 					write(t, path, damaged)

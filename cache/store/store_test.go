@@ -22,10 +22,10 @@ import (
 func TestConformance(t *testing.T) {
 	storetest.Run(t,
 		func(t *testing.T) resolver.Store {
-			l := &logged{}
+			l := &testkit.Log{}
 			t.Cleanup(func() {
-				if len(l.lines) > 0 {
-					t.Errorf("a healthy store logs %q", l.lines)
+				if len(l.Lines()) > 0 {
+					t.Errorf("a healthy store logs %q", l.Lines())
 				}
 			})
 			return openStore(t, storePath(t), l)
@@ -33,12 +33,12 @@ func TestConformance(t *testing.T) {
 		func(t *testing.T, s resolver.Store) resolver.Store {
 			path := s.(*Store).recovery.path
 			closeStore(t, s.(*Store))
-			return openStore(t, path, &logged{})
+			return openStore(t, path, &testkit.Log{})
 		})
 }
 
 func TestPutsShareCommits(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	const n = 200
 	ready, start := make(chan struct{}, n), make(chan struct{})
 	var group sync.WaitGroup
@@ -67,7 +67,7 @@ func TestPutsShareCommits(t *testing.T) {
 }
 
 func TestPutWithoutChangeDoesNotWrite(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	e := storetest.Entry(1, storetest.Clock())
 	older := storetest.Entry(1, storetest.Clock().Add(-time.Hour))
 	older.Checked = storetest.Clock()
@@ -83,7 +83,7 @@ func TestPutWithoutChangeDoesNotWrite(t *testing.T) {
 
 func TestLenCountsEntries(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	fill(t, b, 50, noExtra)
 	steps := []struct {
 		why string
@@ -103,14 +103,14 @@ func TestLenCountsEntries(t *testing.T) {
 		}
 	}
 	closeStore(t, b)
-	if b = openStore(t, path, &logged{}); b.Len() != 50 {
+	if b = openStore(t, path, &testkit.Log{}); b.Len() != 50 {
 		t.Errorf("Len() = %d after a restart", b.Len())
 	}
 }
 
 func TestLock(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	watch, began := testkit.StartWatch(t), time.Now()
 	_, err := Open(path, Options{})
 	if locked := (*LockedError)(nil); !errors.As(err, &locked) {
@@ -127,12 +127,12 @@ func TestLock(t *testing.T) {
 		t.Errorf("the first one: %v", err)
 	}
 	closeStore(t, b)
-	openStore(t, path, &logged{})
+	openStore(t, path, &testkit.Log{})
 }
 
 func TestModesAndDirectories(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "policies.db")
-	openStore(t, path, &logged{})
+	openStore(t, path, &testkit.Log{})
 	for name, want := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): os.ModeDir | 0o700} {
 		if info, err := os.Stat(name); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v %v, want %v", name, info.Mode(), err, want)
@@ -162,7 +162,7 @@ func TestOpenErrors(t *testing.T) {
 
 func TestNewerSchemaIsRefused(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	fill(t, b, 3, noExtra)
 	closeStore(t, b)
 	edit(t, path, func(tx *bbolt.Tx) error {
@@ -179,7 +179,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	fill(t, b, 300, noExtra)
 	for _, err := range b.All(t.Context()) {
 		if err != nil && !errors.Is(err, ErrClosed) {
@@ -201,7 +201,7 @@ func TestClosed(t *testing.T) {
 // TestCloseAmongPuts: a Put while the store closes tells whether the entry is durable.
 func TestCloseAmongPuts(t *testing.T) {
 	path := storePath(t)
-	b := openStore(t, path, &logged{})
+	b := openStore(t, path, &testkit.Log{})
 	var mu sync.Mutex
 	var durable []resolver.Entry
 	var group sync.WaitGroup
@@ -229,7 +229,7 @@ func TestCloseAmongPuts(t *testing.T) {
 	<-enough
 	closeStore(t, b)
 	group.Wait()
-	b = openStore(t, path, &logged{})
+	b = openStore(t, path, &testkit.Log{})
 	for _, e := range durable {
 		if got, err := b.Get(t.Context(), e.Domain); err != nil || !storetest.Equal(e, got) {
 			t.Errorf("%s: %+v %v", e.Domain, got, err)
@@ -239,7 +239,7 @@ func TestCloseAmongPuts(t *testing.T) {
 
 // TestPutReturnsWithItsContext: a Put does not wait for a disk that hangs.
 func TestPutReturnsWithItsContext(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	tx, err := b.recovery.cur.Load().db.Begin(true) // holds up the writer as a hanging fsync would
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestPutReturnsWithItsContext(t *testing.T) {
 }
 
 func TestEncodeRefuses(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	good := storetest.Entry(1, storetest.Clock())
 	for why, spoil := range map[string]func(*resolver.Entry){
 		"no domain": func(e *resolver.Entry) { *e = resolver.Entry{Policy: e.Policy} },
@@ -313,7 +313,7 @@ func ExampleOpen() {
 // TestGrowsUnderReaders: the file outgrows bbolt's map again and again, for which bbolt waits for all readers, while
 // they come and go.
 func TestGrowsUnderReaders(t *testing.T) {
-	b := openStore(t, storePath(t), &logged{})
+	b := openStore(t, storePath(t), &testkit.Log{})
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
 	for range 8 {

@@ -1,7 +1,6 @@
 package dane
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // testZone is what a fakeDNS says, by type and name: "MX example.test". A value is a list of records, MX hosts with
@@ -217,37 +217,12 @@ type bench struct {
 	t      *testing.T
 	dns    *fakeDNS
 	memory *mapMemory
-	log    *testLog
-}
-
-type testLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *testLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// events counts the log's lines of an event.
-func (l *testLog) events(event string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), "event="+event+" ")
-}
-
-// lines counts all lines of the log.
-func (l *testLog) lines() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), "\n")
+	log    *testkit.Log
 }
 
 // newBench makes a judge; the caller must close it.
 func newBench(t *testing.T, zone testZone) *bench {
-	b := &bench{t: t, dns: newFakeDNS(t, zone), log: new(testLog), memory: newMapMemory()}
+	b := &bench{t: t, dns: newFakeDNS(t, zone), log: new(testkit.Log), memory: newMapMemory()}
 	b.Judge = New(Options{DNS: func() DNS { return b.dns }, Memory: b.memory,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil))})
 	return b

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/fault"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // lackingDNS is a DNS whose MX lookups fail by this errno of the host; 0: they do not.
@@ -42,7 +43,7 @@ func TestHostFault(t *testing.T) {
 		{"no network", syscall.ENETDOWN, minRetry, "interfaces"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			dns, log := &lackingDNS{fakeDNS: newFakeDNS(t, twoHosts())}, new(testLog)
+			dns, log := &lackingDNS{fakeDNS: newFakeDNS(t, twoHosts())}, new(testkit.Log)
 			var told []fault.Kind
 			j := New(Options{DNS: func() DNS { return dns }, Memory: newMapMemory(),
 				Logger:    slog.New(slog.NewTextHandler(log, nil)),
@@ -67,7 +68,7 @@ func TestHostFault(t *testing.T) {
 			after(30 * time.Minute)
 			want("the finding is old", Usable)
 			synctest.Wait()
-			if len(told) != 6 || log.events("dane_failing") > 0 {
+			if len(told) != 6 || log.Events("dane_failing") > 0 {
 				t.Errorf("%s: the host's faults told %v, log:\n%v", c.why, told, log)
 			}
 		})

@@ -78,7 +78,7 @@ func TestRenewed(t *testing.T) {
 		after(3 * time.Second)
 		b.want("after it", None, 0)
 		b.wantMX("100 questions", 1)
-		if n := b.log.events("dane_changed"); n != 1 {
+		if n := b.log.Events("dane_changed"); n != 1 {
 			t.Errorf("%d log lines of the change, want 1", n)
 		}
 	})
@@ -93,7 +93,7 @@ func TestOutage(t *testing.T) {
 			after(time.Second)
 			b.want("during the outage", Usable, 0)
 		}
-		if n := b.log.lines(); n != 0 {
+		if n := len(b.log.Lines()); n != 0 {
 			t.Errorf("%d log lines while no mail is deferred, want none", n)
 		}
 		synctest.Wait()
@@ -106,13 +106,13 @@ func TestOutage(t *testing.T) {
 			b.want("after an hour", Failed, 0)
 		}
 		b.wantMX("after an hour", 1)
-		if n := b.log.events("dane_failing"); n != 1 || b.log.lines() != 1 {
-			t.Errorf("%d log lines of mail deferred among %d, want 1 and no other", n, b.log.lines())
+		if n := b.log.Events("dane_failing"); n != 1 || len(b.log.Lines()) != 1 {
+			t.Errorf("%d log lines of mail deferred among %d, want 1 and no other", n, len(b.log.Lines()))
 		}
 		b.dns.set(func() { b.dns.dead = false })
 		after(maxRetry)
 		b.want("the resolver is back", Usable, 0)
-		if n := b.log.events("dane_recovered"); n != 1 {
+		if n := b.log.Events("dane_recovered"); n != 1 {
 			t.Errorf("%d log lines of the recovery, want 1", n)
 		}
 	})
@@ -139,7 +139,7 @@ func TestBackoff(t *testing.T) {
 		}
 		after(24 * time.Hour)
 		b.want("a day later", Failed, 0)
-		if n := b.log.events("dane_failing"); n != 2 {
+		if n := b.log.Events("dane_failing"); n != 2 {
 			t.Errorf("%d log lines in a day and five minutes, want 2", n)
 		}
 	})
@@ -246,7 +246,7 @@ func TestClose(t *testing.T) {
 		if f := b.Find(context.Background(), other); f.Status != None {
 			t.Errorf("a question that memory answers: %v (%v)", f.Status, f.Err)
 		}
-		if b.log.lines() != 0 {
+		if len(b.log.Lines()) != 0 {
 			t.Error("the closing was logged as a failure of the DNS")
 		}
 	})
@@ -278,7 +278,7 @@ func TestFault(t *testing.T) {
 		b.DNS = func() DNS { panic("bug") }
 		after(maxRetry)
 		b.want("a bug elsewhere", Failed, 0)
-		if n := b.log.events("panic"); n != 3 { // two hosts, and the other
+		if n := b.log.Events("panic"); n != 3 { // two hosts, and the other
 			t.Errorf("%d log lines of faults, want 3", n)
 		}
 	})

@@ -45,7 +45,7 @@ type daemon struct {
 	server  *ControlServer
 	client  *Client
 	spec    string
-	log     *lockedBuffer
+	log     *testkit.Log
 }
 
 // hosts are policy hosts: files by domain; another domain's fetch fails.
@@ -81,23 +81,6 @@ func (h *hosts) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, 
 	return p, nil
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // start starts a daemon over a store that holds these entries.
 func start(t *testing.T, stored ...resolver.Entry) *daemon {
 	t.Helper()
@@ -109,7 +92,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 	t.Helper()
 	d := &daemon{
 		t: t, dns: dnstest.New(t, dnstest.Config{}), hosts: &hosts{files: map[string]string{}, mute: map[string]bool{}},
-		spec: "unix:" + filepath.Join(t.TempDir(), "control.sock"), log: &lockedBuffer{},
+		spec: "unix:" + filepath.Join(t.TempDir(), "control.sock"), log: &testkit.Log{},
 	}
 	log := slog.New(slog.NewTextHandler(d.log, nil))
 	store, err := store.Open(filepath.Join(t.TempDir(), "policies.db"), store.Options{Logger: log})
