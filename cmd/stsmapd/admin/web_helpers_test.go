@@ -116,7 +116,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	f.service = resolver.NewService(resolver.Options{
 		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
 		Settings: resolver.Settings{DNS: noNetwork{}, Fetcher: noNetwork{}, Overrides: set}, Store: f.store,
-		Memory: cache.NewMemory(cache.MemoryOptions{}), Logger: log, Registerer: registry,
+		Memory: cache.NewMemory(cache.MemoryOptions{Registerer: registry}), Logger: log, Registerer: registry,
 	})
 	t.Cleanup(f.service.Close)
 	handler := tlspolicy.NewHandler(f.service, log)
