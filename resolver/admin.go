@@ -317,7 +317,7 @@ type Status struct {
 func (a *Admin) Status() Status {
 	st := Status{Activity: a.Activity(), Stored: a.store.Len(), FleetFailing: a.fleet.Failing(),
 		HostFaults: a.HostFaults()}
-	st.Refreshes, st.Overdue = a.queue.count(a.now())
+	st.Refreshes, st.Overdue = a.queue.Count(a.now())
 	return st
 }
 

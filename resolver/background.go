@@ -11,9 +11,8 @@ import (
 	"time"
 	"unicode"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/tlsrpt"
@@ -27,7 +26,7 @@ const (
 // background runs work that no answer waits for.
 type background struct {
 	log   events
-	slots *semaphore.Weighted // maxBackground
+	slots *fair.Slots // maxBackground
 
 	ctx     context.Context // of the work; ends with close
 	cancel  context.CancelFunc
@@ -37,24 +36,25 @@ type background struct {
 }
 
 func newBackground(log events) *background {
-	b := &background{log: log, slots: semaphore.NewWeighted(maxBackground)}
+	b := &background{log: log, slots: fair.New(maxBackground, fair.Share(maxBackground))}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
 }
 
-// run runs work in the background, unless too much runs already: then the work is left out.
-func (b *background) run(work func(context.Context)) {
-	if !b.slots.TryAcquire(1) {
+// run runs work for a domain in the background, unless too much runs already: then the work is left out.
+func (b *background) run(domain dnsname.Name, work func(context.Context)) {
+	release, ok := b.slots.TryAcquire(fair.Of(domain, 0))
+	if !ok {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		b.slots.Release(1)
+		release()
 		return
 	}
 	b.running.Go(func() {
-		defer b.slots.Release(1)
+		defer release()
 		defer func() {
 			if r := recover(); r != nil {
 				b.log.Error("a DNS lookup that no mail waits for failed by a fault in stsmapd; please report it",
@@ -82,7 +82,7 @@ func (b *base) lint(e Entry) {
 	if e.Policy.Mode != mtasts.ModeEnforce {
 		return
 	}
-	b.background.run(func(ctx context.Context) {
+	b.background.run(e.Domain, func(ctx context.Context) {
 		answer, err := b.config.Load().DNS.MX(ctx, e.Domain.String())
 		if err != nil || len(answer.Records) == 0 {
 			return // nothing to compare with; deliveries will tell
@@ -124,7 +124,7 @@ func (b *base) report(domain dnsname.Name, known *CachedPolicy, err error) {
 	if to == nil || (known != nil && known.Entry.Policy.Mode == mtasts.ModeNone) {
 		return
 	}
-	b.background.run(func(ctx context.Context) {
+	b.background.run(domain, func(ctx context.Context) {
 		answer, lookupErr := b.config.Load().DNS.TXT(ctx, "_smtp._tls."+domain.String())
 		if lookupErr != nil {
 			return // no record, no report

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/fair"
 )
 
 // TestFast: so many fast lookups at once; one that is over, or slow, makes room, each once; who waits is served in
@@ -16,7 +18,7 @@ func TestFast(t *testing.T) {
 		order := make(chan int, 10)
 		begin := func(i int) (done func()) {
 			t.Helper()
-			done, err := f.begin(t.Context())
+			done, err := f.begin(t.Context(), fair.Owners{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,12 +63,12 @@ func TestFast(t *testing.T) {
 		expect("the third is slow", slowLookup+time.Millisecond, 5)
 
 		full := newLookupLimiter(0)
-		if _, err := full.begin(t.Context()); err == nil || time.Since(start) < queueLimit {
+		if _, err := full.begin(t.Context(), fair.Owners{}); err == nil || time.Since(start) < queueLimit {
 			t.Errorf("without room: %v after %v, want an error after %v", err, time.Since(start), queueLimit)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := full.begin(ctx); err == nil {
+		if _, err := full.begin(ctx, fair.Owners{}); err == nil {
 			t.Error("begun though nobody wants it any more")
 		}
 	})

@@ -21,6 +21,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/due"
+	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/pace"
 )
@@ -86,7 +88,7 @@ type base struct {
 	memory     Memory
 	store      Store
 	pending    *pendingWrites
-	queue      *refreshQueue
+	queue      *due.Queue
 	size       storeSize
 	fleet      Fleet
 	lookups    *lookups.Group[dnsname.Name, result] // whatever writes what is known of a domain runs in it
@@ -99,10 +101,11 @@ type base struct {
 // config is Settings with defaults, and the semaphores that depend on them.
 type config struct {
 	Settings
-	fetches   *semaphore.Weighted
-	refreshes *semaphore.Weighted
-	network   *outage       // ends when a reload changes Settings.Network
-	pace      *pace.Fetches // of policy hosts; it begins again then
+	fetches      *fair.Slots
+	refreshes    *semaphore.Weighted
+	maxRefreshes int           // in refreshes
+	network      *outage       // ends when a reload changes Settings.Network
+	pace         *pace.Fetches // of policy hosts; it begins again then
 }
 
 // limit is what the store may hold.
@@ -123,10 +126,13 @@ type Service struct {
 
 // NewService makes a service. Run must be called for the proactive refresh, and Close at the end.
 func NewService(o Options) *Service {
-	log := events{o.Logger}
+	log, stagger := events{o.Logger}, time.Duration(0)
+	if o.Fleet != nil {
+		stagger = staggerMax
+	}
 	b := &base{
 		now: o.Now, log: log, memory: o.Memory, store: o.Store, fleet: o.Fleet, pending: newPendingWrites(o.Store, log),
-		queue: newRefreshQueue(o.Fleet != nil), background: newBackground(log), metrics: newMetrics(o.Registerer),
+		queue: due.New(stagger), background: newBackground(log), metrics: newMetrics(o.Registerer),
 	}
 	b.hostFaults = newHostFaults(o.Logger, b.metrics.hostFaults)
 	b.dns = &dnsWatch{base: b}
@@ -176,12 +182,14 @@ func (s *Service) Reconfigure(set Settings) {
 	} else if old != nil {
 		defer old.network.ended.Store(true) // when no lookup begins with the old settings any more
 	}
+	refreshes := max(set.FetchConcurrency/2, 1)
 	s.config.Store(&config{
-		Settings:  set,
-		network:   network,
-		pace:      fetches,
-		fetches:   semaphore.NewWeighted(int64(set.FetchConcurrency)),
-		refreshes: semaphore.NewWeighted(int64(max(set.FetchConcurrency/2, 1))),
+		Settings:     set,
+		network:      network,
+		pace:         fetches,
+		fetches:      fair.New(set.FetchConcurrency, fair.Share(set.FetchConcurrency)),
+		refreshes:    semaphore.NewWeighted(int64(refreshes)),
+		maxRefreshes: refreshes,
 	})
 }
 
@@ -334,12 +342,13 @@ func (s *Service) outdated(f Finding, asked time.Time) bool {
 
 // lookUpInBackground starts a lookup that no question waits for; false: too many are in progress.
 func (b *base) lookUpInBackground(domain dnsname.Name, reason lookups.Reason) bool {
-	if !b.background.slots.TryAcquire(1) {
+	release, ok := b.background.slots.TryAcquire(fair.Of(domain, 0))
+	if !ok {
 		return false
 	}
 	lookup := b.lookups.Start(domain, reason)
 	go func() {
-		defer b.background.slots.Release(1)
+		defer release()
 		<-lookup.Done()
 	}()
 	return true

@@ -8,10 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -25,7 +24,7 @@ var errTooSlow error = &fault.Error{Kind: fault.Exhausted, Cure: "too many looku
 // writes what is known of a domain runs in the same Group, by Exclusive.
 type updater struct {
 	*base
-	slots       *semaphore.Weighted // maxLookups
+	slots       *fair.Slots // maxLookups
 	limiter     *lookupLimiter
 	unreadAlert atomic.Int64 // Unix seconds of the last log line about a store that cannot be read
 	lookingUp   atomic.Int64 // domains in update
@@ -33,7 +32,7 @@ type updater struct {
 }
 
 func newUpdater(b *base, maxBusy int) *updater {
-	return &updater{base: b, slots: semaphore.NewWeighted(maxLookups), limiter: newLookupLimiter(maxBusy)}
+	return &updater{base: b, slots: fair.New(maxLookups, fair.Share(maxLookups)), limiter: newLookupLimiter(maxBusy)}
 }
 
 // result is what a lookup found, for all who asked for it.
@@ -53,6 +52,14 @@ type attempt struct {
 	before  Negative      // what is remembered of the domain itself; nil: nothing
 
 	outages [hostWorks]*outage // to which its failures belong
+}
+
+// owners are to whom the lookup and the fetch are accounted.
+func (a *attempt) owners() fair.Owners {
+	if a.known != nil {
+		return a.known.Entry.owners()
+	}
+	return fair.Of(a.domain, 0)
 }
 
 // due reports whether the policy is to be fetched whatever its id: by an administrator's order, because it is in doubt,
@@ -162,11 +169,12 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 func (u *updater) update(ctx context.Context, a *attempt) result {
 	u.lookingUp.Add(1)
 	defer u.lookingUp.Add(-1)
-	if err := acquire(ctx, u.slots, "lookups"); err != nil {
+	release, err := acquire(ctx, u.slots, a.owners(), "lookups")
+	if err != nil {
 		return u.busy(a, lookupWork, err)
 	}
-	defer u.slots.Release(1)
-	done, err := u.limiter.begin(ctx)
+	defer release()
+	done, err := u.limiter.begin(ctx, a.owners())
 	if err != nil {
 		return u.busy(a, lookupWork, err)
 	}
@@ -259,14 +267,15 @@ func (u *updater) noted(ctx context.Context, a *attempt, p note) result {
 
 // fetch gets the policy and keeps it, or what its failure leaves.
 func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
-	if err := acquire(ctx, a.cfg.fetches, "fetches"); err != nil {
+	release, err := acquire(ctx, a.cfg.fetches, a.owners(), "fetches")
+	if err != nil {
 		return u.busy(a, fetchWork, err)
 	}
 	begin := time.Now()
 	policy, err := func() (mtasts.Policy, error) {
 		ctx, cancel := limitWait(ctx, a, a.cfg.pace.Slow(u.now(), a.domain))
 		defer cancel()
-		defer a.cfg.fetches.Release(1) // also after a panic
+		defer release() // also after a panic
 		u.fetching.Add(1)
 		defer u.fetching.Add(-1)
 		return a.cfg.Fetcher.Fetch(ctx, a.domain)
@@ -379,5 +388,5 @@ func (b *base) learnt(before, now *CachedPolicy) {
 // forgetPolicy ends what is known of a policy outside the store.
 func (b *base) forgetPolicy(domain dnsname.Name) {
 	b.memory.ForgetPolicy(domain)
-	b.queue.drop(domain)
+	b.queue.Drop(domain)
 }

@@ -17,7 +17,8 @@ found=$scratch/found
 cat >"$scratch/house" <<'END'
 resolver/dnsname:
 resolver/fault:
-resolver/fair: resolver/dnsname resolver/fault
+resolver/fair: resolver/dnsname
+resolver/due: resolver/dnsname resolver/fair
 resolver/lookups:
 resolver/pace: resolver/dnsname resolver/fault
 resolver/mtasts: resolver/dnsname
