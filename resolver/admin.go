@@ -272,6 +272,7 @@ func (a *Admin) forget(ctx context.Context, domain dnsname.Name) (something bool
 		a.log.Info("policy forgotten by an administrator's command", "event", "policy_forgotten", "domain", domain,
 			"mode", k.Entry.Policy.Mode)
 	}
+	a.config.Load().pace.Forget(domain)
 	n, negative := a.memory.Negative(domain)
 	if negative {
 		a.memory.PutNegative(k.basis.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped

@@ -333,24 +333,23 @@ func (w *dnsWatch) run(ctx context.Context) {
 func (w *dnsWatch) probe(ctx context.Context) {
 	cfg := w.config.Load()
 	w.suspect.Store(false)
-	if cfg.ProbeDNS != nil {
-		err := cfg.ProbeDNS(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			w.dead(w.now(), err)
-			return
-		}
+	if cfg.ProbeDNS == nil {
+		return
+	}
+	err := cfg.ProbeDNS(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		w.dead(w.now(), err)
+		return
 	}
 	domain, ok := w.tell()
 	switch {
-	case ok:
-		if worked(discover(ctx, cfg.DNS, domain)) {
-			w.worked()
-		}
-	case cfg.ProbeDNS != nil:
+	case !ok:
 		w.hostFaults.worked(lookupWork)
+	case worked(discover(ctx, cfg.DNS, domain)):
+		w.worked()
 	}
 }
 

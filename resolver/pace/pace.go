@@ -56,8 +56,8 @@ type Hold struct {
 	Failing bool
 }
 
-// Hold returns when a fetch for the id may begin. Times after now + MaxBackoff are of a clock that ran ahead, and do
-// not count.
+// Hold returns when a fetch for the id may begin. Times that lie further ahead than any fetch could have set them are
+// of a clock that ran ahead, and do not count.
 func (f *Fetches) Hold(now time.Time, name dnsname.Name, announced string) (h Hold) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,13 +65,13 @@ func (f *Fetches) Hold(now time.Time, name dnsname.Name, announced string) (h Ho
 	if d == nil {
 		return Hold{}
 	}
-	later := func(at time.Time) {
-		if at.After(h.Until) && at.After(now) && !at.After(now.Add(MaxBackoff)) {
+	later := func(at time.Time, furthest time.Duration) {
+		if at.After(h.Until) && at.After(now) && !at.After(now.Add(furthest)) {
 			h.Until = at
 		}
 	}
 	if first := d.last[Limit-1]; !first.IsZero() {
-		later(first.Add(Window))
+		later(first.Add(Window), Window)
 	}
 	for _, i := range d.ids {
 		if i.failures == 0 {
@@ -79,7 +79,7 @@ func (f *Fetches) Hold(now time.Time, name dnsname.Name, announced string) (h Ho
 		}
 		h.Failing = true
 		if i.id == announced {
-			later(i.retryAt)
+			later(i.retryAt, MaxBackoff)
 		}
 	}
 	return h
@@ -124,6 +124,13 @@ func (f *Fetches) Failed(now time.Time, name dnsname.Name, announced string, too
 	latest.retryAt = now.Add(fault.Backoff(latest.failures, Window, MaxBackoff))
 	d.ids[0] = latest
 	return latest.failures
+}
+
+// Forget removes what is remembered of a domain: its next fetch is as its first.
+func (f *Fetches) Forget(name dnsname.Name) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.domains, name)
 }
 
 // add notes a fetch.

@@ -41,12 +41,17 @@ func TestHold(t *testing.T) {
 		{"five ids: the oldest is forgotten", []event{{0, "a"}, {Window, "a"}, {20 * time.Minute, "b"},
 			{20 * time.Minute, "c"}, {20 * time.Minute, "d"}, {20 * time.Minute, "e"}}, 26 * time.Minute, "a", 0},
 		{"a clock that was set back", []event{{3 * time.Hour, "a"}}, 0, "a", 0},
+		{"a clock that was set back, after two fetches", []event{{time.Hour, ""}, {time.Hour, ""}}, 0, "b", 0},
+		{"forgotten", []event{{0, "a"}, {0, "forget"}}, time.Second, "a", 0},
 	} {
 		var f Fetches
 		for _, e := range c.events {
-			if e.id == "" {
+			switch e.id {
+			case "":
 				f.Worked(start.Add(e.after), name)
-			} else {
+			case "forget":
+				f.Forget(name)
+			default:
 				f.Failed(start.Add(e.after), name, e.id, time.Second)
 			}
 		}

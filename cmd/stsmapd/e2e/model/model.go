@@ -27,6 +27,7 @@ type Model struct {
 	started time.Time // of this daemon
 	closing bool
 	stepped time.Time // when the clock was last set; the zero time: never
+	worked  time.Time // the last look or fetch of any domain that worked
 	broken  *Violation
 
 	// Questions counts the answers that were judged.
@@ -101,9 +102,11 @@ type domain struct {
 
 	look      look
 	failure   failure
-	failures  int       // failed lookups in a row, without a policy
-	hostFault time.Time // the last look or fetch that failed for want of what the host lacks
-	asked     time.Time // last question
+	failed    map[string]time.Time // ids whose fetch failed since the last one that worked
+	ended     [2]time.Time         // the last fetches that this host is not to blame for, the latest first
+	failures  int                  // failed lookups in a row, without a policy
+	hostFault time.Time            // the last look or fetch that failed for want of what the host lacks
+	asked     time.Time            // last question
 	use       use
 	refreshes int // administrators' refreshes that are running
 	forgets   int // administrators' forgets that are running

@@ -41,6 +41,9 @@ func (m *Model) denied(d *domain) bool {
 	h, l := d.held[0], d.look
 	known := l.dead && l.gen == m.gen && !h.mayLive(m.wall(), m.wall()) && !l.flight && !l.fetching &&
 		d.refreshes+d.forgets == 0
+	if (l.state == TXTServfail || l.state == txtUnseen) && !m.worked.Before(l.ended) {
+		return false // perhaps forgotten: the DNS was dead, or this host lacked something, and it is over
+	}
 	return known && !m.unsteady(l.ended) && m.now().Sub(l.ended) < d.negativeTTL()-roundedUp
 }
 

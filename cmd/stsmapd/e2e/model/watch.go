@@ -80,6 +80,9 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 	if state != TXTAnnounced {
 		d.look.id = ""
 	}
+	if state != TXTServfail {
+		m.worked = m.now()
+	}
 	h, sure := d.only()
 	if sure && h.lives(wall) {
 		d.failures = 0
@@ -163,9 +166,23 @@ func between(low, d, high time.Duration) time.Duration { return min(max(d, low),
 
 // mayBackOff reports whether a fetch for the id failed recently, so that the next one may have to wait.
 func (m *Model) mayBackOff(d *domain, id string) bool {
+	recent := func(at time.Time) bool { return m.now().Sub(at) < maxBackoff || m.unsteady(at) }
+	if at, failed := d.failed[id]; failed && recent(at) || m.isPaced(d) {
+		return true
+	}
 	f := d.failure
-	return f.happened && (f.id == id || f.forgotten) && (m.now().Sub(f.at) < maxBackoff || m.unsteady(f.at))
+	return f.happened && (f.id == id || f.forgotten) && recent(f.at)
 }
+
+// isPaced reports whether the policy host was asked twice in the last 5 minutes, so that a fetch may have to wait
+// whatever its id is.
+func (m *Model) isPaced(d *domain) bool {
+	second := d.ended[1]
+	return !second.IsZero() && (m.now().Sub(second) < minBackoff || m.unsteady(second))
+}
+
+// fetchEnded notes a fetch that this host is not to blame for.
+func (d *domain) fetchEnded(now time.Time) { d.ended = [2]time.Time{now, d.ended[0]} }
 
 // unsteady reports whether the clock was set since then, or so shortly before that older times may still count.
 func (m *Model) unsteady(since time.Time) bool {
@@ -204,6 +221,9 @@ func (m *Model) judgeFetch(n int) {
 	if f.happened && !f.forgotten && f.id == id && now.Sub(f.at) < minBackoff && f.live == live &&
 		(f.gen == m.gen || live) {
 		m.violate("backoff", "%s: id %q is fetched again %v after a failure", Domain(n), id, now.Sub(f.at))
+	}
+	if live && h.id != id && m.isPaced(d) && now.Sub(d.ended[1]) < minBackoff-time.Second && f.gen == m.gen {
+		m.violate("pace", "%s: a third fetch within %v", Domain(n), now.Sub(d.ended[1]))
 	}
 	if live && h.id == id && wall.Sub(h.low) < refreshAge(h.file)*9/10-time.Second {
 		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n),
@@ -245,8 +265,9 @@ func (m *Model) fetched(n, gen int, file File) {
 			q.could = append(q.could, h)
 		}
 	}
-	d.failure = failure{}
-	d.failures = 0
+	d.failure, d.failed = failure{}, nil
+	m.worked, d.failures = m.now(), 0
+	d.fetchEnded(m.now())
 }
 
 // fetchFailed notes that the policy host gave no valid policy.
@@ -260,6 +281,11 @@ func (m *Model) fetchFailed(n, gen int) {
 	h, sure := d.only()
 	live := sure && h.lives(wall)
 	d.failure = failure{happened: true, id: d.fetchID(wall), at: m.now(), gen: gen, live: live || !d.look.dead}
+	if d.failed == nil {
+		d.failed = map[string]time.Time{}
+	}
+	d.failed[d.fetchID(wall)] = m.now()
+	d.fetchEnded(m.now())
 	if !live {
 		looked := wall.Add(d.look.ended.Sub(m.now()))
 		d.addDenial(denial{at: wall, until: latest(wall, looked.Add(between(minLook, d.look.ttl, maxLook)))})
@@ -277,7 +303,8 @@ func (m *Model) forgot(n, gen int, err error) {
 		d.failure.forgotten = true
 		return
 	}
-	d.failure, d.failures, d.look.state = failure{}, 0, ""
+	d.failure, d.failed, d.failures, d.look.state = failure{}, nil, 0, ""
+	d.ended = [2]time.Time{}
 	for i := range d.denials { // they remain right for questions that were asked before
 		d.denials[i].until = m.wall().Add(-roundedUp)
 	}
