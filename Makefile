@@ -8,15 +8,20 @@ RATE ?= 2000
 export PATH := $(PATH):/usr/sbin:/sbin
 export GO FUZZTIME
 
-.PHONY: build release test test-all lint e2e bench bench-compare fuzz deps torture soak model vuln
+.PHONY: build release image test test-all lint e2e bench bench-compare fuzz deps torture soak model vuln
 
 # The binary to install: static, no C library, reproducible paths. It knows its version from the tag.
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o build/stsmapd ./cmd/stsmapd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o build/stsmapd ./cmd/stsmapd
 
-# Debian and RPM packages and binaries for amd64 and arm64, in build/release: the same bits for the same commit.
+# Debian and RPM packages and binaries for amd64 and arm64, in build/release: the same bits for the same commit. Also an
+# apt repository, build/release/apt, signed by the key APT_KEY of GNUPGHOME.
 release:
 	packaging/tools/release.sh
+
+# OCI archives of the released binaries for amd64 and arm64, in build/image, by buildah.
+image:
+	packaging/tools/image.sh
 
 # What the tests need, formatting, vet, staticcheck, every package, with one Postfix (the machine's) and samples of the
 # large matrices. Its last lines say how long each step took, what only `make test-all` covers, and what was left out

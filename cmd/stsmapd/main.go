@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,10 +95,18 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// version returns the module version that the Go toolchain recorded in the binary, or "(devel)".
+// nextVersion is the newest heading of CHANGELOG.md: the version of which a build without a tag is a preview.
+const nextVersion = "0.9.0"
+
+// version returns the version that the Go toolchain recorded in the binary: of a tag, or else nextVersion with the
+// commit, or "-devel" where the commit is not known.
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "v" + nextVersion + "-devel"
 	}
-	return "(devel)"
+	if commit, ok := strings.CutPrefix(info.Main.Version, "v0.0.0-"); ok {
+		return "v" + nextVersion + "-0." + commit
+	}
+	return info.Main.Version
 }

@@ -148,3 +148,18 @@ func checkAnswer(ctx context.Context, args []string) error {
 	}
 	return err
 }
+
+// TestVersion: a build without a tag has the version of CHANGELOG.md's newest heading.
+func TestVersion(t *testing.T) {
+	text, err := os.ReadFile("../../CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n## ")
+	if heading, _, _ := strings.Cut(rest, "\n"); !strings.HasPrefix(heading, nextVersion) {
+		t.Errorf("the newest heading of CHANGELOG.md is %q, and nextVersion %s", heading, nextVersion)
+	}
+	if got, want := version(), "v"+nextVersion+"-devel"; got != want {
+		t.Errorf("a test has the version %s, want %s", got, want)
+	}
+}

@@ -1,7 +1,7 @@
 #!/bin/sh
-# `make release`: the packages and bare binaries for amd64 and arm64 in build/release. The version is that which git
-# knows and the binary says. The same commit, built by the same Go, makes the same files, bit by bit, wherever and
-# whenever that is.
+# `make release`: the packages, bare binaries for Linux and FreeBSD on amd64 and arm64, and an apt repository (apt.sh) in
+# build/release. The version is that of git's tag; without a tag, the newest heading of CHANGELOG.md and the commit. The
+# same commit, built by the same Go, makes the same files, bit by bit, wherever and whenever that is; signatures apart.
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
@@ -19,12 +19,21 @@ rm -rf "$build" "$release"
 mkdir -p "$build/man" "$build/completion" "$release"
 
 for arch in amd64 arm64; do
-	GOARCH=$arch "$go" build -buildvcs=true -trimpath -ldflags='-s -w' -o "$release/stsmapd_linux_$arch" ./cmd/stsmapd
+	for os in linux freebsd; do
+		GOOS=$os GOARCH=$arch "$go" build -buildvcs=true -trimpath -ldflags='-s -w' -o "$release/stsmapd_${os}_$arch" \
+			./cmd/stsmapd
+	done
 done
 VERSION=$("$go" version -m "$release/stsmapd_linux_amd64" | awk '$1 == "mod" { print $3 }')
 # In a git worktree go build finds no version; this is the one that it makes of a commit without a tag.
 [ "$VERSION" != '(devel)' ] || VERSION=$(git log -1 --abbrev=12 --date=format-local:%Y%m%d%H%M%S --format=v0.0.0-%cd-%h)
+# Without a tag it is a version before the next one, as the binary says it (cmd/stsmapd/version.go).
+case $VERSION in
+v0.0.0-*) VERSION=v$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)-0.${VERSION#v0.0.0-} ;;
+esac
 export VERSION
+REVISION=$(git log -1 --format=%H)
+printf 'VERSION=%s\nREVISION=%s\nSOURCE_DATE_EPOCH=%s\n' "$VERSION" "$REVISION" "$SOURCE_DATE_EPOCH" >"$build/version"
 echo "release: $VERSION"
 
 # compress packs standard input, without a name or time.
@@ -60,3 +69,7 @@ for ARCH in amd64 arm64; do
 	done
 done
 (cd "$release" && sha256sum -- * >"../package/SHA256SUMS" && mv ../package/SHA256SUMS .)
+packaging/tools/apt.sh
+for binary in "$release"/stsmapd_*_a*64; do
+	echo "release: $(wc -c <"$binary") bytes: $(basename "$binary")"
+done

@@ -13,15 +13,11 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// nobody is the user of the Dockerfile.
-const nobody = 65534
-
 // asContainer makes a container's file system of $1, read-only, with $2 as the state's volume, and runs the rest of the
-// command line in it, as a container engine does: as nobody.
+// command line in it, as a container engine does with compose.yaml.
 const asContainer = `set -eu
 mount --make-rprivate /
 root=$1 state=$2
@@ -31,80 +27,133 @@ mount --bind "$state" "$root/var/lib/stsmapd"
 mount -t tmpfs -o uid=65534,gid=65534,mode=0755 tmpfs "$root/run/stsmapd"
 mount -o remount,bind,ro "$root"
 ip link set lo up
-exec env -i ` + asNobody + ` "$root" "$@"
+exec "$@"
 `
 
-// asNobody is the environment and the user of the Dockerfile; a root directory and a command follow.
-const asNobody = "STATE_DIRECTORY=/var/lib/stsmapd RUNTIME_DIRECTORY=/run/stsmapd /usr/sbin/chroot " +
-	"--userspec=65534:65534 --groups="
-
-// dockerfile is the words of an instruction of the Dockerfile in JSON form.
-func dockerfile(t *testing.T, instruction string) (words []string) {
-	t.Helper()
-	found := regexp.MustCompile(`(?m)^` + instruction +
-		`[^\[\n]*(\[.*\])$`).FindStringSubmatch(readText(t, "../../../../packaging/image/Dockerfile"))
-	if found == nil {
-		t.Fatalf("no %s in the Dockerfile", instruction)
+// container is an image, unpacked.
+type container struct {
+	root, state string
+	config      struct {
+		User       string
+		Env        []string
+		Entrypoint []string
+		Cmd        []string
+		Volumes    map[string]any
+		Labels     map[string]string
 	}
-	if err := json.Unmarshal([]byte(found[1]), &words); err != nil {
-		t.Fatal(err)
-	}
-	return words
+	architecture string
+	log          bytes.Buffer
 }
 
-// TestContainer runs the released binary as the Dockerfile would have it run. There is no container engine here: what
-// the test does not show is that the image is built.
+// unpack unpacks the image of this architecture, as the OCI image layout says.
+func unpack(t *testing.T, p product) *container {
+	t.Helper()
+	layout, dir := t.TempDir(), t.TempDir()
+	c := &container{root: filepath.Join(dir, "root"), state: filepath.Join(dir, "state")}
+	untar := func(file, to string) {
+		if out, err := exec.Command("tar", "-C", to, "-xpf", file).CombinedOutput(); err != nil {
+			t.Fatalf("tar: %v\n%s", err, out)
+		}
+	}
+	untar(filepath.Join(p.source, "build/image/stsmapd_"+runtime.GOARCH+".tar"), layout)
+	parse := func(file string, into any) {
+		if err := json.Unmarshal([]byte(readText(t, filepath.Join(layout, file))), into); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+	}
+	type descriptor struct{ Digest string }
+	blob := func(d descriptor) string { return "blobs/" + strings.Replace(d.Digest, ":", "/", 1) }
+	var index struct{ Manifests []descriptor }
+	parse("index.json", &index)
+	var manifest struct {
+		Config descriptor
+		Layers []descriptor
+	}
+	parse(blob(index.Manifests[0]), &manifest)
+	var image struct {
+		Architecture string
+		Config       any
+	}
+	image.Config = &c.config
+	parse(blob(manifest.Config), &image)
+	c.architecture = image.Architecture
+	for _, d := range []string{c.root, c.state} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, layer := range manifest.Layers {
+		untar(filepath.Join(layout, blob(layer)), c.root)
+	}
+	if err := os.Chown(c.state, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// inside returns a command line that runs words in the container's root, with its user and environment.
+func (c *container) inside(words ...string) []string {
+	return slices.Concat([]string{"env", "-i"}, c.config.Env,
+		[]string{"/usr/sbin/chroot", "--userspec=" + c.config.User, "--groups=", c.root}, words)
+}
+
+// start starts the image's command in namespaces, and stop ends it.
+func (c *container) start(t *testing.T) (m *machine, stop func()) {
+	t.Helper()
+	words := c.inside(slices.Concat(c.config.Entrypoint, c.config.Cmd)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", asContainer, "sh", c.root, c.state}, words...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
+	c.log.Reset()
+	cmd.Stdout, cmd.Stderr = &c.log, &c.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &machine{pid: cmd.Process.Pid}, func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || !strings.Contains(c.log.String(), "event=shutdown") ||
+			strings.Contains(c.log.String(), "level=ERROR") || strings.Contains(c.log.String(), "event=no_control") {
+			t.Errorf("the daemon ended with %v; its log:\n%s", err, &c.log)
+		}
+	}
+}
+
+// TestContainer runs the image of `make image` as compose.yaml has it run, though without a container engine: in its
+// own root, read-only, as its user, with its command. It answers, and keeps a policy over a restart.
 func TestContainer(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		testkit.Skip(t, "not root, so no namespaces")
 	}
 	p := shared(t)
-	dir := t.TempDir()
-	root, state := filepath.Join(dir, "root"), filepath.Join(dir, "state")
-	for _, d := range []string{"usr/bin", "etc/ssl/certs", "var/lib/stsmapd", "run/stsmapd"} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
-			t.Fatal(err)
+	c := unpack(t, p)
+	if c.config.User != "65534:65534" || c.architecture != runtime.GOARCH || len(c.config.Volumes) != 1 ||
+		c.config.Labels["org.opencontainers.image.version"] == "" {
+		t.Errorf("the image is for %s, with %+v", c.architecture, c.config)
+	}
+	// The policy of another test's store, and the health check of compose.yaml.
+	m := &machine{shared: c.state}
+	m.store(t)
+	if err := os.Chown(filepath.Join(c.state, "policies.db"), 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	var health []string
+	found := regexp.MustCompile(`test: \["CMD", (.*)\]`).FindStringSubmatch(
+		readText(t, "../../../../packaging/image/compose.yaml"))
+	if found == nil || json.Unmarshal([]byte("["+found[1]+"]"), &health) != nil {
+		t.Fatalf("the health check of compose.yaml: %q", found)
+	}
+	for range 2 {
+		m, stop := c.start(t)
+		try := func(words ...string) (string, error) { return m.try(strings.Join(c.inside(words...), " ")) }
+		testkit.Eventually(t, testkit.Hang, "the health check to succeed",
+			func() bool { _, err := try(health...); return err == nil })
+		if out, err := try("/usr/bin/stsmapd", "query", "kept.example"); err != nil || strings.TrimSpace(out) != kept {
+			t.Errorf("a policy of the volume: %v\n%s", err, out)
 		}
-	}
-	if err := os.Mkdir(state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(state, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	for from, to := range map[string]string{
-		p.file(t, "stsmapd_linux_"+runtime.GOARCH): "usr/bin/stsmapd",
-		"/etc/ssl/certs/ca-certificates.crt":       "etc/ssl/certs/ca-certificates.crt"} {
-		world.WriteProgram(t, filepath.Join(root, to), []byte(readText(t, from)))
-	}
-	words := slices.Concat(dockerfile(t, "ENTRYPOINT"), dockerfile(t, "CMD"))
-	cmd := exec.Command("/bin/sh", append([]string{"-c", asContainer, "sh", root, state}, words...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID}
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	inside := &machine{pid: cmd.Process.Pid}
-	enter := "env -i " + asNobody + " '" + root + "' "
-	health := enter + strings.Join(dockerfile(t, "HEALTHCHECK"), " ")
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || !strings.Contains(log.String(), "event=shutdown") ||
-			strings.Contains(log.String(), "level=ERROR") ||
-			strings.Contains(log.String(), "event=no_control") {
-			t.Errorf("the daemon ended with %v; its log:\n%s", err, &log)
+		if out, err := try("/usr/bin/stsmapd", "status"); !strings.Contains(out, "inet:0.0.0.0:8461") {
+			t.Errorf("stsmapd status: %v\n%s", err, out)
 		}
-	}()
-	testkit.Eventually(t, testkit.Hang, "the health check to succeed",
-		func() bool { _, err := inside.try(health); return err == nil })
-	if _, err := os.Stat(filepath.Join(state, "policies.db")); err != nil {
-		t.Error(err)
-	}
-	if out, err := inside.try(enter + "/usr/bin/stsmapd status"); err != nil ||
-		!strings.Contains(out, "inet:0.0.0.0:8461") {
-		t.Errorf("stsmapd status: %v\n%s", err, out)
+		stop()
 	}
 }

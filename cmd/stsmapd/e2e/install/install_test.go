@@ -54,7 +54,7 @@ func TestInstall(t *testing.T) {
 				do   func(*machine, *testing.T)
 			}{
 				{"install beside another daemon", func(m *machine, t *testing.T) { m.beside(t, p) }},
-				{"install", (*machine).install},
+				{"install", func(m *machine, t *testing.T) { m.install(t, p) }},
 				{"files", (*machine).fileModes},
 				{"unit", (*machine).unit},
 				{"sandbox", (*machine).sandbox},
@@ -107,9 +107,11 @@ func (m *machine) beside(t *testing.T, p product) {
 	m.run(t, "apt-get -q -y purge stsmapd")
 }
 
-func (m *machine) install(t *testing.T) {
+// install installs the package from the apt repository, by the commands of packaging/docs/install.md.
+func (m *machine) install(t *testing.T, p product) {
+	m.serve(t, "127.0.0.1:80", filepath.Join(p.release, "apt"))
 	begin := time.Now()
-	out := m.run(t, "apt-get -q -y install /test/stsmapd_first.deb postfix")
+	out := m.run(t, documented(t, "install.md", "https://packages.example.com/", "http://127.0.0.1/"))
 	t.Logf("apt-get install took %v", time.Since(begin).Round(time.Second))
 	if !strings.Contains(out, "\n    smtp_tls_policy_maps = "+byTCP+"\n") {
 		t.Errorf("apt-get does not say what to add to main.cf:\n%s", out)
@@ -230,6 +232,13 @@ func (m *machine) summary(t *testing.T) {
 // seed puts a policy into the store, as root, for the daemon's user.
 func (m *machine) seed(t *testing.T) {
 	t.Helper()
+	m.store(t)
+	m.run(t, "install -o stsmapd -g stsmapd -m 600 /test/policies.db /var/lib/stsmapd/policies.db")
+}
+
+// store makes a store with a policy in the system's /test.
+func (m *machine) store(t *testing.T) {
+	t.Helper()
 	policy, err := mtasts.ParsePolicy([]byte("version: STSv1\nmode: enforce\nmx: mx.kept.example\nmax_age: 604800\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +256,6 @@ func (m *machine) seed(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m.run(t, "install -o stsmapd -g stsmapd -m 600 /test/policies.db /var/lib/stsmapd/policies.db")
 }
 
 // reloads is how often the daemon has read its configuration and the CA certificates again.

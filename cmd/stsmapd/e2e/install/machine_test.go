@@ -4,7 +4,10 @@ import (
 	"bytes"
 	_ "embed"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,4 +168,40 @@ func (m *machine) fails(t *testing.T, why, script string) {
 	if out, err := m.try(script); err == nil {
 		t.Errorf("%s: %s succeeds\n%s", why, script, out)
 	}
+}
+
+// serve serves the files of a directory by HTTP on an address of the system, until the test ends.
+func (m *machine) serve(t *testing.T, address, dir string) {
+	t.Helper()
+	var l net.Listener
+	opened := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread in the other namespace ends with this function
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.pid))
+		if err == nil {
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+			ns.Close()
+		}
+		if err == nil {
+			l, err = net.Listen("tcp", address)
+		}
+		opened <- err
+	}()
+	if err := <-opened; err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: testkit.Hang}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { server.Close() })
+}
+
+// documented returns the first block of commands of a page of packaging/docs, with an address replaced.
+func documented(t *testing.T, page, address, by string) string {
+	t.Helper()
+	_, text, _ := strings.Cut(readText(t, "../../../../packaging/docs/"+page), "\n    ")
+	block, _, _ := strings.Cut("\n    "+text, "\n\n")
+	if !strings.Contains(block, address) {
+		t.Fatalf("the first commands of %s do not name %s:\n%s", page, address, block)
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(block, "\n    ", "\n"), address, by)
 }
