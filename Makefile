@@ -42,7 +42,7 @@ lint:
 e2e: deps
 	packaging/tools/e2e.sh
 
-# The table of README's "How fast" (20 minutes; BENCHFLAGS='-only live,absent' for a part of it), then the Go
+# The table of packaging/docs/performance.md (20 minutes; BENCHFLAGS='-only live,absent' for a part of it), then the Go
 # benchmarks.
 bench:
 	$(GO) build -o build/bench ./cmd/bench

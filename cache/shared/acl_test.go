@@ -10,7 +10,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// TestACL: a user with the rights that README gives it, and no others, can do all.
+// TestACL: a user with the rights that fleet.md gives it, and no others, can do all.
 func TestACL(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, p enginetest.Program) {
@@ -26,14 +26,14 @@ func TestACL(t *testing.T) {
 func TestACLDatabase(t *testing.T) {
 	t.Parallel()
 	e := enginetest.Start(t, enginetest.Redis(t))
-	grant(t, readmeRight(t, "for a database other than 0"), e)
+	grant(t, pageRight(t, "for a database other than 0"), e)
 	limited(t, mustEndpoint(t, "redis://stsmapd:secret@"+e.Addr()+"/2"), e)
 }
 
 func TestACLCluster(t *testing.T) {
 	t.Parallel()
 	nodes := enginetest.Cluster(t, enginetest.Redis(t))
-	grant(t, readmeRight(t, "for a cluster"), nodes...)
+	grant(t, pageRight(t, "for a cluster"), nodes...)
 	limited(t, mustEndpoint(t, "redis+cluster://stsmapd:secret@"+enginetest.Addrs(nodes)), nodes...)
 }
 
@@ -43,36 +43,36 @@ func TestACLSentinel(t *testing.T) {
 	primary := enginetest.Start(t, p)
 	enginetest.Replica(t, p, primary)
 	sentinels := enginetest.Sentinels(t, p, primary)
-	grant(t, readmeRight(t, `for\s+engines behind sentinels`), primary)
+	grant(t, pageRight(t, `for\s+engines behind sentinels`), primary)
 	limited(t, mustEndpoint(t,
 		"redis+sentinel://stsmapd:secret@"+enginetest.Addrs(sentinels)+"/"+enginetest.PrimaryName), primary)
 }
 
-// grant makes README's user, with what it needs besides.
+// grant makes fleet.md's user, with what it needs besides.
 func grant(t *testing.T, besides string, engines ...*enginetest.Engine) {
 	t.Helper()
-	m := regexp.MustCompile(`(?m)^ *(ACL SETUSER stsmapd .*)$`).FindSubmatch(readme(t))
+	m := regexp.MustCompile(`(?m)^ *(ACL SETUSER stsmapd .*)$`).FindSubmatch(page(t))
 	if m == nil {
-		t.Fatal("README has no line ACL SETUSER stsmapd")
+		t.Fatal("fleet.md has no line ACL SETUSER stsmapd")
 	}
 	for _, e := range engines {
 		e.Do(strings.Fields(string(m[1]) + " " + besides)...)
 	}
 }
 
-// readmeRight is what README says that this needs besides.
-func readmeRight(t *testing.T, what string) string {
+// pageRight is what fleet.md says that this needs besides.
+func pageRight(t *testing.T, what string) string {
 	t.Helper()
-	m := regexp.MustCompile(what + "[^`]{0,3}`([^`]+)`").FindSubmatch(readme(t))
+	m := regexp.MustCompile(what + "[^`]{0,3}`([^`]+)`").FindSubmatch(page(t))
 	if m == nil {
-		t.Fatalf("README does not say what %s needs", what)
+		t.Fatalf("fleet.md does not say what %s needs", what)
 	}
 	return string(m[1])
 }
 
-func readme(t *testing.T) []byte {
+func page(t *testing.T) []byte {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../packaging/docs/fleet.md")
 	if err != nil {
 		t.Fatal(err)
 	}

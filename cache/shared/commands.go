@@ -13,8 +13,8 @@ import (
 )
 
 // What must not come apart is done by scripts at the server. The keys of each are in one hash slot, by the domain in
-// braces, so that they work in a cluster too. They use GET, SET, DEL and PUBLISH; README lists all that the engine
-// must allow.
+// braces, so that they work in a cluster too. They use GET, SET, DEL and PUBLISH; packaging/docs/fleet.md lists all
+// that the engine must allow.
 
 // luaSet sets a value unless that would lose a newer one, and tells the other hosts. A value in the engine stands
 // if it is a policy, or the end of one, that is newer than the new one; but not if its time lies ahead of the writer's

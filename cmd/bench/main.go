@@ -1,4 +1,5 @@
-// Command bench measures what stsmapd costs, and prints the table of README's section "How fast". `make bench` runs it:
+// Command bench measures what stsmapd costs, and prints the table of packaging/docs/performance.md. `make bench` runs
+// it:
 //
 //	go run ./cmd/bench [-only ROW,ROW] [-rounds N] [-remember N] [-quick] [-stsmapd PATH] [-rival DIR]
 //

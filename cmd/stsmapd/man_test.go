@@ -56,6 +56,30 @@ func TestManPages(t *testing.T) {
 	}
 }
 
+// TestConfigurationPage: packaging/docs/configuration.md has the commented configuration file.
+func TestConfigurationPage(t *testing.T) {
+	const file = "../../packaging/docs/configuration.md"
+	page := `# Configuration
+
+No file is needed. /etc/stsmapd/stsmapd.toml, or the file that --config names, is in TOML; an unknown key is an error.
+SIGHUP reads it again, and the CA roots with it; listeners (those of metrics and the control socket too), the store and
+[shared] stay as they are. A wrong file keeps the old settings, and the log says why. This page is made of the file that
+the packages install, in which every setting is commented out and has its default.
+
+`
+	for line := range strings.Lines(readFile(t, settingsFile)) {
+		page += strings.TrimRight("    "+line, " \n") + "\n"
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if readFile(t, file) != page {
+		t.Errorf("%s does not say what stsmapd.toml says: run `go generate ./packaging/man`", file)
+	}
+}
+
 // TestManPagesRender: man shows each page without a warning.
 func TestManPagesRender(t *testing.T) {
 	program, err := exec.LookPath("man")

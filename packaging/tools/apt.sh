@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes an apt repository, which a plain web server can serve, of the Debian packages in build/release: build/release/apt
-# with the suite `stable`, component `main`, for every Debian from 12 on. APT_KEY names the key of GNUPGHOME that signs
-# it; without it the repository is not signed. Needs apt-ftparchive (apt-utils) and, to sign, gpg.
+# Makes an apt repository, which a plain web server can serve, of the Debian packages in build/release:
+# build/release/apt with the suite `stable`, component `main`, for every Debian from 12 on. APT_KEY names the key of
+# GNUPGHOME that signs it; without it the repository is not signed. Needs apt-ftparchive (apt-utils) and, to sign, gpg.
 set -eu
 cd "$(dirname "$0")/../../build/release"
 

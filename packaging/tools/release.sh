@@ -1,7 +1,8 @@
 #!/bin/sh
-# `make release`: the packages, bare binaries for Linux and FreeBSD on amd64 and arm64, and an apt repository (apt.sh) in
-# build/release. The version is that of git's tag; without a tag, the newest heading of CHANGELOG.md and the commit. The
-# same commit, built by the same Go, makes the same files, bit by bit, wherever and whenever that is; signatures apart.
+# `make release`: the packages, bare binaries for Linux and FreeBSD on amd64 and arm64, and an apt repository (apt.sh)
+# in build/release. The version is that of git's tag; without a tag, the newest heading of CHANGELOG.md and the commit.
+# The same commit, built by the same Go, makes the same files, bit by bit, wherever and whenever that is; signatures
+# apart.
 set -eu
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
@@ -44,8 +45,9 @@ compress() {
 for page in packaging/man/*.[58]; do
 	compress "man/$(basename "$page")" <"$page"
 done
+"$go" build -o "$build/host" ./cmd/stsmapd
 for shell in bash zsh fish; do
-	"$go" run ./cmd/stsmapd completion "$shell" >"$build/completion/$shell"
+	"$build/host" completion "$shell" >"$build/completion/$shell"
 done
 packaging/tools/licenses.sh | compress licenses
 compress changelog <CHANGELOG.md

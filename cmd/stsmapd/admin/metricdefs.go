@@ -8,7 +8,8 @@ type metricDef struct {
 	labels     []string
 }
 
-// metricDefs returns the metrics of stsmapd, without those of Go and the process. README.md has the same table.
+// metricDefs returns the metrics of stsmapd, without those of Go and the process. packaging/docs/monitoring.md has the
+// same table.
 func metricDefs() []metricDef {
 	return []metricDef{
 		{"build_info", "Always 1; the labels are the versions.", []string{"version", "goversion"}},

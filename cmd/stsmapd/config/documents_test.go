@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/pelletier/go-toml/v2"
@@ -15,15 +14,13 @@ import (
 const settingsFile = "../../../packaging/stsmapd.toml"
 
 // TestSettingsAreDocumented: every setting is in the commented configuration file (and so in stsmapd.toml(5), which is
-// made of it) and in README.md, with the default that it has.
+// made of it, as is packaging/docs/configuration.md), with the default that it has.
 func TestSettingsAreDocumented(t *testing.T) {
 	c := Defaults()
 	want := slices.Sorted(slices.Values(slices.Concat(keys(c.settings()), keys((&override{}).settings()),
 		[]string{mapsTable + ".office"})))
-	_, readme, _ := strings.Cut(readFile(t, "../../../README.md"), "```toml\n")
-	readme, _, _ = strings.Cut(readme, "```\n")
 	commented := regexp.MustCompile(`(?m)^#(\S)`).ReplaceAllString(readFile(t, settingsFile), "$1")
-	for file, text := range map[string]string{"README.md": readme, settingsFile: commented} {
+	for file, text := range map[string]string{settingsFile: commented} {
 		var all map[string]any
 		if err := toml.Unmarshal([]byte(text), &all); err != nil {
 			t.Fatalf("%s: %v", file, err)

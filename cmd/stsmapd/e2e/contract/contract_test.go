@@ -16,7 +16,7 @@ type contract struct {
 	exact        bool // the MX patterns are kept exactly
 }
 
-// contracts are those of the table of map names in README.md, as far as MTA-STS alone goes.
+// contracts are those of the table of map names in packaging/docs/postfix.md, as far as MTA-STS alone goes.
 var contracts = []contract{
 	{"the machine's Postfix", "sts", world.Own, true, false},
 	{"a Postfix before 3.4", "sts+nosni", world.Own, false, false},

@@ -75,8 +75,9 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	least := map[string]int{ // of the names found, by document: the patterns still match what is written
-		"SECURITY.md": 90, "CONTRIBUTING.md": 80, "README.md": 20,
-		"packaging/docs/fleet.md": 2, "packaging/postfix/migration.md": 1,
+		"SECURITY.md": 90, "CONTRIBUTING.md": 80, "README.md": 15,
+		"packaging/docs/fleet.md": 2, "packaging/docs/migration.md": 1, "packaging/docs/README.md": 12,
+		"packaging/docs/promises.md": 10,
 	}
 	for document := range least {
 		if _, ok := tree.documents[document]; !ok {
@@ -126,5 +127,94 @@ func TestPackages(t *testing.T) {
 	}
 	if len(tree.packages) < 30 {
 		t.Errorf("only %d packages: %v", len(tree.packages), tree.packages)
+	}
+}
+
+// TestPagesAreInstalled: the pages of packaging/docs, which the packages carry, link to each other and to nothing that
+// is not installed; the manual pages name no file of the source. README.md fits on a few screens.
+func TestPagesAreInstalled(t *testing.T) {
+	tree := readTree(t)
+	links := 0
+	for document, text := range tree.documents {
+		if filepath.Dir(document) != "packaging/docs" {
+			continue
+		}
+		if !strings.Contains(tree.documents["packaging/docs/README.md"], "]("+filepath.Base(document)+")") &&
+			filepath.Base(document) != "README.md" {
+			t.Errorf("the index packaging/docs/README.md does not have %s", document)
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, section, _ := strings.Cut(link[1], "#")
+			page, ok := tree.documents["packaging/docs/"+target]
+			if target == "" {
+				page, ok = text, true
+			}
+			switch links++; {
+			case strings.HasPrefix(link[1], "https://"):
+			case !ok:
+				t.Errorf("%s: the link %s leads to no page that is installed", document, link[1])
+			case section != "" && !hasHeading(page, section):
+				t.Errorf("%s: %s: there is no such heading", document, link[1])
+			}
+		}
+	}
+	if links < 15 {
+		t.Errorf("only %d links", links)
+	}
+	manual, err := filepath.Glob(filepath.Join(root, "packaging/man/*.[58]"))
+	if err != nil || len(manual) < 10 {
+		t.Fatalf("%d manual pages: %v", len(manual), err)
+	}
+	for _, page := range manual {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := regexp.MustCompile(`(?m)^\.\\".*$`).ReplaceAll(text, nil)
+		if found := regexp.MustCompile(`packaging/|[A-Z]+\.md|\w+\.go\b`).Find(shown); found != nil {
+			t.Errorf("%s names %s, which is not installed", filepath.Base(page), found)
+		}
+	}
+	if lines := strings.Count(tree.documents["README.md"], "\n"); lines > 150 {
+		t.Errorf("README.md has %d lines, at most 150", lines)
+	}
+}
+
+// hasHeading reports whether a page has the heading of a link, in the form that GitHub gives it.
+func hasHeading(page, anchor string) bool {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		name := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		if strings.ReplaceAll(name, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
+}
+
+// TestSymptoms: what troubleshooting.md says that Postfix logs, Postfix logs: each heading is in the collection of its
+// log lines.
+func TestSymptoms(t *testing.T) {
+	var lines string
+	for _, name := range []string{"forms.txt", "joins.txt", "public.txt"} {
+		text, err := os.ReadFile(filepath.Join(root, "cmd/stsmapd/maillog/testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += string(text)
+	}
+	symptoms := regexp.MustCompile("(?m)^### `(.*)`$").FindAllStringSubmatch(
+		readTree(t).documents["packaging/docs/troubleshooting.md"], -1)
+	if len(symptoms) < 15 {
+		t.Errorf("only %d symptoms", len(symptoms))
+	}
+	for _, symptom := range symptoms {
+		pattern := regexp.QuoteMeta(symptom[1])
+		for _, name := range []string{"DOMAIN", "MX:25", "MX", "REASON"} {
+			pattern = strings.ReplaceAll(pattern, "'"+name+"'", `\S+`)
+			pattern = regexp.MustCompile(`\b`+name+`\b`).ReplaceAllString(pattern, `\S+`)
+		}
+		if !regexp.MustCompile(pattern).MatchString(lines) {
+			t.Errorf("no line of Postfix's has %q", symptom[1])
+		}
 	}
 }

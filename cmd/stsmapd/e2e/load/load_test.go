@@ -13,7 +13,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-// floodBound is what README says of memory with the default settings, when the table of negatives is full.
+// floodBound is what packaging/docs/performance.md says of memory with the default settings, when the table of
+// negatives is full.
 const floodBound = 150 << 20
 
 // TestFlood asks for two million domains without a policy: they evict no policy, and memory stays within its bound.
@@ -52,7 +53,7 @@ func TestFlood(t *testing.T) {
 	}
 	t.Logf("%d domains in %v, then %d MiB resident", flood, took.Round(time.Second), rss>>20)
 	if rss > floodBound {
-		t.Errorf("%d MiB resident after the flood, README says at most %d", rss>>20, floodBound>>20)
+		t.Errorf("%d MiB resident after the flood, performance.md says at most %d", rss>>20, floodBound>>20)
 	}
 }
 
