@@ -66,29 +66,28 @@ func (m *Monitor) Close() {
 	m.surveyor.wait()
 }
 
-// Run samples the counters for the history each minute until ctx ends, logs the problems that begin and end between
-// two samples and have no log line of their own, and saves the history.
+// Run samples the counters for the history each minute and when ctx ends, logs the problems that begin and end between
+// two samples and have no log line of their own, and saves the history. It returns after the last saving.
 func (m *Monitor) Run(ctx context.Context) {
 	tick := time.NewTicker(samplePause)
 	defer tick.Stop()
 	var failing error
 	before := map[string]bool{}
-	for {
+	for ended := false; !ended; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ended = true
+		}
 		m.sample(time.Now())
 		before = m.logProblems(before)
 		err := m.History.Save()
 		if err != nil && failing == nil {
 			m.Log.Warn("cannot save the history of the status page: a restart loses what it shows of the past; "+
-				"mail is not affected; check the disk space and the state directory", "event", "history_failed",
-				"error", err)
+				"mail is not affected; check the disk space and the state directory",
+				"event", "history_failed", "error", err)
 		}
-		if failing = err; ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
+		failing = err
 	}
 }
 

@@ -130,7 +130,7 @@ func forms(t *testing.T, f *fixture) (all map[string]shown, s Status) {
 	}
 	for form, has := range map[string]bool{"page": strings.Contains(body,
 		`<section class="health `+string(s.Health)+`"`),
-		"text": strings.Contains(words, "health "+string(s.Health)+":")} {
+		"text": strings.Contains(words, "health "+string(s.Health))} {
 		if !has {
 			t.Errorf("%s does not say %s", form, s.Health)
 		}

@@ -51,7 +51,7 @@ func (s Status) Print(w io.Writer, now time.Time) error {
 // healthLine returns the word of health and its reason.
 func (s Status) healthLine() string {
 	if len(s.Problems) == 0 {
-		return string(s.Health) + ": no problems"
+		return string(s.Health)
 	}
 	return string(s.Health) + ": " + term.Plural(len(s.Problems), "problem")
 }

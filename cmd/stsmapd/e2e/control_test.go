@@ -94,8 +94,8 @@ func TestControl(t *testing.T) {
 	secure := fmt.Sprintf("secure match=mx1.%s:.%s servername=hostname", enforced.Name, enforced.Name)
 	says(t, "show", c.run(0, "cache", "show", enforced.Name).Stdout, "\n  policy            enforce, live\n",
 		secure+"\n", "\n  mode: enforce\n")
-	says(t, "show without", c.run(0, "cache", "show", without.Name).Stdout, "there is no MTA-STS policy")
-	says(t, "status", c.run(0, "status").Stdout, "policies in the store   2\n", "1 enforce, 1 testing")
+	says(t, "show without", c.run(0, "cache", "show", without.Name).Stdout, "the domain has no MTA-STS policy")
+	says(t, "status", c.run(0, "status").Stdout, "policies in the store     2\n", "1 enforce, 1 testing")
 	c.export(p, map[string]string{enforced.Name: secure, tested.Name: "", without.Name: ""})
 	c.refresh(enforced, tested, broken)
 
