@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
@@ -31,7 +32,7 @@ func advise(now time.Time, r *Report, sameID bool) []Advice {
 		}
 		if raw, long := longMaxAge(p.Lines); long {
 			add(AdviceLongMaxAge, "max_age is %s seconds, more than a year: senders use %d instead (RFC 8461 section "+
-				"3.2)", clean(raw), maxMaxAge)
+				"3.2)", term.Clean(raw), maxMaxAge)
 		}
 		if p.Status == fetch.MediaType.String() {
 			add(AdviceMediaType, "serve %s as text/plain (RFC 8461 section 3.2): some senders accept nothing else",
@@ -48,7 +49,7 @@ func advise(now time.Time, r *Report, sameID bool) []Advice {
 	overridden := r.Override != nil && r.Override.Action != "strict" // the override replaces the owner's policy
 	down := 0
 	for _, h := range r.MX.Hosts {
-		name := clean(h.Name)
+		name := term.Clean(h.Name)
 		if h.InPolicy != nil && !*h.InPolicy && !overridden {
 			add(AdviceNotInPolicy, "add mx: %s to the policy, or take it out of the MX records", name)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -340,9 +341,10 @@ func (c *Checker) reportMX(l *checkRun, w notifier, r *Report, policy *mtasts.Po
 	j := hostJudge{now: l.at, roots: c.opts.Fetch.Roots, policy: policy}
 	var hosts []seenHost
 	for i, m := range x.records {
-		w.doing("talking to " + clean(m.Host))
+		w.doing("talking to " + term.Clean(m.Host))
 		p := x.probes[i].waitTelling(func(waited time.Duration) {
-			w.doing(fmt.Sprintf("talking to %s for %v; Postfix waits up to %v for each reply", clean(m.Host), waited,
+			w.doing(fmt.Sprintf("talking to %s for %v; Postfix waits up to %v for each reply", term.Clean(m.Host),
+				waited,
 				stepLimit))
 		})
 		r.MX.Hosts = append(r.MX.Hosts, j.judge(m, p))

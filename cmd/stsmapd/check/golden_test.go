@@ -18,6 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient/dnstest"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -137,7 +138,7 @@ func readable(t *testing.T, text string, except string) {
 			strings.Contains(strings.TrimLeft(line[labelWidth:], " "), " ") {
 			t.Errorf("more than 80 columns: %q", line)
 		}
-		if line != clean(line) {
+		if line != term.Clean(line) {
 			t.Errorf("a line for a terminal has %q", line)
 		}
 	}
@@ -164,7 +165,7 @@ func TestProgress(t *testing.T) {
 	p.Show("looking up \x1b[2J")
 	p.Clear()
 	p.Clear()
-	if got, want := out.String(), "\r\x1b[Klooking up \uFFFD[2J …\r\x1b[K"; got != want {
+	if got, want := out.String(), "\r\x1b[Klooking up ?[2J …\r\x1b[K"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	var none *Progress

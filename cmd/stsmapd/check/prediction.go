@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dane"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -71,7 +72,7 @@ func withoutPolicy(r *Report, d decision, v resolver.Verdict) prediction {
 	case Several:
 		return prediction{Unverified, as + "it has more than one MTA-STS record, so all are ignored"}
 	case Malformed:
-		return prediction{Unverified, as + "its MTA-STS record is malformed: " + clean(r.Record.Error)}
+		return prediction{Unverified, as + "its MTA-STS record is malformed: " + term.Clean(r.Record.Error)}
 	}
 	return prediction{Unverified, as + "it has no policy"}
 }
@@ -80,7 +81,7 @@ func reasonSuffix(reason string) string {
 	if reason == "" {
 		return ""
 	}
-	return " (" + clean(reason) + ")"
+	return " (" + term.Clean(reason) + ")"
 }
 
 // noMXHost predicts a delivery for which there is no MX host; false: there is one.

@@ -13,29 +13,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/miekg/dns"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
-
-// clean makes untrusted text safe for a terminal: it replaces all characters that do not print, such as escape.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsPrint(r):
-			return r
-		case r == '\t':
-			return ' '
-		}
-		return unicode.ReplacementChar
-	}, s)
-}
 
 // cut shortens a text to about limit bytes, not inside of a character, and cleans it.
 func cut(s string, limit int) string {
@@ -45,7 +32,7 @@ func cut(s string, limit int) string {
 		}
 		s = s[:limit] + "…"
 	}
-	return clean(s)
+	return term.Clean(s)
 }
 
 // quoted returns the beginning of a server's reply in quotation marks.

@@ -16,7 +16,7 @@ import (
 func (s *Rehearsal) Print(w io.Writer) error {
 	p := columns{w: w}
 	p.print("\n")
-	for _, line := range term.Wrap(clean(s.paragraph()), term.Columns(w)) {
+	for _, line := range term.Wrap(term.Clean(s.paragraph()), term.Columns(w)) {
 		p.print(line + "\n")
 	}
 	told := false

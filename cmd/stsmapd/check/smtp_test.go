@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 func readReply(text string) (reply, error) {
@@ -71,7 +73,7 @@ func FuzzReadReply(f *testing.F) {
 			}
 		case !errors.As(err, &garbage) && !errors.Is(err, io.EOF):
 			t.Errorf("%q: error %v (%T)", text, err, err)
-		case err.Error() != clean(err.Error()) || len(err.Error()) > 600:
+		case err.Error() != term.Clean(err.Error()) || len(err.Error()) > 600:
 			t.Errorf("%q: error %q", text, err)
 		}
 	})

@@ -44,14 +44,14 @@ func (t *Table) Add(r *Report) {
 	case r.Record.Status == NoRecord:
 		verdict = markNote
 	}
-	name := clean(r.NextHop)
+	name := term.Clean(r.NextHop)
 	if len(name) > t.first {
 		t.print(name + "\n")
 		name = ""
 	}
 	words := strings.TrimPrefix(r.Result.Summary, "mail to "+r.NextHop+" would be ")
 	indent := t.first + tableRest
-	for i, line := range term.Wrap(clean(words), max(term.Columns(t.w)-indent, 24)) {
+	for i, line := range term.Wrap(term.Clean(words), max(term.Columns(t.w)-indent, 24)) {
 		if i > 0 {
 			t.print(strings.Repeat(" ", indent) + line + "\n")
 			continue

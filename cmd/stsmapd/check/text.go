@@ -52,8 +52,8 @@ func (p *columns) print(text string) {
 
 // row writes one row. All columns may contain untrusted text.
 func (p *columns) row(label string, m mark, format string, args ...any) {
-	label = clean(label)
-	text := clean(fmt.Sprintf(format, args...))
+	label = term.Clean(label)
+	text := term.Clean(fmt.Sprintf(format, args...))
 	for i, line := range term.Wrap(text, term.Columns(p.w)-textColumn) {
 		if i > 0 {
 			label, m = "", markNone
@@ -89,7 +89,7 @@ func (t *Text) Done(step Step, r *Report) {
 	t.progress.Clear()
 	switch step {
 	case StepRecord:
-		t.print(clean(r.NextHop) + "\n\n")
+		t.print(term.Clean(r.NextHop) + "\n\n")
 		t.record(r.Record)
 	case StepPolicy:
 		t.policy(r)
@@ -106,7 +106,7 @@ func (t *Text) Done(step Step, r *Report) {
 	case StepAdvice:
 		t.advice(r.Advice)
 	case StepResult:
-		t.print("\n" + clean(r.Result.Summary) + "\n")
+		t.print("\n" + term.Clean(r.Result.Summary) + "\n")
 	}
 }
 

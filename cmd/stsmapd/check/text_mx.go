@@ -154,7 +154,7 @@ func (t *Text) advice(advice []Advice) {
 	}
 	t.print("\nAdvice\n")
 	for _, a := range advice {
-		for i, line := range term.Wrap(clean(a.Text), term.Columns(t.w)-4) {
+		for i, line := range term.Wrap(term.Clean(a.Text), term.Columns(t.w)-4) {
 			t.print([]string{"  - ", "    "}[min(i, 1)] + line + "\n")
 		}
 	}

@@ -57,11 +57,15 @@ func Paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// Clean makes a text safe for a terminal: each character that does not print, such as escape, becomes a question mark.
+// Clean makes a text safe for a terminal: a tab becomes a space, and each other character that does not print, such as
+// escape, a question mark.
 func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		switch {
+		case unicode.IsPrint(r):
 			return r
+		case r == '\t':
+			return ' '
 		}
 		return '?'
 	}, text)
