@@ -45,8 +45,8 @@ func newWarm() *cobra.Command {
 		Short: "Learn the policies of many domains before there is mail for them",
 		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for " +
 			"them, at a time when no attacker expects it. A FILE (standard input where there is none, or -) has one " +
-			"domain or mail address a line; what follows a # is a comment. With --maillog, the domains are those to " +
-			"which Postfix has sent mail. Files may be packed with gzip. " +
+			"domain or mail address a line, or is a Postfix policy table; what follows a # is a comment. With " +
+			"--maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip. " +
 			"Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an error.",
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}

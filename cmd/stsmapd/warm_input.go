@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
@@ -65,7 +66,8 @@ func (s *domainSet) readList(file string, r io.Reader, complain func(*lineError)
 }
 
 // parseListLine returns the domain of a line, the zero Name for a line without any. An address may stand in angle
-// brackets.
+// brackets. The line may be one of a Postfix policy table, such as postfix-tlspol's -export prints, or of its -dump,
+// which has a number before the policy.
 func parseListLine(line string) (dnsname.Name, error) {
 	line, _, _ = strings.Cut(line, "#")
 	line = strings.TrimSpace(line)
@@ -75,7 +77,22 @@ func parseListLine(line string) (dnsname.Name, error) {
 	if inner, ok := strings.CutPrefix(line, "<"); ok {
 		line = strings.TrimSuffix(inner, ">")
 	}
+	if fields := strings.Fields(line); len(fields) > 1 && isPolicy(fields[1:]) {
+		line = fields[0]
+	}
 	return dnsname.Parse(line[strings.LastIndexByte(line, '@')+1:])
+}
+
+// isPolicy reports whether the fields after a domain are a policy of smtp_tls_policy_maps, or a number and a policy.
+func isPolicy(fields []string) bool {
+	if _, err := strconv.ParseUint(fields[0], 10, 32); err == nil && len(fields) > 1 {
+		fields = fields[1:]
+	}
+	switch fields[0] {
+	case "none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure":
+		return true
+	}
+	return false
 }
 
 // addDelivery adds the recipient's domain of a delivery, or of an attempt, to another host. Events of other kinds, and

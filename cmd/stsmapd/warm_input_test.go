@@ -40,7 +40,15 @@ func listLines() []struct{ why, line, want string } {
 		{"a zero byte", "example\x00.org", "!"},
 		{"no UTF-8", "ex\xffample.org", "!"},
 		{"a bracket too few", "<me@example.org", "example.org"},
-		{"a policy table", "example.org secure match=mx.example.org", "!"},
+		{"a policy table", "example.org secure match=mx.example.org", "example.org"},
+		{"postfix-tlspol -export", "example.org                  secure match=mx.example.org servername=hostname",
+			"example.org"},
+		{"the same with DANE", "example.org                  dane-only", "example.org"},
+		{"postfix-tlspol -dump", "example.org                       17  secure match=mx.example.org servername=hostname",
+			"example.org"},
+		{"a parent domain in a policy table", ".example.org secure", "!"},
+		{"a number alone", "example.org 17", "!"},
+		{"no policy", "example.org securely", "!"},
 	}
 }
 

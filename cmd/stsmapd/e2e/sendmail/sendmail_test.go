@@ -60,7 +60,7 @@ func TestSendmail(t *testing.T) {
 		by := w.NewSendmail(t, settings+"define(`SMART_HOST', `[relay.sendmail.test]')dnl")
 		domain := w.Domain("sendmail")
 		domain.AddEnforcedMX(t)
-		deliveryCase{waits: "MX not"}.judge(t, relay, by.Deliver(t, "user@"+domain.Name))
+		deliveryCase{waits: "MX not found in"}.judge(t, relay, by.Deliver(t, "user@"+domain.Name))
 	})
 	d.Signal(t, syscall.SIGTERM)
 	d.Wait(t)
@@ -97,7 +97,7 @@ func cases() []deliveryCase {
 			mx := d.AddEnforcedMX(t)
 			mx.SetCertificate(world.Certificate(t)(w.CA.Issue("mx.other.test")))
 			return mx
-		}, "MX not", false},
+		}, "MX not listed in SANs", false},
 		{"a certificate from an unknown CA", func(t *testing.T, w *world.World, d *world.Domain) *world.MXHost {
 			mx := d.AddEnforcedMX(t)
 			mx.SetCertificate(world.Certificate(t)(w.Untrusted.Issue(mx.Name)))
@@ -112,7 +112,7 @@ func cases() []deliveryCase {
 			mx := d.AddMX(t)
 			d.Publish(t, "1", world.Text("enforce", "mx.other.test"))
 			return mx
-		}, "MX not", false},
+		}, "MX not found in", false},
 		{"mode testing", func(t *testing.T, _ *world.World, d *world.Domain) *world.MXHost {
 			mx := d.AddPlainMX(t)
 			d.Publish(t, "1", world.Text("testing", "mx.other.test"))
