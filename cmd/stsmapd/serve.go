@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -221,13 +223,25 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 func (d *daemon) listen(c *config.Config) ([]net.Listener, error) {
 	open, err := d.manager.Listen(c.Listen, socketmap.ListenOptions{Mode: c.SocketMode, Group: c.SocketGroup})
 	if err != nil || len(d.manager.Postfix) == 0 {
-		return open, err
+		return open, sandboxed(err, os.Getenv)
 	}
 	c.Listen = nil
 	for _, l := range open {
 		c.Listen = append(c.Listen, socketmap.SpecOf(l.Addr()))
 	}
 	return open, nil
+}
+
+// sandboxed adds the cure to the error of a listener that the sandbox of the systemd unit does not allow: a UNIX socket
+// outside of its own directories, or a port below 1024.
+func sandboxed(err error, env func(string) string) error {
+	forbidden := errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+	if !forbidden || env("INVOCATION_ID") == "" {
+		return err
+	}
+	return fmt.Errorf("%w: the systemd unit allows stsmapd no such listener; let systemd listen there: "+
+		"`systemctl edit stsmapd.socket` with the lines [Socket] and ListenStream=ADDRESS, then "+
+		"`systemctl enable --now stsmapd.socket`, which takes the place of listen", err)
 }
 
 func closeAll(listeners []net.Listener) {

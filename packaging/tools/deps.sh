@@ -10,8 +10,9 @@ set -eu
 # bash-completion, zsh, fish: completions are tried in them. lintian, rpm: they judge the packages. redis-server: what a
 # fleet shares is tested with it. unbound: the validating resolver of the tests of DANE. chromium, npm: the
 # status page is looked at with it, and with axe-core. apt-utils, gnupg: the apt repository. buildah: the image.
+# sqlite3: the cache of another daemon is read with it.
 wanted='postfix gcc libc6-dev ca-certificates debootstrap gpgv debian-archive-keyring prometheus systemd man-db
-	bash-completion zsh fish lintian rpm redis-server unbound apt-utils gnupg buildah'
+	bash-completion zsh fish lintian rpm redis-server unbound apt-utils gnupg buildah sqlite3'
 [ "${STSMAPD_TEST_ALL:-}" != 1 ] || wanted="$wanted chromium npm"
 
 # others has chroot.sh make its folders, and gets axe-core, whose rules the status page keeps. Where that cannot be
