@@ -60,6 +60,7 @@ type Known struct {
 type basis struct {
 	now    time.Time
 	policy *CachedPolicy // of Entry
+	lives  time.Time     // the time by which policy is judged
 	judge  *dane.Judge
 }
 
@@ -83,7 +84,11 @@ func (k Known) Verdict(q Question) (v Verdict, ok bool) {
 		return Verdict{}, false
 	}
 	ok = true
-	v = Decide(k.basis.now, q, k.Override, f, func() (found dane.Finding) {
+	at := k.basis.now
+	if f == k.basis.policy {
+		at = k.basis.lives
+	}
+	v = Decide(at, q, k.Override, f, func() (found dane.Finding) {
 		found, ok = k.basis.judge.Remembered(q.Destination)
 		return found
 	})
@@ -163,12 +168,13 @@ func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting
 		return k
 	}
 	e := cached.Entry.normalizeClock(now)
-	k.Entry, k.Live, k.Used = &e, e.Live(now), earlier(cached.Used(), now)
+	k.Entry, k.Live, k.Used = &e, a.live(e, now), earlier(cached.Used(), now)
 	k.basis.policy = cached
 	if e.Fetched != cached.Entry.Fetched || e.Failures != cached.Entry.Failures {
 		k.basis.policy = newCachedPolicy(e, now)
 	}
-	if at, ok := refreshAt(cfg, e, k.Used); ok && k.Live {
+	k.basis.lives = a.decisionTime(now, k.basis.policy)
+	if at, ok := a.refreshAt(e, k.Used); ok && k.Live {
 		k.NextRefresh = at
 	}
 	if k.Live && k.InMemory {

@@ -55,6 +55,12 @@ func (l events) policyChanged(old mtasts.Policy, e Entry, line []any) {
 	l.Info("policy changed", line...)
 }
 
+// clockJumped tells that the wall clock was set.
+func (l events) clockJumped(by time.Duration) {
+	l.Warn("the wall clock was set; policies are kept for as long as they had before, and are looked up; nothing is "+
+		"removed from the store for a day; check this host's time servers", "event", "clock_jumped", "by", by)
+}
+
 // days is a time left as people say it.
 func days(d time.Duration) string {
 	switch {
@@ -71,18 +77,18 @@ func days(d time.Duration) string {
 // alertInterval is the time between two lines about one policy whose refresh keeps failing.
 const alertInterval = 24 * time.Hour
 
-// refreshFailed tells when a live policy's fetches begin to fail, and again each day; never for mode none (RFC 8461
+// refreshFailed tells when the fetches of a policy that is live until ends begin to fail, and again each day; never for mode none (RFC 8461
 // section 10.2).
-func (l events) refreshFailed(now time.Time, e *Entry) {
+func (l events) refreshFailed(now, ends time.Time, e *Entry) {
 	t := &e.Failures
 	if e.Policy.Mode == mtasts.ModeNone || (!t.Alerted.IsZero() && now.Sub(t.Alerted) < alertInterval) {
 		return
 	}
 	t.Alerted = now
 	l.Warn(fmt.Sprintf("policy for %s expires in %s and cannot be refreshed: it stays in force until then; "+
-		"check whether its policy host can be reached from here", e.Domain, days(e.Expires().Sub(now))),
+		"check whether its policy host can be reached from here", e.Domain, days(ends.Sub(now))),
 		"event", "refresh_failing", "domain", e.Domain, "mode", e.Policy.Mode, "failures", t.Count,
-		"failing_since", t.Since, "expires", e.Expires(), "retry_at", t.RetryAt, "error", t.Reason)
+		"failing_since", t.Since, "expires", ends, "retry_at", t.RetryAt, "error", t.Reason)
 }
 
 // fetchFailed logs an announced policy that could not be fetched: the first failure, and then one a day.

@@ -25,14 +25,13 @@ const (
 // the goroutine of the scans.
 type evictor struct {
 	*base
-	clock   *clockWatch
 	alerted time.Time // of the last line about a full store
 	removed int64     // since then
 }
 
 // removeExpired removes a policy that had expired at now.
 func (e *evictor) removeExpired(ctx context.Context, domain dnsname.Name, now time.Time) {
-	_ = e.remove(ctx, domain, func(old Entry) bool { return !old.Live(now) }) // the next scan tries again
+	_ = e.remove(ctx, domain, func(old Entry) bool { return !e.live(old, now) }) // the next scan tries again
 }
 
 // remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come
@@ -242,34 +241,4 @@ func (q *victims) Pop() any {
 	q.bytes -= v.bytes
 	q.heap = q.heap[:last]
 	return v
-}
-
-// clockWatch compares the wall clock with the monotonic one: an administrator, or a time server's first answer, may
-// have set it. What has expired by a clock that jumped may live by the right one.
-type clockWatch struct {
-	wall, steadySince time.Time
-	mono              time.Time // with its monotonic reading
-}
-
-const (
-	clockSlack = 10 * time.Minute // a jump is more than this
-	// clockTrust is how long the clock must have run steadily after a jump before it may end anything.
-	clockTrust = 24 * time.Hour
-	// startTrust is the same after the daemon's start: the host may just have booted, with its clock still to be set.
-	startTrust = 2 * time.Hour
-)
-
-func newClockWatch(wall time.Time) *clockWatch {
-	now := time.Now()
-	return &clockWatch{wall: wall, mono: now, steadySince: now.Add(startTrust - clockTrust)}
-}
-
-// steady reports whether the wall clock may be believed.
-func (c *clockWatch) steady(wall time.Time) bool {
-	now := time.Now()
-	if drift := wall.Sub(c.wall) - now.Sub(c.mono); drift.Abs() > clockSlack {
-		c.steadySince = now
-	}
-	c.wall, c.mono = wall, now
-	return now.Sub(c.steadySince) >= clockTrust
 }

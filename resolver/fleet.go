@@ -223,7 +223,7 @@ func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
 			return // there may be something newer in the store
 		}
 	}
-	if known != nil && !known.Entry.Live(s.now()) {
+	if known != nil && !s.live(known.Entry, s.now()) {
 		known = nil
 	}
 	s.mergeShared(ctx, domain, known, s.fleet.Find(ctx, domain))

@@ -337,8 +337,57 @@ func TestClockTrip(t *testing.T) {
 		wantOutcome(t, "learnt", s, "example.test", resolver.Enforce)
 		w.set(func() { w.mute = true; clear(w.files); w.ahead = 365 * day })
 		pass(5 * time.Hour)
-		wantOutcome(t, "in the wrong year, with all else down", s, "example.test", resolver.Unknown)
+		wantOutcome(t, "in the wrong year, with all else down", s, "example.test", resolver.Enforce)
 		w.set(func() { w.ahead = 0 })
 		wantOutcome(t, "back in the right one", s, "example.test", resolver.Enforce)
 	})
+}
+
+// TestClockJumpEndsNothing: the wall clock is set 8 days ahead of policies that end in 7, the TXT records are suppressed
+// and the policy hosts are down. The policies are answered, also those that are in the store alone, and fetched again as
+// soon as that is possible; they end when the time of their max_age has really gone by.
+func TestClockJumpEndsNothing(t *testing.T) {
+	for _, reachable := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			s, stop := w.run()
+			for i := range 20 {
+				w.learn(s, fmt.Sprintf("d%d.test", i), body("enforce", 7*day, "mx.example.test"))
+			}
+			stop()
+			s, stop = w.run()
+			defer stop()
+			pass(3 * time.Hour)
+			for i := range 10 {
+				wantOutcome(t, "before", s, fmt.Sprintf("d%d.test", i), resolver.Enforce)
+			}
+			w.set(func() {
+				w.ahead = 8 * day
+				clear(w.ids)
+				if !reachable {
+					clear(w.files)
+				}
+			})
+			w.counts()
+			for i := range 20 {
+				wantOutcome(t, "just after the jump", s, fmt.Sprintf("d%d.test", i), resolver.Enforce)
+			}
+			pass(10 * minute)
+			if _, gets := w.counts(); gets < 20 && reachable {
+				t.Errorf("%d policies were fetched after the jump", gets)
+			}
+			pass(2 * day) // the clock is trusted again
+			for i := range 20 {
+				wantOutcome(t, "two days later", s, fmt.Sprintf("d%d.test", i), resolver.Enforce)
+			}
+			w.set(func() { clear(w.files) })
+			pass(8 * day)
+			for i := range 20 {
+				wantOutcome(t, "when all its time is over", s, fmt.Sprintf("d%d.test", i), resolver.Absent)
+			}
+			if n := w.events("clock_jumped"); n != 1 {
+				t.Errorf("%d lines about the jump, want 1", n)
+			}
+		})
+	}
 }

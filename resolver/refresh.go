@@ -40,7 +40,7 @@ func (r *refresher) scanLoop(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		now, begin := r.now(), time.Now()
-		r.scan(ctx, now, r.evictor.clock.steady(now))
+		r.scan(ctx, now, r.clock.Steady())
 		took := time.Since(begin)
 		select {
 		case <-ticker.C:
@@ -70,7 +70,7 @@ func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 				"event", "store_read_failed", "domain", e.Domain, "error", err)
 			continue
 		}
-		if waiting[e.Domain] == nil && steady && !e.Live(now) {
+		if waiting[e.Domain] == nil && steady && !r.live(e, now) {
 			removals.Go(func() error { r.evictor.removeExpired(rctx, e.Domain, now); return nil })
 			continue
 		}
@@ -78,7 +78,7 @@ func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 		c.add(e, often)
 		if waiting[e.Domain] == nil {
 			e = e.normalizeClock(now)
-			if at, ok := refreshAt(cfg, e, used); ok {
+			if at, ok := r.refreshAt(e, used); ok {
 				r.queue.Add(now, e.refreshItem(at))
 			}
 		}
@@ -145,7 +145,7 @@ func (e Entry) refreshItem(at time.Time) due.Item {
 
 // schedule queues a policy's refresh, unless it has not been asked for in a long time or it expires before.
 func (b *base) schedule(h *CachedPolicy) {
-	if at, ok := refreshAt(b.config.Load(), h.Entry, h.Used()); ok {
+	if at, ok := b.refreshAt(h.Entry, h.Used()); ok {
 		b.queue.Add(b.now(), h.Entry.refreshItem(at))
 	}
 }
@@ -162,7 +162,30 @@ func (b *base) usage(e Entry) (used time.Time, often bool) {
 }
 
 // refreshAt is when an entry last asked for at used should be refreshed, and whether it should be at all.
-func refreshAt(cfg *config, e Entry, used time.Time) (time.Time, bool) {
+func (b *base) refreshAt(e Entry, used time.Time) (time.Time, bool) {
+	cfg := b.config.Load()
 	at := e.NextCheck(cfg.RefreshInterval)
-	return at, !at.After(e.Expires()) && at.Sub(used) < cfg.UnusedAfter
+	return at, !at.After(b.ends(e, b.now())) && at.Sub(used) < cfg.UnusedAfter
+}
+
+// live reports whether the policy binds at now. One that the wall clock ended by a jump binds for as long as it had
+// before (package clock).
+func (b *base) live(e Entry, now time.Time) bool {
+	return e.Live(now) || e.Live(b.clock.At(e.Fetched))
+}
+
+// ends is when the policy ends by the wall clock that shows now.
+func (b *base) ends(e Entry, now time.Time) time.Time {
+	if e.Live(now) {
+		return e.Expires()
+	}
+	return e.Expires().Add(now.Sub(b.clock.At(e.Fetched)))
+}
+
+// decisionTime is the time by which a finding is to be judged at now.
+func (b *base) decisionTime(now time.Time, f Finding) time.Time {
+	if h, ok := f.(*CachedPolicy); ok && !h.Entry.Live(now) {
+		return b.clock.At(h.Entry.Fetched)
+	}
+	return now
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dane"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/due"
@@ -64,6 +65,8 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Now is the wall clock: WallClock, or in tests one that can be set.
 	Now func() time.Time
+	// Boot is a clock that nobody can set: clock.Boot; nil: Go's monotonic one, which stops while the host sleeps.
+	Boot func() time.Duration
 }
 
 // WallClock is UTC without a monotonic reading: times that are persisted must compare with times that are not.
@@ -83,6 +86,7 @@ const (
 // base is what the parts of a Service share.
 type base struct {
 	now        func() time.Time // the wall clock
+	clock      *clock.Clock     // the same, with what it says after a jump
 	log        events
 	config     atomic.Pointer[config]
 	memory     Memory
@@ -137,12 +141,13 @@ func NewService(o Options) *Service {
 	b.hostFaults = newHostFaults(o.Logger, b.metrics.hostFaults)
 	b.dns = &dnsWatch{base: b}
 	b.size.over = make(chan struct{}, 1)
+	b.clock = clock.New(o.Now, o.Boot, log.clockJumped)
 	if b.fleet == nil {
 		b.fleet = noFleet{}
 	}
 	s := &Service{base: b, updater: newUpdater(b, maxBusyLookups*runtime.GOMAXPROCS(0))}
 	b.lookups = lookups.New(s.updater.lookUp, log.panicked)
-	s.evictor = &evictor{base: b, clock: newClockWatch(b.now())}
+	s.evictor = &evictor{base: b}
 	s.refresher = &refresher{base: b, evictor: s.evictor}
 	s.subscriber = newSubscriber(b, s.updater)
 	s.refiller = &refiller{base: b, renewed: o.Renewed}
@@ -259,7 +264,7 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 			now = s.now() // the clock was set back meanwhile
 		}
 	}
-	v := Decide(now, q, override, f, func() dane.Finding {
+	v := Decide(s.decisionTime(now, f), q, override, f, func() dane.Finding {
 		begin = time.Time{} // it may wait
 		return s.dane.Find(ctx, q.Destination)
 	})
@@ -269,7 +274,7 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 
 // remembered is what memory knows; nil: nothing that may be answered.
 func (s *Service) remembered(now time.Time, domain dnsname.Name) Finding {
-	if h, ok := s.memory.Policy(domain); ok && h.Entry.Live(now) {
+	if h, ok := s.memory.Policy(domain); ok && s.live(h.Entry, now) {
 		return s.serve(now, h)
 	}
 	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now) {
@@ -333,7 +338,7 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
 func (s *Service) outdated(f Finding, asked time.Time) bool {
 	switch f := f.(type) {
 	case *CachedPolicy:
-		return !f.Entry.Live(asked) && !f.Entry.Live(s.now())
+		return !s.live(f.Entry, asked)
 	case Negative:
 		return !f.Fresh(s.now())
 	}

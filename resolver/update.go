@@ -72,7 +72,7 @@ func (a *attempt) due(now time.Time) bool {
 	case a.known == nil:
 		return false
 	}
-	return a.known.Entry.Doubtful() ||
+	return a.known.Entry.Doubtful() || !a.known.Entry.Live(now) || // only by the clock that was not set
 		a.reason == lookups.Refresh && !now.Before(a.known.Entry.NextCheck(a.cfg.RefreshInterval))
 }
 
@@ -148,7 +148,7 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 	e := h.marked().normalizeClock(now)
 	ahead := e.Fetched != h.Entry.Fetched || e.Failures != h.Entry.Failures
 	switch {
-	case !e.Live(now):
+	case !u.live(e, now):
 		if inMemory {
 			u.log.policyExpired(e)
 			u.memory.ForgetPolicy(e.Domain)
@@ -195,7 +195,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
 		u.memory.PutNegative(now, a.domain, NoPolicy{})
 	}
-	if h := a.expired; a.known == nil && h != nil && h.Entry.Live(now) { // the clock was set back meanwhile
+	if h := a.expired; a.known == nil && h != nil && u.live(h.Entry, now) { // the clock was set back meanwhile
 		if a.known = h; !h.Entry.Doubtful() {
 			u.memory.PutPolicy(h)
 		}
@@ -306,6 +306,7 @@ func limitWait(ctx context.Context, a *attempt, slow bool) (context.Context, con
 
 func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy) Finding {
 	u.hostFaults.worked(fetchWork)
+	u.clock.Observe()
 	now := u.now()
 	a.cfg.pace.Worked(now, a.domain)
 	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1}
@@ -346,7 +347,7 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 	e := a.known.marked()
 	e.Failures = e.Failures.after(now, p.id, tries, err.Error())
 	e.Checked = now
-	u.log.refreshFailed(now, &e)
+	u.log.refreshFailed(now, u.ends(e, now), &e)
 	return u.keep(ctx, e, p.checkAt)
 }
 

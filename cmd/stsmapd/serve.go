@@ -27,6 +27,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -147,7 +148,7 @@ func (d *daemon) run(ctx context.Context) error {
 	memory := cache.NewMemory(cache.MemoryOptions{MaxNegative: c.Cache.MaxNegative, MaxBytes: c.Cache.Memory,
 		Logger: d.log, Registerer: registry})
 	service := resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock,
+		DANEMemory: cache.NewDANEFindings(), Now: resolver.WallClock, Boot: clock.Boot,
 		Settings: settings, Store: store, Renewed: store.Renewed(), Memory: memory, Fleet: fleet.fleet(), Logger: d.log,
 		Registerer: registry,
 	})

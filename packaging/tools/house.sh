@@ -18,6 +18,7 @@ cat >"$scratch/house" <<'END'
 resolver/dnsname:
 resolver/fault:
 resolver/fair: resolver/dnsname
+resolver/clock:
 resolver/due: resolver/dnsname resolver/fair
 resolver/lookups:
 resolver/pace: resolver/dnsname resolver/fault

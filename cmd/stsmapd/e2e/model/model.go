@@ -44,18 +44,39 @@ type held struct {
 	// behind the fetch: then it counts from a later time that only the service knows.
 	low, high time.Time
 	over      bool // a clock that ran ahead has seen its end: it may have been forgotten
+	// Where the clock was set forward, the policy lives on: it may until mayUntil, and must until mustUntil, by the time
+	// that passes, while the daemon with that gen runs.
+	mayUntil, mustUntil time.Time
+	gen                 int
 }
 
-func (h held) mayLive(from, to time.Time) bool {
-	return !h.nothing && !earliest(from, to).After(h.high.Add(h.file.MaxAge))
+// mayLive reports whether the policy may live at a time between the wall times from and to, which end now.
+func (m *Model) mayLive(h held, from, to time.Time) bool {
+	return !h.nothing && (!earliest(from, to).After(h.high.Add(h.file.MaxAge)) ||
+		!m.now().After(h.mayUntil.Add(longestWait)))
 }
 
-func (h held) mayBeDead(from, to time.Time) bool {
-	return h.nothing || h.over || latest(from, to).After(h.low.Add(h.file.MaxAge))
+// mayBeDead is the same for its end.
+func (m *Model) mayBeDead(h held, from, to time.Time) bool {
+	return h.nothing || !m.livesOn(h) && (h.over || latest(from, to).After(h.low.Add(h.file.MaxAge)))
+}
+
+// livesOn reports whether the policy must live whatever the wall clock says.
+func (m *Model) livesOn(h held) bool {
+	return h.gen == m.gen && h.low.Equal(h.high) && m.now().Before(h.mustUntil)
 }
 
 // lives reports whether the policy certainly lives.
-func (h held) lives(wall time.Time) bool { return h.mayLive(wall, wall) && !h.mayBeDead(wall, wall) }
+func (m *Model) lives(h held, wall time.Time) bool {
+	return m.mayLive(h, wall, wall) && !m.mayBeDead(h, wall, wall)
+}
+
+const (
+	// longestWait is how long a question may take that began while a policy lived.
+	longestWait = 100 * time.Second
+	// clockSlack is by how much the wall clock may be set before that counts as a jump.
+	clockSlack = 2 * time.Minute
+)
 
 // roundedUp is how exact some of the service's times are: it keeps them in whole seconds.
 const roundedUp = time.Second
@@ -185,7 +206,7 @@ func (m *Model) questionBegins(n int, mapName string) *question {
 	q := &question{domain: n, mapName: mapName, gen: m.gen, began: m.now(), wall: m.wall(),
 		could: slices.Concat(d.held, d.incoming)}
 	h, sure := d.only()
-	if sure && h.lives(q.wall) && d.writes == 0 {
+	if sure && m.lives(h, q.wall) && d.writes == 0 {
 		// A policy or a failure of a future time is rewritten first.
 		q.atOnce = !q.wall.Before(h.high) && !(d.failure.happened && m.unsteady(d.failure.at)) && !doesDANE(mapName)
 		m.expectLook(n)
@@ -211,14 +232,14 @@ func (m *Model) answered(q *question, reply string) {
 	}
 	from, to := q.wall, m.wall()
 	for _, h := range q.could {
-		if h.mayLive(from, to) && m.bound(q, h.file, reply) {
+		if m.mayLive(h, from, to) && m.bound(q, h.file, reply) {
 			return
 		}
-		if h.mayBeDead(from, to) && m.domains[q.domain].denies(q, reply, from, to) {
+		if m.mayBeDead(h, from, to) && m.domains[q.domain].denies(q, reply, from, to) {
 			return
 		}
 		// A clock that was set back meanwhile makes a later fetch one of the past, for this question.
-		if q.stepped && h.mayBeDead(from, to) && reply == notFound {
+		if q.stepped && m.mayBeDead(h, from, to) && reply == notFound {
 			return
 		}
 	}
@@ -251,7 +272,7 @@ func (m *Model) explain(q *question, from, to time.Time) string {
 		default:
 			text += fmt.Sprintf("  - version %d of %s, id %q, fetched at %s to %s: may live %v, may be dead %v\n",
 				h.file.Version, h.file.Mode,
-				h.id, stamp(h.low), stamp(h.high), h.mayLive(from, to), h.mayBeDead(from, to))
+				h.id, stamp(h.low), stamp(h.high), m.mayLive(h, from, to), m.mayBeDead(h, from, to))
 		}
 	}
 	if doesDANE(q.mapName) {

@@ -39,7 +39,7 @@ func (l look) lasts() time.Duration {
 // denied reports whether the last look found no policy and is too recent for another.
 func (m *Model) denied(d *domain) bool {
 	h, l := d.held[0], d.look
-	known := l.dead && l.gen == m.gen && !h.mayLive(m.wall(), m.wall()) && !l.flight && !l.fetching &&
+	known := l.dead && l.gen == m.gen && !m.mayLive(h, m.wall(), m.wall()) && !l.flight && !l.fetching &&
 		d.refreshes+d.forgets == 0
 	if (l.state == TXTServfail || l.state == txtUnseen) && !m.worked.Before(l.ended) {
 		return false // perhaps forgotten: the DNS was dead, or this host lacked something, and it is over
@@ -92,7 +92,7 @@ func (m *Model) deleted(n, gen int) {
 	d := &m.domains[n]
 	wall := m.wall()
 	h, sure := d.only()
-	if sure && h.lives(wall) && d.forgets == 0 && !d.toBeForgotten(h) {
+	if sure && m.lives(h, wall) && d.forgets == 0 && !d.toBeForgotten(h) {
 		m.violate("deleted", "%s: a live policy, version %d, was removed", Domain(n), h.file.Version)
 	}
 	nothing := held{nothing: true}
@@ -149,7 +149,7 @@ func (m *Model) judgeRefresh(n int) {
 	d := &m.domains[n]
 	now, wall := m.now(), m.wall()
 	h, sure := d.only()
-	if !sure || !h.lives(wall) || m.unsteady(now) || d.unsaved || d.look.flight || d.look.fetching || d.writes > 0 {
+	if !sure || !m.lives(h, wall) || m.unsteady(now) || d.unsaved || d.look.flight || d.look.fetching || d.writes > 0 {
 		return
 	}
 	age := refreshAge(h.file)
@@ -185,6 +185,12 @@ func (m *Model) clockSet(to time.Time) {
 		q.stepped = true
 	}
 	m.eachHeld(func(h *held) {
+		if forward := to.Sub(wall); !h.nothing && forward > 0 && m.mayLive(*h, wall, wall) {
+			h.mayUntil = latest(h.mayUntil, m.now().Add(h.high.Add(h.file.MaxAge).Sub(wall)))
+			if m.lives(*h, wall) && !m.livesOn(*h) {
+				h.mustUntil, h.gen = m.now().Add(h.low.Add(h.file.MaxAge).Sub(wall)-clockSlack), m.gen
+			}
+		}
 		h.over = h.over || latest(wall, to).After(h.low.Add(h.file.MaxAge))
 		h.low = earliest(h.low, to)
 	})
@@ -224,7 +230,7 @@ func (m *Model) ended(how ending) {
 	m.started = m.now()
 	for n := range m.domains {
 		d := &m.domains[n]
-		if h, sure := d.only(); !sure || !h.lives(m.wall()) {
+		if h, sure := d.only(); !sure || !m.lives(h, m.wall()) {
 			d.failure = failure{} // it is stored with a live policy only
 		}
 		if d.unsaved || d.writes > 0 { // the disk may have an older one, of any id

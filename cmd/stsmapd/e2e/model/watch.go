@@ -22,11 +22,11 @@ func (m *Model) lookBegins(n, gen int) {
 		m.violate("exclusive", "%s: a lookup began while another was running", Domain(n))
 	}
 	h, sure := d.only()
-	steady := sure && h.lives(m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.refreshes == 0
+	steady := sure && m.lives(h, m.wall()) && h.file.MaxAge > time.Minute && !d.toBeForgotten(h) && d.refreshes == 0
 	if fourth := m.now().Sub(old.recent[0]); steady && fourth < minLook-time.Second && !old.recent[0].IsZero() {
 		m.violate("lookups", "%s: four lookups of the TXT record within %v", Domain(n), fourth)
 	}
-	dead := sure && !h.mayLive(m.wall(), m.wall())
+	dead := sure && !m.mayLive(h, m.wall(), m.wall())
 	d.look = look{dead: dead, flight: true, gen: gen, recent: [3]time.Time{old.recent[1], old.recent[2], m.now()},
 		ended: old.ended, state: old.state, id: old.id, ttl: old.ttl}
 	d.mustLook, d.mustFetch = false, false
@@ -84,7 +84,7 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 		m.worked = m.now()
 	}
 	h, sure := d.only()
-	if sure && h.lives(wall) {
+	if sure && m.lives(h, wall) {
 		d.failures = 0
 		d.mustFetch = state == TXTAnnounced && id != h.id && !m.mayBackOff(d, id)
 		if d.toBeForgotten(h) {
@@ -93,7 +93,7 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 		return
 	}
 	m.deny(d, state, id, ttl, wall)
-	d.mustFetch = sure && d.look.dead && !h.mayLive(wall, wall) && state == TXTAnnounced && !m.mayBackOff(d, id)
+	d.mustFetch = sure && d.look.dead && !m.mayLive(h, wall, wall) && state == TXTAnnounced && !m.mayBackOff(d, id)
 }
 
 // The states of a TXT record that could not be looked at, or whose policy could not be fetched, for want of what the
@@ -131,7 +131,7 @@ func (m *Model) failedHere(n int, kind fault.Kind) {
 		d.look.state = txtUnasked
 		r = denial{cause: hostExhausted, at: wall, until: wall}
 	}
-	if h, sure := d.only(); !sure || !h.lives(wall) {
+	if h, sure := d.only(); !sure || !m.lives(h, wall) {
 		d.addDenial(r)
 	}
 }
@@ -212,7 +212,7 @@ func (m *Model) judgeFetch(n int) {
 	if !sure || d.refreshes+d.forgets > 0 || m.unsteady(now) || d.unsaved {
 		return
 	}
-	live := h.lives(wall)
+	live := m.lives(h, wall)
 	id := d.look.id
 	if live && d.look.state != TXTAnnounced {
 		id = h.id
@@ -254,11 +254,11 @@ func (m *Model) fetched(n, gen int, file File) {
 	d := &m.domains[n]
 	d.look.fetching = false
 	wall := m.wall()
-	if h, sure := d.only(); sure && !h.lives(wall) {
+	if h, sure := d.only(); sure && !m.lives(h, wall) {
 		// a new policy counts as asked for, even if nobody asked
 		d.used(m.now())
 	}
-	h := held{file: file, id: d.fetchID(wall), at: m.now(), low: wall, high: wall}
+	h := held{file: file, id: m.fetchID(d, wall), at: m.now(), low: wall, high: wall}
 	d.incoming = append(d.incoming, h)
 	for _, q := range m.open {
 		if q.domain == n {
@@ -279,12 +279,12 @@ func (m *Model) fetchFailed(n, gen int) {
 	d.look.fetching = false
 	wall := m.wall()
 	h, sure := d.only()
-	live := sure && h.lives(wall)
-	d.failure = failure{happened: true, id: d.fetchID(wall), at: m.now(), gen: gen, live: live || !d.look.dead}
+	live := sure && m.lives(h, wall)
+	d.failure = failure{happened: true, id: m.fetchID(d, wall), at: m.now(), gen: gen, live: live || !d.look.dead}
 	if d.failed == nil {
 		d.failed = map[string]time.Time{}
 	}
-	d.failed[d.fetchID(wall)] = m.now()
+	d.failed[m.fetchID(d, wall)] = m.now()
 	d.fetchEnded(m.now())
 	if !live {
 		looked := wall.Add(d.look.ended.Sub(m.now()))
@@ -318,8 +318,8 @@ func (m *Model) refreshed(n, gen int) {
 }
 
 // fetchID returns the id that a fetch is for: the announced one, else that of the policy.
-func (d *domain) fetchID(wall time.Time) string {
-	if h, sure := d.only(); d.look.state != TXTAnnounced && sure && h.mayLive(wall, wall) {
+func (m *Model) fetchID(d *domain, wall time.Time) string {
+	if h, sure := d.only(); d.look.state != TXTAnnounced && sure && m.mayLive(h, wall, wall) {
 		return h.id
 	}
 	return d.look.id
