@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,4 +127,84 @@ func TestSlowPublisherHoldsUpItself(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNetworkIsKnownDuringTheFetch: the network of the policy host is accounted to from the moment that the fetch knows
+// it, and is kept with the policy. A quarter of the fetches is of one network, whatever the registrable domains.
+func TestNetworkIsKnownDuringTheFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		hosts := &oneNetwork{world: w}
+		s, stop := w.runOn(w, resolver.Settings{DNS: w, Fetcher: hosts, FetchConcurrency: 16})
+		defer stop()
+		var all sync.WaitGroup
+		for i := range 60 {
+			name := fmt.Sprintf("d%d.test", i)
+			w.publish(name, "1", body("enforce", 10*day, "mx.example.test"))
+			all.Go(func() { ask(s, name) })
+		}
+		pass(time.Second)
+		w.publish("other.test", "1", body("enforce", 10*day, "mx.example.test"))
+		begin := time.Now()
+		wantOutcome(t, "another network", s, "other.test", resolver.Enforce)
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("a fetch from another network took %v", took)
+		}
+		all.Wait()
+		if most := hosts.most.Load(); most != 4 {
+			t.Errorf("%d of 16 fetches from one network at a time, want 4", most)
+		}
+		if e := w.stored[dnsname.MustParse("d0.test")]; e.Network != 7 {
+			t.Errorf("the network is not kept: %x", e.Network)
+		}
+	})
+}
+
+// oneNetwork is an internet in which all policy hosts but one are in one network, and take a second to answer.
+type oneNetwork struct {
+	*world
+	now, most atomic.Int64
+}
+
+func (h *oneNetwork) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+	network := fair.Network(7)
+	if domain.String() == "other.test" {
+		network = 8
+	}
+	if err := fetch.Admit(ctx, network); err != nil {
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.HostFault, Err: err}
+	}
+	if network == 7 {
+		h.most.Store(max(h.most.Load(), h.now.Add(1)))
+		defer h.now.Add(-1)
+	}
+	<-time.After(time.Second)
+	return h.world.Fetch(ctx, domain)
+}
+
+// TestRefreshHasLessTime: a refresh waits less for a policy host than a first contact, while it can be tried again; with
+// little of max_age left it has all the time.
+func TestRefreshHasLessTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.publish("slow.test", "1", body("enforce", 10*time.Hour, "mx.example.test"))
+		hosts := slowHosts{w, func(string) bool { return true }, 20 * time.Second, nil}
+		s, stop := w.runOn(w, resolver.Settings{DNS: w, Fetcher: hosts})
+		defer stop()
+		wantOutcome(t, "first contact", s, "slow.test", resolver.Enforce)
+		fetched := func() time.Time {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.stored[dnsname.MustParse("slow.test")].Fetched
+		}
+		first := fetched()
+		pass(7 * time.Hour)
+		if !fetched().Equal(first) || w.events("refresh_failing") != 1 {
+			t.Errorf("a refresh waited for 20 s, or did not begin:\n%s", w.log.String())
+		}
+		pass(2 * time.Hour)
+		if fetched().Equal(first) {
+			t.Error("no refresh has got the policy when little of its max_age was left")
+		}
+	})
 }

@@ -142,7 +142,15 @@ func planLive(now time.Time, due bool, e Entry, d discovery) step {
 // slowRetry is how long a question waits for a policy host that has just been silent for another question.
 const slowRetry = 5 * time.Second
 
+// refreshWait is how long a refresh waits for a policy host, unless little of the policy's max_age is left.
+const refreshWait = 15 * time.Second
+
+// hasTime reports whether more than a quarter of max_age is left: a refresh that fails can be tried again.
+func (e Entry) hasTime(now time.Time) bool { return e.Expires().Sub(now) > e.Policy.MaxAge/4 }
+
 var (
+	errSlowRefresh = fmt.Errorf("not finished within %v, which a refresh has while more than a quarter of max_age is "+
+		"left", refreshWait)
 	errSlowHost = fmt.Errorf("the policy host was silent before; not waited for longer than %v", slowRetry)
 	errHeldBack = errors.New("not tried: the last fetches failed, and a domain's policy host is not asked more often " +
 		"than twice in 5 minutes")

@@ -20,6 +20,39 @@ func acquire(ctx context.Context, slots *fair.Slots, owners fair.Owners, what st
 	return release, nil
 }
 
+// fetchSlot is the slot of one fetch. The network of the policy host is known only during the fetch: then the slot is
+// given back, and one taken that is accounted to the network too.
+type fetchSlot struct {
+	slots   *fair.Slots
+	owners  fair.Owners
+	network fair.Network // once it is known
+	free    func()       // nil: no slot
+}
+
+func (s *fetchSlot) acquire(ctx context.Context) (err error) {
+	s.free, err = acquire(ctx, s.slots, s.owners, "fetches")
+	return err
+}
+
+// admit is the fetch's Admission.
+func (s *fetchSlot) admit(ctx context.Context, network fair.Network) error {
+	s.network = network
+	owners := s.owners.At(network)
+	if owners == s.owners {
+		return nil
+	}
+	s.release()
+	s.owners = owners
+	return s.acquire(ctx)
+}
+
+func (s *fetchSlot) release() {
+	if s.free != nil {
+		s.free()
+		s.free = nil
+	}
+}
+
 // slowLookup is the age from which a lookup counts as slow.
 const slowLookup = 100 * time.Millisecond
 

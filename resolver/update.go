@@ -12,6 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/fault"
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -267,18 +268,18 @@ func (u *updater) noted(ctx context.Context, a *attempt, p note) result {
 
 // fetch gets the policy and keeps it, or what its failure leaves.
 func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
-	release, err := acquire(ctx, a.cfg.fetches, a.owners(), "fetches")
-	if err != nil {
+	slot := &fetchSlot{slots: a.cfg.fetches, owners: a.owners()}
+	if err := slot.acquire(ctx); err != nil {
 		return u.busy(a, fetchWork, err)
 	}
 	begin := time.Now()
 	policy, err := func() (mtasts.Policy, error) {
-		ctx, cancel := limitWait(ctx, a, a.cfg.pace.Slow(u.now(), a.domain))
+		ctx, cancel := a.limitWait(ctx, u.now())
 		defer cancel()
-		defer release() // also after a panic
+		defer func() { slot.release() }() // also after a panic
 		u.fetching.Add(1)
 		defer u.fetching.Add(-1)
-		return a.cfg.Fetcher.Fetch(ctx, a.domain)
+		return a.cfg.Fetcher.Fetch(fetch.WithAdmission(ctx, slot.admit), a.domain)
 	}()
 	if err != nil && a.closing.Err() != nil {
 		return u.busy(a, fetchWork, err)
@@ -292,24 +293,29 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 		p.claim.fail() // the one place that tells the fleet of a failure
 		return result{finding: u.fetchFailed(ctx, a, p, err, time.Since(begin))}
 	}
-	return result{finding: u.fetched(ctx, a, p, policy)}
+	return result{finding: u.fetched(ctx, a, p, policy, slot.network)}
 }
 
-// limitWait is the context of a fetch: where a question waits for a policy host that has just been silent for another
-// question (slow), it waits no longer than slowRetry.
-func limitWait(ctx context.Context, a *attempt, slow bool) (context.Context, context.CancelFunc) {
-	if a.reason != lookups.Question || a.known != nil || !slow {
-		return context.WithCancel(ctx)
+// limitWait is the context of a fetch that has less time than others: where a question waits for a policy host that has
+// just been silent for another question, and where a refresh has time to be tried again.
+func (a *attempt) limitWait(ctx context.Context, now time.Time) (context.Context, context.CancelFunc) {
+	switch {
+	case a.reason == lookups.Question && a.known == nil && a.cfg.pace.Slow(now, a.domain):
+		return context.WithTimeoutCause(ctx, slowRetry, errSlowHost)
+	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry.hasTime(now):
+		return context.WithTimeoutCause(ctx, refreshWait, errSlowRefresh)
 	}
-	return context.WithTimeoutCause(ctx, slowRetry, errSlowHost)
+	return context.WithCancel(ctx)
 }
 
-func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy) Finding {
+func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy,
+	network fair.Network) Finding {
 	u.hostFaults.worked(fetchWork)
 	u.clock.Observe()
 	now := u.now()
 	a.cfg.pace.Worked(now, a.domain)
-	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1}
+	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1,
+		Network: network}
 	if a.known != nil {
 		marked := a.known.marked()
 		e.Used, e.UsedDays = marked.Used, marked.UsedDays

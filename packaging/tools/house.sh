@@ -25,7 +25,7 @@ resolver/pace: resolver/dnsname resolver/fault
 resolver/mtasts: resolver/dnsname
 resolver/dnsclient: resolver/dnsname resolver/fault
 resolver/tlsrpt: resolver/dnsname
-resolver/fetch: resolver/dnsclient resolver/dnsname resolver/fault resolver/mtasts resolver/tlsrpt
+resolver/fetch: resolver/dnsclient resolver/dnsname resolver/fair resolver/fault resolver/mtasts resolver/tlsrpt
 resolver/dane: resolver/dnsclient resolver/dnsname resolver/fault resolver/lookups
 resolver: resolver/...
 socketmap/netstring:

@@ -26,6 +26,9 @@ func Of(domain dnsname.Name, network Network) Owners {
 	return Owners{{domain: Registrable(domain)}, {network: network}}
 }
 
+// At returns the same owners with another network.
+func (o Owners) At(network Network) Owners { return Owners{o[0], {network: network}} }
+
 // Registrable returns the domain that is registered below a public suffix, such as example.co.uk for a.example.co.uk
 // (https://publicsuffix.org); a public suffix is its own.
 func Registrable(domain dnsname.Name) string {

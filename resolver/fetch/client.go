@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -118,7 +119,7 @@ func (f *Client) get(caller context.Context, domain dnsname.Name) (response, fai
 	if f.cfg.Roots == nil {
 		return response{}, failures{{kind: Unreachable, err: ErrNoRoots}}
 	}
-	ctx, cancel := context.WithTimeoutCause(caller, f.cfg.Timeout, fmt.Errorf("not finished within %v", f.cfg.Timeout))
+	ctx, limit, cancel := withLimit(caller, f.cfg.Timeout)
 	defer cancel()
 	target, err := url.Parse(PolicyURL(domain))
 	if err != nil {
@@ -142,7 +143,11 @@ func (f *Client) get(caller context.Context, domain dnsname.Name) (response, fai
 		x.to = to
 		return x.run(ctx, dial, connected)
 	}
-	return newRace(f.dialer, PolicyHost(domain), 443, try, func(response) {}).run(ctx)
+	r := newRace(f.dialer, PolicyHost(domain), 443, try, func(response) {})
+	r.admit = func(to netip.Addr) error {
+		return limit.pause(func() error { return Admit(caller, fair.NetworkOf(to)) })
+	}
+	return r.run(ctx)
 }
 
 var errTooLarge = fmt.Errorf("the policy is larger than %d bytes", maxPolicy)

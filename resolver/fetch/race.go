@@ -16,7 +16,8 @@ type race[T any] struct {
 	port uint16
 	// try begins with a connection, and calls connected once it has it. It ends promptly when the context does.
 	try     func(ctx context.Context, to netip.AddrPort, connected func()) (T, *failure)
-	discard func(T) // what came too late
+	discard func(T)                // what came too late
+	admit   func(netip.Addr) error // called before the first attempt; its error ends the race. nil: any may begin
 
 	results   chan attempt[T]
 	connected chan int // numbers of attempts
@@ -84,7 +85,10 @@ func (r *race[T]) run(ctx context.Context) (value T, failed failures) {
 		case <-ctx.Done():
 			return r.end(ctx)
 		}
-		r.advance(ctx)
+		if err := r.advance(ctx); err != nil {
+			r.failed = append(r.failed, &failure{kind: HostFault, err: err})
+			return value, r.failed
+		}
 	}
 	if len(r.failed) == 0 {
 		r.failed = failures{r.noAddress(ctx)}
@@ -170,14 +174,19 @@ func (r *race[T]) answered(f family, a addresses) {
 }
 
 // advance begins the next attempt if it may begin and there is an address, of the other family than the last one's if
-// possible.
-func (r *race[T]) advance(ctx context.Context) {
+// possible. The error is that of admit.
+func (r *race[T]) advance(ctx context.Context) error {
 	f := ip6 - r.last
 	if len(r.waiting[f]) == 0 {
 		f = r.last
 	}
 	if !r.open || len(r.waiting[f]) == 0 {
-		return
+		return nil
+	}
+	if r.tried == 0 && r.admit != nil {
+		if err := r.admit(r.waiting[f][0]); err != nil {
+			return err
+		}
 	}
 	to := netip.AddrPortFrom(r.waiting[f][0], r.port)
 	r.waiting[f] = r.waiting[f][1:]
@@ -191,4 +200,5 @@ func (r *race[T]) advance(ctx context.Context) {
 		value, fail := r.try(ctx, to, func() { r.connected <- number })
 		r.results <- attempt[T]{value, fail}
 	}()
+	return nil
 }
