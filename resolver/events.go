@@ -77,8 +77,8 @@ func days(d time.Duration) string {
 // alertInterval is the time between two lines about one policy whose refresh keeps failing.
 const alertInterval = 24 * time.Hour
 
-// refreshFailed tells when the fetches of a policy that is live until ends begin to fail, and again each day; never for mode none (RFC 8461
-// section 10.2).
+// refreshFailed tells when the fetches of a policy that is live until ends begin to fail, and again each day; never for
+// mode none (RFC 8461 section 10.2).
 func (l events) refreshFailed(now, ends time.Time, e *Entry) {
 	t := &e.Failures
 	if e.Policy.Mode == mtasts.ModeNone || (!t.Alerted.IsZero() && now.Sub(t.Alerted) < alertInterval) {

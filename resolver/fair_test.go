@@ -182,8 +182,8 @@ func (h *oneNetwork) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Pol
 	return h.world.Fetch(ctx, domain)
 }
 
-// TestRefreshHasLessTime: a refresh waits less for a policy host than a first contact, while it can be tried again; with
-// little of max_age left it has all the time.
+// TestRefreshHasLessTime: a refresh waits less for a policy host than a first contact, while it can be tried again;
+// with little of max_age left it has all the time.
 func TestRefreshHasLessTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

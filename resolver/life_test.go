@@ -343,9 +343,9 @@ func TestClockTrip(t *testing.T) {
 	})
 }
 
-// TestClockJumpEndsNothing: the wall clock is set 8 days ahead of policies that end in 7, the TXT records are suppressed
-// and the policy hosts are down. The policies are answered, also those that are in the store alone, and fetched again as
-// soon as that is possible; they end when the time of their max_age has really gone by.
+// TestClockJumpEndsNothing: the wall clock is set 8 days ahead of policies that end in 7, the TXT records are
+// suppressed and the policy hosts are down. The policies are answered, also those that are in the store alone, and
+// fetched again as soon as that is possible; they end when the time of their max_age has really gone by.
 func TestClockJumpEndsNothing(t *testing.T) {
 	for _, reachable := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

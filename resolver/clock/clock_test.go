@@ -64,8 +64,8 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// TestAtNeverMakesImmortal: what was kept by a clock that ran ahead at the start, or is of a time that is still to come,
-// is as old as the wall clock says.
+// TestAtNeverMakesImmortal: what was kept by a clock that ran ahead at the start, or is of a time that is still to
+// come, is as old as the wall clock says.
 func TestAtNeverMakesImmortal(t *testing.T) {
 	h := newHands()
 	right := h.wall

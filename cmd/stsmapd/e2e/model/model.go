@@ -44,8 +44,8 @@ type held struct {
 	// behind the fetch: then it counts from a later time that only the service knows.
 	low, high time.Time
 	over      bool // a clock that ran ahead has seen its end: it may have been forgotten
-	// Where the clock was set forward, the policy lives on: it may until mayUntil, and must until mustUntil, by the time
-	// that passes, while the daemon with that gen runs.
+	// Where the clock was set forward, the policy lives on: it may until mayUntil, and must until mustUntil while the
+	// daemon with that gen runs, both by the time that passes.
 	mayUntil, mustUntil time.Time
 	gen                 int
 }
