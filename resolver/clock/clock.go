@@ -1,8 +1,8 @@
 // Package clock tells the time by the wall clock, and what a time of the past is worth after the wall clock was set.
 //
 // A policy's life is counted by the wall clock, which alone survives a restart. But a wall clock that jumps forward, by
-// a forged answer of a time server for instance, must not end all policies at once. So a Clock also follows a clock that
-// cannot be set, and remembers by how much the two differed when.
+// a forged answer of a time server for instance, must not end all policies at once. So a Clock also follows a clock
+// that cannot be set, and remembers by how much the two differed when.
 package clock
 
 import (
