@@ -133,8 +133,12 @@ func (h HostFault) OfDNS() bool { return h.Work == lookupWork.String() }
 
 // String says what is wrong, what it means for mail, and what to mend, in one clause for people.
 func (h HostFault) String() string {
-	return fmt.Sprintf("this host cannot %s since %s (%d failures): %s; the last error: %v",
-		h.Work, h.Since.Format(time.RFC3339), h.Count, h.consequence(), h.Err)
+	failures := "1 failure"
+	if h.Count != 1 {
+		failures = fmt.Sprintf("%d failures", h.Count)
+	}
+	return fmt.Sprintf("this host cannot %s since %s (%s): %s; the last error: %v",
+		h.Work, h.Since.Format(time.RFC3339), failures, h.consequence(), h.Err)
 }
 
 // consequence is what the fault means for mail.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -26,10 +27,10 @@ func newCache() *cobra.Command {
 		Short: "Show and change the policies of the running daemon",
 		Long: "Show and change the policies of the running daemon, through its control socket. Exit code 0: done; 1: " +
 			"not found, or only partly done; 2: an error.",
-		Args: cobra.NoArgs,
+		Args: usage.Group,
 		RunE: func(*cobra.Command, []string) error {
 			return &exitCode{exitError,
-				errors.New("a subcommand is required: cache list, show, refresh, forget or export")}
+				errors.New("stsmapd cache needs a subcommand: list, show, refresh, forget or export")}
 		},
 	}
 	flags.add(cmd)
@@ -56,7 +57,9 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 		Short: "List policies",
 		Long: "List the policies of the daemon, including expired ones that are not removed yet. Exit code 0: " +
 			"listed; 1: a policy could not be read; 2: an error.",
-		Args: cobra.NoArgs,
+		Example: "  stsmapd cache list --failing --sort expires\n" +
+			"  stsmapd cache list --mode enforce --expiring 7d --json | jq -r .domain",
+		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := f.parse()
 			if err != nil {
@@ -83,6 +86,15 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 			"; a leading - reverses the order (default: by name)")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "list at most this many policies; 0: all")
 	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object per policy")
+	usage.Lists(cmd, "mode", "enforce", "testing", "none")
+	usage.Values(cmd, "sort", func() []string {
+		keys := admin.SortKeys()
+		for _, key := range admin.SortKeys() {
+			keys = append(keys, "-"+key)
+		}
+		return keys
+	})
+	usage.Dynamic(cmd, "domain", flags.domains)
 	return cmd
 }
 
@@ -92,21 +104,22 @@ func (f *listFlags) parse() (admin.List, error) {
 	for _, text := range f.modes {
 		var m mtasts.Mode
 		if err := m.UnmarshalText([]byte(text)); err != nil {
-			return l, fmt.Errorf("--mode: %w", err)
+			return l, fmt.Errorf("--mode is %.40q, must be enforce, testing or none", text)
 		}
 		l.Modes = append(l.Modes, m)
 	}
 	if f.expiring != "" {
 		var err error
 		if l.Expiring, err = parseSpan(f.expiring); err != nil {
-			return l, fmt.Errorf("--expiring: %w", err)
+			return l, fmt.Errorf("--expiring is %.40q, must be a time, such as 7d or 36h", f.expiring)
 		}
 	}
 	if f.sort != "" && !slices.Contains(admin.SortKeys(), strings.TrimPrefix(f.sort, "-")) {
-		return l, fmt.Errorf("--sort: %.40q is not one of %s", f.sort, strings.Join(admin.SortKeys(), ", "))
+		return l, fmt.Errorf("--sort is %.40q, must be one of %s, with a - before it for the reverse order", f.sort,
+			strings.Join(admin.SortKeys(), ", "))
 	}
 	if f.limit < 0 {
-		return l, fmt.Errorf("--limit: %d is less than 0", f.limit)
+		return l, fmt.Errorf("--limit is %d, must be a whole number, or 0 for all", f.limit)
 	}
 	return l, nil
 }
@@ -140,6 +153,9 @@ func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error 
 			term.Text(term.Relative(now, p.Used)), term.Text(origin(p)), term.Painted(colour, state))
 		return nil
 	})
+	if err != nil && t.Empty() {
+		return err
+	}
 	return errors.Join(t.End(), err)
 }
 
@@ -156,13 +172,13 @@ func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f fun
 			}
 		case errors.As(err, &said) && said.Domain != "":
 			unread++
-			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd:", err)
+			usage.Print(cmd.ErrOrStderr(), "stsmapd: "+err.Error())
 		default:
 			return &exitCode{exitError, err}
 		}
 	}
 	if unread > 0 {
-		return &exitCode{exitNotFound, fmt.Errorf("%d of the policies could not be read", unread)}
+		return &exitCode{exitNotFound, errors.New(term.Plural(unread, "policy") + " could not be read")}
 	}
 	return nil
 }
@@ -203,6 +219,35 @@ func modeColour(mode string) string {
 	return term.Faint
 }
 
+// domains returns the domains of the daemon that contain what was typed, for completion: at most completed ones. It
+// returns none where the daemon does not answer soon.
+func (f *controlFlags) domains(typed string) ([]string, cobra.ShellCompDirective) {
+	const completed = 100
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	client, err := f.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer client.Close()
+	var names []string
+	for p, err := range client.Policies(ctx, admin.List{Domain: typed}) {
+		if err == nil && strings.HasPrefix(p.Domain, typed) {
+			names = append(names, p.Domain)
+		}
+		if err != nil || len(names) == completed {
+			break
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// complete offers domains as the arguments of a command.
+func (f *controlFlags) complete(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	names, directive := f.domains(typed)
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) }), directive
+}
+
 // eachDomain parses all arguments and then calls do with each domain. The exit code is 1 if do failed for a domain, and
 // 2 if the daemon cannot be queried.
 func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
@@ -211,7 +256,7 @@ func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
 	for i, text := range args {
 		name, err := dnsname.Parse(text)
 		if err != nil {
-			return &exitCode{exitError, err}
+			return &exitCode{exitError, errors.New(noDomain(cmd, text))}
 		}
 		domains[i] = name
 	}
@@ -230,7 +275,7 @@ func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
 			code = exitNotFound
 		case errors.As(err, &said) && (said.Code == http.StatusNotFound || len(domains) > 1):
 			code = exitNotFound
-			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd:", err)
+			usage.Print(cmd.ErrOrStderr(), "stsmapd: "+err.Error())
 		default:
 			return &exitCode{exitError, err}
 		}

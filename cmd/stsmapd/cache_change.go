@@ -9,6 +9,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -20,7 +21,8 @@ func newCacheRefresh(flags *controlFlags) *cobra.Command {
 		Long: "Fetch policies now, even if the id has not changed or a fetch failed recently. A live policy that " +
 			"cannot be fetched stays in force. Exit code 0: all fetched; 1: a domain has no policy, or its policy " +
 			"could not be fetched; 2: an error.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  stsmapd cache refresh example.com",
+		Args:    usage.Args("DOMAIN", 1, 0), ValidArgsFunction: flags.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,
 				func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {
@@ -67,7 +69,9 @@ func newCacheForget(flags *controlFlags) *cobra.Command {
 			"for you, use an override instead. Hosts that share an engine (shared.url) exchange policies, so that " +
 			"the next mail may bring a policy back from another host: with --fleet all hosts that can be reached " +
 			"forget it. Exit code 0: forgotten; 1: nothing was known about a domain; 2: an error.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  stsmapd cache forget example.com\n" +
+			"  stsmapd cache forget --fleet example.com",
+		Args: usage.Args("DOMAIN", 1, 0), ValidArgsFunction: flags.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,
 				func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 )
 
 func newCacheExport(flags *controlFlags) *cobra.Command {
@@ -23,7 +24,9 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 			"    stsmapd cache export --postfix >/etc/postfix/mta-sts\n" +
 			"    postconf smtp_tls_policy_maps=texthash:/etc/postfix/mta-sts\n\n" +
 			"Exit code 0: all printed; 1: a policy could not be read; 2: an error.",
-		Args: cobra.NoArgs,
+		Example: "  stsmapd cache export >policies.jsonl\n" +
+			"  stsmapd cache export --postfix >/etc/postfix/mta-sts",
+		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := flags.client()
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -19,7 +20,9 @@ func newCacheShow(flags *controlFlags) *cobra.Command {
 		Long: "Show everything known about a domain, what becomes of mail to it, and the answer of each map name. " +
 			"Nothing changes, and only the MX records are looked up. Exit code 0: shown; 1: nothing is known; 2: an " +
 			"error.",
-		Args: cobra.ExactArgs(1),
+		Example: "  stsmapd cache show example.com\n" +
+			"  stsmapd cache show --json example.com | jq .policy.mx",
+		Args: usage.Args("DOMAIN", 1, 1), ValidArgsFunction: flags.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachDomain(cmd, flags, args,
 				func(ctx context.Context, client *admin.Client, domain dnsname.Name) (bool, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -105,11 +106,14 @@ func newCheck() *cobra.Command {
 		Use:   "check DOMAIN... | --maillog [FILE...]",
 		Short: "Check a domain now: would mail be delivered under its policy?",
 		Long:  checkHelp,
+		Example: "  stsmapd check example.com\n" +
+			"  stsmapd check --json example.com example.org | jq -r .result.summary\n" +
+			"  stsmapd check --maillog",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.logs.Chosen {
 				return nil
 			}
-			return cobra.MinimumNArgs(1)(cmd, args)
+			return usage.Args("DOMAIN", 1, 0)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) },
 	}
@@ -120,6 +124,12 @@ func newCheck() *cobra.Command {
 		"longest time for one domain, between 1s and 10m; Postfix waits 5m for each reply of an MX host")
 	cmd.Flags().StringVar(&f.helo, "helo", "", "name of this host for EHLO (default: its host name)")
 	f.logs.Add(cmd, 30*24*time.Hour)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if f.logs.Chosen {
+			return usage.Files(cmd, args, typed)
+		}
+		return (&controlFlags{config: f.config}).complete(cmd, args, typed)
+	}
 	return cmd
 }
 
@@ -149,7 +159,7 @@ func runCheck(cmd *cobra.Command, f checkFlags, args []string) error {
 // checkDomains checks the domains of the arguments. It reports whether all pass.
 func checkDomains(ctx context.Context, cmd *cobra.Command, c *check.Checker, f checkFlags, args []string) (ok bool,
 	err error) {
-	to, err := destinations(args)
+	to, err := destinations(cmd, args)
 	if err != nil {
 		return false, err
 	}
@@ -157,12 +167,12 @@ func checkDomains(ctx context.Context, cmd *cobra.Command, c *check.Checker, f c
 }
 
 // destinations parses the arguments as Postfix's next hops.
-func destinations(args []string) ([]dane.Destination, error) {
+func destinations(cmd *cobra.Command, args []string) ([]dane.Destination, error) {
 	to := make([]dane.Destination, len(args))
 	for i, arg := range args {
 		d, ok := tlspolicy.ParseNextHop(strings.TrimSuffix(arg, ".")).(tlspolicy.Domain)
 		if !ok {
-			return nil, fmt.Errorf("invalid domain %.80q: use example.com, example.com:587 or [mail.example.com]", arg)
+			return nil, errors.New(noDomain(cmd, arg))
 		}
 		to[i] = d.Destination
 	}

@@ -3,13 +3,13 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
 
@@ -23,10 +23,10 @@ func newConfig() *cobra.Command {
 			"and print every setting in force and where it comes from. The running daemon is not asked: it has what " +
 			"it read at its start or last reload, and sockets from systemd replace listen and metrics. Exit code 0: " +
 			"the configuration can be used; 2: it is wrong, and the error says where and what is valid.",
-		Example: "  stsmapd config                        every setting in force\n" +
-			"  stsmapd config --quiet && systemctl reload stsmapd\n" +
-			"  stsmapd config --config new.toml      check a file before it is installed",
-		Args: cobra.NoArgs,
+		Example: "  stsmapd config\n" +
+			"  stsmapd config --quiet --config new.toml && cp new.toml /etc/stsmapd/stsmapd.toml\n" +
+			"  stsmapd config --json | jq -r '.settings[] | select(.from != \"default\") | .setting'",
+		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := f.load()
 			if err == nil {
@@ -36,7 +36,7 @@ func newConfig() *cobra.Command {
 				return &exitCode{exitError, err}
 			}
 			if _, err := c.Roots(); errors.Is(err, fetch.ErrNoRoots) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: warning:", err)
+				usage.Print(cmd.ErrOrStderr(), "stsmapd: warning: "+err.Error())
 			}
 			if quiet {
 				return nil

@@ -92,6 +92,7 @@ type controlFlags struct {
 func addConfig(flags *pflag.FlagSet, file *string) {
 	flags.StringVar(file, "config", "",
 		"stsmapd's configuration file (default "+config.DefaultFile+", where it exists)")
+	flags.Lookup("config").Annotations = map[string][]string{cobra.BashCompFilenameExt: {"toml"}}
 }
 
 func (f *controlFlags) add(cmd *cobra.Command) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -75,7 +76,10 @@ func newDeliveries() *cobra.Command {
 		Use:   "deliveries [FILE...]",
 		Short: "Say what became of mail under TLS policies, by Postfix's log",
 		Long:  deliveriesHelp,
-		RunE:  func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		Example: "  stsmapd deliveries --since 7d\n" +
+			"  stsmapd deliveries --domain example.com /var/log/mail.log.1.gz",
+		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		ValidArgsFunction: usage.Files,
 	}
 	f.control.add(cmd)
 	f.logs.Add(cmd, 24*time.Hour)

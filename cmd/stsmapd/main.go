@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 )
 
 func main() {
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		exit = &exitCode{exitError, err} // cobra's own: a wrong flag or command
 	}
 	if exit.err != nil {
-		fmt.Fprintln(stderr, logging.JournalPrefix(stderr)+"stsmapd:", exit.err)
+		usage.Print(stderr, logging.JournalPrefix(stderr)+"stsmapd: "+exit.err.Error())
 	}
 	return exit.code
 }
@@ -72,9 +73,20 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Short: "MTA-STS policies for Postfix",
 		Long: "stsmapd tells Postfix which domains require verified TLS by MTA-STS (RFC 8461), and caches their " +
 			"policies.",
+		Example: "  stsmapd postfix                what to add to main.cf\n" +
+			"  stsmapd check example.com      what becomes of mail to a domain\n" +
+			"  stsmapd status                 how the daemon does",
+		Version:       version(),
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
+		Args:          usage.Group,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.Flags().Bool("version", false, "print the version")
+	root.SetVersionTemplate(versionText())
+	root.SetFlagErrorFunc(usage.FlagError)
+	root.SetHelpCommand(usage.Help())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(newServe(), newQuery(), newCheck(), newDeliveries(), newCache(), newWarm(), newStatus(),
@@ -86,13 +98,16 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "stsmapd %s (%s %s/%s)\n", version(), runtime.Version(),
-				runtime.GOOS, runtime.GOARCH)
+			_, err := io.WriteString(cmd.OutOrStdout(), versionText())
 			return err
 		},
 	}
+}
+
+func versionText() string {
+	return fmt.Sprintf("stsmapd %s (%s %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // nextVersion is the newest heading of CHANGELOG.md: the version of which a build without a tag is a preview.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,6 +30,10 @@ func TestMain(m *testing.M) {
 // no policy (but one of announced.example, whose policy host has no address) and fails for mute.example, $LISTEN, a
 // free listener address, $RUNTIME_DIRECTORY, where control sockets are, $PACKAGING, and the commands below.
 func TestScripts(t *testing.T) {
+	commands := map[string]func(*testscript.TestScript, bool, []string){
+		"await": await, "env_subst": envSubst, "signal": sendSignal, "awaitlog": awaitLog, "seed": seed,
+	}
+	maps.Copy(commands, terminalCommands())
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -63,9 +68,7 @@ func TestScripts(t *testing.T) {
 			}
 			return len(maillog.Find(time.Time{})) > 0, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await": await, "env_subst": envSubst, "signal": sendSignal, "awaitlog": awaitLog, "seed": seed,
-		},
+		Cmds: commands,
 	})
 }
 

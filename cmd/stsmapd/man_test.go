@@ -1,13 +1,17 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/packaging/man"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
@@ -78,6 +82,49 @@ the packages install, in which every setting is commented out and has its defaul
 	if readFile(t, file) != page {
 		t.Errorf("%s does not say what stsmapd.toml says: run `go generate ./packaging/man`", file)
 	}
+}
+
+// TestExamples: each command has examples, whose command lines are right.
+func TestExamples(t *testing.T) {
+	n := 0
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+		if name := cmd.Name(); cmd.HasAvailableSubCommands() || name == "version" || name == "help" {
+			return
+		}
+		if cmd.Example == "" {
+			t.Errorf("%s has no examples", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Example) {
+			n++
+			if err := checkExample(cmd, line); err != nil {
+				t.Errorf("%s: %s: %v", cmd.CommandPath(), line, err)
+			}
+		}
+	}
+	walk(newRoot(io.Discard, io.Discard))
+	if n < 20 {
+		t.Errorf("only %d examples", n)
+	}
+}
+
+// checkExample parses a command line of cmd, up to what the shell does with the output.
+func checkExample(cmd *cobra.Command, line string) error {
+	line = regexp.MustCompile(` [|>&].*`).ReplaceAllString(line, "")
+	of, args, err := newRoot(io.Discard, io.Discard).Find(strings.Fields(line)[1:])
+	switch {
+	case err != nil:
+		return err
+	case of.CommandPath() != cmd.CommandPath():
+		return errors.New("an example of another command")
+	}
+	if err := of.ParseFlags(args); err != nil {
+		return err
+	}
+	return of.ValidateArgs(of.Flags().Args())
 }
 
 // TestManPagesRender: man shows each page without a warning.

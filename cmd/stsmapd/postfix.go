@@ -13,6 +13,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
@@ -32,8 +33,14 @@ func newPostfix() *cobra.Command {
 			"query, and print the lines that main.cf lacks and each mistake with its cure. With --apply, set these " +
 			"lines with `postconf -e`; nothing else is changed, and Postfix is not reloaded. Run it as root: other " +
 			"users cannot see all that Postfix uses. Exit code 0: nothing to do; 1: something to do; 2: an error.",
-		Args: cobra.NoArgs,
+		Example: "  stsmapd postfix\n" +
+			"  stsmapd postfix -c /etc/postfix-out --connect unix:/run/stsmapd/map.sock\n" +
+			"  stsmapd postfix --apply",
+		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := usage.Exclusive(cmd, "json", "apply"); err != nil {
+				return err
+			}
 			d.in, d.out, d.messages = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return d.run(cmd.Context())
 		},
@@ -47,8 +54,9 @@ func newPostfix() *cobra.Command {
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the findings as JSON")
 	cmd.Flags().BoolVar(&d.apply, "apply", false, "show the changes to main.cf, ask for confirmation, and make them")
 	cmd.Flags().BoolVar(&d.yes, "yes", false, "with --apply: do not ask")
-	cmd.MarkFlagsMutuallyExclusive("json", "apply")
-	cmd.MarkFlagsMutuallyExclusive("json", "yes")
+	usage.Dynamic(cmd, "postconf-dir", func(string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	})
 	return cmd
 }
 

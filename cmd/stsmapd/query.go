@@ -17,6 +17,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/socketmap"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -41,18 +42,23 @@ func newQuery() *cobra.Command {
 		Long: "Query the running daemon about a next hop, as Postfix does. Exit code 0: a policy, which is printed; " +
 			"1: no policy, Postfix uses its own configuration, and the reason is printed on standard error; 2: an " +
 			"error. With --health and no domain, exit code 0: the daemon answers; 2: it does not answer within 2 s.",
+		Example: "  stsmapd query example.com\n" +
+			"  stsmapd query -m sts+dane '[mail.example.com]:587'\n" +
+			"  stsmapd query --health",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.health {
-				return cobra.NoArgs(cmd, args)
+				return usage.None(cmd, args)
 			}
-			return cobra.ExactArgs(1)(cmd, args)
+			return usage.Args("DOMAIN", 1, 1)(cmd, args)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		ValidArgsFunction: f.control.complete,
+		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	cmd.Flags().StringVarP(&f.mapName, "map", "m", "sts", "map name, as at the end of the socketmap in main.cf")
 	cmd.Flags().BoolVar(&f.health, "health", false, "only check whether the daemon answers")
 	cmd.Flags().StringVar(&f.connect, "connect", "", "the daemon's listener (default: the first of the configuration)")
 	f.control.add(cmd)
+	usage.Dynamic(cmd, "map", f.mapNames)
 	return cmd
 }
 
@@ -80,10 +86,30 @@ func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 		_, err := fmt.Fprintln(cmd.OutOrStdout(), term.Clean(reply.Data()))
 		return err
 	case socketmap.StatusNotFound:
-		return &exitCode{exitNotFound, errors.New(f.whyNoPolicy(cmd.Context(), args[0]))}
+		return &exitCode{exitNotFound, errors.New(f.whyNoPolicy(cmd, args[0]))}
 	default:
 		return &exitCode{exitError, fmt.Errorf("%s %s", reply.Status(), reply.Data())}
 	}
+}
+
+// mapNames offers map names: those of the configuration and of other daemons, and lists of features, which grow by one
+// with each completion.
+func (f *queryFlags) mapNames(typed string) ([]string, cobra.ShellCompDirective) {
+	names := []string{"sts", "postfix", "QUERY", "QUERYwithTLSRPT"}
+	if c, err := config.Load(f.control.config); err == nil {
+		names = append(names, c.Maps.Given()...)
+	}
+	list := typed[:max(0, strings.LastIndexByte(typed, '+'))]
+	if _, ok := tlspolicy.ParseFeatures(typed); ok {
+		list = typed
+	}
+	all := tlspolicy.Features{DANE: true, TLSRPT: true, Strict: true, Defer: true, NoSNI: true, Shadow: true}
+	for _, feature := range strings.Split(all.String(), "+")[1:] {
+		if _, ok := tlspolicy.ParseFeatures(list + "+" + feature); ok {
+			names = append(names, list+"+"+feature)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func query(ctx context.Context, spec, mapName, key string) (socketmap.Reply, error) {
@@ -102,12 +128,12 @@ const reasonLimit = 5 * time.Second
 
 // whyNoPolicy says why Postfix is told that there is no policy for a next hop: by its form, or by what the daemon knows
 // of the domain, which it asks through the control socket.
-func (f *queryFlags) whyNoPolicy(ctx context.Context, key string) string {
+func (f *queryFlags) whyNoPolicy(cmd *cobra.Command, key string) string {
 	hop, ok := tlspolicy.ParseNextHop(key).(tlspolicy.Domain)
 	if !ok {
-		return noDomain(key)
+		return noDomain(cmd, key)
 	}
-	ctx, cancel := context.WithTimeout(ctx, reasonLimit)
+	ctx, cancel := context.WithTimeout(cmd.Context(), reasonLimit)
 	defer cancel()
 	d, err := f.known(ctx, hop.Domain)
 	if err != nil {
@@ -121,14 +147,14 @@ func (f *queryFlags) whyNoPolicy(ctx context.Context, key string) string {
 }
 
 // noDomain says why a next hop cannot have a policy.
-func noDomain(key string) string {
+func noDomain(cmd *cobra.Command, key string) string {
 	quoted := fmt.Sprintf("%.80q", key)
 	if u, err := url.Parse(key); err == nil && u.Scheme != "" && u.Hostname() != "" {
-		return quoted + " is a URL; ask for the domain: stsmapd query " + u.Hostname()
+		return quoted + " is a URL; ask for the domain: " + cmd.CommandPath() + " " + u.Hostname()
 	}
 	if i := strings.LastIndexByte(key, '@'); i >= 0 {
 		if name, err := dnsname.Parse(strings.TrimSuffix(key[i+1:], ">")); err == nil {
-			return quoted + " is a mail address; ask for the domain: stsmapd query " + name.String()
+			return quoted + " is a mail address; ask for the domain: " + cmd.CommandPath() + " " + name.String()
 		}
 	}
 	host := strings.TrimPrefix(strings.Trim(key, "[]"), "IPv6:")

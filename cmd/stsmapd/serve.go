@@ -26,6 +26,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/systemd"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
@@ -51,7 +52,9 @@ func newServe() *cobra.Command {
 		Short: "Run the daemon",
 		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
 			"SIGHUP reloads the configuration and the CA roots; listeners, the store and [shared] do not change.",
-		Args: cobra.NoArgs,
+		Example: "  stsmapd serve\n" +
+			"  stsmapd serve --config new.toml --state-dir /tmp/stsmapd --listen inet:127.0.0.1:8462",
+		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &daemon{flags: f, history: history.New(), out: logging.New(cmd.ErrOrStderr(),
 				logging.ToJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
@@ -62,7 +65,9 @@ func newServe() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitCode{exitFailure, err} })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &exitCode{exitFailure, usage.FlagError(cmd, err)}
+	})
 	f.add(cmd)
 	return cmd
 }
@@ -74,6 +79,10 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 		"address for Postfix: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default info)")
+	usage.Values(cmd, "log-level", func() []string { return []string{"debug", "info", "warn", "error"} })
+	usage.Dynamic(cmd, "state-dir", func(string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	})
 }
 
 // daemon is the state of the command serve.

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 )
 
 func newStatus() *cobra.Command {
@@ -16,7 +17,9 @@ func newStatus() *cobra.Command {
 		Short: "Show the running daemon's status",
 		Long: "Show the running daemon's status. Exit code 0: no problems; 1: the daemon runs but has problems, " +
 			"which are printed; 2: it cannot be queried.",
-		Args: cobra.NoArgs,
+		Example: "  stsmapd status\n" +
+			"  stsmapd status --json | jq -r '.problems[].text'",
+		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := flags.client()
 			if err != nil {

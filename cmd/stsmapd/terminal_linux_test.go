@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
@@ -21,24 +25,67 @@ import (
 // openTerminal returns a real terminal of 60 columns, and a function that ends it and returns what was written to it.
 func openTerminal(t *testing.T) (tty *os.File, written func() string) {
 	t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	tty, written, err := newTerminal(60)
 	if err != nil {
 		t.Fatalf("no terminal to test with: %v", err)
 	}
+	return tty, written
+}
+
+// terminalCommands are the commands of scripts that need a terminal.
+func terminalCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){"terminal": runOnTerminal}
+}
+
+// runOnTerminal runs a command line on a terminal, and writes what that shows into the file "screen":
+//
+//	terminal COLUMNS stsmapd ARG...
+//
+// No line may be longer than the terminal, but one that is a single word.
+func runOnTerminal(ts *testscript.TestScript, neg bool, args []string) {
+	columns, err := strconv.ParseUint(args[0], 10, 16)
+	ts.Check(err)
+	tty, written, err := newTerminal(uint16(columns))
+	ts.Check(err)
+	cmd := exec.Command(args[1], args[2:]...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), tty, tty, tty
+	for _, name := range []string{"PATH", "HOME", "RUNTIME_DIRECTORY"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	cmd.Env = append(cmd.Env, "TERM=xterm", "NO_COLOR=1")
+	err = cmd.Run()
+	screen := strings.ReplaceAll(written(), "\r\n", "\n")
+	if (err != nil) != neg {
+		ts.Fatalf("%v: %v\n%s", args, err, screen)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("screen"), []byte(screen), 0o600))
+	for line := range strings.Lines(screen) {
+		line = strings.TrimRight(line, "\n")
+		if utf8.RuneCountInString(line) > int(columns) && len(strings.Fields(line)) > 1 {
+			ts.Fatalf("a line of more than %d characters:\n%s", columns, screen)
+		}
+	}
+}
+
+func newTerminal(columns uint16) (tty *os.File, written func() string, err error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
 	master := os.NewFile(uintptr(fd), "/dev/ptmx")
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 60}); err != nil {
-		t.Fatal(err)
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+		return nil, nil, err
 	}
 	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	var out bytes.Buffer
 	done := make(chan struct{})
@@ -51,7 +98,7 @@ func openTerminal(t *testing.T) (tty *os.File, written func() string) {
 		<-done
 		master.Close()
 		return out.String()
-	}
+	}, nil
 }
 
 // TestTerminal: colours and progress on a terminal, and nothing of them elsewhere or where they are not wanted.

@@ -20,6 +20,7 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -48,7 +49,10 @@ func newWarm() *cobra.Command {
 			"domain or mail address a line, or is a Postfix policy table; what follows a # is a comment. With " +
 			"--maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip. " +
 			"Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an error.",
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		Example: "  stsmapd warm --maillog\n" +
+			"  stsmapd warm --rate 5 domains.txt",
+		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		ValidArgsFunction: usage.Files,
 	}
 	f.control.add(cmd)
 	f.logs.Add(cmd, 30*24*time.Hour)
@@ -235,7 +239,7 @@ func (s *summary) write(w io.Writer, asJSON bool) error {
 		return term.WriteJSON(w, s)
 	}
 	out := term.NewSheet(w, 12)
-	out.Heading(fmt.Sprintf("%d domains", s.Domains))
+	out.Heading(term.Plural(s.Domains, "domain"))
 	for _, line := range []struct {
 		name, colour string
 		n            int

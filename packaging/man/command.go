@@ -72,8 +72,13 @@ func command(cmd *cobra.Command, more string) string {
 	}
 	p.section("OPTIONS")
 	cmd.InitDefaultHelpFlag()
+	cmd.InitDefaultVersionFlag()
 	cmd.LocalFlags().VisitAll(p.flag)
 	cmd.InheritedFlags().VisitAll(p.flag)
+	if cmd.Example != "" {
+		p.section("EXAMPLES")
+		p.prose("  " + strings.ReplaceAll(cmd.Example, "\n", "\n  "))
+	}
 	for _, s := range strings.Split(more, "\n# ")[1:] {
 		title, text, _ := strings.Cut(s, "\n")
 		p.section(title)

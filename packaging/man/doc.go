@@ -6,4 +6,4 @@
 // A test of cmd/stsmapd fails if the pages are out of date.
 package man
 
-//go:generate go test github.com/stsmapd/stsmapd/cmd/stsmapd -run ^TestManPages$ -update
+//go:generate go test github.com/stsmapd/stsmapd/cmd/stsmapd -run ^Test(ManPages|ConfigurationPage)$ -update

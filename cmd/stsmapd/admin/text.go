@@ -160,7 +160,7 @@ func policyLines(s *term.Sheet, now time.Time, p Policy) {
 	s.Line("kept in", colour, where)
 	if t := p.FetchFailures; t != nil {
 		s.Line("failing", term.Red,
-			fmt.Sprintf("%d fetches in a row have failed since %s; the next attempt is %s", t.Count,
+			fmt.Sprintf("%s failed in a row since %s; the next attempt is %s", term.Plural(t.Count, "fetch"),
 				term.Absolute(now, t.Since), term.Relative(now, t.RetryAt)))
 		s.Line("", term.Red, t.Reason)
 	}

@@ -35,6 +35,14 @@ func (m Maps) Names() tlspolicy.MapNames {
 	return tlspolicy.NewMapNames(names)
 }
 
+// Given returns the names that the file has.
+func (m Maps) Given() (names []string) {
+	for _, one := range m.all {
+		names = append(names, one.name)
+	}
+	return names
+}
+
 // settings returns those that the file has.
 func (m Maps) settings() []setting {
 	var all []setting

@@ -103,7 +103,7 @@ func TestControl(t *testing.T) {
 	says(t, "show forgotten", c.run(1, "cache", "show", enforced.Name).Stderr,
 		enforced.Name+": nothing is known about this domain")
 	gets := enforced.Policy.Requests()
-	says(t, "warm by hand", c.run(0, "warm", c.file([]byte("user@"+enforced.Name+"\n"))).Stdout, "1 domains\n",
+	says(t, "warm by hand", c.run(0, "warm", c.file([]byte("user@"+enforced.Name+"\n"))).Stdout, "1 domain\n",
 		"testing       1\n")
 	if n := enforced.Policy.Requests() - gets; n != 1 {
 		t.Errorf("%d GETs for a policy that was forgotten", n)

@@ -51,6 +51,9 @@ func NewTable(w io.Writer, head ...string) *Table {
 	return t
 }
 
+// Empty reports whether there is no row yet.
+func (t *Table) Empty() bool { return t.widths == nil && len(t.rows) == 1 }
+
 // Row adds a row. It must have as many cells as the head.
 func (t *Table) Row(cells ...Cell) {
 	if t.widths != nil {

@@ -128,3 +128,15 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+func TestNearest(t *testing.T) {
+	words := []string{"cache", "check", "config", "query", "serve", "--listen"}
+	for _, c := range []struct{ word, want string }{
+		{"chekc", "check"}, {"srve", "serve"}, {"conf", "config"}, {"--lisen", "--listen"}, {"frobnicate", ""},
+		{"CACHE", "cache"},
+	} {
+		if got := Nearest(c.word, words); got != c.want {
+			t.Errorf("%s: %q, want %q", c.word, got, c.want)
+		}
+	}
+}
