@@ -182,8 +182,10 @@ func TestHostileData(t *testing.T) {
 	e.Policy = p
 	f := startWeb(t, []resolver.Override{
 		{Domain: dnsname.MustParse("also.test"), Action: resolver.ActionIgnore, Reason: evil}}, withFailure(e, evil))
+	f.monitor.History.Add(history.Event{Kind: evil, Domain: evil, Text: evil, Level: "WARN"})
+	f.monitor.History.Add(history.Event{Kind: "x", Domain: "evil.test", Text: "a.b" + evil, Level: "INFO"})
 	for _, path := range []string{
-		"/", "/domain/evil.test", "/domain/also.test", "/policies?state=failing",
+		"/", "/events", "/domain/evil.test", "/domain/also.test", "/policies?state=failing",
 		"/policies?q=" + url.QueryEscape(evil),
 		"/policies?after=" + url.QueryEscape(evil) + "&mode=" + url.QueryEscape(evil),
 		"/domain/" + url.PathEscape(evil), "/" + url.PathEscape(evil)} {
