@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +51,36 @@ type Monitor struct {
 	surveyor *surveyor
 	end      context.CancelFunc
 	look     func(*survey) observation // observe, but in tests of what is shown
+	disk     diskWatch
+}
+
+// diskWatch finds out for how long policies have waited for a disk that writes nothing. A write to it does not fail.
+type diskWatch struct {
+	mu      sync.Mutex
+	commits uint64
+	since   time.Time // zero: nothing waits, or something was written
+}
+
+// note notes how many policies wait and how many commits there were.
+func (d *diskWatch) note(now time.Time, unsaved int, commits uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case unsaved == 0 || commits != d.commits:
+		d.since, d.commits = time.Time{}, commits
+	case d.since.IsZero():
+		d.since = now
+	}
+}
+
+// stuck returns for how long nothing was written.
+func (d *diskWatch) stuck(now time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.since.IsZero() {
+		return 0
+	}
+	return now.Sub(d.since)
 }
 
 // NewMonitor returns a Monitor. Close ends its work.
@@ -152,6 +183,7 @@ func (m *Monitor) sample(now time.Time) {
 		}
 	}
 	s := m.Store()
+	m.disk.note(now, m.admin.Activity().Unsaved, s.Commits)
 	c[damagedCount] = s.Heals + s.CorruptRecords
 	c[poisonedCount] = m.Shared().Poisoned
 	m.History.Sample(now, c)
@@ -199,7 +231,8 @@ type observation struct {
 	reload   Reload
 	conns    int
 	maxConns int
-	survey   *survey // nil: the policies have not been counted yet
+	stuck    time.Duration // for how long policies have waited for a disk that writes nothing
+	survey   *survey       // nil: the policies have not been counted yet
 	// counts of the last time, at least
 	counted func(time.Duration) history.Counts
 }
@@ -207,6 +240,6 @@ type observation struct {
 func (m *Monitor) observe(v *survey) observation {
 	return observation{activity: m.admin.Activity(), faults: m.admin.HostFaults(), shared: m.Shared(),
 		reload: m.Reload(),
-		conns:  m.Conns(), maxConns: m.MaxConns, survey: v,
+		conns:  m.Conns(), maxConns: m.MaxConns, survey: v, stuck: m.disk.stuck(time.Now()),
 		counted: func(d time.Duration) history.Counts { return m.History.Since(time.Now(), d) }}
 }

@@ -53,6 +53,8 @@ const (
 	refreshFailShare = 0.1
 	maxOverdue       = 1000
 	connsWarnShare   = 0.8 // of the limit
+	// for how long policies may wait for a disk that writes nothing
+	maxStuck = 5 * time.Minute
 )
 
 // findProblems returns the problems of a daemon, the worst first. It is pure.
@@ -79,7 +81,7 @@ func problemKinds() []problemKind {
 func failingKinds() []problemKind {
 	return []problemKind{
 		{id: "store_failing", severity: Failing, alert: "StsmapdStoreFailing", find: func(s observation) []string {
-			return textIf(s.activity.Failing || s.activity.Unwritten > 0,
+			return textIf(s.activity.Failing || s.activity.Unwritten > 0 || s.stuck >= maxStuck,
 				"cannot write the policy store: policies are served from memory, and a restart would lose those not "+
 					"yet on disk; check the disk space and the state directory")
 		}},

@@ -42,6 +42,8 @@ func problemCases() []problemCase {
 	return []problemCase{
 		{"store_failing", func(s *observation) { s.activity.Failing = true },
 			[]string{"stsmapd_store_failing", "== 1"}},
+		{"store_failing", func(s *observation) { s.stuck = maxStuck },
+			[]string{"stsmapd_policies_unsaved", over(0), "increase(stsmapd_store_commits_total", "[5m]", "== 0"}},
 		{"no_roots", func(s *observation) { s.activity.NoRoots = true },
 			[]string{"stsmapd_ca_roots_loaded", "== 0"}},
 		{"dns_dead", func(s *observation) {
@@ -200,6 +202,23 @@ func TestProblemsAgree(t *testing.T) {
 	for _, k := range problemKinds() {
 		if !slices.ContainsFunc(cases, func(c problemCase) bool { return c.id == k.id }) {
 			t.Errorf("%s is not tested", k.id)
+		}
+	}
+}
+
+// TestStuckDisk: policies that wait are no problem while the disk writes, however many wait all the time.
+func TestStuckDisk(t *testing.T) {
+	var d diskWatch
+	at := func(minutes int) time.Time { return time.Unix(0, 0).Add(time.Duration(minutes) * time.Minute) }
+	for minute, c := range []struct {
+		unsaved int
+		commits uint64
+		stuck   int // minutes
+	}{{0, 5, 0}, {3, 6, 0}, {3, 9, 0}, {3, 9, 0}, {4, 9, 1}, {9, 9, 2}, {9, 10, 0}, {9, 10, 0}, {9, 10, 1}, {0, 10,
+		0}} {
+		d.note(at(minute), c.unsaved, c.commits)
+		if got := d.stuck(at(minute)); got != time.Duration(c.stuck)*time.Minute {
+			t.Errorf("minute %d: stuck for %v, want %d min", minute, got, c.stuck)
 		}
 	}
 }

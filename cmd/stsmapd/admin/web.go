@@ -170,7 +170,8 @@ func (s *WebServer) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	text := "ok"
-	if view := s.monitor.status(s.monitor.surveyor.current()); view.Health != Healthy {
+	survey, _ := s.monitor.surveyor.request(surveyForScrape)
+	if view := s.monitor.status(survey); view.Health != Healthy {
 		text = "ok, but " + string(view.Health) + ":"
 		for _, p := range view.Problems {
 			text += "\n" + p.ID + ": " + p.Text
