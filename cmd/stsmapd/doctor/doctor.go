@@ -43,9 +43,12 @@ type Finding struct {
 	ID       string   `json:"id"` // stable, such as "no-ca"
 	Severity Severity `json:"severity"`
 	Services []string `json:"services"` // of master.cf, such as smtp/unix; empty if no service is concerned
+	Where    []string `json:"where"`    // file:line of main.cf or master.cf; empty if nothing is set there
 	Problem  string   `json:"problem"`
 	Cure     string   `json:"cure"` // "" if no change is needed
 	Fixes    []Fix    `json:"fixes"`
+
+	about string // the parameter; "": that of the first of Fixes
 }
 
 // Change is a change of a line of main.cf.
@@ -116,10 +119,16 @@ func (d *diagnosis) run(views []view) {
 	for _, s := range scopesOf(d.facts, views) {
 		mapsRules{d, s}.judge()
 	}
+	d.judgeWarnings()
+	d.judgeInstances()
 	for _, v := range views {
 		if !v.principal {
 			continue
 		}
+		client := clientRules{d}
+		client.judgeValues(v)
+		client.judgeEngine(v)
+		client.judgeDestinations(v)
 		d.judgeLevel(v)
 		d.judgeDANE(v)
 		d.judgeAuthorities(v)
@@ -139,7 +148,7 @@ func (d *diagnosis) add(v view, found Finding) {
 	if found.Fixes == nil {
 		found.Fixes = []Fix{}
 	}
-	found.Services = []string{}
+	found.Services, found.Where = []string{}, placesOf(v, found)
 	if v.service.Name != "" {
 		found.Services = append(found.Services, v.service.Name)
 	}
@@ -149,14 +158,13 @@ func (d *diagnosis) add(v view, found Finding) {
 			continue
 		}
 		for _, name := range found.Services {
-			if !slices.Contains(old.Services, name) {
-				d.findings[i].Services = append(d.findings[i].Services, name)
-			}
+			d.findings[i].Services = include(d.findings[i].Services, name)
 		}
 		for _, fix := range found.Fixes {
-			if !slices.Contains(old.Fixes, fix) {
-				d.findings[i].Fixes = append(d.findings[i].Fixes, fix)
-			}
+			d.findings[i].Fixes = include(d.findings[i].Fixes, fix)
+		}
+		for _, place := range found.Where {
+			d.findings[i].Where = include(d.findings[i].Where, place)
 		}
 		return
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -15,7 +16,10 @@ type Facts struct {
 	// main.cf and defaults, $name expanded; without parameters that this Postfix does not know
 	Parameters map[string]string
 	Written    map[string]string  // the same, not expanded
+	Defaults   map[string]string  // Postfix's own values, expanded
 	Services   []Service          // master.cf
+	Warnings   []string           // what postconf and `postfix check` complained about
+	Lines      map[Setting]Place  // where the files of the configuration set something
 	Listeners  []string           // where stsmapd listens, in the form of socketmap.ParseSpec; the best first
 	MapNames   tlspolicy.MapNames // that stsmapd knows
 	Bundle     string             // the system's file of CA certificates; "" if none was found
@@ -23,7 +27,35 @@ type Facts struct {
 	Answers map[Query]Answer      // which servers answer
 	Sockets map[SocketPath]Socket // whether Postfix's user can connect
 	Files   map[string]File       // files of CA certificates, directories of them, other paths
-	Tables  map[string]TableState // how a table treats an unknown domain
+	Tables  map[Lookup]TableState // what tables answer
+	Pairs   map[KeyPair]PairState // client certificates
+	Ports   map[string]bool       // whether this host knows a service of TCP by this name
+
+	Instances   []Instance      // the others of multi_instance_directories
+	StrictZones map[string]bool // zones of the predecessor's configuration on this host; true: with strict_testing
+}
+
+// Setting is what a line of a configuration file sets.
+type Setting struct {
+	Service   string // of master.cf; "": main.cf
+	Parameter string // "": the line of the service itself
+}
+
+// Place is a line of a file.
+type Place struct {
+	File string
+	Line int // from 1
+}
+
+// String returns file:line.
+func (p Place) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
+
+// Instance is another instance of this Postfix.
+type Instance struct {
+	Directory string // its configuration directory
+	Enabled   bool   // multi_instance_enable
+	Report    Report // what was found in it
+	Err       error  // why nothing could be found
 }
 
 func (f *Facts) version() version { return parseVersion(f.Parameters["mail_version"]) }
@@ -64,18 +96,6 @@ func (f *Facts) beforeChroot(name string) string {
 		return path.Join(f.queue(), name)
 	}
 	return name
-}
-
-// parameterNames returns the parameters of main.cf that Facts need.
-func parameterNames() []string {
-	return []string{
-		"mail_version", "config_directory", "queue_directory", "mail_owner", "compatibility_level",
-		"default_transport", "relay_transport", "relayhost", "proxy_read_maps",
-		policyMaps, securityLevel, "smtp_tls_per_site", "smtp_use_tls", "smtp_enforce_tls", "smtp_tls_enforce_peername",
-		dnsSupport, "disable_dns_lookups", hostLookup, ignoreMX,
-		caFile, "smtp_tls_CApath", "tls_append_default_CA", "smtp_tls_trust_anchor_file",
-		mxPatterns, "smtp_tlsrpt_enable", "smtp_tls_loglevel",
-	}
 }
 
 // Parameters that findings set.
@@ -151,10 +171,17 @@ const (
 	FileEmpty // no certificate in it; in a directory: no file name that OpenSSL would look for
 )
 
-// TableState is how a lookup table treats an unknown domain.
+// Lookup is a question to a lookup table.
+type Lookup struct {
+	Table string
+	Key   string
+}
+
+// TableState is what a lookup table answered.
 type TableState struct {
 	Kind   TableKind
 	Detail string // TableBroken: postmap's message
+	Value  string // TableMatchesAll
 }
 
 // TableKind is the kind of a TableState.
@@ -162,10 +189,10 @@ type TableKind uint8
 
 // The kinds of TableState.
 const (
-	TableUnknown   TableKind = iota
-	TableSelective           // it has no entry
-	TableMatchesAll
-	TableBroken // it cannot be opened or searched
+	TableUnknown    TableKind = iota
+	TableSelective            // it has no entry
+	TableMatchesAll           // it has one, although the key is one that nobody would enter
+	TableBroken               // it cannot be opened or searched
 )
 
 // Service is a line of master.cf.
@@ -175,6 +202,7 @@ type Service struct {
 	Chroot    string            // "y", "n", or "-" for the default
 	Root      bool              // it runs with root's privileges
 	Overrides map[string]string // -o settings, $name expanded
+	Stray     []string          // arguments that are no option, or an -o without a setting
 }
 
 // survey lists what to look at before a diagnosis.
@@ -184,7 +212,9 @@ type survey struct {
 	Files   []string // absolute paths of files of certificates
 	Dirs    []string // directories of certificates
 	Paths   []string // files whose existence matters
-	Tables  []string // as in smtp_tls_policy_maps, but only local tables
+	Tables  []Lookup
+	Pairs   []KeyPair
+	Ports   []string
 }
 
 // surveyOf derives from the first part of Facts what the second part needs.
@@ -213,9 +243,23 @@ func (s *surveyor) view(v view) {
 		switch {
 		case t.server != "":
 			s.server(v, t)
-		case searchable(t.class) && !t.proxied:
-			s.Tables = include(s.Tables, text)
+		case t.class != "socketmap" && strings.Contains(text, ":"):
+			s.Tables = include(s.Tables, Lookup{text, probeDomain})
 		}
+	}
+	for _, p := range sideTables() {
+		for _, text := range splitLookupTables(v.value(p.parameter)) {
+			s.Tables = include(s.Tables, Lookup{text, p.key})
+		}
+	}
+	s.Pairs = append(s.Pairs, pairsOf(v)...)
+	for _, d := range destinationsOf(v) {
+		if _, port, err := splitDestination(d.text); err == nil && port != "" {
+			s.Ports = include(s.Ports, port)
+		}
+	}
+	if file := v.value(tlsConfig); path.IsAbs(file) {
+		s.Paths = include(s.Paths, file)
 	}
 	if file := v.value(caFile); file != "" {
 		s.Files = include(s.Files, v.facts.beforeChroot(file))

@@ -45,7 +45,7 @@ func soundHost(version string) *host {
 		},
 		Listeners: []string{defaultServer}, Bundle: bundleFile,
 		Answers: map[Query]Answer{}, Sockets: map[SocketPath]Socket{}, Files: map[string]File{bundleFile: FileGood},
-		Tables: map[string]TableState{},
+		Tables: map[Lookup]TableState{},
 	}}
 	return h.answer(defaultServer, Stsmapd, "sts", name)
 }
@@ -106,7 +106,7 @@ func (h *host) file(name string, state File) *host {
 }
 
 func (h *host) table(text string, kind TableKind) *host {
-	h.Tables[text] = TableState{Kind: kind, Detail: "fatal: as the test says"}
+	h.Tables[Lookup{text, probeDomain}] = TableState{Kind: kind, Detail: "fatal: as the test says"}
 	return h
 }
 

@@ -31,6 +31,7 @@ const (
 	roleRival               // queries another daemon for MTA-STS policies
 	roleCatchAll            // matches every domain
 	roleBroken              // fails
+	roleWord                // no table at all: smtp(8) terminates
 )
 
 // splitLookupTables splits a list of tables as Postfix does: at white space and commas, but not within braces.
@@ -153,6 +154,8 @@ func (t lookupTable) classify(f *Facts, views []view) lookupTable {
 		}
 	}
 	switch {
+	case !strings.Contains(t.text, ":"):
+		t.role = roleWord
 	case t.server != "" && (mine || known && !alias(t.name)):
 		t.role = roleStsmapd
 	case t.server != "" && alias(t.name):
@@ -165,9 +168,11 @@ func (t lookupTable) classify(f *Facts, views []view) lookupTable {
 		}
 	case t.server == "" && t.class == "socketmap":
 		t.role = roleBroken
-	case t.class == "static" || f.Tables[t.text].Kind == TableMatchesAll:
+	case t.class == "static" || f.Tables[Lookup{t.text, probeDomain}].Kind == TableMatchesAll:
 		t.role = roleCatchAll
-	case f.Tables[t.text].Kind == TableBroken:
+	case f.Tables[Lookup{t.text, probeDomain}].Kind == TableBroken:
+		t.role = roleBroken
+	case t.server != "" && slices.ContainsFunc(views, func(v view) bool { return v.to(t).unreachable() }):
 		t.role = roleBroken
 	}
 	return t

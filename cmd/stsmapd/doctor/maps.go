@@ -37,10 +37,14 @@ func (j mapsRules) judge() {
 		j.judgeConnection(v, j.tables[mine], fixes)
 	}
 	j.judgeMapName(j.tables[mine], fixes)
+	j.judgePredecessor(j.tables[mine], fixes)
 }
 
 // addToAll adds a finding about each service of the scope.
 func (j mapsRules) addToAll(f Finding) {
+	if f.about == "" {
+		f.about = policyMaps
+	}
 	for _, v := range j.views {
 		j.add(v, f)
 	}
@@ -123,18 +127,8 @@ func (j mapsRules) judgeOther(i int, t lookupTable, fixes []Fix) {
 				Cure:    "move stsmapd before it",
 			})
 		}
-	case roleBroken:
-		detail := j.facts.Tables[t.text].Detail
-		if detail == "" {
-			detail = "not of the form socketmap:inet:host:port:name or socketmap:unix:/path:name"
-		}
-		j.addToAll(Finding{
-			ID: "table-broken", Severity: Error,
-			Problem: fmt.Sprintf(
-				"the table %s fails, and every lookup that reaches it fails too: mail is deferred (%s)",
-				t.text, detail),
-			Cure: "repair it (postmap makes a hash or lmdb table), or remove it from " + policyMaps,
-		})
+	case roleWord, roleBroken:
+		j.judgeUnusable(t, fixes)
 	case roleOther:
 		if i < mine {
 			j.addToAll(Finding{
@@ -143,6 +137,32 @@ func (j mapsRules) judgeOther(i int, t lookupTable, fixes []Fix) {
 			})
 		}
 	}
+}
+
+// judgeUnusable judges a table that fails, or what is no table.
+func (j mapsRules) judgeUnusable(t lookupTable, fixes []Fix) {
+	if t.role == roleWord {
+		j.addToAll(Finding{
+			ID: "map-word", Severity: Error, Fixes: fixes,
+			Problem: fmt.Sprintf("%s has the word %q, which is no table (a # behind a value begins no comment): the SMTP "+
+				"client ends when it starts, and all mail is deferred", policyMaps, t.text),
+			Cure: "write each table as type:name, and a comment on a line of its own",
+		})
+		return
+	}
+	detail := j.facts.Tables[Lookup{t.text, probeDomain}].Detail
+	switch {
+	case detail == "" && t.server != "":
+		detail = "no server answers there"
+	case detail == "":
+		detail = "not of the form socketmap:inet:host:port:name or socketmap:unix:/path:name"
+	}
+	j.addToAll(Finding{
+		ID: "table-broken", Severity: Error,
+		Problem: fmt.Sprintf("the table %s fails, and every lookup that reaches it fails too: mail is deferred (%s)",
+			t.text, detail),
+		Cure: "repair it (postmap makes a hash or lmdb table), or remove it from " + policyMaps,
+	})
 }
 
 // judgeRival judges a table that queries another daemon.
@@ -184,6 +204,12 @@ func (j mapsRules) judgeConnection(v view, t lookupTable, fixes []Fix) {
 			outside.Path, way.Path)
 		f.Cure = fmt.Sprintf("let stsmapd listen on inet:127.0.0.1:8461 or on unix:%s (`listen` in stsmapd.toml), "+
 			"and name that", way.Path)
+		if inside, ok := v.inChroot(outside.Path); ok {
+			f.Problem = fmt.Sprintf("the path of a socket is within the chroot, and %s has the chroot's own path "+
+				"in front: "+
+				"Postfix looks for %s: all mail is deferred", outside.Path, way.Path)
+			f.Cure = fmt.Sprintf("name it unix:%s", inside)
+		}
 	case unix && (socket.Kind == SocketMissing || socket.Kind == SocketOther):
 		f.ID = "nobody-answers"
 		f.Problem = fmt.Sprintf("there is no socket at %s: all mail is deferred", way.Path)

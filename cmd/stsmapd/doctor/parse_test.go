@@ -22,14 +22,14 @@ broken
 		"b\nsmtp/unix/relayhost =\n"+
 		"no/unix/x = 1\nnonsense\n", services)
 	want := []Service{
-		{"smtp/inet", "smtpd", "y", false, map[string]string{}},
-		{"tlsmgr/unix", "tlsmgr", "y", false, map[string]string{}},
-		{"smtp/unix", "smtp", "y", false, map[string]string{"relayhost": ""}},
+		{"smtp/inet", "smtpd", "y", false, map[string]string{}, nil},
+		{"tlsmgr/unix", "tlsmgr", "y", false, map[string]string{}, nil},
+		{"smtp/unix", "smtp", "y", false, map[string]string{"relayhost": ""}, nil},
 		{"relay/unix", "smtp", "-", true,
-			map[string]string{"syslog_name": "postfix/relay", "smtp_tls_policy_maps": "a, b"}},
-		{"127.0.0.1:25/inet", "smtpd", "n", false, map[string]string{}},
-		{"postlog/unix-dgram", "postlogd", "n", false, map[string]string{}},
-		{"maildrop/unix", "pipe", "n", true, map[string]string{}},
+			map[string]string{"syslog_name": "postfix/relay", "smtp_tls_policy_maps": "a, b"}, nil},
+		{"127.0.0.1:25/inet", "smtpd", "n", false, map[string]string{}, nil},
+		{"postlog/unix-dgram", "postlogd", "n", false, map[string]string{}, nil},
+		{"maildrop/unix", "pipe", "n", true, map[string]string{}, nil},
 	}
 	if !slices.EqualFunc(services, want, func(a, b Service) bool {
 		return a.Name == b.Name && a.Command == b.Command && a.Chroot == b.Chroot && a.Root == b.Root &&
@@ -104,6 +104,7 @@ func TestSurvey(t *testing.T) {
 	same("directories", s.Dirs, dirs, slices.Equal(s.Dirs, dirs))
 	paths := []string{jail + "/etc/hosts"}
 	same("paths", s.Paths, paths, slices.Equal(s.Paths, paths))
-	tables := []string{"static:may", "hash:/a"}
+	tables := []Lookup{
+		{"static:may", probeDomain}, {"hash:/a", probeDomain}, {"proxy:hash:/b", probeDomain}, {"ldap:/c", probeDomain}}
 	same("tables", s.Tables, tables, slices.Equal(s.Tables, tables))
 }

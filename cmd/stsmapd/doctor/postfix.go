@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
@@ -59,16 +61,37 @@ func (p Postfix) Flags() string {
 	return b.String()
 }
 
-// Facts collects the facts of this host. listeners and names are those of stsmapd's configuration.
+// Facts collects the facts of this host, and those of the other instances of this Postfix. listeners and
+// names are those of stsmapd's configuration.
 func (p Postfix) Facts(ctx context.Context, listeners []string, names tlspolicy.MapNames) (Facts, error) {
+	f, err := p.ownFacts(ctx, listeners, names)
+	if err != nil {
+		return f, err
+	}
+	for _, dir := range strings.FieldsFunc(f.Parameters["multi_instance_directories"], isListSpace) {
+		other := Postfix{postconf: p.postconf, flags: []string{"-c", dir}}
+		facts, err := other.ownFacts(ctx, listeners, names)
+		f.Instances = append(f.Instances, Instance{
+			Directory: dir, Err: err, Report: Diagnose(facts),
+			Enabled: err != nil || strings.EqualFold(facts.Parameters["multi_instance_enable"], "yes"),
+		})
+	}
+	return f, ctx.Err()
+}
+
+// ownFacts collects the facts of this instance.
+func (p Postfix) ownFacts(ctx context.Context, listeners []string, names tlspolicy.MapNames) (Facts, error) {
 	f := Facts{
 		Listeners: listeners, MapNames: names, Bundle: findBundle(bundlePaths()),
-		Answers: map[Query]Answer{}, Sockets: map[SocketPath]Socket{},
-		Files: map[string]File{}, Tables: map[string]TableState{},
+		Answers: map[Query]Answer{}, Sockets: map[SocketPath]Socket{}, Lines: map[Setting]Place{},
+		Files: map[string]File{}, Tables: map[Lookup]TableState{}, Pairs: map[KeyPair]PairState{},
+		Ports: map[string]bool{},
 	}
 	if err := p.configuration(ctx, &f); err != nil {
 		return f, err
 	}
+	p.readFiles(&f)
+	p.check(ctx, &f)
 	survey := surveyOf(f)
 	for call, answer := range queryAll(ctx, survey.Queries) {
 		f.Answers[call] = answer
@@ -86,16 +109,22 @@ func (p Postfix) Facts(ctx context.Context, listeners []string, names tlspolicy.
 	for _, name := range survey.Paths {
 		f.Files[name] = statFile(name)
 	}
-	for _, name := range survey.Tables {
-		f.Tables[name] = p.search(ctx, name)
+	for _, lookup := range survey.Tables {
+		f.Tables[lookup] = p.search(ctx, lookup, user)
+	}
+	for _, pair := range survey.Pairs {
+		f.Pairs[pair] = pair.load()
+	}
+	for _, port := range survey.Ports {
+		_, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+		f.Ports[port] = err == nil
 	}
 	return f, ctx.Err()
 }
 
-// configuration reads main.cf and master.cf.
+// configuration reads main.cf and master.cf by postconf.
 func (p Postfix) configuration(ctx context.Context, f *Facts) error {
-	names := parameterNames()
-	out, err := p.run(ctx, names...)
+	out, err := p.run(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -104,26 +133,73 @@ func (p Postfix) configuration(ctx context.Context, f *Facts) error {
 	f.Directory = f.Written["config_directory"]
 	can := capabilitiesOf(f.Written["mail_version"])
 	if can.Expand {
-		if out, err = p.run(ctx, append([]string{"-x"}, names...)...); err != nil {
+		if out, err = p.run(ctx, f, "-x"); err != nil {
 			return err
 		}
 		f.Parameters = parseParameters(out)
+		if out, err = p.run(ctx, f, "-d", "-x"); err != nil {
+			return err
+		}
+		f.Defaults = parseParameters(out)
 	}
 	if !can.Services {
 		return nil
 	}
-	if out, err = p.run(ctx, "-M"); err != nil {
+	if out, err = p.run(ctx, f, "-M"); err != nil {
 		return err
 	}
 	f.Services = parseServices(out)
 	if !can.Overrides {
 		return nil
 	}
-	if out, err = p.run(ctx, "-x", "-P"); err != nil {
+	if out, err = p.run(ctx, f, "-x", "-P"); err != nil {
 		return err
 	}
 	parseOverrides(out, f.Services)
 	return nil
+}
+
+// readFiles reads where main.cf and master.cf set what, and what postfix-mta-sts-resolver did here. What cannot be read
+// stays unknown.
+func (p Postfix) readFiles(f *Facts) {
+	main, master := filepath.Join(f.Directory, "main.cf"), filepath.Join(f.Directory, "master.cf")
+	if text, err := os.ReadFile(main); err == nil {
+		parseLines(main, string(text), f.Lines)
+	}
+	if text, err := os.ReadFile(master); err == nil {
+		parseMasterLines(master, string(text), f.Lines)
+	}
+	for _, name := range predecessorFiles() {
+		if text, err := os.ReadFile(name); err == nil {
+			f.StrictZones = parseZones(string(text))
+			return
+		}
+	}
+}
+
+// check runs `postfix check`, which only root may, and which takes part in no diagnosis where it fails to run.
+func (p Postfix) check(ctx context.Context, f *Facts) {
+	program := filepath.Join(filepath.Dir(p.postconf), "postfix")
+	if _, err := os.Stat(program); err != nil || os.Geteuid() != 0 {
+		return
+	}
+	_, stderr, _ := command(ctx, nil, program, append(append([]string{}, p.flags...), "check")...)
+	f.addWarnings(stderr)
+}
+
+// addWarnings adds the warnings and errors that a program of Postfix wrote.
+func (f *Facts) addWarnings(stderr string) {
+	for line := range strings.Lines(stderr) {
+		for _, level := range []string{"warning: ", "error: ", "fatal: "} {
+			if _, text, found := strings.Cut(strings.TrimSpace(line), level); found {
+				if level == "fatal: " {
+					text = level + text
+				}
+				f.Warnings = include(f.Warnings, text)
+				break
+			}
+		}
+	}
 }
 
 // Set makes the changes to main.cf with one run of postconf.
@@ -132,16 +208,17 @@ func (p Postfix) Set(ctx context.Context, changes []Change) error {
 	for _, c := range changes {
 		args = append(args, c.Parameter+"="+c.New)
 	}
-	_, err := p.run(ctx, args...)
+	_, err := p.run(ctx, &Facts{}, args...)
 	return err
 }
 
-// run runs postconf and returns its standard output.
-func (p Postfix) run(ctx context.Context, args ...string) (string, error) {
-	stdout, stderr, err := command(ctx, p.postconf, append(append([]string{}, p.flags...), args...)...)
+// run runs postconf and returns its standard output. It adds its warnings to the facts.
+func (p Postfix) run(ctx context.Context, f *Facts, args ...string) (string, error) {
+	stdout, stderr, err := command(ctx, nil, p.postconf, append(append([]string{}, p.flags...), args...)...)
 	if err != nil {
 		return "", fmt.Errorf("run %s: %w%s", p.postconf, err, stderrText(stderr))
 	}
+	f.addWarnings(stderr)
 	return stdout, nil
 }
 
@@ -156,13 +233,16 @@ func stderrText(stderr string) string {
 	return b.String()
 }
 
-func command(ctx context.Context, name string, args ...string) (stdout, stderr string, err error) {
+// command runs a program, as another user if attributes says so.
+func command(ctx context.Context, attributes *syscall.SysProcAttr, name string, args ...string) (stdout, stderr string,
+	err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	var out, complaints bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = &out, &complaints
+	cmd.SysProcAttr = attributes
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
 	if ctx.Err() != nil {
@@ -171,18 +251,28 @@ func command(ctx context.Context, name string, args ...string) (stdout, stderr s
 	return out.String(), complaints.String(), err
 }
 
-// probeDomain is a domain that is in no table, unless the table matches all.
-const probeDomain = "stsmapd-probe.invalid"
+// Keys that are in no table, unless the table matches all.
+const (
+	probeDomain  = "stsmapd-probe.invalid"
+	probeAddress = "192.0.2.1"
+)
 
-// search finds out how a table treats an unknown domain.
-func (p Postfix) search(ctx context.Context, table string) TableState {
+// search finds out what a table answers. smtp(8) opens its tables as root; proxymap(8), as Postfix's user.
+func (p Postfix) search(ctx context.Context, lookup Lookup, user identity) TableState {
 	postmap := filepath.Join(filepath.Dir(p.postconf), "postmap")
-	_, stderr, err := command(ctx, postmap, append(append([]string{}, p.flags...), "-q", probeDomain, table)...)
+	table, proxied := strings.CutPrefix(lookup.Table, "proxy:")
+	var attributes *syscall.SysProcAttr
+	if proxied && user.known && os.Geteuid() == 0 && len(user.gids) > 0 {
+		attributes = &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: user.uid, Gid: user.gids[0], Groups: user.gids}}
+	}
+	stdout, stderr, err := command(ctx, attributes, postmap,
+		append(append([]string{}, p.flags...), "-q", lookup.Key, table)...)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return TableState{Kind: TableMatchesAll}
-	case !errors.As(err, &exit) || strings.Contains(stderr, "Permission denied"):
+		return TableState{Kind: TableMatchesAll, Value: strings.TrimSpace(stdout)}
+	case !errors.As(err, &exit), strings.Contains(stderr, "Permission denied") && !proxied:
 		return TableState{}
 	case strings.Contains(stderr, "fatal:"):
 		return TableState{Kind: TableBroken, Detail: strings.TrimPrefix(stderrText(stderr), ": ")}

@@ -50,18 +50,18 @@ complaining) echo 'postmap: warning: line 3: ignored' >&2; exit 1 ;;
 *) exit 1 ;;
 esac`)
 	for table, want := range map[string]TableState{
-		"all":         {Kind: TableMatchesAll},
+		"all":         {Kind: TableMatchesAll, Value: "may"},
 		"some":        {Kind: TableSelective},
 		"complaining": {Kind: TableSelective},
 		"broken":      {Kind: TableBroken, Detail: "postmap: fatal: open broken: No such file or directory"},
 		"closed":      {},
 	} {
-		if got := p.search(t.Context(), table); got != want {
+		if got := p.search(t.Context(), Lookup{table, probeDomain}, identity{}); got != want {
 			t.Errorf("%s: %v, want %v", table, got, want)
 		}
 	}
 	p.postconf = "/nonexistent/postconf"
-	if got := p.search(t.Context(), "all"); got.Kind != TableUnknown {
+	if got := p.search(t.Context(), Lookup{"all", probeDomain}, identity{}); got.Kind != TableUnknown {
 		t.Errorf("without postmap: %v", got)
 	}
 }
@@ -71,8 +71,8 @@ func TestOldPostconf(t *testing.T) {
 	for version, want := range map[string]string{
 		"2.8.0":  "N",
 		"2.9.0":  "N -M",
-		"2.10.1": "N -x -M",
-		"2.11.0": "N -x -M -x",
+		"2.10.1": "N -x -d -M",
+		"2.11.0": "N -x -d -M -x",
 	} {
 		calls := filepath.Join(t.TempDir(), "calls")
 		p := fake(t, `case $1 in -*) printf ' %s' "$1" ;; *) printf N ;; esac >>`+calls+"\necho mail_version = "+

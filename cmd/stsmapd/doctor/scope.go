@@ -70,6 +70,13 @@ func (s scope) features(chosen tlspolicy.Features) tlspolicy.Features {
 	return chosen
 }
 
+// wanted returns the right features for a table of stsmapd.
+func (s scope) wanted(t lookupTable) tlspolicy.Features {
+	right := s.features(t.claimed())
+	right.Strict = right.Strict || s.strictLost(t)
+	return right
+}
+
 // tableText returns the table that should replace t.
 func (s scope) tableText(t lookupTable) string {
 	server, prefix := t.server, "socketmap:"
@@ -77,13 +84,17 @@ func (s scope) tableText(t lookupTable) string {
 		prefix = "proxy:socketmap:"
 	}
 	if t.server == "" || !s.reachable(t) {
-		if best, sure := s.bestServer(); sure || t.server == "" {
+		if name, ok := unixPath(t.server); ok && s.socketInside(t) {
+			inside, _ := s.views[0].inChroot(name)
+			server = "unix:" + inside
+		} else if best, sure := s.bestServer(); sure || t.server == "" {
 			server, prefix = best, "socketmap:"
 		}
 	}
 	chosen := t.claimed()
-	name := mapName(s.features(chosen))
-	if _, err := t.names.Parse(t.name); err == nil && chosen == s.features(chosen) {
+	right := s.wanted(t)
+	name := mapName(right)
+	if _, err := t.names.Parse(t.name); err == nil && chosen == right {
 		name = t.name
 	}
 	return prefix + server + ":" + name
@@ -92,6 +103,16 @@ func (s scope) tableText(t lookupTable) string {
 // reachable reports whether no service of the scope is known to fail to reach stsmapd by the table.
 func (s scope) reachable(t lookupTable) bool {
 	return !slices.ContainsFunc(s.views, func(v view) bool { return v.to(t).unreachable() })
+}
+
+// socketInside reports whether the table's socket exists, and its path only has the chroot's path in front by mistake.
+func (s scope) socketInside(t lookupTable) bool {
+	return !slices.ContainsFunc(s.views, func(v view) bool {
+		a := v.to(t)
+		outside, hidden := a.hostSocketPath()
+		_, inside := v.inChroot(outside.Path)
+		return !hidden || !inside || !socketExists(v.facts.Sockets[outside])
+	})
 }
 
 // bestServer returns the server that a table of stsmapd should name, and whether stsmapd answers there.
@@ -129,7 +150,11 @@ func (s scope) rightMaps() (value string, added lookupTable) {
 	}
 	var list []string
 	mine, place, catch := "", -1, -1
+	comment := false
 	for _, t := range s.tables {
+		if comment {
+			break
+		}
 		switch t.role {
 		case roleStsmapd, roleMalformed:
 			if mine == "" && (t.role == roleStsmapd || s.first(roleStsmapd) < 0) {
@@ -142,6 +167,11 @@ func (s scope) rightMaps() (value string, added lookupTable) {
 		case roleRival:
 			if place < 0 && s.first(roleStsmapd) < 0 {
 				place = len(list)
+			}
+			continue
+		case roleWord:
+			if strings.HasPrefix(t.text, "#") {
+				comment = true
 			}
 			continue
 		case roleCatchAll:

@@ -102,6 +102,9 @@ func (f Finding) write(b *strings.Builder, r Report, style Style) {
 		text += fmt.Sprintf(" [%s]", strings.Join(f.Services, ", "))
 	}
 	wrap(b, label+" ", "", text)
+	if len(f.Where) > 0 {
+		wrap(b, "  at: ", "  ", strings.Join(f.Where, ", "))
+	}
 	if f.Cure != "" {
 		wrap(b, "  cure: ", "  ", f.Cure)
 	}

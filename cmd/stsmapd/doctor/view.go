@@ -74,6 +74,22 @@ func (v view) owner(parameter string) string {
 	return ""
 }
 
+// placesOf returns where the configuration sets what a finding is about.
+func placesOf(v view, f Finding) []string {
+	name := f.about
+	if name == "" && len(f.Fixes) > 0 {
+		name = f.Fixes[0].Parameter
+	}
+	setting := Setting{v.owner(name), name}
+	if name == "" && f.ID == "master-argument" {
+		setting = Setting{v.service.Name, ""}
+	}
+	if place, ok := v.facts.Lines[setting]; ok && setting != (Setting{}) {
+		return []string{place.String()}
+	}
+	return []string{}
+}
+
 func (v view) fix(parameter, value string) Fix { return Fix{v.owner(parameter), parameter, value} }
 
 // to returns how the service reaches a table.
@@ -163,8 +179,14 @@ func (v view) serverFor(listener string) (server string, ok bool) {
 	if !v.facts.chroot(v.service) {
 		return listener, true
 	}
+	inside, ok := v.inChroot(name)
+	return "unix:" + inside, ok
+}
+
+// inChroot returns the path in the chroot for a path outside of it, false if it is not in the chroot.
+func (v view) inChroot(name string) (string, bool) {
 	inside, ok := strings.CutPrefix(path.Clean(name), path.Clean(v.facts.queue())+"/")
-	return "unix:/" + inside, ok
+	return "/" + inside, ok
 }
 
 // serverForAll returns the server of a table that all these services use, for a listener.

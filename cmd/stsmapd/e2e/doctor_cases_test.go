@@ -5,12 +5,15 @@ package e2e
 type doctorCase struct {
 	name, why string
 	chroot    bool
+	args      string            // of the service in master.cf, as written
+	relay     string            // the relay host
 	set       map[string]string // parameters; @INET is stsmapd's address, @DIR a directory with files for these cases
 	say       []string          // errors and warnings, by their ids
 	// what becomes of mail for a domain without a policy, whose MX has no STARTTLS; "dead": the client dies of it
 	open string
 	kept string // what becomes of mail for a domain with a policy, whose MX meets it; "": not tried
-	tls  string // of the latter; "" = in the clear, or no connection
+	tls  string // of the latter; "" = in the clear, or no connection; "any" = not looked at
+	last string // what the dying client logs where it does not know its name yet
 }
 
 const ourMap = "socketmap:inet:@INET:sts"

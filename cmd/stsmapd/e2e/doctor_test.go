@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
@@ -13,15 +15,22 @@ import (
 	"testing"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestDoctor runs `stsmapd postfix` on each case, applies its changes, and sends mail to test whether the diagnosis was
 // right.
 func TestDoctor(t *testing.T) {
+	cases := slices.Clone(doctorCases)
+	all := mistakes()
+	step := len(all) / testkit.Sample(t, "mistakes", len(all), 25)
+	for i := 0; i < len(all); i += step {
+		cases = append(cases, all[i])
+	}
 	w := world.Open(t)
-	p, ward := doctorWorld(t, w)
+	p, ward := doctorWorld(t, w, cases)
 	t.Run("cases", func(t *testing.T) { // ends when all its parallel tests have, and only then Postfix stops
-		for _, c := range doctorCases {
+		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				ward.diagnose(t, w, c, nil)
@@ -35,7 +44,7 @@ func TestDoctor(t *testing.T) {
 type ward struct{ inet, smtpd, dir, socket string }
 
 // doctorWorld starts a stsmapd and a Postfix with an SMTP client for each case.
-func doctorWorld(t *testing.T, w *world.World) (*world.Postfix, ward) {
+func doctorWorld(t *testing.T, w *world.World, cases []doctorCase) (*world.Postfix, ward) {
 	t.Helper()
 	p := w.NewPostfix(t, world.PostfixConfig{Map: "sts"})
 	files := world.PublicDir(t)
@@ -49,22 +58,27 @@ func doctorWorld(t *testing.T, w *world.World) (*world.Postfix, ward) {
 	}
 	write("all.re", []byte("/./ none\n"))
 	write("untrusted.pem", w.Untrusted.PEM())
+	write("ehlo.cidr", []byte("0.0.0.0/0 starttls\n"))
+	writePairs(t, w, write)
 	if err := os.Mkdir(filepath.Join(files, "closed"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	forward(t, filepath.Join(files, "sts.sock"), ward.socket)
 	forward(t, filepath.Join(files, "closed", "sts.sock"), ward.socket)
 	var clients, routes strings.Builder
-	for _, c := range doctorCases {
+	for _, c := range cases {
 		chroot := "n"
 		if c.chroot {
 			chroot = "y"
 		}
 		fmt.Fprintf(&clients, "smtp-%s unix - - %s - - smtp\n  -o syslog_name=postfix/%s\n", c.name, chroot, c.name)
+		if c.args != "" {
+			fmt.Fprintf(&clients, "  %s\n", ward.fill(c.args))
+		}
 		for _, name := range slices.Sorted(maps.Keys(c.set)) {
 			fmt.Fprintf(&clients, "  -o { %s = %s }\n", name, ward.fill(c.set[name]))
 		}
-		fmt.Fprintf(&routes, " { @%s.sender.test = smtp-%s: }", c.name, c.name)
+		fmt.Fprintf(&routes, " { @%s.sender.test = smtp-%s:%s }", c.name, c.name, c.relay)
 	}
 	p.Master(t, clients.String())
 	p.Postconf(t, "-e", "sender_dependent_default_transport_maps = inline:{"+routes.String()+" }",
@@ -74,9 +88,28 @@ func doctorWorld(t *testing.T, w *world.World) (*world.Postfix, ward) {
 	return p, ward
 }
 
+// writePairs writes a certificate with its key, in both orders, and another key.
+func writePairs(t *testing.T, w *world.World, write func(name string, text []byte)) {
+	t.Helper()
+	var blocks [2][2][]byte
+	for i := range blocks {
+		certificate := world.Certificate(t)(w.CA.Issue("mta.sender.test"))
+		key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks[i][0] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
+		blocks[i][1] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	}
+	write("pair.pem", slices.Concat(blocks[0][0], blocks[0][1]))
+	write("chain.pem", slices.Concat(blocks[0][1], blocks[0][0]))
+	write("otherkey.pem", blocks[1][1])
+}
+
 // fill puts the places of this run into a setting.
 func (s ward) fill(text string) string {
-	return strings.NewReplacer("@INET", s.inet, "@DIR", s.dir, "@SMTPD", s.smtpd).Replace(text)
+	return strings.NewReplacer("@INET", s.inet, "@DIR", s.dir, "@SMTPD", s.smtpd, "@MAP",
+		"socketmap:inet:"+s.inet+":sts").Replace(text)
 }
 
 // diagnosed is the output of `stsmapd postfix --json`.
@@ -108,8 +141,9 @@ func (s ward) diagnose(t *testing.T, w *world.World, c doctorCase, tree *world.T
 		chroot = "y"
 	}
 	forward(t, filepath.Join(p.Queue, world.SocketName), s.socket)
-	p.Master(t, fmt.Sprintf("smtp unix - - %s - - smtp\nrelay unix - - %s - - smtp\n", chroot, chroot))
-	settings := []string{"-e", "default_transport = smtp"}
+	p.Master(t, fmt.Sprintf("smtp unix - - %s - - smtp %s\nrelay unix - - %s - - smtp\n", chroot, s.fill(c.args),
+		chroot))
+	settings := []string{"-e", "default_transport = smtp", "relayhost = " + c.relay}
 	for _, name := range slices.Sorted(maps.Keys(c.set)) {
 		settings = append(settings, name+" = "+s.fill(c.set[name]))
 	}
@@ -121,6 +155,9 @@ func (s ward) diagnose(t *testing.T, w *world.World, c doctorCase, tree *world.T
 	first := doctor(t, w, p, connect)
 	if got := first.urgent(); !slices.Equal(got, c.say) {
 		t.Errorf("stsmapd postfix finds %q, want %q: %+v", got, c.say, first.Findings)
+	}
+	if harmless := c.open == "sent" && (c.kept == "sent" || c.kept == ""); first.OK && !harmless && c.open != "" {
+		t.Errorf("stsmapd postfix finds nothing to do, and mail is %s and %s", c.open, c.kept)
 	}
 	if len(first.Blocked) > 0 {
 		t.Errorf("not to be mended yet: %q", first.Blocked)
@@ -188,13 +225,17 @@ func (s ward) deliver(t *testing.T, w *world.World, p *world.Postfix, c doctorCa
 		}
 		id := p.Send(t, world.Route(c.name), "user", "someone@"+mail.domain.Name)
 		if mail.status == "dead" {
+			last := c.last
+			if last == "" {
+				last = "postfix/" + c.name + "/smtp["
+			}
 			world.Eventually(t, world.Hang, "the end of the SMTP client", func() bool {
-				return len(p.LogLines(t, "postfix/"+c.name+"/smtp[", "fatal:")) > 0
+				return len(p.LogLines(t, last, "fatal:")) > 0
 			})
 			continue
 		}
 		got := p.Delivery(t, id)
-		if got.Status != mail.status || got.TLS != mail.tls {
+		if got.Status != mail.status || got.TLS != mail.tls && mail.tls != "any" {
 			t.Errorf("%s: mail for %s is %s with TLS %q, want %s with %q (%s)",
 				c.why, mail.domain.Name, got.Status, got.TLS, mail.status, mail.tls, got.Reason)
 		}

@@ -263,7 +263,7 @@ func writeFile(t testing.TB, name, text string) {
 func (p *Postfix) CollectorSocket() string { return filepath.Join(p.Queue, collectorName) }
 
 // Doctor runs `stsmapd postfix` as root on this Postfix. Files have the same paths in its tree as outside, so it is
-// enough to run the tree's postconf and postmap.
+// enough to run the tree's programs.
 func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 	t.Helper()
 	args = append([]string{"postfix", "-c", p.Config}, args...)
@@ -271,7 +271,7 @@ func (p *Postfix) Doctor(t testing.TB, w *World, args ...string) Result {
 		return w.Command(t, nil, args...)
 	}
 	programs := t.TempDir()
-	for _, name := range []string{"postconf", "postmap"} {
+	for _, name := range []string{"postconf", "postmap", "postfix", "sendmail"} {
 		script := fmt.Sprintf("#!/bin/sh\nexec chroot '%s' /usr/sbin/%s \"$@\"\n", p.tree.root, name)
 		WriteProgram(t, filepath.Join(programs, name), []byte(script))
 	}

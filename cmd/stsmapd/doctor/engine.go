@@ -1,0 +1,287 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Parameters of TLS deliveries that rules read or set.
+const (
+	mandatoryProtocols = "smtp_tls_mandatory_protocols"
+	mandatoryCiphers   = "smtp_tls_mandatory_ciphers"
+	fallbackRelay      = "smtp_fallback_relay"
+	tlsConfig          = "tls_config_file"
+	ehloKeywords       = "smtp_discard_ehlo_keywords"
+	ehloMaps           = "smtp_discard_ehlo_keyword_address_maps"
+	underPolicy        = "mail to domains with a policy is deferred, whatever their hosts do"
+)
+
+// clientRules judge what smtp(8) does with its own settings, whatever the tables answer.
+type clientRules struct{ *diagnosis }
+
+// judgeEngine judges what makes every delivery under a policy impossible.
+func (d clientRules) judgeEngine(v view) {
+	d.judgeProtocols(v)
+	d.judgeCiphers(v)
+	d.judgePairs(v)
+	d.judgeEHLO(v)
+	d.judgeSideTables(v)
+	say := func(name, right, problem, cure string) {
+		f := Finding{ID: "tls-impossible", Severity: Error, about: name, Problem: problem + ": " + underPolicy,
+			Cure: cure}
+		if right != "" {
+			f.Fixes = []Fix{v.fix(name, right)}
+		}
+		d.add(v, f)
+	}
+	if v.yes("smtp_tls_connection_reuse") && !d.facts.hasService("tlsproxy/unix") {
+		d.add(v, Finding{
+			ID: "no-tlsproxy", Severity: Error, about: "smtp_tls_connection_reuse",
+			Fixes: []Fix{v.fix("smtp_tls_connection_reuse", "no")},
+			Problem: "smtp_tls_connection_reuse = yes needs the service tlsproxy, which master.cf does not have: " +
+				"no TLS " +
+				"connection can be made, all mail to domains with a policy is deferred, and other mail is unencrypted",
+			Cure: "set it to no; or add to master.cf: tlsproxy unix - - y - 0 tlsproxy",
+		})
+	}
+	if !d.facts.hasService("tlsmgr/unix") && len(d.facts.Defaults) > 0 {
+		d.add(v, Finding{
+			ID: "no-tlsmgr", Severity: Error, about: securityLevel,
+			Problem: "master.cf does not have the service tlsmgr, which TLS needs: " + underPolicy,
+			Cure:    "add to master.cf: tlsmgr unix - - y 1000? 1 tlsmgr",
+		})
+	}
+	if v.yes("smtp_tls_wrappermode") && v.value("relayhost") == "" {
+		say("smtp_tls_wrappermode", "no", "smtp_tls_wrappermode = yes begins TLS without STARTTLS, which MX hosts "+
+			"do not",
+			"set it to no; a relay host at port 465 needs a service of its own in master.cf")
+	}
+	if v.yes("smtp_never_send_ehlo") {
+		say("smtp_never_send_ehlo", "no", "smtp_never_send_ehlo = yes: without EHLO there is no STARTTLS", "set "+
+			"it to no")
+	}
+	if digest := v.word("smtp_tls_fingerprint_digest"); digest != "" && !knownDigest(digest) {
+		say("smtp_tls_fingerprint_digest", "sha256",
+			fmt.Sprintf("smtp_tls_fingerprint_digest = %s is no digest, and Postfix does no TLS", digest),
+			"set it to sha256")
+	}
+	if file := v.value(tlsConfig); d.facts.Files[file] == FileMissing && file != "" {
+		say(tlsConfig, "default", fmt.Sprintf("%s = %s does not exist, and Postfix does no TLS", tlsConfig, file),
+			"set it to default")
+	}
+}
+
+func (f *Facts) hasService(name string) bool {
+	return slices.ContainsFunc(f.Services, func(s Service) bool { return s.Name == name })
+}
+
+// knownDigest reports whether OpenSSL has a digest of this name in lower case.
+func knownDigest(name string) bool {
+	return slices.Contains([]string{
+		"md5", "md5-sha1", "sha1", "sha224", "sha256", "sha384", "sha512", "sha512-224", "sha512-256",
+		"sha3-224", "sha3-256",
+		"sha3-384", "sha3-512", "ripemd160", "rmd160", "sm3", "blake2b512", "blake2s256",
+	}, name)
+}
+
+// protocols are those of TLS in order. MTA-STS needs 1.2 or later (RFC 8461 section 3.3), and current builds of OpenSSL
+// do no older ones.
+func protocols() []string {
+	return []string{"SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"}
+}
+
+// usableProtocols parses a list of protocols and exclusions as Postfix does. It returns those from TLS 1.2 on that are
+// left, or the word that Postfix does not understand.
+func usableProtocols(list string, bounds bool) (left []string, unknown string) {
+	index := func(name string) int {
+		return slices.IndexFunc(protocols(), func(p string) bool { return strings.EqualFold(p, name) })
+	}
+	hex := map[string]int{"0002": 0, "0300": 1, "0301": 2, "0302": 3, "0303": 4, "0304": 5}
+	low, high, excluded, included := 0, len(protocols())-1, []int{}, []int{}
+	parts := strings.FieldsFunc(list, func(c rune) bool { return isListSpace(c) || c == ':' })
+	for i := 0; i < len(parts); i++ {
+		part := parts[i]
+		op := ""
+		for _, o := range []string{">=", "<=", "!"} {
+			if rest, ok := strings.CutPrefix(part, o); ok {
+				op, part = o, rest
+				break
+			}
+		}
+		if part == "" && op != "" && i+1 < len(parts) { // a space behind the operator
+			i++
+			part = parts[i]
+		}
+		n := index(part)
+		if v, ok := hex[strings.TrimPrefix(strings.ToLower(part), "0x")]; ok && bounds && strings.HasSuffix(op, "=") {
+			n = v
+		}
+		switch {
+		case n < 0 || strings.HasSuffix(op, "=") && !bounds:
+			return nil, parts[i]
+		case op == ">=":
+			low = n
+		case op == "<=":
+			high = n
+		case op == "!":
+			excluded = append(excluded, n)
+		default:
+			included = append(included, n)
+		}
+	}
+	for i := 4; i < len(protocols()); i++ {
+		if i >= low && i <= high && !slices.Contains(excluded,
+			i) && (len(included) == 0 || slices.Contains(included, i)) {
+			left = append(left, protocols()[i])
+		}
+	}
+	return left, ""
+}
+
+// judgeProtocols judges the lists of TLS protocols.
+func (d clientRules) judgeProtocols(v view) {
+	for _, p := range []struct{ name, effect string }{
+		{mandatoryProtocols, underPolicy},
+		{"smtp_tls_protocols", "mail to domains without a policy is not encrypted"},
+	} {
+		value := v.value(p.name)
+		bounds := v.facts.version().atLeast(3, 6, 0)
+		left, unknown := usableProtocols(value, bounds)
+		if value == "" || unknown == "" && len(left) > 0 {
+			continue
+		}
+		right := ">=TLSv1.2"
+		if !bounds {
+			right = "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1"
+		}
+		f := Finding{ID: "protocols-unusable", Severity: Error, about: p.name, Fixes: []Fix{v.fix(p.name, right)},
+			Cure: fmt.Sprintf("set %s = %s", p.name, right)}
+		if p.name != mandatoryProtocols {
+			f.Severity = Warning
+		}
+		what := "leaves neither TLS 1.2 nor 1.3"
+		if unknown != "" {
+			what = fmt.Sprintf("has %q, which is no protocol of Postfix's (they are %s)", unknown,
+				strings.Join(protocols()[1:], ", "))
+		}
+		f.Problem = fmt.Sprintf("%s = %s %s: %s", p.name, value, what, p.effect)
+		d.add(v, f)
+	}
+}
+
+// judgeCiphers judges grades, lists and exclusions of ciphers.
+func (d clientRules) judgeCiphers(v view) {
+	grades := []string{"export", "low", "medium", "high", "null"}
+	for _, name := range []string{mandatoryCiphers, "smtp_tls_ciphers"} {
+		value := v.value(name)
+		if value == "" || slices.Contains(grades, strings.ToLower(value)) {
+			continue
+		}
+		f := Finding{
+			ID: "ciphers-unusable", Severity: Error, about: name, Fixes: []Fix{v.fix(name, "medium")},
+			Problem: fmt.Sprintf("%s = %s is no grade of ciphers: %s", name, value, underPolicy),
+			Cure:    "set it to medium",
+		}
+		if name != mandatoryCiphers {
+			f.Severity = Warning
+			f.Problem = fmt.Sprintf("%s = %s is no grade of ciphers: mail to domains without a policy is not encrypted",
+				name, value)
+		}
+		d.add(v, f)
+	}
+	grade := v.word(mandatoryCiphers)
+	if list := "tls_" + grade + "_cipherlist"; v.value(list) != "" && !selectsCiphers(v.value(list)) {
+		d.add(v, Finding{
+			ID: "ciphers-unusable", Severity: Error, about: list, Fixes: []Fix{v.fix(list, v.facts.Defaults[list])},
+			Problem: fmt.Sprintf("%s = %s selects no ciphers: %s", list, v.value(list), underPolicy),
+			Cure:    fmt.Sprintf("set %s = %s, which is the default", list, v.facts.Defaults[list]),
+		})
+	}
+	for _, name := range []string{"smtp_tls_mandatory_exclude_ciphers", "smtp_tls_exclude_ciphers"} {
+		for _, word := range strings.FieldsFunc(v.value(name),
+			func(c rune) bool { return isListSpace(c) || c == ':' }) {
+			if word == "ALL" || word == "HIGH" {
+				d.add(v, Finding{
+					ID: "ciphers-unusable", Severity: Error, about: name, Fixes: []Fix{v.fix(name, "")},
+					Problem: fmt.Sprintf("%s excludes %s, and no ciphers are left: %s", name, word, underPolicy),
+					Cure:    "remove it; Postfix's default needs no exclusions",
+				})
+			}
+		}
+	}
+}
+
+// selectsCiphers reports whether a list in OpenSSL's format selects a cipher: one word of it must be an alias or a part
+// of a cipher's name.
+func selectsCiphers(list string) bool {
+	for _, word := range strings.FieldsFunc(list, func(c rune) bool { return isListSpace(c) || c == ':' }) {
+		if strings.HasPrefix(word, "!") || strings.HasPrefix(word, "-") || strings.HasPrefix(word, "@") {
+			continue
+		}
+		for _, known := range []string{
+			"ALL", "HIGH", "MEDIUM", "DEFAULT", "ECDH", "EDH", "DHE", "RSA", "AES", "CHACHA", "NULL", "ARIA",
+			"CAMELLIA",
+			"PSK", "TLS", "DSS", "SHA", "PROFILE", "LOW", "EXP", "FIPS", "SUITEB",
+		} {
+			if strings.Contains(word, known) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// judgeEHLO judges what hides STARTTLS from the client.
+func (d clientRules) judgeEHLO(v view) {
+	keywords := strings.FieldsFunc(v.word(ehloKeywords), isListSpace)
+	if slices.Contains(keywords, "starttls") {
+		rest := slices.DeleteFunc(slices.Clone(keywords), func(k string) bool { return k == "starttls" })
+		d.add(v, Finding{
+			ID: "starttls-discarded", Severity: Error, about: ehloKeywords,
+			Fixes:   []Fix{v.fix(ehloKeywords, strings.Join(rest, ", "))},
+			Problem: fmt.Sprintf("%s has starttls: no mail is encrypted, and %s", ehloKeywords, underPolicy),
+			Cure:    "remove starttls from it",
+		})
+	}
+	for _, table := range splitLookupTables(v.value(ehloMaps)) {
+		state := d.facts.Tables[Lookup{table, probeAddress}]
+		if state.Kind == TableMatchesAll && strings.Contains(strings.ToLower(state.Value), "starttls") {
+			d.add(v, Finding{
+				ID: "starttls-discarded", Severity: Error, about: ehloMaps,
+				Problem: fmt.Sprintf("%s discards STARTTLS of every host (%s = %s): no mail is encrypted, and "+
+					"%s", table,
+					ehloMaps, table, underPolicy),
+				Cure: "restrict the table to the hosts that need it",
+			})
+		}
+	}
+}
+
+// sideTable is a parameter with tables that smtp(8) searches for each message, and a key that no one would enter.
+type sideTable struct{ parameter, key string }
+
+func sideTables() []sideTable {
+	return []sideTable{
+		{ehloMaps, probeAddress}, {"smtp_generic_maps", "stsmapd@" + probeDomain},
+		{"smtp_header_checks", "X-Stsmapd-Probe: x"}, {"smtp_mime_header_checks", "X-Stsmapd-Probe: x"},
+		{"smtp_nested_header_checks", "X-Stsmapd-Probe: x"}, {"smtp_body_checks", "stsmapd probe"},
+		{"smtp_reply_filter", "250 stsmapd probe"}, {"smtp_dns_reply_filter", probeDomain + ". 60 IN A 192.0.2.1"},
+	}
+}
+
+// judgeSideTables judges the other tables of the client: one that fails makes mail wait.
+func (d clientRules) judgeSideTables(v view) {
+	for _, p := range sideTables() {
+		for _, table := range splitLookupTables(v.value(p.parameter)) {
+			if state := d.facts.Tables[Lookup{table, p.key}]; state.Kind == TableBroken {
+				d.add(v, Finding{
+					ID: "table-broken", Severity: Error, about: p.parameter,
+					Problem: fmt.Sprintf("the table %s of %s fails: mail is deferred (%s)", table, p.parameter,
+						state.Detail),
+					Cure: "repair it (postmap makes a hash or lmdb table), or remove it",
+				})
+			}
+		}
+	}
+}
