@@ -144,7 +144,8 @@ func (j mapsRules) judgeUnusable(t lookupTable, fixes []Fix) {
 	if t.role == roleWord {
 		j.addToAll(Finding{
 			ID: "map-word", Severity: Error, Fixes: fixes,
-			Problem: fmt.Sprintf("%s has the word %q, which is no table (a # behind a value begins no comment): the SMTP "+
+			Problem: fmt.Sprintf("%s has the word %q, which is no table (a # behind a value begins no comment): "+
+				"the SMTP "+
 				"client ends when it starts, and all mail is deferred", policyMaps, t.text),
 			Cure: "write each table as type:name, and a comment on a line of its own",
 		})
