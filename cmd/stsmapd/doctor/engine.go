@@ -285,3 +285,54 @@ func (d clientRules) judgeSideTables(v view) {
 		}
 	}
 }
+
+// pairsOf returns the client certificates of the service.
+func pairsOf(v view) []KeyPair {
+	var pairs []KeyPair
+	for _, file := range strings.FieldsFunc(v.value("smtp_tls_chain_files"), isListSpace) {
+		pairs = append(pairs, KeyPair{Certificate: v.facts.beforeChroot(file)})
+	}
+	if pairs != nil {
+		return pairs // the others are ignored
+	}
+	for _, kind := range []string{"", "ec", "d"} {
+		certificate := v.value("smtp_tls_" + kind + "cert_file")
+		key := v.value("smtp_tls_" + kind + "key_file")
+		if certificate == "" {
+			continue
+		}
+		if key == "" {
+			key = certificate
+		}
+		pairs = append(pairs, KeyPair{v.facts.beforeChroot(certificate), v.facts.beforeChroot(key)})
+	}
+	return pairs
+}
+
+// judgePairs judges the client certificates: with one that cannot be loaded, Postfix does no TLS.
+func (d clientRules) judgePairs(v view) {
+	for _, pair := range pairsOf(v) {
+		state := d.facts.Pairs[pair]
+		if state.Problem == "" || state.Missing && pair.Key == "" { // a missing chain is only logged
+			continue
+		}
+		var fixes []Fix
+		var names []string
+		for _, name := range []string{
+			"smtp_tls_cert_file", "smtp_tls_eccert_file", "smtp_tls_dcert_file", "smtp_tls_chain_files",
+		} {
+			if v.value(name) != "" {
+				names, fixes = append(names, name), append(fixes, v.fix(name, ""))
+			}
+		}
+		d.add(v, Finding{
+			ID: "client-certificate", Severity: Error, about: names[0], Fixes: fixes,
+			Problem: fmt.Sprintf("the client certificate in %s cannot be used (%s): Postfix then does no TLS at "+
+				"all, mail "+
+				"to domains with a policy is deferred, and other mail is sent unencrypted", pair.Certificate,
+				state.Problem),
+			Cure: fmt.Sprintf("repair it; or remove %s, for few servers ask for a client certificate",
+				strings.Join(names, ", ")),
+		})
+	}
+}

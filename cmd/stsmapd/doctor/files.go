@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -186,4 +187,59 @@ func (id identity) may(name string, stat *unix.Stat_t) bool {
 		need <<= 3
 	}
 	return uint32(stat.Mode)&need != 0 || hasACL(name)
+}
+
+// KeyPair is a client certificate with its key.
+type KeyPair struct {
+	Certificate string // its file, as smtp(8) finds it before it enters the chroot
+	Key         string // "": in the same file, before the certificate (smtp_tls_chain_files)
+}
+
+// PairState says what is wrong with a KeyPair.
+type PairState struct {
+	Missing bool   // a file does not exist
+	Problem string // "" if nothing is wrong, or if it is not known
+}
+
+// load loads the certificate and the key.
+func (p KeyPair) load() PairState {
+	certificate, err := os.ReadFile(p.Certificate)
+	if err != nil {
+		return pairError(err)
+	}
+	key := certificate
+	if p.Key != "" {
+		if key, err = os.ReadFile(p.Key); err != nil {
+			return pairError(err)
+		}
+	} else if first := strings.Index(string(certificate), "-----BEGIN "); first >= 0 &&
+		!strings.Contains(strings.SplitN(string(certificate[first:]), "\n", 2)[0], "PRIVATE KEY") {
+		return PairState{Problem: "the key must come before its certificate"}
+	}
+	_, err = tls.X509KeyPair(certificate, key)
+	switch {
+	case err == nil:
+		return PairState{}
+	case strings.Contains(err.Error(), "failed to find any"):
+		return PairState{Problem: "no certificate and key in PEM format"}
+	case strings.Contains(err.Error(), "does not match"), strings.Contains(err.Error(), "failed to find certificate"):
+		return PairState{Problem: "the key belongs to another certificate"}
+	case strings.Contains(err.Error(), "found a certificate rather than a key"):
+		return PairState{Problem: "there is no key"}
+	}
+	return PairState{} // such as an algorithm that OpenSSL knows
+}
+
+// pairError returns the state for an error of reading a file.
+func pairError(err error) PairState {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return PairState{Missing: true, Problem: "no such file"}
+	case errors.Is(err, fs.ErrPermission):
+		return PairState{}
+	case errors.As(err, &path):
+		return PairState{Problem: path.Err.Error()}
+	}
+	return PairState{Problem: err.Error()}
 }
