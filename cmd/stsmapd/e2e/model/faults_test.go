@@ -155,6 +155,17 @@ type oddMemory struct {
 	negative func(dnsname.Name) (resolver.Negative, bool)
 }
 
+// leaky is a memory whose evictions are removals.
+type leaky struct {
+	resolver.Memory
+	store resolver.Store
+}
+
+func (l leaky) ForgetPolicy(n dnsname.Name) {
+	l.Memory.ForgetPolicy(n)
+	_ = l.store.Delete(context.Background(), n)
+}
+
 func (m oddMemory) PutPolicy(h *resolver.CachedPolicy) {
 	if m.put == nil {
 		m.Memory.PutPolicy(h)
@@ -250,6 +261,10 @@ func storeFaults() []fault {
 			}}
 			return p
 		}, []string{"answer", "at once", "fetch", "idle fetch"}},
+		{"what memory evicts is gone from the store too", func(p model.Parts) model.Parts {
+			p.Memory = leaky{p.Memory, p.Store}
+			return p
+		}, []string{"deleted", "answer"}},
 		{"memory forgets why there is no policy", func(p model.Parts) model.Parts {
 			p.Memory = oddMemory{Memory: p.Memory,
 				negative: func(dnsname.Name) (resolver.Negative, bool) { return nil, false }}
@@ -367,6 +382,11 @@ func daemonFaults() []fault {
 			}
 			return reply
 		}), []string{"answer"}},
+		{"policies end when the wall clock jumps forward", func(p model.Parts) model.Parts {
+			begin := p.Clock()
+			p.Boot = func() time.Duration { return p.Clock().Sub(begin) }
+			return p
+		}, []string{"answer", "deleted", "at once"}},
 		{"one domain gets no answer but NOTFOUND",
 			replies(func(r socketmap.Request, reply socketmap.Reply) socketmap.Reply {
 				if string(r.Key) == model.Domain(2) && reply.Status() == socketmap.StatusOK {

@@ -108,7 +108,9 @@ func (g *generator) disturb(d int) {
 		g.add(Host{pick(g, HostOK, HostOK, HostOK, HostOK, HostLookFiles, HostFetchFiles, HostRoute, HostRoots)})
 	case n < 80:
 		g.add(Clock{pick(g, time.Second, -time.Second, time.Hour, -time.Hour, 10*day, -10*day, 400*day, -400*day)})
-	case n < 90:
+	case n < 85:
+		g.add(Evict{d})
+	case n < 91:
 		g.add(Forget{d})
 	default:
 		g.add(Refresh{d})

@@ -133,6 +133,7 @@ type domain struct {
 	forgets   int // administrators' forgets that are running
 	mustLook  bool
 	mustFetch bool
+	evicted   bool // from memory since the last question
 }
 
 // use is what the service certainly knows of the last question.
@@ -209,8 +210,12 @@ func (m *Model) questionBegins(n int, mapName string) *question {
 	if sure && m.lives(h, q.wall) && d.writes == 0 {
 		// A policy or a failure of a future time is rewritten first.
 		q.atOnce = !q.wall.Before(h.high) && !(d.failure.happened && m.unsteady(d.failure.at)) && !doesDANE(mapName)
-		m.expectLook(n)
+		q.atOnce = q.atOnce && !d.evicted
+		if !d.evicted {
+			m.expectLook(n)
+		}
 	}
+	d.evicted = d.evicted && (d.look.flight || d.look.fetching || d.writes > 0)
 	q.atOnce = q.atOnce || sure && m.denied(d)
 	d.used(m.now())
 	m.open = append(m.open, q)

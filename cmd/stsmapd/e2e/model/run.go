@@ -21,6 +21,7 @@ type Parts struct {
 	Store   resolver.Store
 	Memory  resolver.Memory
 	Clock   func() time.Time
+	Boot    func() time.Duration                     // nil: time passes by the bubble's clock
 	Upkeep  func(context.Context, *resolver.Service) // runs until the context ends
 	Handler func(socketmap.Handler) socketmap.Handler
 }
@@ -83,6 +84,7 @@ type daemon struct {
 	gen     int
 	service *resolver.Service
 	handler socketmap.Handler
+	memory  resolver.Memory
 	cancel  context.CancelFunc
 	done    chan struct{} // of its upkeep
 }
@@ -101,7 +103,7 @@ func (r *run) start() {
 		parts = r.options.Sabotage(parts)
 	}
 	s := resolver.NewService(resolver.Options{
-		DANEMemory: cache.NewDANEFindings(), Now: parts.Clock,
+		DANEMemory: cache.NewDANEFindings(), Now: parts.Clock, Boot: parts.Boot,
 		Settings: resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
 		Logger: r.options.Log,
 	})
@@ -111,7 +113,7 @@ func (r *run) start() {
 		defer close(done)
 		parts.Upkeep(ctx, s)
 	}()
-	r.daemon = daemon{gen, s, parts.Handler(tlspolicy.NewHandler(s, r.options.Log)), cancel, done}
+	r.daemon = daemon{gen, s, parts.Handler(tlspolicy.NewHandler(s, r.options.Log)), parts.Memory, cancel, done}
 }
 
 // stop ends the daemon and waits for it.
@@ -156,6 +158,9 @@ func (r *run) play(e Event) (err error) {
 		r.forget(e.Domain)
 	case Refresh:
 		r.refresh(e.Domain)
+	case Evict:
+		r.daemon.memory.ForgetPolicy(dnsname.MustParse(Domain(e.Domain)))
+		r.w.locked(func() { r.w.model.domains[e.Domain].evicted = true })
 	default:
 		r.w.locked(func() { r.w.change(e) })
 	}

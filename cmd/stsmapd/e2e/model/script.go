@@ -62,6 +62,8 @@ type (
 	// Forget and Refresh are commands of an administrator.
 	Forget  struct{ Domain int }
 	Refresh struct{ Domain int }
+	// Evict drops the domain's policy from memory, as a flood of others does; the store has it.
+	Evict struct{ Domain int }
 )
 
 // TXTState is what the DNS says of a domain's `_mta-sts` TXT record.
@@ -137,6 +139,7 @@ func (Mute) event()    {}
 func (Host) event()    {}
 func (Forget) event()  {}
 func (Refresh) event() {}
+func (Evict) event()   {}
 
 func (e TXT) String() string {
 	return fmt.Sprintf("txt %d %s %d %s", e.Domain, e.State, e.ID, span(e.TTL))
@@ -155,6 +158,7 @@ func (e Mute) String() string    { return "mute " + string(e.State) }
 func (e Host) String() string    { return "host " + string(e.Lacks) }
 func (e Forget) String() string  { return fmt.Sprintf("forget %d", e.Domain) }
 func (e Refresh) String() string { return fmt.Sprintf("refresh %d", e.Domain) }
+func (e Evict) String() string   { return fmt.Sprintf("evict %d", e.Domain) }
 
 // span returns a duration without trailing zero units.
 func span(d time.Duration) string {
@@ -240,6 +244,8 @@ func (w *wordReader) event(kind string) Event {
 		return Forget{w.domain()}
 	case "refresh":
 		return Refresh{w.domain()}
+	case "evict":
+		return Evict{w.domain()}
 	}
 	return nil
 }
