@@ -1,10 +1,13 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // Style is the style of a printed Report.
@@ -18,12 +21,15 @@ func TerminalColours() map[Severity]string {
 	return map[Severity]string{Error: "\x1b[1;31m", Warning: "\x1b[1;33m", Note: "\x1b[1;36m"}
 }
 
-// width is the length of lines, in characters.
-const width = 100
+// sheet is a text in lines of at most so many characters.
+type sheet struct {
+	strings.Builder
+	columns int
+}
 
 // Write writes the findings as text.
 func (r Report) Write(w io.Writer, style Style) error {
-	var b strings.Builder
+	b := sheet{columns: cmp.Or(term.Width(w), 100)}
 	r.head(&b)
 	for _, f := range r.Findings {
 		b.WriteByte('\n')
@@ -41,7 +47,7 @@ func (r Report) WriteLines(w io.Writer, style Style) error {
 	if len(r.Changes) == 0 {
 		return nil
 	}
-	var b strings.Builder
+	b := sheet{columns: cmp.Or(term.Width(w), 100)}
 	fmt.Fprintf(&b, "\nLines for %s/main.cf:\n\n", r.Directory)
 	for _, c := range r.Changes {
 		fmt.Fprintf(&b, "    %s = %s\n", c.Parameter, c.New)
@@ -58,7 +64,7 @@ func (r Report) WriteChanges(w io.Writer) error {
 	if len(r.Changes) == 0 {
 		return nil
 	}
-	var b strings.Builder
+	b := sheet{columns: cmp.Or(term.Width(w), 100)}
 	fmt.Fprintf(&b, "\n%s/main.cf:\n\n", r.Directory)
 	for _, c := range r.Changes {
 		fmt.Fprintf(&b, "  - %s = %s\n  + %s = %s\n", c.Parameter, c.Old, c.Parameter, c.New)
@@ -68,7 +74,7 @@ func (r Report) WriteChanges(w io.Writer) error {
 	return err
 }
 
-func (r Report) blocked(b *strings.Builder) {
+func (r Report) blocked(b *sheet) {
 	for _, why := range r.Blocked {
 		b.WriteByte('\n')
 		wrap(b, "Not yet: ", "", why+".")
@@ -76,7 +82,7 @@ func (r Report) blocked(b *strings.Builder) {
 }
 
 // head writes the first line.
-func (r Report) head(b *strings.Builder) {
+func (r Report) head(b *sheet) {
 	var clients []string
 	for _, c := range r.Clients {
 		name := c.Name
@@ -92,7 +98,7 @@ func (r Report) head(b *strings.Builder) {
 	wrap(b, "", "", prefix)
 }
 
-func (f Finding) write(b *strings.Builder, r Report, style Style) {
+func (f Finding) write(b *sheet, r Report, style Style) {
 	label := fmt.Sprintf("%s %s:", f.Severity, f.ID)
 	if begin := style.Colours[f.Severity]; begin != "" {
 		label = begin + label + "\x1b[0m"
@@ -141,24 +147,13 @@ func quote(s string) string {
 	return quoteAlways(s)
 }
 
-// wrap writes text in lines of at most width columns; a longer word is on a separate line.
-func wrap(b *strings.Builder, first, indent, text string) {
-	column := len(stripColour(first))
-	b.WriteString(first)
-	for i, word := range strings.Fields(text) {
-		switch {
-		case i == 0:
-		case column+1+len(word) > width:
-			b.WriteString("\n" + indent + "    ")
-			column = len(indent) + 4
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += len(word)
-	}
-	b.WriteByte('\n')
+// wrap writes first and a text in lines of at most b.columns characters; a longer word is on a separate line.
+func wrap(b *sheet, first, indent, text string) {
+	indent += "    "
+	place := strings.Repeat("x", max(len(stripColour(first))-len(indent), 0)) // of first, in a word with the text
+	lines := term.Wrap(place+strings.Join(strings.Fields(text), " "), b.columns-len(indent))
+	lines[0] = first + strings.TrimPrefix(lines[0], place)
+	b.WriteString(strings.Join(lines, "\n"+indent) + "\n")
 }
 
 // stripColour returns a text without the colour.

@@ -83,3 +83,22 @@ func TestQuote(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowText: on a narrow terminal each line of words fits, and no word is lost.
+func TestNarrowText(t *testing.T) {
+	text := strings.Repeat("mail to domains with TLSA records waits ", 6)
+	for _, first := range []string{"", "  cure: ", "\x1b[1;31merror dane-not-done:\x1b[0m "} {
+		b := sheet{columns: 40}
+		wrap(&b, first, "  ", text)
+		for line := range strings.Lines(b.String()) {
+			if plain := strings.NewReplacer("\x1b[1;31m", "", "\x1b[0m", "", "\n", "").Replace(line); len(plain) > 40 {
+				t.Errorf("%q: a line of %d: %q", first, len(plain), plain)
+			}
+		}
+		if got := strings.Join(strings.Fields(b.String()), " "); got != strings.TrimSpace(first)+" "+
+			""+strings.TrimSpace(text) &&
+			got != strings.TrimSpace(text) {
+			t.Errorf("%q: %q", first, got)
+		}
+	}
+}
