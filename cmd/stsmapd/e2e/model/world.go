@@ -180,7 +180,13 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 		}
 	})
 	if err := waitNetwork(ctx, takes); err != nil {
-		p.w.locked(func() { p.w.model.fetchCancelled(n, p.gen) })
+		p.w.locked(func() {
+			if errors.Is(err, context.DeadlineExceeded) { // the service has less time for a policy host that is slow
+				p.w.model.fetchFailed(n, p.gen)
+				return
+			}
+			p.w.model.fetchCancelled(n, p.gen)
+		})
 		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: err}
 	}
 	p.w.mu.Lock()
