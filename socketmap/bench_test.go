@@ -115,7 +115,7 @@ func (e *endless) Write(p []byte) (int, error) { return len(p), nil }
 func BenchmarkQuestionWithoutKernel(b *testing.B) {
 	srv := &Server{Handler: typical()}
 	srv.init()
-	c := srv.addConn(&endless{request: frame("sts example.com"), left: b.N})
+	c := srv.addConn(&endless{request: frame("sts example.com"), left: b.N}, false)
 	b.ReportAllocs()
 	b.ResetTimer()
 	c.serve(srv.ctx)

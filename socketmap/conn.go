@@ -42,12 +42,13 @@ var (
 
 // conn is one connection with its buffers. Only state is used by more than the connection's own goroutine.
 type conn struct {
-	srv   *Server
-	rwc   net.Conn
-	state atomic.Int32
-	in    buffer
-	out   []byte  // replies not yet written
-	w     *writer // writes them
+	srv     *Server
+	rwc     net.Conn
+	private bool // of a PrivateListener
+	state   atomic.Int32
+	in      buffer
+	out     []byte  // replies not yet written
+	w       *writer // writes them
 
 	deadlineSet  bool // the socket has a read deadline
 	requestTimed bool // that deadline is for the request in the buffer

@@ -173,7 +173,7 @@ func TestMalformedIsLoggedOnceAMinute(t *testing.T) {
 	srv := &Server{Handler: echo, Logger: log.Logger()}
 	srv.init()
 	for range 100 {
-		srv.addConn(&script{chunks: []string{"GET / HTTP/1.1\r\n"}}).serve(srv.ctx)
+		srv.addConn(&script{chunks: []string{"GET / HTTP/1.1\r\n"}}, false).serve(srv.ctx)
 	}
 	if n := log.Events("socketmap_malformed"); n != 1 {
 		t.Errorf("%d log lines for 100 malformed requests within a minute, want 1:\n%s", n, log.String())
@@ -192,7 +192,7 @@ func TestPanicIsLogged(t *testing.T) {
 	var log testkit.Log
 	srv := &Server{Handler: echo, Logger: log.Logger()}
 	srv.init()
-	srv.addConn(&script{chunks: []string{frame("sts panic")}}).serve(srv.ctx)
+	srv.addConn(&script{chunks: []string{frame("sts panic")}}, false).serve(srv.ctx)
 	for _, want := range []string{"event=socketmap_panic", "the handler fell over", "sts panic", "helpers_test.go"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no %q in\n%s", want, log.String())

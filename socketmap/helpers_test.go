@@ -194,6 +194,6 @@ func play(h Handler, chunks ...string) *script {
 	srv := &Server{Handler: h, Logger: slog.New(slog.DiscardHandler)}
 	srv.init()
 	s := &script{chunks: chunks}
-	srv.addConn(s).serve(srv.ctx)
+	srv.addConn(s, false).serve(srv.ctx)
 	return s
 }

@@ -78,7 +78,8 @@ type Server struct {
 	Logger *slog.Logger
 	// MaxConns is the number of open connections, over all listeners, at which the server stops accepting until one
 	// is closed; new ones wait in the kernel's queue. 0 means DefaultMaxConns. Each listener after the first may
-	// exceed it by one, so that a quiet listener does not hold up a busy one.
+	// exceed it by one, so that a quiet listener does not hold up a busy one. Connections of a PrivateListener do not
+	// count.
 	MaxConns int
 	// ReadTimeout is how long the rest of a request may take after a part of it has arrived. 0 means
 	// DefaultReadTimeout.
@@ -120,15 +121,16 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // acceptAll is Serve's loop.
 func (s *Server) acceptAll(l *onceListener) error {
+	_, private := l.Listener.(*PrivateListener)
 	for {
-		if !s.waitForRoom() {
+		if !private && !s.waitForRoom() {
 			return ErrServerClosed
 		}
 		rwc, err := s.accept(l)
 		if err != nil {
 			return err
 		}
-		c := s.addConn(rwc)
+		c := s.addConn(rwc, private)
 		if c == nil {
 			rwc.Close()
 			return ErrServerClosed
@@ -215,15 +217,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Conns returns the number of open connections.
+// Conns returns the number of open connections, those of a PrivateListener left out.
 func (s *Server) Conns() int {
 	s.init() // Conns may be called before the first Serve
 	return s.tracker.openConns()
 }
 
 // addConn makes a connection of the server from rwc. It returns nil when Shutdown was already called.
-func (s *Server) addConn(rwc net.Conn) *conn {
-	c := &conn{srv: s, rwc: rwc, w: newWriter(rwc, s.writeTimeout())}
+func (s *Server) addConn(rwc net.Conn, private bool) *conn {
+	c := &conn{srv: s, rwc: rwc, private: private, w: newWriter(rwc, s.writeTimeout())}
 	if !s.tracker.addConn(c) {
 		return nil
 	}

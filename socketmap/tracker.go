@@ -16,6 +16,7 @@ type tracker struct {
 	room      sync.Cond  // a connection has ended, or Shutdown has begun
 	listeners map[*onceListener]struct{}
 	conns     map[*conn]struct{}
+	counted   int // of conns: all but private ones
 }
 
 func newTracker() *tracker {
@@ -39,13 +40,13 @@ func (t *tracker) sleep(d time.Duration) bool {
 	}
 }
 
-// waitForRoom waits until fewer than limit connections are open, and calls full each time before it waits. It returns
-// false when Shutdown was called.
+// waitForRoom waits until fewer than limit counted connections are open, and calls full each time before it waits. It
+// returns false when Shutdown was called.
 func (t *tracker) waitForRoom(limit int, full func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for !t.closing.Load() {
-		if len(t.conns) < limit {
+		if t.counted < limit {
 			return true
 		}
 		full()
@@ -79,6 +80,9 @@ func (t *tracker) addConn(c *conn) bool {
 		return false
 	}
 	t.conns[c] = struct{}{}
+	if !c.private {
+		t.counted++
+	}
 	return true
 }
 
@@ -86,6 +90,9 @@ func (t *tracker) removeConn(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.conns, c)
+	if !c.private {
+		t.counted--
+	}
 	t.room.Broadcast()
 	if t.closing.Load() && len(t.conns) == 0 {
 		close(t.drained)
@@ -95,7 +102,7 @@ func (t *tracker) removeConn(c *conn) {
 func (t *tracker) openConns() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.conns)
+	return t.counted
 }
 
 // beginShutdown closes the listeners and the idle connections, once.

@@ -62,9 +62,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		exit = &exitCode{exitError, err} // cobra's own: a wrong flag or command
 	}
 	if exit.err != nil {
-		usage.Print(stderr, logging.JournalPrefix(stderr)+"stsmapd: "+exit.err.Error())
+		printError(stderr, stderr, exit.err)
 	}
 	return exit.code
+}
+
+// printError writes an error to w, which leads to stderr.
+func printError(w, stderr io.Writer, err error) {
+	usage.Print(w, logging.JournalPrefix(stderr)+"stsmapd: "+err.Error())
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {

@@ -72,7 +72,7 @@ func (d *daemon) monitor(c config.Config, s components) *admin.Monitor {
 	return admin.NewMonitor(admin.Sources{
 		Service: s.service, Store: s.store.Stats, Shared: s.fleet.stats, Questions: s.handler.Counts,
 		Conns: s.server.Conns, MaxConns: maxConns(s.server), Reload: d.reloads.last, Log: d.log, Resolver: s.metrics,
-		History: d.history,
+		History: d.history, LogDropped: d.out.Dropped,
 		Info: admin.Info{Version: version(), PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second),
 			Config: c.File, Listen: c.Listen, StateDir: c.StateDir},
 	})

@@ -72,7 +72,8 @@ func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 		listener = c.Listen[0]
 	}
 	if f.health {
-		if err := admin.NewProber(listener).Probe(cmd.Context()); err != nil {
+		dial := func(ctx context.Context) (*socketmap.Client, error) { return socketmap.Dial(ctx, listener) }
+		if err := admin.NewProber(dial).Probe(cmd.Context()); err != nil {
 			return &exitCode{exitError, err}
 		}
 		return nil

@@ -85,6 +85,14 @@ func (n *notified) receive(t *testing.T, message string, rights []byte) {
 	}
 }
 
+// ready waits until systemd is told that the daemon is ready.
+func (n *notified) ready(t *testing.T) {
+	t.Helper()
+	for message := ""; message != "READY=1"; {
+		message = n.next(t)
+	}
+}
+
 // next returns the next message that is not about the watchdog.
 func (n *notified) next(t *testing.T) string {
 	t.Helper()

@@ -163,12 +163,9 @@ func TestWatchdogStopsWithoutAnswers(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	answerer := &gated{gate: make(chan struct{}, 1)}
 	server := &socketmap.Server{Handler: tlspolicy.NewHandler(answerer, logger), Logger: logger}
-	l, err := socketmap.Listen("inet:127.0.0.1:0", socketmap.ListenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	private := socketmap.NewPrivateListener()
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() { served <- server.Serve(private) }()
 	defer func() { _ = server.Shutdown(context.Background()); <-served }()
 
 	notify := newNotified(t)
@@ -178,7 +175,7 @@ func TestWatchdogStopsWithoutAnswers(t *testing.T) {
 	go func() {
 		defer close(watched)
 		m := &systemd.Manager{Log: logger, Watchdog: 300 * time.Millisecond}
-		m.Watch(ctx, admin.NewProber(socketmap.SpecOf(l.Addr())).Probe)
+		m.Watch(ctx, admin.NewProber(private.Dial).Probe)
 	}()
 	defer func() { end(); <-watched }()
 

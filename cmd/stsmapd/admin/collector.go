@@ -45,6 +45,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	out.gauge("connections", float64(c.monitor.Conns()))
 	out.gauge("connections_limit", float64(c.monitor.MaxConns))
+	out.counter("log_lines_dropped_total", float64(c.monitor.LogDropped()))
 	reload := c.monitor.Reload()
 	out.gauge("config_last_reload_successful", boolValue(reload.Err == nil))
 	out.gauge("config_last_reload_timestamp_seconds", unixSeconds(reload.At))

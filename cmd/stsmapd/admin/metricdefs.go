@@ -52,6 +52,7 @@ func metricDefs() []metricDef {
 		{"shared_messages_total", "Messages on the shared channel: of other hosts, and invalid ones.",
 			[]string{"result"}},
 		{"shared_poisoned_total", "Values of the shared engine that could not be decoded and were dropped.", nil},
+		{"log_lines_dropped_total", "Log lines that were not written, because the log blocked or failed.", nil},
 		{"config_last_reload_successful", "0: the last reload failed, the old settings are in force.", nil},
 		{"config_last_reload_timestamp_seconds", "When the configuration was last read.", nil},
 	}

@@ -106,7 +106,8 @@ func TestMetrics(t *testing.T) {
 		{1, "fetches_total", []string{"result=status"}}, {0, "fetches_total", []string{"result=ok"}},
 		{1, "dane_lookups_total", []string{"result=none"}}, {1, "answer_wait_seconds", []string{"for=dane"}},
 		{4, "answer_wait_seconds", []string{"for=policy"}},
-		{3, "negative_entries", nil}, {20000, "connections_limit", nil}, {0, "config_last_reload_successful", nil},
+		{3, "negative_entries", nil}, {20000, "connections_limit", nil}, {7, "log_lines_dropped_total", nil},
+		{0, "config_last_reload_successful", nil},
 		{1, "build_info", []string{"version=v1.2.3"}}, {1, "ca_roots_loaded", nil},
 	} {
 		if got := value(t, all, "stsmapd_"+c.name, c.labels...); got != c.want {

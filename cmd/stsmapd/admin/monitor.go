@@ -24,17 +24,18 @@ const (
 
 // Sources are the parts of the daemon that a Monitor reads. The functions are called from many goroutines.
 type Sources struct {
-	Service   *resolver.Service
-	Store     func() store.Stats
-	Shared    func() shared.Stats // all zero without a shared engine
-	Questions func() []tlspolicy.Count
-	Conns     func() int // of Postfix's
-	MaxConns  int
-	Reload    func() Reload        // of the configuration
-	Resolver  *prometheus.Registry // has the resolver's metrics
-	History   *history.Recorder
-	Info      Info
-	Log       *slog.Logger
+	Service    *resolver.Service
+	Store      func() store.Stats
+	Shared     func() shared.Stats // all zero without a shared engine
+	Questions  func() []tlspolicy.Count
+	Conns      func() int // of Postfix's
+	MaxConns   int
+	Reload     func() Reload        // of the configuration
+	Resolver   *prometheus.Registry // has the resolver's metrics
+	History    *history.Recorder
+	Info       Info
+	Log        *slog.Logger
+	LogDropped func() uint64 // lines of the log that were not written
 }
 
 // Reload is the result of the last load of the configuration.

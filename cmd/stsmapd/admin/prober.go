@@ -21,15 +21,17 @@ const (
 // Prober checks the daemon by a question, as Postfix asks it, through one of its listeners. It is safe for concurrent
 // use.
 type Prober struct {
-	spec string
+	dial func(context.Context) (*socketmap.Client, error)
 
 	mu   sync.Mutex // held during a question
 	at   time.Time
 	last error
 }
 
-// NewProber returns a Prober for a listener of the daemon, inet:HOST:PORT or unix:/PATH.
-func NewProber(spec string) *Prober { return &Prober{spec: spec} }
+// NewProber returns a Prober of the daemon that dial connects to.
+func NewProber(dial func(context.Context) (*socketmap.Client, error)) *Prober {
+	return &Prober{dial: dial}
+}
 
 // Probe returns nil if the daemon answers within 2 s, else the reason. The result may be up to one second old.
 func (p *Prober) Probe(ctx context.Context) error {
@@ -38,24 +40,24 @@ func (p *Prober) Probe(ctx context.Context) error {
 	if !p.at.IsZero() && time.Since(p.at) < probeHold {
 		return p.last
 	}
-	p.last = sendProbe(ctx, p.spec)
+	p.last = p.ask(ctx)
 	if ctx.Err() == nil {
 		p.at = time.Now()
 	}
 	return p.last
 }
 
-func sendProbe(ctx context.Context, spec string) error {
+func (p *Prober) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("no answer within %v", probeLimit))
 	defer cancel()
-	client, err := socketmap.Dial(ctx, spec)
+	client, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	reply, err := client.Ask(ctx, "sts", probeKey)
 	if err == nil && reply.Status() != socketmap.StatusNotFound {
-		err = fmt.Errorf("%s answers %v, not NOTFOUND", spec, reply)
+		err = fmt.Errorf("the reply is %v, not NOTFOUND", reply)
 	}
 	return err
 }

@@ -16,10 +16,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin/httplimit"
 )
 
-// MaxConns is the number of connections that a WebServer accepts at a time; others wait.
+// MaxConns is the number of connections that a WebServer has at a time; one more closes the oldest.
 const MaxConns = 256
 
 // Bounds of the server.
@@ -43,6 +44,7 @@ type WebServer struct {
 	opt       WebOptions
 	monitor   *Monitor
 	http      *http.Server
+	limited   func(net.Listener) net.Listener
 	metrics   prometheus.Gatherers
 	templates *template.Template
 	pages     chan struct{} // a slot for each page in progress
@@ -66,6 +68,7 @@ func NewWeb(m *Monitor, o WebOptions) *WebServer {
 		MaxHeaderBytes:    webMaxHeader,
 		ErrorLog:          slog.NewLogLogger(m.Log.With("event", "status_error").Handler(), slog.LevelDebug),
 	}
+	s.limited = httplimit.Set(s.http, MaxConns)
 	return s
 }
 
@@ -74,7 +77,7 @@ func (s *WebServer) Ready(ready bool) { s.ready.Store(ready) }
 
 // Serve answers requests on a listener until Shutdown, and then returns nil.
 func (s *WebServer) Serve(l net.Listener) error {
-	if err := s.http.Serve(netutil.LimitListener(l, MaxConns)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(s.limited(l)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("metrics listener: %w", err)
 	}
 	return nil

@@ -126,18 +126,21 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 		t.Fatal(err)
 	}
 	f.spec = "inet:" + l.Addr().String()
-	ended := make(chan error, 1)
+	ended := make(chan error, 2)
+	private := socketmap.NewPrivateListener()
 	go func() { ended <- f.mail.Serve(l) }()
-	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended })
+	go func() { ended <- f.mail.Serve(private) }()
+	t.Cleanup(func() { _ = f.mail.Shutdown(context.Background()); <-ended; <-ended })
 	f.monitor = NewMonitor(Sources{
 		Service: f.service, Store: f.store.Stats, Shared: func() shared.Stats { return f.shared },
 		Questions: handler.Counts, Conns: f.mail.Conns, MaxConns: 20000,
 		Reload: func() Reload { return f.reload }, Resolver: registry, History: history.New(), Log: log,
+		LogDropped: func() uint64 { return 7 },
 		Info: Info{Version: "v1.2.3", Started: time.Now().Add(-3 * time.Hour), Listen: []string{f.spec},
 			StateDir: "/var/lib/stsmapd"},
 	})
 	t.Cleanup(f.monitor.Close)
-	f.server = NewWeb(f.monitor, WebOptions{Host: "mail.example.test", Probe: NewProber(f.spec)})
+	f.server = NewWeb(f.monitor, WebOptions{Host: "mail.example.test", Probe: NewProber(private.Dial)})
 	f.serve()
 	return f
 }

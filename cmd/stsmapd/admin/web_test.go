@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/testkit"
+	"github.com/stsmapd/stsmapd/socketmap"
 )
 
 func TestReadyz(t *testing.T) {
@@ -124,7 +125,7 @@ func TestHealthz(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.server.opt.Probe.at = time.Time{}
-	if code, body, _ := f.get("/healthz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "refused") {
+	if code, body, _ := f.get("/healthz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "closed") {
 		t.Errorf("a daemon that does not listen: %d %q", code, body)
 	}
 }
@@ -136,7 +137,9 @@ func TestProbeIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := NewProber("inet:" + l.Addr().String())
+	p := NewProber(func(ctx context.Context) (*socketmap.Client, error) {
+		return socketmap.Dial(ctx, "inet:"+l.Addr().String())
+	})
 	watch, begin := testkit.StartWatch(t), time.Now()
 	err = p.Probe(t.Context())
 	if took := time.Since(begin); err == nil || took < probeLimit || took > watch.Limit(2*probeLimit) {

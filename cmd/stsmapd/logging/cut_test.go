@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestForeignTextIsCut: whatever the values of a line are, it has no more than 1 kB of them, in both formats; short
@@ -35,6 +37,7 @@ func TestForeignTextIsCut(t *testing.T) {
 			o := New(&b, false)
 			o.Set(slog.LevelInfo, format)
 			o.Logger().Info("policy learnt", c.args...)
+			o.Close(testkit.Hang)
 			const own = 200 // time, level, message, keys and quotes
 			if line := b.String(); len(line) > maxText+own || !strings.Contains(line, c.want) {
 				t.Errorf("%s: a line of %d bytes: %.300s", c.why, len(line), line)
@@ -45,7 +48,9 @@ func TestForeignTextIsCut(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	New(&b, false).Logger().Error("panic", "stack", strings.Repeat("s", 9000))
+	o := New(&b, false)
+	o.Logger().Error("panic", "stack", strings.Repeat("s", 9000))
+	o.Close(testkit.Hang)
 	if b.Len() < 9000 {
 		t.Error("stsmapd's own stack is cut")
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Format is how log lines are written.
@@ -38,20 +39,44 @@ func (f *Format) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Output writes a log. Its level and format may change while it is in use.
+// Output writes a log. Its level and format may change while it is in use. It never makes its caller wait for the
+// reader of the log: lines wait in a queue, and those that do not fit are dropped, counted, and reported later.
 type Output struct {
 	level  slog.LevelVar
 	format atomic.Uint32 // a Format
 	// lines go to the systemd journal: they have no time and begin with their priority
 	journal bool
+	queue   *queue
 
-	mu   sync.Mutex // for what follows
-	w    io.Writer
+	mu   sync.Mutex // for line
 	line bytes.Buffer
 }
 
-// New returns an Output to w in text format at level info. With journal, w is the systemd journal.
-func New(w io.Writer, journal bool) *Output { return &Output{w: w, journal: journal} }
+// New returns an Output to w in text format at level info. With journal, w is the systemd journal. Close ends it.
+func New(w io.Writer, journal bool) *Output {
+	o := &Output{journal: journal}
+	log := o.newHandler()
+	o.queue = newQueue(w, func(lines uint64) []byte {
+		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped, because the log could not be written "+
+			"in time; mail is not affected; check what reads the log", 0)
+		r.AddAttrs(slog.String("event", "log_dropped"), slog.Uint64("lines", lines))
+		line, _ := log.render(context.Background(), r) // it fails for no record of this kind
+		return line
+	})
+	return o
+}
+
+// Write queues text, of whole lines, as it is. It never fails.
+func (o *Output) Write(text []byte) (int, error) {
+	o.queue.add(text)
+	return len(text), nil
+}
+
+// Dropped returns the number of lines so far that were not written.
+func (o *Output) Dropped() uint64 { return o.queue.dropped.Load() }
+
+// Close waits until the queued lines are written, for at most limit. Later lines are dropped.
+func (o *Output) Close(limit time.Duration) { o.queue.close(limit) }
 
 // Set changes level and format. It may be called from any goroutine.
 func (o *Output) Set(level slog.Level, format Format) {
@@ -60,7 +85,9 @@ func (o *Output) Set(level slog.Level, format Format) {
 }
 
 // Logger returns a logger that writes to o.
-func (o *Output) Logger() *slog.Logger {
+func (o *Output) Logger() *slog.Logger { return slog.New(o.newHandler()) }
+
+func (o *Output) newHandler() *handler {
 	opt := &slog.HandlerOptions{Level: &o.level}
 	if o.journal {
 		opt.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
@@ -70,10 +97,10 @@ func (o *Output) Logger() *slog.Logger {
 			return a
 		}
 	}
-	return slog.New(&handler{o, slog.NewTextHandler(&o.line, opt), slog.NewJSONHandler(&o.line, opt)})
+	return &handler{o, slog.NewTextHandler(&o.line, opt), slog.NewJSONHandler(&o.line, opt)}
 }
 
-// handler is a slog.Handler that can change its format. Each line is one write.
+// handler is a slog.Handler that can change its format.
 type handler struct {
 	out        *Output
 	text, json slog.Handler // they write into out.line
@@ -84,6 +111,13 @@ func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.
 
 // Handle implements slog.Handler.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	line, err := h.render(ctx, r)
+	h.out.queue.add(line)
+	return err
+}
+
+// render returns the line of a record.
+func (h *handler) render(ctx context.Context, r slog.Record) ([]byte, error) {
 	o := h.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -96,10 +130,9 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		format = h.json
 	}
 	if err := format.Handle(ctx, cut(r)); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := o.w.Write(o.line.Bytes())
-	return err
+	return bytes.Clone(o.line.Bytes()), nil
 }
 
 // WithAttrs implements slog.Handler.

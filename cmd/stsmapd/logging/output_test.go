@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func TestLogFormats(t *testing.T) {
@@ -39,6 +41,7 @@ func TestLogFormats(t *testing.T) {
 		log.Info("one", "time", "told by somebody")
 		derived.Warn("a\nb")
 		log.WithGroup("g").Error("three", "k", 1)
+		out.Close(testkit.Hang)
 		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 		if len(lines) != len(c.want) {
 			t.Fatalf("%s: %d lines:\n%s", c.why, len(lines), &b)
@@ -77,6 +80,7 @@ func TestLogChangesUnderUse(t *testing.T) {
 		}
 	})
 	all.Wait()
+	out.Close(testkit.Hang)
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "time=") && !json.Valid([]byte(line)) {

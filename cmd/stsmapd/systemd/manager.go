@@ -150,7 +150,7 @@ func (m *Manager) logHealth(err error) {
 		m.Log.Info("stsmapd answers its own health check again", "event", "self_check_recovered")
 		return
 	}
-	m.Log.Error("stsmapd does not answer its own health check; if this continues, systemd restarts it; the stack "+
-		"trace in the log then shows where it hangs: please report it", "event", "self_check_failed", "watchdog",
+	m.Log.Error("stsmapd does not answer its own health check; if this continues, systemd restarts it; the log then "+
+		"shows where it hangs: please report that", "event", "self_check_failed", "watchdog",
 		m.Watchdog, "error", err)
 }

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// manyFiles is the limit of open files of these daemons: half of them are for connections from Postfix.
+const manyFiles = 1000
+
+// startWatched starts a daemon whose watchdog wants a ping every 0.6 s, and waits until it is ready.
+func startWatched(t *testing.T, notify *notified, addresses []string) *program {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "stsmapd.toml")
+	text := fmt.Sprintf("listen = [%q]\nmetrics = %q\ncontrol = \"\"\n[dns]\nservers = [\"127.0.0.1:1\"]\n",
+		"inet:"+addresses[0], addresses[1])
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && WATCHDOG_PID=$$ exec stsmapd "$@"`, manyFiles), "sh",
+		"serve", "--config", file, "--state-dir", filepath.Join(dir, "state"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.path, "WATCHDOG_USEC=600000")
+	p := newProgram(cmd)
+	p.begin(t)
+	notify.ready(t)
+	return p
+}
+
+// hold opens n connections, and holds them until the test ends.
+func hold(t *testing.T, address string, n int) {
+	t.Helper()
+	for range n {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+}
+
+// TestWatchdogUnderFlood: clients hold all connections of the listener and of the status page. The watchdog is fed all
+// the same, and /healthz says that the daemon is well: a restart would drop the mail server's connections, and leave
+// the port free for a moment.
+func TestWatchdogUnderFlood(t *testing.T) {
+	notify, addresses := newNotified(t), freeAddresses(t, 2)
+	p := startWatched(t, notify, addresses)
+	hold(t, addresses[0], manyFiles/2+50)
+	hold(t, addresses[1], 300)
+	waitFor(t, func() bool { return strings.Contains(p.output(), "event=socketmap_conn_limit") })
+	for fed := 0; fed < 10; { // some may be from before the flood
+		message, ok := notify.within(t, hangLimit)
+		if !ok || message != "WATCHDOG=1" {
+			t.Fatalf("told %q after %d pings of the watchdog", message, fed)
+		}
+		fed++
+		if got := get(t, "http://"+addresses[1]+"/healthz"); got != "ok\n" {
+			t.Fatalf("/healthz: %q", got)
+		}
+	}
+	if strings.Contains(p.output(), "self_check_failed") {
+		t.Error("a self-check has failed")
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.end(t, 0)
+}
+
+// TestAbortIsShort: systemd's watchdog ends a daemon by SIGABRT. Its log says where the daemon was, in a few lines
+// however many connections there are.
+func TestAbortIsShort(t *testing.T) {
+	notify, addresses := newNotified(t), freeAddresses(t, 2)
+	p := startWatched(t, notify, addresses)
+	hold(t, addresses[0], manyFiles/2)
+	waitFor(t, func() bool { return strings.Contains(p.output(), "event=socketmap_conn_limit") })
+	p.signal(t, syscall.SIGABRT)
+	p.end(t, exitError)
+	_, log, found := strings.Cut(p.output(), "event=aborted\n")
+	if !found || len(log) > 64<<10 || strings.Contains(log, "goroutine 1 [") {
+		t.Fatalf("%d bytes after the abort", len(log))
+	}
+	crowd := regexp.MustCompile(`event=goroutines count=(\d+) stack="?[^\n]*socketmap\.\(\*conn\)\.readMore`).
+		FindStringSubmatch(log)
+	if crowd == nil {
+		t.Fatal("the log does not say where the connections are")
+	}
+	if n, err := strconv.Atoi(crowd[1]); err != nil || n < manyFiles/2-10 {
+		t.Errorf("%s goroutines on one line, want all %d connections", crowd[1], manyFiles/2)
+	}
+}
