@@ -42,8 +42,10 @@ func TestDANELines(t *testing.T) {
 		{"never a problem", "", "", 0},
 	} {
 		var out bytes.Buffer
-		d := &daemon{log: logging.New(&out, true).Logger()}
+		log := logging.New(&out, true)
+		d := &daemon{log: log.Logger()}
 		d.tellDANE(c.before, c.now)
+		log.Close(hangLimit)
 		if n := bytes.Count(out.Bytes(), []byte("\n")); n != c.lines || out.Len() > 121 {
 			t.Errorf("%s: %d lines, want %d; %d characters:\n%s", c.why, n, c.lines, out.Len(), &out)
 		}
