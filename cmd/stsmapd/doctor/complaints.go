@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 // judgeWarnings judges what postconf and `postfix check` complained about.
@@ -59,32 +61,12 @@ func (d *diagnosis) nearest(name string) string {
 	best, least := "", 3
 	for _, known := range slices.Sorted(maps.Keys(d.facts.Defaults)) {
 		if known != name && len(known)-len(name) < least && len(name)-len(known) < least {
-			if n := distance(known, name); n < least {
+			if n := term.Distance(known, name); n < least {
 				best, least = known, n
 			}
 		}
 	}
 	return best
-}
-
-// distance returns how many letters must be added, removed or replaced to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // judgeInstances judges the other instances of this Postfix, which send mail too.

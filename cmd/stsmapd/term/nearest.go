@@ -6,15 +6,15 @@ import "strings"
 func Nearest(word string, words []string) string {
 	best, least := "", min(3, (len(word)+1)/2)+1
 	for _, w := range words {
-		if d := distance(strings.ToLower(word), w); d < least || d == least && best != "" && w < best {
+		if d := Distance(strings.ToLower(word), w); d < least || d == least && best != "" && w < best {
 			best, least = w, d
 		}
 	}
 	return best
 }
 
-// distance is the number of letters to add, remove or replace to make b of a (Levenshtein's).
-func distance(a, b string) int {
+// Distance returns how many letters must be added, removed or replaced to make b of a (Levenshtein's distance).
+func Distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
