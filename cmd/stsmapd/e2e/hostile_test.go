@@ -38,7 +38,7 @@ var hostilePolicies = []struct{ name, body string }{
 	{"everything", "version: STSv1\nmode: enforce\nmx: *\nmx: %s\nmax_age: 604800\n"},
 	{"dot first", "version: STSv1\nmode: enforce\nmx: .%s\nmax_age: 604800\n"},
 	{"asterisk inside", "version: STSv1\nmode: enforce\nmx: mx*.%s\nmax_age: 604800\n"},
-	{"address", "version: STSv1\nmode: enforce\nmx: 192.0.2.1\nmx: %s\nmax_age: 604800\n"},
+	{"address literal", "version: STSv1\nmode: enforce\nmx: [192.0.2.1]\nmx: %s\nmax_age: 604800\n"},
 	{"IPv6 address", "version: STSv1\nmode: enforce\nmx: [2001:db8::1]\nmx: %s\nmax_age: 604800\n"},
 	{"empty mx", "version: STSv1\nmode: enforce\nmx:\nmx: %s\nmax_age: 604800\n"},
 	{"long label", "version: STSv1\nmode: enforce\nmx: " + strings.Repeat("a", 64) + ".%s\nmax_age: 604800\n"},
