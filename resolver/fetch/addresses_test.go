@@ -95,6 +95,27 @@ func TestBadIPv6GoodIPv4(t *testing.T) {
 	}
 }
 
+// TestLittleTime: the next address is tried while there is time for it, also where the whole fetch has little.
+func TestLittleTime(t *testing.T) {
+	noLeaks(t)
+	ca := newCA(t)
+	cert := sign(t, leaf(t, policyHost), ca).chain()
+	good := listen(t, overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, respond(goodHead+"\r\n"+goodPolicy)))
+	silent := listen(t, func(c net.Conn) { drained(c) })
+	for timeout := 4 * time.Second; ; timeout *= 2 { // a busy machine gets more
+		err, tried := fetchAt(t, ca, timeout, []*peer{silent}, []*peer{good})
+		if len(tried) != 2 {
+			t.Fatalf("within %v only %v was tried", timeout, tried)
+		}
+		if err == nil {
+			return
+		}
+		if timeout > testkit.Hang {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestErrorTellsEachAddress: an administrator reads what each address did; addresses that did the same are told
 // together. The kind is that of the address that got furthest.
 func TestErrorTellsEachAddress(t *testing.T) {

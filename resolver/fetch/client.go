@@ -144,6 +144,10 @@ func (f *Client) get(caller context.Context, domain dnsname.Name) (response, fai
 		return x.run(ctx, dial, connected)
 	}
 	r := newRace(f.dialer, PolicyHost(domain), 443, try, func(response) {})
+	r.stall = min(stallDelay, f.cfg.Timeout/4)
+	if end, ok := caller.Deadline(); ok {
+		r.stall = min(r.stall, time.Until(end)/4)
+	}
 	r.admit = func(to netip.Addr) error {
 		return limit.pause(func() error { return Admit(caller, fair.NetworkOf(to)) })
 	}

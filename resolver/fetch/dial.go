@@ -25,7 +25,7 @@ const (
 	// resolutionDelay is how long IPv4 addresses wait for the answer to AAAA (RFC 8305 section 8 recommends 50 ms).
 	resolutionDelay = 50 * time.Millisecond
 	// stallDelay is how long an address to which there is a connection may take for the rest, TLS and HTTP, before
-	// another one is tried beside it.
+	// another one is tried beside it, if there is that much time: else a quarter of it.
 	stallDelay = 5 * time.Second
 	// maxAnswers is how many addresses may answer by HTTP with what is no policy before the others are left in peace.
 	maxAnswers = 4

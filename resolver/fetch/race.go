@@ -28,6 +28,7 @@ type race[T any] struct {
 	tried   int              // attempts in all
 	running int              // attempts not yet decided
 	answers int              // attempts that ended with an HTTP response
+	stall   time.Duration    // stallDelay, or less where there is little time
 	open    bool             // the next attempt may begin
 	next    <-chan time.Time // when open becomes true; nil: by another event
 	failed  failures
@@ -48,7 +49,7 @@ type attempt[T any] struct {
 // newRace returns a race for host:port.
 func newRace[T any](d *dialer, host string, port uint16,
 	try func(ctx context.Context, to netip.AddrPort, connected func()) (T, *failure), discard func(T)) *race[T] {
-	return &race[T]{d: d, host: host, port: port, try: try, discard: discard,
+	return &race[T]{d: d, host: host, port: port, try: try, discard: discard, stall: stallDelay,
 		results: make(chan attempt[T], 2*maxAddresses), connected: make(chan int, 2*maxAddresses)}
 }
 
@@ -74,7 +75,7 @@ func (r *race[T]) run(ctx context.Context) (value T, failed failures) {
 			r.open = true
 		case number := <-r.connected:
 			if number == r.tried {
-				r.open, r.next = false, time.After(stallDelay)
+				r.open, r.next = false, time.After(r.stall)
 			}
 		case a := <-r.results:
 			if a.fail == nil {
@@ -163,7 +164,9 @@ func (r *race[T]) answered(f family, a addresses) {
 	if refused != nil {
 		r.failed = append(r.failed, r.lookupFailure(refused))
 	}
-	r.waiting[f] = ok
+	if r.answers < maxAnswers {
+		r.waiting[f] = ok
+	}
 	switch {
 	case r.tried > 0:
 	case f == ip6 || r.lookups == 0:
