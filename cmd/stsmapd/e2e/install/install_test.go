@@ -58,6 +58,8 @@ func TestInstall(t *testing.T) {
 				{"files", (*machine).fileModes},
 				{"unit", (*machine).unit},
 				{"sandbox", (*machine).sandbox},
+				{"deliver", (*machine).deliver},
+				{"reload", (*machine).reload},
 				{"use", (*machine).use},
 				{"summary", (*machine).summary},
 				{"certificates", (*machine).certificates},
@@ -87,7 +89,9 @@ func (m *machine) journal() string {
 
 // beside installs the package where another daemon has the port, and purges it.
 func (m *machine) beside(t *testing.T, p product) {
-	m.copy(t, p.file(t, "*_"+runtime.GOARCH+".deb"), "stsmapd_first.deb")
+	deb := p.file(t, "*_"+runtime.GOARCH+".deb")
+	m.copy(t, deb, "stsmapd_first.deb")
+	m.copy(t, deb, filepath.Base(deb))
 	m.run(t, `systemd-run --quiet --unit=other perl -MIO::Socket::INET -e '$0 = "mta-sts-daemon"; $s =
 		IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8461, Listen => 9) or die; sleep 1 while 1'`)
 	testkit.Eventually(t, testkit.Hang, "the other daemon to listen", func() bool {
@@ -95,7 +99,9 @@ func (m *machine) beside(t *testing.T, p product) {
 		return strings.TrimSpace(out) == "1"
 	})
 	pid := strings.TrimSpace(m.run(t, "systemctl show -P MainPID other"))
-	out := m.run(t, "apt-get -q -y install /test/stsmapd_first.deb postfix")
+	install := regexp.MustCompile(`(?m)^    apt-get install \./.*$`).FindString(readText(t, "../../../../README.md"))
+	out := m.run(t, "apt-get -q -y install postfix && cd /test && "+
+		strings.NewReplacer("install", "-q -y install", "amd64", runtime.GOARCH).Replace(install))
 	want := "\nstsmapd: NOT started: mta-sts-daemon (process " + pid + ") listens on 127.0.0.1:8461 already."
 	last := out[max(0, strings.LastIndex(out, "\nstsmapd:")):]
 	if !strings.HasPrefix(last, want) || !strings.Contains(last, "\n    systemctl enable --now stsmapd\n") {

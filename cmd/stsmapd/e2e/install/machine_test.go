@@ -4,7 +4,6 @@ import (
 	"bytes"
 	_ "embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -170,28 +169,40 @@ func (m *machine) fails(t *testing.T, why, script string) {
 	}
 }
 
+// within runs do in the network of the system: what it listens on is there.
+func (m *machine) within(t *testing.T, do func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	enter := func(pid string) func() {
+		ns, err := os.Open("/proc/" + pid + "/ns/net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+				panic(err) // this thread must not run another test
+			}
+			ns.Close()
+		}
+	}
+	back := enter("thread-self")
+	enter(strconv.Itoa(m.pid))()
+	defer back()
+	do()
+}
+
 // serve serves the files of a directory by HTTP on an address of the system, until the test ends.
 func (m *machine) serve(t *testing.T, address, dir string) {
 	t.Helper()
-	var l net.Listener
-	opened := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread in the other namespace ends with this function
-		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.pid))
-		if err == nil {
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-			ns.Close()
-		}
-		if err == nil {
-			l, err = net.Listen("tcp", address)
-		}
-		opened <- err
-	}()
-	if err := <-opened; err != nil {
-		t.Fatal(err)
-	}
 	server := &http.Server{Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: testkit.Hang}
-	go func() { _ = server.Serve(l) }()
+	m.within(t, func() {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = server.Serve(l) }()
+	})
 	t.Cleanup(func() { server.Close() })
 }
 

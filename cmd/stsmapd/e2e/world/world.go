@@ -53,10 +53,19 @@ func Open(t testing.TB) *World {
 	return w
 }
 
-// newWorld makes the World: its CAs and its DNS server.
+// newWorld makes the World of the process.
 func newWorld() (*World, error) {
-	w := &World{Binary: os.Getenv(envBinary), CAFile: filepath.Join(os.Getenv(envDir), "ca.pem"),
-		postfixes: make(chan struct{}, runtime.NumCPU())}
+	w, err := Bare(os.Getenv(envDir))
+	if err == nil {
+		w.Binary = os.Getenv(envBinary)
+	}
+	return w, err
+}
+
+// Bare makes a World for a system that a test has started: CAs, a DNS server and what else is opened later, in the
+// network namespace of the calling thread. It has no stsmapd and no Postfix. The CA's certificate is written to dir.
+func Bare(dir string) (*World, error) {
+	w := &World{CAFile: filepath.Join(dir, "ca.pem"), postfixes: make(chan struct{}, runtime.NumCPU())}
 	var err error
 	if w.CA, err = NewCA("Trusted Test CA"); err != nil {
 		return nil, err

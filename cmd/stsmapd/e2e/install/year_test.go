@@ -1,0 +1,106 @@
+package install
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
+)
+
+// deliver turns stsmapd on by the lines of README.md, as a newcomer does, and has a mail delivered, verified, to a domain
+// of a small Internet in the system's network. Then the mail log tells what happened, and what to warm.
+func (m *machine) deliver(t *testing.T) {
+	var domain *world.Domain
+	var mx *world.MXHost
+	m.within(t, func() {
+		w, err := world.Bare(m.shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.DNS.Close() })
+		domain = w.DomainNamed("partner.test")
+		mx = domain.AddEnforcedMX(t)
+	})
+	m.run(t, `cp /test/ca.pem /usr/local/share/ca-certificates/world.crt && update-ca-certificates
+		echo nameserver 127.0.0.1 >/etc/resolv.conf
+		printf '[fetch]\\nallow_private_addresses = true\\n' >/etc/stsmapd/stsmapd.toml
+		postconf -e inet_interfaces=127.0.0.1`)
+	since := strings.TrimSpace(m.run(t, "date +%s"))
+	m.run(t, "systemctl restart stsmapd postfix") // the new address, and resolv.conf in Postfix's chroot
+	// README.md: the lines for main.cf, and "postfix reload".
+	lines := regexp.MustCompile(`(?m)^    (smtp_tls_\w+ = .*)$`).FindAllStringSubmatch(
+		readText(t, "../../../../README.md"), -1)
+	if len(lines) != 3 {
+		t.Fatalf("README.md has the lines %q for main.cf", lines)
+	}
+	for _, line := range lines {
+		m.run(t, "postconf -e '"+line[1]+"'")
+	}
+	m.run(t, "postfix reload")
+	m.want(t, "stsmapd postfix >/dev/null; echo $?", "0")
+	m.want(t, "postmap -q partner.test "+byTCP, "secure match=mx1.partner.test servername=hostname")
+	m.run(t, "printf 'Subject: first\\n\\ntext\\n' | sendmail -f root@host.example.test user@partner.test")
+	testkit.Eventually(t, testkit.Hang, "the delivery", func() bool { return len(mx.Messages()) == 1 })
+	if message := mx.Messages()[0]; !message.TLS || message.SNI != "mx1.partner.test" {
+		t.Errorf("the MX host received %+v", message)
+	}
+	journal := "journalctl -q --no-pager -o cat --since @" + since
+	testkit.Eventually(t, testkit.Hang, "Postfix's line of it", func() bool {
+		out, _ := m.try(journal + " -u 'postfix*'")
+		return strings.Contains(out, "Verified TLS connection established to mx1.partner.test[") &&
+			strings.Contains(out, "to=<user@partner.test>")
+	})
+	if out := m.run(t, "stsmapd deliveries"); !regexp.MustCompile(`sent, verified +1\n`).MatchString(out) {
+		t.Errorf("stsmapd deliveries:\n%s", out)
+	}
+	m.run(t, "stsmapd cache forget partner.test && stsmapd warm --maillog")
+	if out := m.run(t, "stsmapd cache list"); !strings.Contains(out, "partner.test") {
+		t.Errorf("after warm --maillog, stsmapd cache list:\n%s", out)
+	}
+	if out := m.run(t, journal+" -p warning -u stsmapd"); strings.Contains(out, "level=") ||
+		regexp.MustCompile(`(?i)denied|not permitted`).MatchString(out) {
+		t.Errorf("the journal has warnings after a delivery:\n%s", out)
+	}
+	m.want(t, journal+` -p info -u stsmapd -o json | grep -c '"PRIORITY":"6".*event=ready'`, "1")
+}
+
+// reload reloads good and bad settings: bad ones change nothing and fail, with the line.
+func (m *machine) reload(t *testing.T) {
+	m.run(t, "systemctl reload stsmapd")
+	pid := m.run(t, "systemctl show -P MainPID stsmapd")
+	m.run(t, "cp /etc/stsmapd/stsmapd.toml /test/good.toml && echo 'lisen = []' >/etc/stsmapd/stsmapd.toml")
+	m.fails(t, "the settings are wrong", "systemctl reload stsmapd")
+	m.want(t, "systemctl is-active stsmapd && systemctl show -P MainPID stsmapd", "active\n"+pid)
+	m.want(t, "postmap -q partner.test "+byTCP, "secure match=mx1.partner.test servername=hostname")
+	if !strings.Contains(m.journal(), "stsmapd.toml:1: ") {
+		t.Errorf("the journal does not name the line:\n%s", m.journal())
+	}
+	m.run(t, "cp /test/good.toml /etc/stsmapd/stsmapd.toml && systemctl reload stsmapd")
+}
+
+// reboot starts all of the system again, by systemd's soft-reboot, which Debian 12 does not have.
+func (m *machine) reboot(t *testing.T) {
+	for _, unit := range []string{"postfix.service", "sendmail.service"} {
+		m.want(t, "systemctl show -P Before stsmapd | tr ' ' '\\n' | grep -cx "+unit, "1")
+	}
+	if _, err := m.try("systemctl soft-reboot --help | grep -q soft-reboot"); err != nil {
+		return
+	}
+	before := strings.TrimSpace(m.run(t, "systemctl show -P MainPID stsmapd"))
+	_, _ = m.try("systemctl soft-reboot") // its own connection may end first
+	testkit.Eventually(t, testkit.Hang, "the system to be up again", func() bool {
+		out, _ := m.try("systemctl show -P MainPID -P ActiveState stsmapd; systemctl is-active postfix")
+		return strings.Contains(out, "active\n") && !strings.Contains(out, before+"\n") &&
+			strings.HasSuffix(strings.TrimSpace(out), "active")
+	})
+	m.want(t, "postmap -q partner.test "+byTCP, "secure match=mx1.partner.test servername=hostname")
+	started := func(unit string) string {
+		return strings.TrimSpace(m.run(t, "systemctl show -P ActiveEnterTimestampMonotonic "+unit))
+	}
+	stsmapd, postfix := started("stsmapd"), started("postfix")
+	if len(stsmapd) > len(postfix) || len(stsmapd) == len(postfix) && stsmapd > postfix {
+		t.Errorf("stsmapd was ready at %s us, Postfix at %s us", stsmapd, postfix)
+	}
+}
