@@ -70,6 +70,7 @@ func TestInstall(t *testing.T) {
 				{"password", (*machine).password},
 				{"sockets", (*machine).sockets},
 				{"upgrade", func(m *machine, t *testing.T) { m.upgrade(t, p) }},
+				{"reboot", (*machine).reboot},
 				{"apart", (*machine).apart},
 				{"remove", (*machine).remove},
 			} {

@@ -95,7 +95,7 @@ func (m *machine) reboot(t *testing.T) {
 		return strings.Contains(out, "active\n") && !strings.Contains(out, before+"\n") &&
 			strings.HasSuffix(strings.TrimSpace(out), "active")
 	})
-	m.want(t, "postmap -q partner.test "+byTCP, "secure match=mx1.partner.test servername=hostname")
+	m.want(t, "postmap -q partner.example "+byTCP, partner)
 	started := func(unit string) string {
 		return strings.TrimSpace(m.run(t, "systemctl show -P ActiveEnterTimestampMonotonic "+unit))
 	}
