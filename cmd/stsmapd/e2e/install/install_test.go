@@ -93,8 +93,11 @@ func (m *machine) beside(t *testing.T, p product) {
 	deb := p.file(t, "*_"+runtime.GOARCH+".deb")
 	m.copy(t, deb, "stsmapd_first.deb")
 	m.copy(t, deb, filepath.Base(deb))
-	m.run(t, `systemd-run --quiet --unit=other perl -MIO::Socket::INET -e '$0 = "mta-sts-daemon"; $s =
-		IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8461, Listen => 9) or die; sleep 1 while 1'`)
+	m.run(t, `echo '#!/usr/bin/perl
+			use IO::Socket::INET;
+			$s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8461, Listen => 9) or die;
+			sleep 1 while 1' >/usr/local/bin/mta-sts-daemon && chmod +x /usr/local/bin/mta-sts-daemon
+		systemd-run --quiet --unit=other /usr/local/bin/mta-sts-daemon`)
 	testkit.Eventually(t, testkit.Hang, "the other daemon to listen", func() bool {
 		out, _ := m.try("grep -c :210D /proc/net/tcp")
 		return strings.TrimSpace(out) == "1"
