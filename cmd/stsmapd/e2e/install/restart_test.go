@@ -177,7 +177,7 @@ func (m *machine) password(t *testing.T) {
 	m.run(t, "chown root:root /etc/stsmapd/shared-password; sed -i /^password_file/d /etc/stsmapd/stsmapd.toml")
 	m.override(t, credential+"\\n")
 	m.run(t, "systemctl restart stsmapd")
-	m.want(t, "ls /run/credentials/stsmapd.service", "shared-password")
+	m.want(t, "ls /proc/$(systemctl show -P MainPID stsmapd)/root/run/credentials/stsmapd.service", "shared-password")
 	m.override(t, "")
 	m.run(t, "rm /etc/stsmapd/shared-password; cp /test/stsmapd.toml /etc/stsmapd/stsmapd.toml && "+
 		"systemctl restart stsmapd")

@@ -12,6 +12,7 @@ import (
 // deliver turns stsmapd on by the lines of README.md, as a newcomer does, and has a mail delivered, verified, to a domain
 // of a small Internet in the system's network. Then the mail log tells what happened, and what to warm.
 func (m *machine) deliver(t *testing.T) {
+	m.run(t, "postconf -e inet_interfaces=127.0.0.1 && systemctl restart postfix") // port 25 elsewhere is an MX host's
 	var domain *world.Domain
 	var mx *world.MXHost
 	m.within(t, func() {
@@ -25,10 +26,9 @@ func (m *machine) deliver(t *testing.T) {
 	})
 	m.run(t, `cp /test/ca.pem /usr/local/share/ca-certificates/world.crt && update-ca-certificates
 		echo nameserver 127.0.0.1 >/etc/resolv.conf
-		printf '[fetch]\\nallow_private_addresses = true\\n' >/etc/stsmapd/stsmapd.toml
-		postconf -e inet_interfaces=127.0.0.1`)
+		printf '[fetch]\nallow_private_addresses = true\n' >/etc/stsmapd/stsmapd.toml`)
 	since := strings.TrimSpace(m.run(t, "date +%s"))
-	m.run(t, "systemctl restart stsmapd postfix") // the new address, and resolv.conf in Postfix's chroot
+	m.run(t, "systemctl restart stsmapd postfix") // for resolv.conf in Postfix's chroot
 	// README.md: the lines for main.cf, and "postfix reload".
 	lines := regexp.MustCompile(`(?m)^    (smtp_tls_\w+ = .*)$`).FindAllStringSubmatch(
 		readText(t, "../../../../README.md"), -1)
@@ -59,7 +59,8 @@ func (m *machine) deliver(t *testing.T) {
 	if out := m.run(t, "stsmapd cache list"); !strings.Contains(out, "partner.test") {
 		t.Errorf("after warm --maillog, stsmapd cache list:\n%s", out)
 	}
-	if out := m.run(t, journal+" -p warning -u stsmapd"); strings.Contains(out, "level=") ||
+	// These tests cannot raise the limit of open files.
+	if out := m.run(t, journal+" -p warning -u stsmapd | grep -v event=nofile_low || true"); strings.Contains(out, "level=") ||
 		regexp.MustCompile(`(?i)denied|not permitted`).MatchString(out) {
 		t.Errorf("the journal has warnings after a delivery:\n%s", out)
 	}
