@@ -333,8 +333,11 @@ func (m *machine) sockets(t *testing.T) {
 	m.run(t, "for i in 1 2 3; do systemctl restart stsmapd; done")
 	asking.Wait()
 	m.run(t, "systemctl stop stsmapd")
-	m.want(t, "postmap -q partner.example "+byUnix, partner) // starts it
-	m.want(t, "systemctl is-active stsmapd", "active")
+	m.want(t, "postmap -q partner.example "+byUnix, partner) // starts it; it answers, and then says that it is ready
+	testkit.Eventually(t, testkit.Hang, "the unit to be active", func() bool {
+		state, _ := m.try("systemctl is-active stsmapd")
+		return state == "active\n"
+	})
 }
 
 // upgrade installs a later version over the first.
