@@ -2,6 +2,7 @@ package install
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,27 +82,22 @@ func (m *machine) reload(t *testing.T) {
 	m.run(t, "cp /test/good.toml /etc/stsmapd/stsmapd.toml && systemctl reload stsmapd")
 }
 
-// reboot starts all of the system again, by systemd's soft-reboot, which Debian 12 does not have.
-func (m *machine) reboot(t *testing.T) {
+// bootOrder starts what a boot starts, in systemd's order: stsmapd is ready before the mail servers start.
+func (m *machine) bootOrder(t *testing.T) {
 	for _, unit := range []string{"postfix.service", "sendmail.service"} {
 		m.want(t, "systemctl show -P Before stsmapd | tr ' ' '\\n' | grep -cx "+unit, "1")
 	}
-	if _, err := m.try("systemctl soft-reboot --help | grep -q soft-reboot"); err != nil {
-		return
-	}
-	before := strings.TrimSpace(m.run(t, "systemctl show -P MainPID stsmapd"))
-	_, _ = m.try("systemctl soft-reboot") // its own connection may end first
-	testkit.Eventually(t, testkit.Hang, "the system to be up again", func() bool {
-		out, _ := m.try("systemctl show -P MainPID -P ActiveState stsmapd; systemctl is-active postfix")
-		return strings.Contains(out, "active\n") && !strings.Contains(out, before+"\n") &&
-			strings.HasSuffix(strings.TrimSpace(out), "active")
-	})
+	m.run(t, `systemctl stop postfix stsmapd.socket stsmapd-chroot.socket stsmapd
+		systemctl disable stsmapd.socket stsmapd-chroot.socket
+		systemctl start multi-user.target`)
+	m.want(t, "systemctl is-active stsmapd postfix", "active\nactive")
 	m.want(t, "postmap -q partner.example "+byTCP, partner)
-	started := func(unit string) string {
-		return strings.TrimSpace(m.run(t, "systemctl show -P ActiveEnterTimestampMonotonic "+unit))
+	times := strings.Fields(m.run(t, "systemctl show -P ActiveEnterTimestampMonotonic stsmapd; "+
+		"systemctl show -P InactiveExitTimestampMonotonic postfix"))
+	ready, err := strconv.Atoi(times[0])
+	starts, err2 := strconv.Atoi(times[1])
+	if err != nil || err2 != nil || ready > starts {
+		t.Errorf("stsmapd was ready at, and Postfix began to start at, these microseconds: %q", times)
 	}
-	stsmapd, postfix := started("stsmapd"), started("postfix")
-	if len(stsmapd) > len(postfix) || len(stsmapd) == len(postfix) && stsmapd > postfix {
-		t.Errorf("stsmapd was ready at %s us, Postfix at %s us", stsmapd, postfix)
-	}
+	m.run(t, "systemctl stop stsmapd && systemctl enable --now stsmapd-chroot.socket && systemctl start stsmapd")
 }
