@@ -33,14 +33,16 @@ func (m *machine) deliver(t *testing.T) {
 	// README.md: the lines for main.cf, and "postfix reload".
 	lines := regexp.MustCompile(`(?m)^    (smtp_tls_\w+ = .*)$`).FindAllStringSubmatch(
 		readText(t, "../../../../README.md"), -1)
-	if len(lines) != 3 {
+	if len(lines) != 4 {
 		t.Fatalf("README.md has the lines %q for main.cf", lines)
 	}
 	for _, line := range lines {
 		m.run(t, "postconf -e '"+line[1]+"'")
 	}
-	m.run(t, "postfix reload")
-	m.want(t, "stsmapd postfix >/dev/null; echo $?", "0")
+	m.run(t, "stsmapd postfix --apply --yes && postfix reload")
+	if out, err := m.try("stsmapd postfix"); err != nil {
+		t.Errorf("after stsmapd postfix --apply: %v\n%s", err, out)
+	}
 	m.want(t, "postmap -q partner.test "+byTCP, "secure match=mx1.partner.test servername=hostname")
 	m.run(t, "printf 'Subject: first\\n\\ntext\\n' | sendmail -f root@host.example.test user@partner.test")
 	testkit.Eventually(t, testkit.Hang, "the delivery", func() bool { return len(mx.Messages()) == 1 })
