@@ -27,6 +27,7 @@ type World struct {
 	Untrusted *CA    // trusted by nobody
 	Binary    string // the stsmapd under test
 
+	network [2]byte // of the addresses of hosts
 	hosts   atomic.Uint32
 	domains atomic.Uint32
 
@@ -55,7 +56,7 @@ func Open(t testing.TB) *World {
 
 // newWorld makes the World of the process.
 func newWorld() (*World, error) {
-	w, err := Bare(os.Getenv(envDir))
+	w, err := Bare(os.Getenv(envDir), [2]byte{127, 1})
 	if err == nil {
 		w.Binary = os.Getenv(envBinary)
 	}
@@ -63,9 +64,10 @@ func newWorld() (*World, error) {
 }
 
 // Bare makes a World for a system that a test has started: CAs, a DNS server and what else is opened later, in the
-// network namespace of the calling thread. It has no stsmapd and no Postfix. The CA's certificate is written to dir.
-func Bare(dir string) (*World, error) {
-	w := &World{CAFile: filepath.Join(dir, "ca.pem"), postfixes: make(chan struct{}, runtime.NumCPU())}
+// network namespace of the calling thread. Hosts have addresses that begin with the bytes of network. It has no stsmapd
+// and no Postfix. The CA's certificate is written to dir.
+func Bare(dir string, network [2]byte) (*World, error) {
+	w := &World{CAFile: filepath.Join(dir, "ca.pem"), network: network, postfixes: make(chan struct{}, runtime.NumCPU())}
 	var err error
 	if w.CA, err = NewCA("Trusted Test CA"); err != nil {
 		return nil, err
@@ -82,13 +84,13 @@ func Bare(dir string) (*World, error) {
 	return w, nil
 }
 
-// Host returns a loopback address that no other host has.
+// Host returns an address of this host that no other host has.
 func (w *World) Host() netip.Addr {
 	n := w.hosts.Add(1)
 	if n >= 1<<16 {
 		panic("no more loopback addresses for hosts")
 	}
-	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)})
+	return netip.AddrFrom4([4]byte{w.network[0], w.network[1], byte(n >> 8), byte(n)})
 }
 
 // name returns a domain name that no other domain has.
