@@ -173,11 +173,15 @@ func (m *machine) password(t *testing.T) {
 	}
 	m.run(t, cure+" && systemctl restart stsmapd")
 	m.want(t, "stat -c '%a %U:%G' /etc/stsmapd/shared-password", "640 root:stsmapd")
-	credential := regexp.MustCompile(`LoadCredential=[^\s"]+`).FindString(m.journal())
+	const credential = "LoadCredential=shared-password:/etc/stsmapd/shared-password"
+	if !strings.Contains(m.journal(), "[Service] and "+credential) {
+		t.Errorf("the log has no %s:\n%s", credential, m.journal())
+	}
 	m.run(t, "chown root:root /etc/stsmapd/shared-password; sed -i /^password_file/d /etc/stsmapd/stsmapd.toml")
 	m.override(t, credential+"\\n")
 	m.run(t, "systemctl restart stsmapd")
-	m.want(t, "ls /proc/$(systemctl show -P MainPID stsmapd)/root/run/credentials/stsmapd.service", "shared-password")
+	m.want(t, `tr '\0' '\n' </proc/$(systemctl show -P MainPID stsmapd)/environ | grep ^CREDENTIALS_DIRECTORY`,
+		"CREDENTIALS_DIRECTORY=/run/credentials/stsmapd.service")
 	m.override(t, "")
 	m.run(t, "rm /etc/stsmapd/shared-password; cp /test/stsmapd.toml /etc/stsmapd/stsmapd.toml && "+
 		"systemctl restart stsmapd")
