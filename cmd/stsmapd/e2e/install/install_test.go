@@ -381,8 +381,8 @@ func (m *machine) remove(t *testing.T) {
 		t.Errorf("apt-get remove says:\n%s", out)
 	}
 	// There is no DNS, which each start says.
-	m.want(t, "journalctl -q --no-pager -o cat -p err -u 'stsmapd*' --since @"+before+" | grep -v event=host_fault || true",
-		"")
+	m.want(t, "journalctl -q --no-pager -o cat -p err -u 'stsmapd*' --since @"+before+
+		" | grep -v event=host_fault || true", "")
 	m.run(t, strings.Join(regexp.MustCompile("(?m)^    post.*$").FindAllString(out, -1), "\n")) // as typed
 	m.want(t, "postconf -h smtp_tls_policy_maps && postconf -P | grep -c sts || true", "texthash:/etc/postfix/a\n0")
 	m.want(t, "systemctl is-active stsmapd.service stsmapd.socket stsmapd-chroot.socket stsmapd-summary.timer || true",

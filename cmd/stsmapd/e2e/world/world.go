@@ -67,7 +67,8 @@ func newWorld() (*World, error) {
 // network namespace of the calling thread. Hosts have addresses that begin with the bytes of network. It has no stsmapd
 // and no Postfix. The CA's certificate is written to dir.
 func Bare(dir string, network [2]byte) (*World, error) {
-	w := &World{CAFile: filepath.Join(dir, "ca.pem"), network: network, postfixes: make(chan struct{}, runtime.NumCPU())}
+	w := &World{CAFile: filepath.Join(dir, "ca.pem"), network: network,
+		postfixes: make(chan struct{}, runtime.NumCPU())}
 	var err error
 	if w.CA, err = NewCA("Trusted Test CA"); err != nil {
 		return nil, err
