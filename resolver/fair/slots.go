@@ -3,6 +3,7 @@ package fair
 import (
 	"container/list"
 	"context"
+	"math"
 	"sync"
 )
 
@@ -135,12 +136,15 @@ func (s *Slots) give(owners Owners) {
 	}
 }
 
-// next is the queue whose owners have the fewest slots, nil where none may have one. It looks no further than to the
-// first that has none: those before it have some, so that they are not many more than there are slots.
+// next is the queue whose owners have the fewest slots, nil where none may have one: where the owner with the most of
+// each has equally many, as those of one network, the other owner decides. It looks no further than to the first that
+// has none: those before it have some, so that they are not many more than there are slots.
 func (s *Slots) next() (best *list.Element) {
-	fewest := s.limit()
+	limit, fewest := s.limit(), math.MaxInt
 	for e := s.waiting.Front(); e != nil && fewest > 0; e = e.Next() {
-		if n := s.most(e.Value.(*queue).owners); n < fewest {
+		owners := e.Value.(*queue).owners
+		most := s.most(owners)
+		if n := most*(2*s.size+1) + s.held[owners[0]] + s.held[owners[1]]; most < limit && n < fewest {
 			best, fewest = e, n
 		}
 	}

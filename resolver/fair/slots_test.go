@@ -112,6 +112,25 @@ func TestSlots(t *testing.T) {
 	})
 }
 
+// TestSlotsOfOneNetwork: where many wait for a network that has its share, who has none by its registrable domain is
+// next.
+func TestSlotsOfOneNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &waiters{t: t, slots: New(8, 2), order: make(chan string, 100), free: map[string]func(){}}
+		for i := range 3 {
+			w.add(fmt.Sprintf("a%d", i), ownersOf(fmt.Sprintf("n%d.a.test", i), 7))
+		}
+		w.want("two of the network", "a0", "a1")
+		w.add("victim", ownersOf("victim.test", 7))
+		w.release("a0")
+		w.want("who has none", "victim")
+		w.release("victim")
+		w.want("the other", "a2")
+		w.release("a1")
+		w.release("a2")
+	})
+}
+
 // TestSlotsGivenUp: who stops to wait gets the cause, and leaves nothing behind.
 func TestSlotsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
