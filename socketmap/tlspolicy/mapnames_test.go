@@ -141,3 +141,29 @@ func TestForeignCommands(t *testing.T) {
 		t.Error("JSONx is taken for a command")
 	}
 }
+
+// TestSmartHosts: packaging/docs/migration.md says that a smart host's policy is answered, whichever daemon's map name
+// asks; postfix-tlspol answers NOTFOUND for these next hops.
+func TestSmartHosts(t *testing.T) {
+	enforce := resolver.Verdict{Outcome: resolver.Enforce, Policy: held(t, plainPolicy)}
+	known := map[resolver.Question]resolver.Verdict{}
+	hops := []string{"[mail.example.com]", "[mail.example.com]:587", "[mail.example.com]:submission", "example.com:587"}
+	for _, hop := range append(hops, "example.com", "[mail.example.com]") { // the port matters to DANE alone
+		for _, f := range []Features{{}, {DANE: true}} {
+			known[question(hop, f)] = enforce
+		}
+	}
+	h := NewHandler(answers{t, known}, slog.New(slog.DiscardHandler))
+	for _, name := range []string{"sts", "postfix", "QUERY", "QUERYwithTLSRPT"} {
+		for _, hop := range hops {
+			got := h.ServeSocketmap(t.Context(), socketmap.Request{Map: []byte(name), Key: []byte(hop)})
+			if got.Status() != socketmap.StatusOK || !strings.HasPrefix(got.Data(), "secure match=") {
+				t.Errorf("%s %s: %v", name, hop, got)
+			}
+		}
+		got := h.ServeSocketmap(t.Context(), socketmap.Request{Map: []byte(name), Key: []byte("[192.0.2.1]:587")})
+		if got.Status() != socketmap.StatusNotFound {
+			t.Errorf("%s, an address: %v", name, got)
+		}
+	}
+}
