@@ -14,7 +14,7 @@ func (d *diagnosis) judgeWarnings() {
 	host := view{facts: d.facts}
 	for _, text := range d.facts.Warnings {
 		f := Finding{ID: "postfix-warning", Severity: Note, Problem: "Postfix says: " + text}
-		_, after, _ := strings.Cut(text, ": ")
+		var after string
 		name := ""
 		switch {
 		case strings.Contains(text, "overriding earlier entry: "):
