@@ -33,6 +33,11 @@ var update = flag.Bool("update", false, "rewrite the manual pages and the golden
 // TestManPages: the manual pages say what the commands' help and the commented configuration file say.
 func TestManPages(t *testing.T) {
 	more, settings := readFile(t, filepath.Join(manDir, "stsmapd.txt")), readFile(t, settingsFile)
+	for _, section := range []struct{ title, file string }{
+		{"HOW IT DECIDES", "decides.md"}, {"MONITORING", "monitoring.md"}, {"A FLEET OF HOSTS", "fleet.md"},
+	} {
+		more += man.FromMarkdown(section.title, readFile(t, filepath.Join("../../packaging/docs", section.file)))
+	}
 	pages := man.Commands(newRoot(io.Discard, io.Discard), more)
 	pages["stsmapd.toml.5"] = man.Settings("stsmapd.toml", 5, aboutSettings, settings)
 	if *update {

@@ -64,6 +64,7 @@ func TestInstall(t *testing.T) {
 				{"summary", (*machine).summary},
 				{"certificates", (*machine).certificates},
 				{"certificates by RPM", (*machine).certificatesByRPM},
+				{"wrong configuration", (*machine).wrongConfiguration},
 				{"restarts", (*machine).restarts},
 				{"theft", (*machine).theft},
 				{"released", (*machine).released},

@@ -186,3 +186,27 @@ func (m *machine) password(t *testing.T) {
 	m.run(t, "rm /etc/stsmapd/shared-password; cp /test/stsmapd.toml /etc/stsmapd/stsmapd.toml && "+
 		"systemctl restart stsmapd")
 }
+
+// wrongConfiguration reloads and upgrades with a configuration that is wrong: both say so, and the daemon goes on with
+// the old one until it is mended.
+func (m *machine) wrongConfiguration(t *testing.T) {
+	const wrong = `unknown setting "override.nonsense"`
+	before := m.run(t, "systemctl show -P MainPID stsmapd")
+	m.run(t, "echo 'nonsense = 1' >>/etc/stsmapd/stsmapd.toml")
+	m.fails(t, "a reload with a wrong configuration", "systemctl reload stsmapd")
+	testkit.Eventually(t, testkit.Hang, "the daemon's and the command's word in the journal", func() bool {
+		return strings.Contains(m.journal(), "event=reload_failed") && strings.Count(m.journal(), "nonsense") > 1
+	})
+	if out, err := m.try("stsmapd status"); err == nil || !strings.Contains(out, "nonsense") {
+		t.Errorf("status does not tell of the bad reload: %v\n%s", err, out)
+	}
+	out := m.run(t, "/var/lib/dpkg/info/stsmapd.postinst configure 0.1 2>&1") // as an upgrade does
+	if !strings.Contains(out, wrong) || !strings.Contains(out, "not restarted") {
+		t.Errorf("an upgrade says\n%s", out)
+	}
+	m.want(t, "systemctl is-active stsmapd.service && systemctl show -P MainPID stsmapd", "active\n"+before)
+	m.run(t, "cp /test/stsmapd.toml /etc/stsmapd/stsmapd.toml && systemctl reload stsmapd")
+	if out, _ := m.try("stsmapd status"); strings.Contains(out, "nonsense") {
+		t.Errorf("status after the file was mended:\n%s", out)
+	}
+}
