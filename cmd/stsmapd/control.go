@@ -114,6 +114,26 @@ func (f *controlFlags) client() (*admin.Client, error) {
 	return client, nil
 }
 
+// listeners returns where the daemon answers Postfix: by the configuration or, where that is wrong, by the word of the
+// daemon, which may run with the old one.
+func (f *controlFlags) listeners(ctx context.Context) ([]string, error) {
+	c, err := config.Load(f.config)
+	var wrong *config.Error
+	if err == nil || !errors.As(err, &wrong) {
+		return c.Listen, err
+	}
+	client, cerr := f.client()
+	if cerr != nil {
+		return nil, err
+	}
+	defer client.Close()
+	s, serr := client.Status(ctx)
+	if serr != nil || len(s.Listen) == 0 {
+		return nil, err
+	}
+	return s.Listen, nil
+}
+
 // spec returns the control socket of the flags, of the configuration, or else the one that serves by default. A wrong
 // configuration is no error where that is known: the daemon may run with the old one. Nor is one that a member of the
 // socket's group may not read.

@@ -96,6 +96,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.AddCommand(newServe(), newQuery(), newCheck(), newDeliveries(), newCache(), newWarm(), newStatus(),
 		newPostfix(), newConfig(), newVersion())
+	usage.Fit(root)
 	return root
 }
 

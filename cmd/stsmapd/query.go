@@ -65,11 +65,11 @@ func newQuery() *cobra.Command {
 func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 	listener := f.connect
 	if listener == "" {
-		c, err := config.Load(f.control.config)
+		listeners, err := f.control.listeners(cmd.Context())
 		if err != nil {
 			return &exitCode{exitError, err}
 		}
-		listener = c.Listen[0]
+		listener = listeners[0]
 	}
 	if f.health {
 		dial := func(ctx context.Context) (*socketmap.Client, error) { return socketmap.Dial(ctx, listener) }

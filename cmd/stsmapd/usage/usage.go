@@ -62,46 +62,6 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return fmt.Errorf("%s; %s has the commands %s", text, cmd.CommandPath(), strings.Join(Names(cmd), ", "))
 }
 
-// Help returns the command help, which fails for a command that is unknown.
-func Help() *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]...",
-		Short: "Show the help of a command",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			of := cmd.Root()
-			for _, name := range args {
-				i, err := find(of, name)
-				if err != nil {
-					return err
-				}
-				of = i
-			}
-			of.InitDefaultHelpFlag()
-			return of.Help()
-		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			of := cmd.Root()
-			for _, name := range args {
-				sub, err := find(of, name)
-				if err != nil {
-					return nil, cobra.ShellCompDirectiveNoFileComp
-				}
-				of = sub
-			}
-			return Names(of), cobra.ShellCompDirectiveNoFileComp
-		},
-	}
-}
-
-func find(of *cobra.Command, name string) (*cobra.Command, error) {
-	for _, sub := range of.Commands() {
-		if sub.Name() == name {
-			return sub, nil
-		}
-	}
-	return nil, unknownCommand(of, name)
-}
-
 // FlagError returns an error of the flag library in our words.
 func FlagError(cmd *cobra.Command, err error) error {
 	var missing *pflag.NotExistError
