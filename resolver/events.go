@@ -1,11 +1,13 @@
 package resolver
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/fetch"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
@@ -97,9 +99,13 @@ func (l events) fetchFailed(domain dnsname.Name, a *FetchFailed) {
 		return
 	}
 	a.Failures.Alerted = a.At
+	check := "the error says why it was not tried"
+	var failed *fetch.Error
+	if errors.As(a.Err, &failed) {
+		check = failed.Check()
+	}
 	l.Warn("cannot fetch the announced policy; mail is delivered as if there were none, and the fetch is tried "+
-		"again; "+
-		"the domain's publisher must repair it", "event", "fetch_failed", "domain", domain, "id", a.Failures.ID,
+		"again; "+check, "event", "fetch_failed", "domain", domain, "id", a.Failures.ID,
 		"retry_at", a.Failures.RetryAt, "error", a.Err)
 }
 

@@ -117,3 +117,26 @@ func httpReason(err error) string {
 	}
 	return "the policy host did not answer the request, or took too long"
 }
+
+// Check says whose trouble a failed fetch is, and what to check: one clause for the administrator of this host.
+func (e *Error) Check() string {
+	const publisher = "the domain's publisher must repair it"
+	var (
+		lookup  *dnsclient.Error
+		private notPublicError
+	)
+	switch {
+	case e.Kind == HostFault:
+		return "repair this host"
+	case e.Kind != Unreachable:
+		return publisher
+	case errors.As(e.Err, &private):
+		return publisher + ", unless this network maps addresses (NAT64): then list its prefix in " +
+			"fetch.allow_private_addresses"
+	case errors.As(e.Err, &lookup):
+		return publisher + " in its DNS, unless lookups fail here for other domains too"
+	case strings.HasPrefix(e.stage, "connect"):
+		return publisher + ", unless this network lets no HTTPS pass to it"
+	}
+	return publisher
+}

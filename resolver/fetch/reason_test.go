@@ -125,19 +125,25 @@ func TestReasonsWithoutConnection(t *testing.T) {
 		dns    said
 		fail   error // of the lookup
 		reason string
+		check  string // whose trouble it is
 	}{
-		{"no address", said{}, nil, "the policy host has no address in the DNS"},
+		{"no address", said{}, nil, "the policy host has no address in the DNS", "publisher must repair it"},
 		{"SERVFAIL", said{}, &dnsclient.Error{Kind: dnsclient.ServerFailure, Server: "192.0.2.53:53"},
-			"the addresses of the policy host cannot be looked up: server failure"},
+			"the addresses of the policy host cannot be looked up: server failure",
+			"in its DNS, unless lookups fail here for other domains too"},
 		{"an address that is not public", said{addrs: []string{"10.0.0.1"}}, nil,
-			"the policy host's addresses are not public"},
+			"the policy host's addresses are not public", "list its prefix in fetch.allow_private_addresses"},
 		{"connection refused", said{addrs: []string{publicIPv4}}, nil,
-			"the policy host cannot be reached: connection refused"},
+			"the policy host cannot be reached: connection refused", "unless this network lets no HTTPS pass to it"},
 	} {
 		f := newTestFetcher(t, closed, Config{Roots: newCA(t).pool()})
 		f.dialer.dns = &addressDNS{t: t, host: policyHost, v4: c.dns, fail: c.fail}
 		_, err := f.Fetch(t.Context(), fetchDomain())
 		wantReason(t, err, Unreachable, c.reason)
+		var failed *Error
+		if errors.As(err, &failed) && !strings.HasSuffix(failed.Check(), c.check) {
+			t.Errorf("%s: %q, want %q", c.why, failed.Check(), c.check)
+		}
 		if strings.Contains(err.Error(), "no address in the DNS") != (c.why == "no address") {
 			t.Errorf("%s: %v", c.why, err)
 		}
