@@ -22,6 +22,7 @@ func clientFaults() []fault {
 	return []fault{
 		{name: "clients: half requests", run: halfRequests},
 		{name: "clients: flood of connections", run: manyConnections},
+		{name: "clients: every connection held", run: everyConnection},
 		{name: "clients: flood of unknown domains", run: manyKeys},
 		{name: "clients: 10,000 questions in one go", run: pipelines},
 		{name: "clients: replies never read", run: neverReading},
@@ -70,7 +71,7 @@ func halfRequests(t *testing.T, r *rig) {
 	r.amid(t, clientMemory, func() {
 		whole := string(netstring.Append(nil, "sts ", r.p.Domain(0)))
 		for range rounds(5, 1) {
-			crowd := r.connect(t, 500)
+			crowd := r.connect(t, r.d.Address, 500)
 			for i, c := range crowd {
 				_, _ = io.WriteString(c, whole[:1+i%(len(whole)-1)])
 				r.injected++
@@ -93,7 +94,7 @@ func manyConnections(t *testing.T, r *rig) {
 	n := rounds(min(socketmap.DefaultMaxConns+500, mostFiles(t)/2), 2000)
 	r.restart(t) // with that limit
 	r.amid(t, crowdMemory, func() {
-		crowd := r.connect(t, n)
+		crowd := r.connect(t, r.d.Address, n)
 		r.injected = n
 		for _, c := range crowd { // most of them have asked something once
 			_, _ = c.Write(netstring.Append(nil, "sts ", r.p.Domain(0)))
@@ -171,7 +172,7 @@ func neverReading(t *testing.T, r *rig) {
 		questions := r.questions(1000)
 		limit := time.Duration(rounds(15, 3)) * time.Second
 		var all sync.WaitGroup
-		crowd := r.connect(t, rounds(100, 50))
+		crowd := r.connect(t, r.d.Address, rounds(100, 50))
 		for _, c := range crowd {
 			r.injected++
 			all.Go(func() {
@@ -193,7 +194,7 @@ func resets(t *testing.T, r *rig) {
 	r.amid(t, clientMemory, func() {
 		questions := r.questions(200)
 		for range rounds(40, 4) {
-			crowd := r.connect(t, 50)
+			crowd := r.connect(t, r.d.Address, 50)
 			for _, c := range crowd {
 				_, _ = c.Write(questions)
 				_, _ = io.ReadFull(c, make([]byte, 1+rand.IntN(2000)))
@@ -235,7 +236,7 @@ func garbage(t *testing.T, r *rig) {
 		for range rounds(50, 5) {
 			for _, junk := range rubbish() {
 				r.injected++
-				c := r.connect(t, 1)[0]
+				c := r.connect(t, r.d.Address, 1)[0]
 				_ = c.SetDeadline(time.Now().Add(2 * time.Second))
 				go func() { _, _ = c.Write(junk) }()
 				answer := make([]byte, 4)

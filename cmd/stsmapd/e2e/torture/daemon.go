@@ -24,9 +24,10 @@ type Target struct {
 	Address       string // of its listener
 	Metrics       string // of its HTTP listener
 
-	w    *world.World
-	env  []string
-	text string
+	w     *world.World
+	env   []string
+	setup string // a shell command that runs first in the process; "": none
+	text  string
 }
 
 // NewTarget writes the configuration of a daemon that asks the DNS server of these publishers. more is added to it:
@@ -69,7 +70,7 @@ func (d *Target) setEnv(lines ...string) { d.env = append(os.Environ(), lines...
 func (d *Target) Start(t testing.TB) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	d.Daemon = d.w.StartProcess(t, d.env, "serve", "--config", d.Config)
+	d.Daemon = d.w.StartProcessAfter(t, d.setup, d.env, "serve", "--config", d.Config)
 	return time.Since(begin)
 }
 

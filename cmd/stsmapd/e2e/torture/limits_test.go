@@ -33,7 +33,7 @@ func noFiles(t *testing.T, r *rig) {
 		stop := r.load(t)
 		r.d.Limit(t, unix.RLIMIT_NOFILE, uint64(r.d.Usage(t).Files+spareFiles))
 		r.injected++
-		crowd := r.connect(t, 200)
+		crowd := r.connect(t, r.d.Address, 200)
 		wait(time.Duration(rounds(5, 2)) * time.Second)
 		for _, c := range crowd {
 			_ = c.Close()
@@ -46,15 +46,15 @@ func noFiles(t *testing.T, r *rig) {
 	}
 }
 
-// connect opens connections that send nothing.
-func (r *rig) connect(t *testing.T, n int) []net.Conn {
+// connect opens connections to this address that send nothing.
+func (r *rig) connect(t *testing.T, address string, n int) []net.Conn {
 	t.Helper()
 	conns := make([]net.Conn, n)
 	for i := range conns {
 		// From many addresses: each has ports enough for some.
 		d := net.Dialer{Timeout: answerLimit, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 2, byte(i>>8), byte(i))}}
 		var err error
-		if conns[i], err = d.DialContext(t.Context(), "tcp", r.d.Address); err != nil {
+		if conns[i], err = d.DialContext(t.Context(), "tcp", address); err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 	}
@@ -65,7 +65,7 @@ func (r *rig) connect(t *testing.T, n int) []net.Conn {
 // ends, and opens as many connections that say nothing.
 func (r *rig) flood(ctx context.Context, t *testing.T, askers, idle int) (end func()) {
 	t.Helper()
-	crowd := r.connect(t, idle)
+	crowd := r.connect(t, r.d.Address, idle)
 	var all sync.WaitGroup
 	for i := range askers {
 		all.Go(func() {
