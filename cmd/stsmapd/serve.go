@@ -243,9 +243,10 @@ func (d *daemon) endOnAbort() {
 	abort := make(chan os.Signal, 1)
 	signal.Notify(abort, syscall.SIGABRT)
 	<-abort
-	d.log.Error("ended by SIGABRT, which systemd sends to a daemon that does not answer its own health check; mail "+
+	log := d.out.Logger() // not d.log: what else handles its lines may be what hangs
+	log.Error("ended by SIGABRT, which systemd sends to a daemon that does not answer its own health check; mail "+
 		"waits until the restart; the next lines show where it was: please report them", "event", "aborted")
-	logging.LogGoroutines(d.log)
+	logging.LogGoroutines(log)
 	d.out.Close(logGrace)
 	os.Exit(exitError)
 }
