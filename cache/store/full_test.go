@@ -104,15 +104,6 @@ func allFail(b *Store, large func(int) entry, from int) error {
 	return nil
 }
 
-// TestFullFilesystem fills a real one, where this process may mount it; TestFullDisk needs no such right.
-func TestFullFilesystem(t *testing.T) {
-	dir, remount := smallDisk(t)
-	room := func() error { remount(0, "size=64m"); return nil }
-	if err := fillUp(filepath.Join(dir, "policies.db"), room); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestRemovedFile: somebody removes the file, or puts another in its place, while the store is open. The store goes on
 // with what is there, and what it says is durable is.
 func TestRemovedFile(t *testing.T) {

@@ -110,3 +110,12 @@ func TestOpenOnReadOnlyDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestFullFilesystem fills a real one, where this process may mount it; TestFullDisk needs no such right.
+func TestFullFilesystem(t *testing.T) {
+	dir, remount := smallDisk(t)
+	room := func() error { remount(0, "size=64m"); return nil }
+	if err := fillUp(filepath.Join(dir, "policies.db"), room); err != nil {
+		t.Error(err)
+	}
+}
