@@ -17,7 +17,7 @@ import (
 )
 
 // fetchAt fetches from a policy host whose addresses, IPv6 and IPv4, lead to these peers; nil refuses connections.
-func fetchAt(t *testing.T, ca *testCA, timeout time.Duration, v6, v4 []*peer) (error, []string) {
+func fetchAt(t *testing.T, ca *testCA, timeout time.Duration, v6, v4 []*peer) (tried []string, err error) {
 	t.Helper()
 	peers := map[string]*peer{}
 	dns := &addressDNS{t: t, host: policyHost}
@@ -32,7 +32,6 @@ func fetchAt(t *testing.T, ca *testCA, timeout time.Duration, v6, v4 []*peer) (e
 	f := newTestFetcher(t, nil, Config{Roots: ca.pool(), Timeout: timeout})
 	f.dialer.dns = dns
 	var mu sync.Mutex
-	var tried []string
 	f.dialer.connect = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		mu.Lock()
 		tried = append(tried, to.Addr().String())
@@ -47,10 +46,10 @@ func fetchAt(t *testing.T, ca *testCA, timeout time.Duration, v6, v4 []*peer) (e
 		}
 		return elsewhere{c, net.TCPAddrFromAddrPort(to)}, nil
 	}
-	_, err := f.Fetch(t.Context(), fetchDomain())
+	_, err = f.Fetch(t.Context(), fetchDomain())
 	mu.Lock()
 	defer mu.Unlock()
-	return err, tried
+	return tried, err
 }
 
 // TestBadIPv6GoodIPv4: whatever an IPv6 address does after its connection, the policy comes from the IPv4 address, and
@@ -84,11 +83,11 @@ func TestBadIPv6GoodIPv4(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()
-			if err, tried := fetchAt(t, ca, testkit.Hang, []*peer{c.bad}, []*peer{good}); err != nil ||
+			if tried, err := fetchAt(t, ca, testkit.Hang, []*peer{c.bad}, []*peer{good}); err != nil ||
 				strings.Join(tried, " ") != "2a00::1 5.0.0.1" {
 				t.Errorf("%v, after trying %v", err, tried)
 			}
-			if err, _ := fetchAt(t, ca, testkit.Hang, nil, []*peer{c.bad, good}); err != nil {
+			if _, err := fetchAt(t, ca, testkit.Hang, nil, []*peer{c.bad, good}); err != nil {
 				t.Errorf("the second of two IPv4 addresses: %v", err)
 			}
 		})
@@ -103,7 +102,7 @@ func TestLittleTime(t *testing.T) {
 	good := listen(t, overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, respond(goodHead+"\r\n"+goodPolicy)))
 	silent := listen(t, func(c net.Conn) { drained(c) })
 	for timeout := 4 * time.Second; ; timeout *= 2 { // a busy machine gets more
-		err, tried := fetchAt(t, ca, timeout, []*peer{silent}, []*peer{good})
+		tried, err := fetchAt(t, ca, timeout, []*peer{silent}, []*peer{good})
 		if len(tried) != 2 {
 			t.Fatalf("within %v only %v was tried", timeout, tried)
 		}
@@ -152,7 +151,7 @@ func TestErrorTellsEachAddress(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()
-			err, _ := fetchAt(t, ca, 6*time.Second, c.v6, c.v4)
+			_, err := fetchAt(t, ca, 6*time.Second, c.v6, c.v4)
 			var failed *Error
 			if !errors.As(err, &failed) || failed.Kind != c.kind || err.Error() != prefix+c.text ||
 				failed.Reason() != c.reason {
