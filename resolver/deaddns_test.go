@@ -77,15 +77,16 @@ func TestOneBrokenDomainIsNoDeadDNS(t *testing.T) {
 }
 
 // TestDeadDNSServer asks a real server, which dies. One domain is enough, since the server does not answer for the root
-// either; at the start, none is needed.
+// either; at the start, none is needed where no server answers.
 func TestDeadDNSServer(t *testing.T) {
 	for _, c := range []struct {
-		why  string
-		dead dnstest.Hook
+		why     string
+		dead    dnstest.Hook
+		atStart bool
 	}{
-		{"it drops every question", dnstest.Drop},
-		{"it answers SERVFAIL to every question", dnstest.ServFail},
-		{"it refuses this host", dnstest.Rcode(dns.RcodeRefused)},
+		{"it drops every question", dnstest.Drop, true},
+		{"it answers SERVFAIL to every question", dnstest.ServFail, false},
+		{"it refuses this host", dnstest.Rcode(dns.RcodeRefused), false},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()
@@ -105,9 +106,13 @@ func TestDeadDNSServer(t *testing.T) {
 			srv.On("*", dns.TypeANY, c.dead)
 			stop := runUpkeep(s)
 			defer stop()
-			testkit.Eventually(t, testkit.Hang, "the probe at the start finds the DNS dead",
-				func() bool { return s.Admin().Activity().DNSFailing })
+			if c.atStart {
+				testkit.Eventually(t, testkit.Hang, "the probe at the start finds the DNS dead",
+					func() bool { return s.Admin().Activity().DNSFailing })
+			}
 			wantOutcome(t, "a.test", s, "a.test", resolver.Unknown)
+			testkit.Eventually(t, testkit.Hang, "a probe after a failed lookup finds the DNS dead",
+				func() bool { return s.Admin().Activity().DNSFailing })
 			list := s.Admin().Status().HostFaults
 			if len(list) != 1 || !strings.Contains(list[0].String(), "dns.servers") {
 				t.Errorf("the status has %v", list)
@@ -145,4 +150,24 @@ func wantDNSFault(t *testing.T, s *resolver.Service, why string, want bool) {
 	if got := s.Admin().Activity().DNSFailing; got != want || got != (len(s.Admin().HostFaults()) > 0) {
 		t.Errorf("%s: the DNS is dead: %v, %v; want %v", why, got, s.Admin().HostFaults(), want)
 	}
+}
+
+// TestForwarderWithoutRoot: a forwarder that refuses questions for the root, and looks up domains, is not dead.
+func TestForwarderWithoutRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.start()
+		s.Reconfigure(resolver.Settings{DNS: w, Fetcher: w, ProbeDNS: func(context.Context) error {
+			return &dnsclient.Error{Name: ".", Type: "NS", Kind: dnsclient.ServerFailure, Rcode: dns.RcodeRefused}
+		}})
+		defer runUpkeep(s)()
+		for _, domain := range []string{"a.test", "b.test", "c.test"} {
+			wantOutcome(t, domain, s, domain, resolver.Absent)
+			pass(minute)
+		}
+		wantDNSFault(t, s, "lookups work", false)
+		if n := w.events("host_fault"); n != 0 {
+			t.Errorf("%d log lines say that the DNS is dead:\n%s", n, w.log.String())
+		}
+	})
 }

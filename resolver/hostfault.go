@@ -332,17 +332,19 @@ func (w *dnsWatch) run(ctx context.Context) {
 	})
 }
 
-// probe asks the servers for the root. Where they answer, but lookups have failed for every domain, the answer may be
-// from a cache: then one of these domains is looked up.
+// probe asks the servers for the root. Some forwarders have no answer for it but a failure, which counts only where
+// lookups fail too. Where they answer, but lookups have failed for every domain, the answer may be from a cache: then
+// one of these domains is looked up.
 func (w *dnsWatch) probe(ctx context.Context) {
 	cfg := w.config.Load()
-	w.suspect.Store(false)
+	doubtful := w.suspect.Swap(false) || w.hostFaults.failing(lookupWork)
 	if cfg.ProbeDNS == nil {
 		return
 	}
 	err := cfg.ProbeDNS(ctx)
+	var own *dnsclient.Error
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, !doubtful && errors.As(err, &own) && own.Kind == dnsclient.ServerFailure:
 		return
 	case err != nil:
 		w.dead(w.now(), err)
