@@ -172,7 +172,7 @@ func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f fun
 			}
 		case errors.As(err, &said) && said.Domain != "":
 			unread++
-			usage.Print(cmd.ErrOrStderr(), "stsmapd: "+err.Error())
+			usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: "+err.Error())
 		default:
 			return &exitCode{exitError, err}
 		}
@@ -275,7 +275,7 @@ func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
 			code = exitNotFound
 		case errors.As(err, &said) && (said.Code == http.StatusNotFound || len(domains) > 1):
 			code = exitNotFound
-			usage.Print(cmd.ErrOrStderr(), "stsmapd: "+err.Error())
+			usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: "+err.Error())
 		default:
 			return &exitCode{exitError, err}
 		}

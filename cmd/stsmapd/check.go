@@ -183,10 +183,11 @@ func destinations(cmd *cobra.Command, args []string) ([]dane.Destination, error)
 func checkOptions(f checkFlags) (check.Options, error) {
 	var o check.Options
 	if f.timeout < time.Second || f.timeout > 10*time.Minute {
-		return o, errors.New("--timeout must be between 1s and 10m")
+		return o, fmt.Errorf("--timeout is %q, must be a time from 1s to 10m, such as 6m", f.timeout)
 	}
 	if strings.ContainsFunc(f.helo, func(r rune) bool { return r <= ' ' || r > '~' }) || len(f.helo) > 255 {
-		return o, errors.New("--helo must be a host name or an address in brackets")
+		return o, fmt.Errorf("--helo is %.80q, must be a host name, such as mail.example.com, or an address in "+
+			"brackets", f.helo)
 	}
 	c, err := config.Load(f.config)
 	if err != nil {

@@ -36,7 +36,7 @@ func newConfig() *cobra.Command {
 				return &exitCode{exitError, err}
 			}
 			if _, err := c.Roots(); errors.Is(err, fetch.ErrNoRoots) {
-				usage.Print(cmd.ErrOrStderr(), "stsmapd: warning: "+err.Error())
+				usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: warning: "+err.Error())
 			}
 			if quiet {
 				return nil

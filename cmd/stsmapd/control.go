@@ -109,7 +109,8 @@ func (f *controlFlags) client() (*admin.Client, error) {
 	}
 	client, err := admin.NewClient(spec)
 	if err != nil {
-		return nil, &exitCode{exitError, fmt.Errorf("control socket: %w", err)}
+		return nil, &exitCode{exitError, // the configuration's was checked when it was read
+			fmt.Errorf("--control is %.80q, must be unix:/PATH, such as unix:%s", spec, config.SystemControl)}
 	}
 	return client, nil
 }

@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // printError writes an error to w, which leads to stderr.
 func printError(w, stderr io.Writer, err error) {
-	usage.Print(w, logging.JournalPrefix(stderr)+"stsmapd: "+err.Error())
+	usage.Print(w, stderr, logging.JournalPrefix(stderr)+"stsmapd: "+err.Error())
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {

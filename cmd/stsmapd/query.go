@@ -64,6 +64,10 @@ func newQuery() *cobra.Command {
 
 func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 	listener := f.connect
+	if _, _, err := socketmap.ParseSpec(listener); listener != "" && err != nil {
+		return &exitCode{exitError, fmt.Errorf("--connect is %.80q, must be inet:HOST:PORT or unix:/PATH, such as "+
+			"inet:127.0.0.1:8461", listener)}
+	}
 	if listener == "" {
 		listeners, err := f.control.listeners(cmd.Context())
 		if err != nil {

@@ -64,10 +64,12 @@ func newWarm() *cobra.Command {
 
 func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 	if f.rate < 1 || f.rate > maxWarmRate {
-		return &exitCode{exitError, fmt.Errorf("--rate must be between 1 and %d", maxWarmRate)}
+		return &exitCode{exitError, fmt.Errorf("--rate is %d, must be a whole number from 1 to %d, such as 20", f.rate,
+			maxWarmRate)}
 	}
 	if f.concurrency < 1 || f.concurrency > maxWarmConcurrency {
-		return &exitCode{exitError, fmt.Errorf("--concurrency must be between 1 and %d", maxWarmConcurrency)}
+		return &exitCode{exitError, fmt.Errorf("--concurrency is %d, must be a whole number from 1 to %d, such as 16",
+			f.concurrency, maxWarmConcurrency)}
 	}
 	client, err := f.control.client()
 	if err != nil {

@@ -49,8 +49,19 @@ func find(of *cobra.Command, name string) (*cobra.Command, error) {
 	return nil, unknownCommand(of, name)
 }
 
-// Fit makes the help of a command and those below it as wide as the terminal, or 80 columns where there is none.
+// Fit makes the help of a command and those below it as wide as the terminal, or 80 columns where there is none, and
+// has the library's command completion tell of wrong arguments as the others do.
 func Fit(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Args, cmd.RunE = Group, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range cmd.Commands() {
+			shell.Args = None
+		}
+	}
 	columns := term.Columns(root.OutOrStdout())
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ",
 		fmt.Sprintf(".FlagUsagesWrapped %d ", columns)))

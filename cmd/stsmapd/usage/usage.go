@@ -123,7 +123,7 @@ func Exclusive(cmd *cobra.Command, names ...string) error {
 	return nil
 }
 
-// Print writes a message to a terminal, in lines of its width; elsewhere in one line.
-func Print(w io.Writer, message string) {
-	fmt.Fprintln(w, strings.Join(term.Wrap(message, term.Width(w)-2), "\n  "))
+// Print writes a message to w: in lines of the width of screen, to which w leads, if that is a terminal, else in one.
+func Print(w io.Writer, screen any, message string) {
+	fmt.Fprintln(w, strings.Join(term.Wrap(message, term.Width(screen)-2), "\n  "))
 }
