@@ -249,6 +249,7 @@ func (m *Model) ended(how ending) {
 		}
 		d.durable = slices.Clone(d.held)
 		d.incoming, d.denials = nil, nil
+		d.ended = [2]time.Time{}  // what is in memory alone
 		d.use.known = d.use.saved // the mark of a question is written with the next look only
 		d.unsaved, d.writes, d.failures, d.refreshes, d.forgets, d.mustLook, d.mustFetch = false, 0, 0, 0, 0, false,
 			false

@@ -222,10 +222,11 @@ func (m *Model) judgeFetch(n int) {
 		(f.gen == m.gen || live) {
 		m.violate("backoff", "%s: id %q is fetched again %v after a failure", Domain(n), id, now.Sub(f.at))
 	}
-	if live && h.id != id && m.isPaced(d) && now.Sub(d.ended[1]) < minBackoff-time.Second && f.gen == m.gen {
+	refreshes := wall.Sub(h.low) >= refreshAge(h.file)*9/10-time.Second
+	if live && h.id != id && !refreshes && m.isPaced(d) && now.Sub(d.ended[1]) < minBackoff-time.Second {
 		m.violate("pace", "%s: a third fetch within %v", Domain(n), now.Sub(d.ended[1]))
 	}
-	if live && h.id == id && wall.Sub(h.low) < refreshAge(h.file)*9/10-time.Second {
+	if live && h.id == id && !refreshes {
 		m.violate("idle fetch", "%s: id %q is fetched again though it is the same, %v after the last fetch", Domain(n),
 			id, wall.Sub(h.low))
 	}
