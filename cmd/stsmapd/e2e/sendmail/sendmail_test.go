@@ -62,6 +62,15 @@ func TestSendmail(t *testing.T) {
 		domain.AddEnforcedMX(t)
 		deliveryCase{waits: "MX not found in"}.judge(t, relay, by.Deliver(t, "user@"+domain.Name))
 	})
+	t.Run("stsmapd does not answer in time", func(t *testing.T) {
+		quick := strings.Replace(settings, "FEATURE(`sts')",
+			"FEATURE(`sts', `socket -d1 -T<TMPF> inet:5461@127.0.0.1')", 1)
+		domain := w.Domain("sendmail")
+		mx := domain.AddEnforcedMX(t)
+		domain.Policy.Mute() // so that stsmapd looks for 30 s
+		by := w.NewSendmail(t, quick)
+		deliveryCase{waits: "STS lookup temp fail"}.judge(t, mx, by.Deliver(t, "user@"+domain.Name))
+	})
 	d.Signal(t, syscall.SIGTERM)
 	d.Wait(t)
 	t.Run("stsmapd does not run", func(t *testing.T) {
