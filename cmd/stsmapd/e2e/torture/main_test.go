@@ -55,7 +55,8 @@ func TestTorture(t *testing.T) {
 func faults() []fault {
 	var all []fault
 	for _, some := range [][]fault{
-		processFaults(), diskFaults(), storeFaults(), limitFaults(), clockFaults(), networkFaults(), clientFaults()} {
+		processFaults(), diskFaults(), storeFaults(), limitFaults(), clockFaults(), networkFaults(), clientFaults(),
+		publisherFaults()} {
 		all = append(all, some...)
 	}
 	return all

@@ -34,8 +34,9 @@ type Publishers struct {
 	host netip.Addr // of all policy hosts
 
 	mu           sync.Mutex
-	announced    netip.Addr      // what the DNS says is their address
-	dns          *dnstest.Server // nil: away
+	announced    netip.Addr            // what the DNS says is their address
+	elsewhere    map[string]netip.Addr // that of the policy hosts below a name; nil: none
+	dns          *dnstest.Server       // nil: away
 	ca           *CA
 	published    map[string]*publisher    // by domain
 	certificates map[int]*tls.Certificate // by block of domains
@@ -101,9 +102,26 @@ func (p *Publishers) Announce(address netip.Addr) {
 	p.announced = address
 }
 
-func (p *Publishers) address() netip.Addr {
+// AnnounceBelow makes this the address of the policy hosts of all domains below a name, which is not Zone.
+func (p *Publishers) AnnounceBelow(name string, address netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.elsewhere == nil {
+		p.elsewhere = map[string]netip.Addr{}
+	}
+	p.elsewhere[name] = address
+}
+
+// address returns the address of a policy host.
+func (p *Publishers) address(host string) netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, domain, _ := strings.Cut(host, ".") // without mta-sts
+	if _, below, ok := strings.Cut(domain, "."); ok {
+		if a, ok := p.elsewhere[below]; ok {
+			return a
+		}
+	}
 	return p.announced
 }
 
@@ -220,7 +238,7 @@ func (p *Publishers) resolve(q *dnstest.Query) {
 		record = q.Name + ". 300 IN TXT \"v=TLSRPTv1; rua=mailto:tls@report.test\""
 	}
 	if strings.HasPrefix(q.Name, "mta-sts.") && q.Type == dns.TypeA {
-		record = fmt.Sprintf("%s. 300 IN A %v", q.Name, p.address())
+		record = fmt.Sprintf("%s. 300 IN A %v", q.Name, p.address(q.Name))
 	}
 	answer := dnstest.Answer // the zone is empty
 	if record != "" {
