@@ -344,9 +344,8 @@ func (a *Admin) Unavailable() iter.Seq2[dnsname.Name, *FetchFailed] {
 	}
 }
 
-// MX looks up a domain's MX hosts, by preference as the DNS has them. An empty answer means that the domain is its own
-// MX host (RFC 5321 section 5.1). The error is a *dnsclient.Error.
-func (a *Admin) MX(ctx context.Context, domain dnsname.Name) ([]dnsclient.MX, error) {
-	answer, err := a.config.Load().DNS.MX(ctx, domain.String())
-	return answer.Records, err
+// MX looks up a domain's MX hosts. Without a record, the domain is its own MX host (RFC 5321 section 5.1) if it exists.
+// The error is a *dnsclient.Error.
+func (a *Admin) MX(ctx context.Context, domain dnsname.Name) (dnsclient.Answer[dnsclient.MX], error) {
+	return a.config.Load().DNS.MX(ctx, domain.String())
 }

@@ -35,8 +35,13 @@ func (m *Monitor) Domain(ctx context.Context, name dnsname.Name) (Domain, bool) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, mxLimit)
 	defer cancel()
-	hosts, err := m.admin.MX(ctx, name)
-	if err == nil && len(hosts) == 0 {
+	found, err := m.admin.MX(ctx, name)
+	hosts := found.Records
+	switch {
+	case err == nil && found.Denial == dnsclient.NXDomain:
+		d.Mail.Text = "returned: the domain does not exist in the DNS"
+		return d, true
+	case err == nil && len(hosts) == 0:
 		hosts = []dnsclient.MX{{Host: name.String()}}
 	}
 	d.Mail = viewMail(v, hosts)

@@ -62,6 +62,7 @@ func TestDomainPages(t *testing.T) {
 		dailyEntry(t, "over.test", "enforce", 3*day, 2*day),
 		dailyEntry(t, "elsewhere.test", "enforce", time.Hour, 30*day),
 		dailyEntry(t, "partly.test", "enforce", time.Hour, 30*day),
+		dailyEntry(t, "gone.test", "enforce", time.Hour, 30*day),
 		dailyEntry(t, "null.test", "enforce", time.Hour, 30*day), dailyEntry(t, "mute.test", "enforce", time.Hour,
 			30*day))
 	f.monitor.History.Add(history.Event{Kind: "mx_mismatch", Domain: "elsewhere.test", Text: "no MX host matches",
@@ -87,6 +88,8 @@ func TestDomainPages(t *testing.T) {
 				"not in the policy", "an override can let the mail pass", "mx_mismatch", "no MX host matches"}},
 		{"one of two in the policy", "/domain/partly.test", 200,
 			[]string{"delivered only by TLS", "never delivered to mail.provider.test: not in the policy"}},
+		{"no such domain", "/domain/gone.test", 200,
+			[]string{"Mail is returned: the domain does not exist in the DNS"}},
 		{"null MX", "/domain/null.test", 200, []string{"Mail is returned: the domain takes no mail"}},
 		{"MX records that cannot be looked up", "/domain/mute.test", 200, []string{"MX records could not be looked " +
 			"up"}},

@@ -52,6 +52,8 @@ func (noNetwork) MX(_ context.Context, name string) (a dnsclient.Answer[dnsclien
 	case "partly.test":
 		a.Records = []dnsclient.MX{{Preference: 20, Host: "mail.provider.test"}, {Preference: 10,
 			Host: "mx.partly.test"}}
+	case "gone.test":
+		a.Denial = dnsclient.NXDomain
 	case "null.test":
 		a.Records = []dnsclient.MX{{}}
 	case "mute.test":

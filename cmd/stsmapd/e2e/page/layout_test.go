@@ -204,6 +204,9 @@ func layOut(t *testing.T, b browser, m world.Monitored, instrument, prefix strin
 					continue
 				}
 				file := filepath.Join(dir, where+".png")
+				if width >= narrowest {
+					url = m.URL(path)
+				}
 				b.run(url, append(args, "--screenshot="+file)...)
 				if info, err := os.Stat(file); err != nil || info.Size() < 3000 {
 					t.Errorf("no picture: %v, %+v", err, info)
