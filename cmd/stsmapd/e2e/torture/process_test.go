@@ -14,7 +14,7 @@ func processFaults() []fault {
 		{name: "kill -9 among writes", run: killAmongWrites, closed: 50 * rounds(100, 15)},
 		{name: "kill -9 at rest", run: killAtRest},
 		{name: "SIGSTOP, questions waiting", run: stopAndContinue, patience: stopped() + patience},
-		{name: "nobody reads the log", run: stuckLog, closed: 50 * rounds(5, 1)},
+		{name: "nobody reads the log", run: stuckLog},
 	}
 }
 

@@ -23,7 +23,7 @@ func everyConnection(t *testing.T, r *rig) {
 	pings := r.watched(t)
 	r.d.setup = fmt.Sprintf("ulimit -n %d", fewFiles)
 	r.restart(t)
-	r.amid(t, clientMemory, func() {
+	r.amid(t, crowdMemory, func() {
 		crowd := append(r.connect(t, r.d.Address, fewFiles), r.connect(t, r.d.Metrics, 300)...)
 		defer closeAll(crowd)
 		r.injected = len(crowd)
