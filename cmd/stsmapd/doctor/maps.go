@@ -101,6 +101,9 @@ func (j mapsRules) judgeMissing(fixes []Fix) {
 // judgeOther judges the i-th table, unless it is the first that queries stsmapd.
 func (j mapsRules) judgeOther(i int, t lookupTable, fixes []Fix) {
 	mine := j.first(roleStsmapd)
+	if i != mine && j.views[0].to(t).unapproved() {
+		j.addToAll(unapprovedFinding(t))
+	}
 	switch t.role {
 	case roleStsmapd:
 		if i != mine {
@@ -237,16 +240,22 @@ func (j mapsRules) judgeConnection(v view, t lookupTable, fixes []Fix) {
 			"not checked: you have no permission to connect to %s (%s); run this as root",
 			endpoint, answer.Detail)
 	case a.unapproved():
-		f.ID, f.Fixes = "proxy-unapproved", nil
-		f.Problem = fmt.Sprintf(
-			"proxymap(8) only queries the tables of proxy_read_maps, and %s is not in it: the SMTP client "+
-				"terminates, and all mail is deferred", t.text)
-		f.Cure = "add it to proxy_read_maps, or omit proxy:"
+		f = unapprovedFinding(t)
+		f.about = policyMaps
 	default:
 		j.judgeHostName(v, t)
 		return
 	}
 	j.add(v, f)
+}
+
+// unapprovedFinding is about a table that proxymap(8) refuses.
+func unapprovedFinding(t lookupTable) Finding {
+	return Finding{
+		ID: "proxy-unapproved", Severity: Error, Cure: "add it to proxy_read_maps, or omit proxy:",
+		Problem: fmt.Sprintf("proxymap(8) only queries the tables of proxy_read_maps, and %s is not in it: the SMTP "+
+			"client terminates, and all mail is deferred", t.text),
+	}
 }
 
 func socketExists(s Socket) bool { return s.Kind == SocketOpen || s.Kind == SocketClosed }

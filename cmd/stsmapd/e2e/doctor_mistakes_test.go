@@ -219,10 +219,7 @@ func tableMistakes() []doctorCase {
 			say: []string{id}, open: "deferred", kept: "sent", tls: "Verified"},
 		stops("tbefore", "a dead server before ours", "socketmap:inet:127.0.0.1:9998:x, "+ourMap, id),
 		stops("tunix", "no socket", "socketmap:unix:/nonexistent/x:x, "+ourMap, id),
-		// No attempt is logged for minutes, because the client waits for proxymap(8), which ends each time.
-		{name: "tproxy", why: "a table that nobody made, by proxymap", set: tables("proxy:hash:@DIR/missing, " +
-			"" + ourMap),
-			say: []string{id}},
+		stops("tproxy", "a table that nobody made, by proxymap", "proxy:hash:@DIR/missing, "+ourMap, id),
 		stops("ttype", "not a type", "hahs:@DIR/x, "+ourMap, id),
 		stops("ttexthash", "a file that is not there", "texthash:@DIR/missing, "+ourMap, id),
 		stops("tdir", "a directory", "texthash:@DIR, "+ourMap, id),
@@ -240,9 +237,8 @@ func sideTableMistakes() []doctorCase {
 	}
 	return []doctorCase{
 		side("ehlogone", "smtp_discard_ehlo_keyword_address_maps", "hash:@DIR/gone"),
-		// No attempt is logged for minutes.
 		{name: "generic", why: "a table that is not there", set: with("smtp_generic_maps", "hash:@DIR/gone"),
-			say: []string{"table-broken"}},
+			say: []string{"table-broken"}, open: "dead", kept: "dead"},
 		side("header", "smtp_header_checks", "regexp:@DIR/gone"),
 		side("replyfilter", "smtp_reply_filter", "regexp:@DIR/gone"),
 		side("dnsfilter", "smtp_dns_reply_filter", "regexp:@DIR/gone"),

@@ -83,7 +83,7 @@ func doctorWorld(t *testing.T, w *world.World, cases []doctorCase) (*world.Postf
 	p.Master(t, clients.String())
 	p.Postconf(t, "-e", "sender_dependent_default_transport_maps = inline:{"+routes.String()+" }",
 		"default_transport = smtp-right",
-		"proxy_read_maps = "+ward.fill("proxy:"+ourMap))
+		"proxy_read_maps = "+ward.fill("proxy:"+ourMap+" proxy:hash:@DIR/missing"))
 	p.Start(t)
 	return p, ward
 }
