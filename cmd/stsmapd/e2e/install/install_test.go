@@ -231,11 +231,11 @@ func (m *machine) summary(t *testing.T) {
 	m.run(t, `mkdir -p /etc/systemd/system/stsmapd-summary.service.d
 		printf '[Service]\nEnvironment=MAILTO=root\n' >/etc/systemd/system/stsmapd-summary.service.d/mail.conf
 		systemctl daemon-reload && systemctl start stsmapd-summary.service`)
-	m.want(t, "journalctl --no-pager -o cat -u stsmapd-summary.service | grep -c '^mail to 1 domain, '", "1")
+	m.want(t, "journalctl --no-pager -o cat -u stsmapd-summary.service | grep -c '^mail to 2 domains, '", "1")
 	testkit.Eventually(t, testkit.Hang, "the summary by mail", func() bool {
 		out, _ := m.try("cat /var/mail/root")
 		return strings.Contains(out, ": no mail waits because of a policy\n") &&
-			strings.Contains(out, "\nmail to 1 domain, ") && strings.Contains(out, "\nstsmapd ")
+			strings.Contains(out, "\nmail to 2 domains, ") && strings.Contains(out, "\nstsmapd ")
 	})
 	m.run(t, "rm -r /etc/systemd/system/stsmapd-summary.service.d && systemctl daemon-reload")
 }
