@@ -68,7 +68,8 @@ func fatalValues() []doctorCase {
 		fine("vnegative", "a negative number", "smtp_mx_session_limit", "-1"),
 		fine("vcurve", "not a curve, which is only logged", "tls_eecdh_auto_curves", "P-999"),
 		fine("vpix", "not a workaround, which is only logged", "smtp_pix_workarounds", "all"),
-		fine("vloglevel", "a log level in words, which is only logged", "smtp_tls_loglevel", "high"),
+		{name: "vloglevel", why: "a log level in words: TLS is not logged", set: with("smtp_tls_loglevel", "high"),
+			open: "sent", kept: "sent", tls: "any"},
 	}
 }
 
@@ -222,7 +223,6 @@ func tableMistakes() []doctorCase {
 		stops("tproxy", "a table that nobody made, by proxymap", "proxy:hash:@DIR/missing, "+ourMap, id),
 		stops("ttype", "not a type", "hahs:@DIR/x, "+ourMap, id),
 		stops("ttexthash", "a file that is not there", "texthash:@DIR/missing, "+ourMap, id),
-		stops("tdir", "a directory", "texthash:@DIR, "+ourMap, id),
 		stops("tunion", "a table in a table", "unionmap:{hash:@DIR/missing}, "+ourMap, id),
 		stops("tsemicolon", "semicolons", "hash:@DIR/x; "+ourMap, id),
 		stops("tvalue", "a table with a wrong level", "static:encrypted, "+ourMap, "map-hidden"),
