@@ -25,7 +25,7 @@ const (
 	anotherDay = 12 * time.Hour
 )
 
-// newCachedPolicy takes an entry into memory; its TXT record should be looked at after checkAt.
+// newCachedPolicy takes an entry into memory; its TXT record should be looked at after checkAt, as checkFrom has it.
 func newCachedPolicy(e Entry, checkAt time.Time) *CachedPolicy {
 	h := &CachedPolicy{Entry: e}
 	h.used.Store(unix(e.Used))
@@ -33,7 +33,8 @@ func newCachedPolicy(e Entry, checkAt time.Time) *CachedPolicy {
 	return h
 }
 
-// checkFrom sets when the TXT record should be looked at again: no sooner, so the second is rounded up.
+// checkFrom sets when the TXT record should be looked at again: no sooner, so the second is rounded up. The zero time
+// means with the next question; the time now would mean up to a second later.
 func (h *CachedPolicy) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Second - 1).Unix()) }
 
 // nextLook is what checkFrom was told last, to the second.

@@ -111,7 +111,11 @@ func (b *base) mergeShared(ctx context.Context, domain dnsname.Name, known *Cach
 	if !ok {
 		return known
 	}
-	h := b.keep(ctx, e, e.Checked)
+	checkAt := e.Checked
+	if t.Entry.Checked.Sub(now) > fleetSkew {
+		checkAt = time.Time{} // nobody knows how old that host's look is
+	}
+	h := b.keep(ctx, e, checkAt)
 	b.metrics.adopted.Inc()
 	b.learnt(known, h)
 	return h

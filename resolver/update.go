@@ -159,7 +159,7 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 		return newCachedPolicy(e, now)
 	case ahead:
 		e.Checked = now
-		return u.keep(ctx, e, now)
+		return u.keep(ctx, e, time.Time{}) // nobody knows how old the last look is
 	case !inMemory && !e.Doubtful():
 		u.memory.PutPolicy(h)
 	}
