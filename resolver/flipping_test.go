@@ -120,3 +120,67 @@ func TestSilentHostIsWaitedForOnce(t *testing.T) {
 		}
 	})
 }
+
+// crowdedHost is an internet whose policy hosts are in one network, of which one may be asked at a time. Each takes its
+// time, which is told once.
+type crowdedHost struct {
+	*world
+	takes map[string][]time.Duration // by domain; the fetch works if it has the time, unless there is no file
+}
+
+func (h crowdedHost) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
+	if err := fetch.Admit(ctx, 7); err != nil {
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.HostFault, Err: err}
+	}
+	var takes time.Duration
+	h.set(func() {
+		if left := h.takes[domain.String()]; len(left) > 0 {
+			takes, h.takes[domain.String()] = left[0], left[1:]
+		}
+	})
+	select {
+	case <-time.After(takes):
+		return h.world.Fetch(ctx, domain)
+	case <-ctx.Done():
+		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: context.Cause(ctx)}
+	}
+}
+
+// TestWaitForSlotIsNoSlowness: a fetch waits for a slot while another domain's policy host in the same network takes
+// 12 seconds. That wait makes its own policy host no slow one, and takes nothing of the time of a fetch whose policy
+// host was slow before.
+func TestWaitForSlotIsNoSlowness(t *testing.T) {
+	const crowd = 12 * time.Second
+	for _, c := range []struct {
+		why    string
+		first  time.Duration // that the policy host takes to fail, at the first question
+		second time.Duration // that it takes for the policy, at the second
+	}{
+		{"it failed at once: the next question has all the time", 0, 8 * time.Second},
+		{"it failed after 11 s: the next question has 5 s, all of it for the policy host", 11 * time.Second,
+			4 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.ttl = time.Second
+			h := crowdedHost{w, map[string][]time.Duration{"a.test": {c.first, c.second}}}
+			s := w.start()
+			defer s.Close()
+			s.Reconfigure(resolver.Settings{DNS: w, Fetcher: h, FetchConcurrency: 4})
+			for turn, file := range []string{"", body("enforce", day, "mx.a.test")} {
+				other := fmt.Sprintf("crowd%d.test", turn)
+				w.publish(other, "1", body("enforce", day, "mx."+other))
+				w.set(func() { h.takes[other] = []time.Duration{crowd} })
+				go ask(s, other)
+				synctest.Wait()
+				w.publish("a.test", fmt.Sprint(turn), file)
+				begin, want := time.Now(), []resolver.Outcome{resolver.Unfetched, resolver.Enforce}[turn]
+				wantOutcome(t, c.why, s, "a.test", want)
+				if took := time.Since(begin); took < crowd {
+					t.Errorf("%s: question %d waited %v, less than for the slot", c.why, turn, took)
+				}
+				pass(2 * time.Second) // the record has expired
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
+	"github.com/stsmapd/stsmapd/resolver/lookups"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/pace"
 )
@@ -155,6 +156,18 @@ var (
 	errHeldBack = errors.New("not tried: the last fetches failed, and a domain's policy host is not asked more often " +
 		"than twice in 5 minutes")
 )
+
+// patience is how long a fetch may take, and the error when it took longer: less than others where a question waits for
+// a policy host that has just been silent for another question, and where a refresh has time to be tried again.
+func (a *attempt) patience(now time.Time) (total time.Duration, tooSlow error) {
+	switch {
+	case a.reason == lookups.Question && a.known == nil && a.cfg.pace.Slow(now, a.domain):
+		return slowRetry, errSlowHost
+	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry.hasTime(now):
+		return refreshWait, errSlowRefresh
+	}
+	return updateLimit, errTooSlow
+}
 
 // heldBack is the step in place of the fetch p, which pace lets begin at h: ids that flip have a policy host asked no
 // more often than it would be without. Where all fetches have worked and no policy is live, its max_age is short, and

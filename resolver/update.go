@@ -272,15 +272,16 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err := slot.acquire(ctx); err != nil {
 		return u.busy(a, fetchWork, err)
 	}
-	begin := time.Now()
+	total, cause := a.patience(u.now())
+	fetchCtx, limit, cancel := fetch.WithLimit(ctx, total, cause)
+	defer cancel()
 	policy, err := func() (mtasts.Policy, error) {
-		ctx, cancel := a.limitWait(ctx, u.now())
-		defer cancel()
 		defer func() { slot.release() }() // also after a panic
 		u.fetching.Add(1)
 		defer u.fetching.Add(-1)
-		return a.cfg.Fetcher.Fetch(fetch.WithAdmission(ctx, slot.admit), a.domain)
+		return a.cfg.Fetcher.Fetch(fetch.WithAdmission(fetchCtx, slot.admit), a.domain)
 	}()
+	took := limit.Spent()
 	if err != nil && a.closing.Err() != nil {
 		return u.busy(a, fetchWork, err)
 	}
@@ -291,21 +292,9 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err != nil {
 		u.report(a.domain, a.known, err)
 		p.claim.fail() // the one place that tells the fleet of a failure
-		return result{finding: u.fetchFailed(ctx, a, p, err, time.Since(begin))}
+		return result{finding: u.fetchFailed(ctx, a, p, err, took)}
 	}
 	return result{finding: u.fetched(ctx, a, p, policy, slot.network)}
-}
-
-// limitWait is the context of a fetch that has less time than others: where a question waits for a policy host that has
-// just been silent for another question, and where a refresh has time to be tried again.
-func (a *attempt) limitWait(ctx context.Context, now time.Time) (context.Context, context.CancelFunc) {
-	switch {
-	case a.reason == lookups.Question && a.known == nil && a.cfg.pace.Slow(now, a.domain):
-		return context.WithTimeoutCause(ctx, slowRetry, errSlowHost)
-	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry.hasTime(now):
-		return context.WithTimeoutCause(ctx, refreshWait, errSlowRefresh)
-	}
-	return context.WithCancel(ctx)
 }
 
 func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mtasts.Policy,

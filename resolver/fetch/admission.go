@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/fair"
@@ -20,36 +19,64 @@ func WithAdmission(ctx context.Context, admit Admission) context.Context {
 	return context.WithValue(ctx, admissionKey{}, admit)
 }
 
-// Admit calls the Admission of a fetch's context, if it has one.
+// Admit calls the Admission of a fetch's context, if it has one. The limits of the context stand still meanwhile.
 func Admit(ctx context.Context, network fair.Network) error {
-	if admit, ok := ctx.Value(admissionKey{}).(Admission); ok {
-		return admit(ctx, network)
+	admit, ok := ctx.Value(admissionKey{}).(Admission)
+	if !ok {
+		return nil
 	}
-	return nil
+	return limitOf(ctx).pause(func() error { return admit(ctx, network) })
 }
 
-// limit ends a context after a time, which stands still meanwhile where somebody waits for something else.
-type limit struct {
+// Limit is how long a fetch may take. The wait for its Admission does not count. One goroutine may use it.
+type Limit struct {
+	outer *Limit // nil: none
 	timer *time.Timer
-	begin time.Time
+	begin time.Time // later than the real begin by what does not count
 	total time.Duration
 }
 
-// withLimit is context.WithTimeoutCause with a limit that can be paused.
-func withLimit(ctx context.Context, total time.Duration) (context.Context, *limit, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	l := &limit{begin: time.Now(), total: total}
-	l.timer = time.AfterFunc(total, func() { cancel(fmt.Errorf("not finished within %v", total)) })
-	return ctx, l, func() { l.timer.Stop(); cancel(nil) }
+type limitKey struct{}
+
+// limitOf is the innermost limit of a context; nil: none.
+func limitOf(ctx context.Context) *Limit {
+	l, _ := ctx.Value(limitKey{}).(*Limit)
+	return l
 }
 
-// pause lets the time stand still while wait runs.
-func (l *limit) pause(wait func() error) error {
+// WithLimit is context.WithTimeoutCause for the context of a fetch, but that the context has no deadline: its limit
+// stands still while the fetch waits for its Admission.
+func WithLimit(ctx context.Context, total time.Duration, cause error) (context.Context, *Limit, context.CancelFunc) {
+	l := &Limit{outer: limitOf(ctx), begin: time.Now(), total: total}
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.timer = time.AfterFunc(total, func() { cancel(cause) })
+	return context.WithValue(ctx, limitKey{}, l), l, func() { l.timer.Stop(); cancel(nil) }
+}
+
+// Spent returns how much of the time is over.
+func (l *Limit) Spent() time.Duration { return time.Since(l.begin) }
+
+// left returns how much time this limit and those around it leave.
+func (l *Limit) left() time.Duration {
+	left := l.total - l.Spent()
+	if l.outer != nil {
+		left = min(left, l.outer.left())
+	}
+	return left
+}
+
+// pause lets the time of this limit and of those around it stand still while wait runs. A nil Limit is none.
+func (l *Limit) pause(wait func() error) error {
+	if l == nil {
+		return wait()
+	}
 	if !l.timer.Stop() {
 		return nil // it is over
 	}
-	spent := time.Since(l.begin)
-	err := wait()
-	l.timer.Reset(l.total - spent)
-	return err
+	spent := l.Spent()
+	defer func() {
+		l.begin = time.Now().Add(-spent)
+		l.timer.Reset(l.total - spent)
+	}()
+	return l.outer.pause(wait)
 }

@@ -24,10 +24,13 @@ func TestAdmission(t *testing.T) {
 		refuses error
 		want    string // in the error
 		kind    Kind
+		outer   time.Duration // the limit of the caller's context
 	}{
-		{"there is time left after the wait", 900 * ms, nil, "5.0.0.1 refuses", Unreachable},
-		{"there is not", 1100 * ms, nil, "not finished within 1s", Unreachable},
-		{"it is refused", 0, refusal, "no slot", HostFault},
+		{"there is time left after the wait", 900 * ms, nil, "5.0.0.1 refuses", Unreachable, time.Minute},
+		{"there is not", 1100 * ms, nil, "not finished within 1s", Unreachable, time.Minute},
+		{"there is, by the caller's limit too", 900 * ms, nil, "5.0.0.1 refuses", Unreachable, 950 * ms},
+		{"there is not, by the caller's limit", 900 * ms, nil, "the caller's limit", Unreachable, 850 * ms},
+		{"it is refused", 0, refusal, "no slot", HostFault, time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := &network{t: t, begin: time.Now(), takes: map[string]time.Duration{"5.0.0.1": c.takes},
@@ -38,12 +41,17 @@ func TestAdmission(t *testing.T) {
 			f := New(d.dns, Config{Roots: roots, Timeout: time.Second})
 			f.dialer = d
 			var asked []fair.Network
-			ctx := WithAdmission(t.Context(), func(_ context.Context, network fair.Network) error {
+			limited, limit, cancel := WithLimit(t.Context(), c.outer, errors.New("the caller's limit"))
+			defer cancel()
+			ctx := WithAdmission(limited, func(_ context.Context, network fair.Network) error {
 				asked = append(asked, network)
 				<-time.After(20 * time.Second)
 				return c.refuses
 			})
 			_, err := f.Fetch(ctx, fetchDomain())
+			if spent, most := limit.Spent(), min(c.takes, c.outer, time.Second); spent != most {
+				t.Errorf("%s: the fetch took %v, want %v", c.why, spent, most)
+			}
 			var failed *Error
 			if !errors.As(err, &failed) || failed.Kind != c.kind || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", c.why, err, c.want)

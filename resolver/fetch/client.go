@@ -119,7 +119,7 @@ func (f *Client) get(caller context.Context, domain dnsname.Name) (response, fai
 	if f.cfg.Roots == nil {
 		return response{}, failures{{kind: Unreachable, err: ErrNoRoots}}
 	}
-	ctx, limit, cancel := withLimit(caller, f.cfg.Timeout)
+	ctx, limit, cancel := WithLimit(caller, f.cfg.Timeout, fmt.Errorf("not finished within %v", f.cfg.Timeout))
 	defer cancel()
 	target, err := url.Parse(PolicyURL(domain))
 	if err != nil {
@@ -144,13 +144,11 @@ func (f *Client) get(caller context.Context, domain dnsname.Name) (response, fai
 		return x.run(ctx, dial, connected)
 	}
 	r := newRace(f.dialer, PolicyHost(domain), 443, try, func(response) {})
-	r.stall = min(stallDelay, f.cfg.Timeout/4)
+	r.stall = min(stallDelay, limit.left()/4)
 	if end, ok := caller.Deadline(); ok {
 		r.stall = min(r.stall, time.Until(end)/4)
 	}
-	r.admit = func(to netip.Addr) error {
-		return limit.pause(func() error { return Admit(caller, fair.NetworkOf(to)) })
-	}
+	r.admit = func(to netip.Addr) error { return Admit(ctx, fair.NetworkOf(to)) }
 	return r.run(ctx)
 }
 
