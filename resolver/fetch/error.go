@@ -156,10 +156,12 @@ func (f failures) decisive() *failure {
 		switch {
 		case o.kind != Unreachable:
 			return 20 - int(o.kind) // a certificate says more than a status
-		case o.stage == "", strings.HasPrefix(o.stage, "connect"):
+		case o.stage == "": // no address, or one that may not be connected to
 			return 1
+		case strings.HasPrefix(o.stage, "connect"):
+			return 2
 		}
-		return 2
+		return 3
 	}
 	return slices.MaxFunc(f, func(a, b *failure) int { return rank(a) - rank(b) })
 }
