@@ -103,8 +103,9 @@ func hostCases() []struct {
 		{"no descriptor for the fetch", nil, errNoFiles, resolver.Overloaded, "LimitNOFILE"},
 		{"no network for the lookup", errNoRoute, nil, resolver.Unable, "interfaces"},
 		{"no network for the fetch", nil, errNoRoute, resolver.Unable, "interfaces"},
-		{"no route to the policy host", nil, &fault.Error{Kind: fault.Host, Cure: "no route: check this host's network " +
-			"interfaces and routes", Err: syscall.ENETUNREACH}, resolver.Unable, "no route"},
+		{"no route to the policy host", nil, &fault.Error{Kind: fault.Host,
+			Cure: "no route: check this host's network interfaces and routes", Err: syscall.ENETUNREACH},
+			resolver.Unable, "no route"},
 		{"the proxy refuses", nil, &fault.Error{Kind: fault.Host, Cure: "check HTTPS_PROXY and the proxy",
 			Err: errors.New("HTTP status 403")}, resolver.Unable, "HTTPS_PROXY"},
 		{"no roots", nil, fetch.ErrNoRoots, resolver.Unable, "ca-certificates"},

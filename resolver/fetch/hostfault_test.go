@@ -52,8 +52,8 @@ func TestNoRoute(t *testing.T) {
 			"5.0.0.2:443: connect: network is unreachable"},
 		{"IPv6, and IPv4 is refused", said{addrs: []string{"2a00::1"}}, said{addrs: []string{publicIPv4}}, false,
 			"the policy host cannot be reached: connection refused", "[2a00::1]:443: "},
-		{"IPv6, and the IPv4 address is not public", said{addrs: []string{"2a00::1"}}, said{addrs: []string{"10.0.0.1"}},
-			false, "the policy host's addresses are not public", "[2a00::1]:443: "},
+		{"IPv6, and the IPv4 address is not public", said{addrs: []string{"2a00::1"}},
+			said{addrs: []string{"10.0.0.1"}}, false, "the policy host's addresses are not public", "[2a00::1]:443: "},
 	} {
 		f := newTestFetcher(t, nil, Config{Roots: newCA(t).pool()})
 		f.dialer.dns = &addressDNS{t: t, host: policyHost, v6: c.v6, v4: c.v4}
