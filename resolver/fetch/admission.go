@@ -34,6 +34,7 @@ type Limit struct {
 	timer *time.Timer
 	begin time.Time // later than the real begin by what does not count
 	total time.Duration
+	cause error // of the end of the context
 }
 
 type limitKey struct{}
@@ -47,7 +48,7 @@ func limitOf(ctx context.Context) *Limit {
 // WithLimit is context.WithTimeoutCause for the context of a fetch, but that the context has no deadline: its limit
 // stands still while the fetch waits for its Admission.
 func WithLimit(ctx context.Context, total time.Duration, cause error) (context.Context, *Limit, context.CancelFunc) {
-	l := &Limit{outer: limitOf(ctx), begin: time.Now(), total: total}
+	l := &Limit{outer: limitOf(ctx), begin: time.Now(), total: total, cause: cause}
 	ctx, cancel := context.WithCancelCause(ctx)
 	l.timer = time.AfterFunc(total, func() { cancel(cause) })
 	return context.WithValue(ctx, limitKey{}, l), l, func() { l.timer.Stop(); cancel(nil) }
@@ -55,6 +56,12 @@ func WithLimit(ctx context.Context, total time.Duration, cause error) (context.C
 
 // Spent returns how much of the time is over.
 func (l *Limit) Spent() time.Duration { return time.Since(l.begin) }
+
+// ended reports whether this is the cause of a context that ended by this limit, or by one around it. A nil Limit is
+// none.
+func (l *Limit) ended(cause error) bool {
+	return l != nil && (l.cause == cause || l.outer.ended(cause))
+}
 
 // left returns how much time this limit and those around it leave.
 func (l *Limit) left() time.Duration {

@@ -95,7 +95,8 @@ func proxyFunc(env *httpproxy.Config) func(*url.URL) (*url.URL, error) {
 	return env.ProxyFunc()
 }
 
-// Fetch gets and parses a domain's policy. Every error is a *Error; when ctx ended first, it wraps ctx's error.
+// Fetch gets and parses a domain's policy. Every error is a *Error; when ctx ended first, it wraps ctx's error, or the
+// cause that WithLimit was given.
 func (f *Client) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	r, failed := f.get(ctx, domain)
 	if failed != nil {
