@@ -49,11 +49,13 @@ func (h *CachedPolicy) nextCheck(now time.Time) time.Time {
 	return at
 }
 
-// use marks a question at now.
-func (h *CachedPolicy) use(now time.Time) {
-	if n := now.Unix(); n-h.used.Load() >= useGrain || n < h.used.Load() {
+// use marks a question at now, and reports whether it is one of another day than the one before.
+func (h *CachedPolicy) use(now time.Time) (again bool) {
+	n, last := now.Unix(), h.used.Load()
+	if n-last >= useGrain || n < last {
 		h.used.Store(n)
 	}
+	return n-last >= int64(anotherDay/time.Second)
 }
 
 // Used is when the policy was last asked for, within a minute; zero when never.

@@ -298,7 +298,9 @@ func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding 
 
 // serve marks the use of a live policy and has its id checked in the background when that is due.
 func (s *Service) serve(now time.Time, h *CachedPolicy) *CachedPolicy {
-	h.use(now)
+	if h.use(now) {
+		s.schedule(h) // it may not have been queued, as one that nobody asks for
+	}
 	if h.claimCheck(now) && !s.lookUpInBackground(h.Entry.Domain, lookups.IDCheck) {
 		h.checkAt.Store(now.Unix()) // too much is in progress: a later question starts it
 	}
