@@ -366,8 +366,10 @@ func (u *updater) forget(ctx context.Context, a *attempt, p forget) result {
 func (b *base) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPolicy {
 	h := newCachedPolicy(e, checkAt)
 	b.pending.save(ctx, h)
-	if old, ok := b.memory.Policy(e.Domain); ok && old.Used().After(h.Used()) {
-		h.use(old.Used()) // it has answered questions during the write
+	if old, ok := b.memory.Policy(e.Domain); ok {
+		if used := earlier(old.Used(), b.now()); used.After(h.Used()) {
+			h.use(used) // it has answered questions during the write
+		}
 	}
 	b.memory.PutPolicy(h)
 	b.schedule(h)
