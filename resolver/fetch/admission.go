@@ -57,10 +57,16 @@ func WithLimit(ctx context.Context, total time.Duration, cause error) (context.C
 // Spent returns how much of the time is over.
 func (l *Limit) Spent() time.Duration { return time.Since(l.begin) }
 
-// ended reports whether this is the cause of a context that ended by this limit, or by one around it. A nil Limit is
-// none.
-func (l *Limit) ended(cause error) bool {
-	return l != nil && (l.cause == cause || l.outer.ended(cause))
+// LimitEnded reports whether a context has ended by a limit of WithLimit. Its cause then says which; its error is
+// context.Canceled.
+func LimitEnded(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	for l := limitOf(ctx); l != nil && cause != nil; l = l.outer {
+		if l.cause == cause {
+			return true
+		}
+	}
+	return false
 }
 
 // left returns how much time this limit and those around it leave.

@@ -160,7 +160,7 @@ func stopped(caller, ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &cert), fault.Of(err) == fault.Exhausted: // this is no consequence of a context's end
 		return err
-	case limitOf(caller).ended(context.Cause(caller)): // it says more than "context canceled"
+	case LimitEnded(caller): // it says more than "context canceled"
 		return context.Cause(caller)
 	case caller.Err() != nil && context.Cause(caller) != caller.Err():
 		return fmt.Errorf("%w: %w", caller.Err(), context.Cause(caller))

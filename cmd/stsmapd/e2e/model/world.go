@@ -181,7 +181,7 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 	})
 	if err := waitNetwork(ctx, takes); err != nil {
 		p.w.locked(func() {
-			if errors.Is(err, context.DeadlineExceeded) { // the service has less time for a policy host that is slow
+			if fetch.LimitEnded(ctx) { // the service has less time for a policy host that is slow
 				p.w.model.fetchFailed(n, p.gen)
 				return
 			}
