@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,14 +194,14 @@ func expectNothing(t *testing.T, watch *testkit.Watch, daemon *world.Daemon, d *
 	if got != "NOTFOUND " {
 		t.Errorf("got %q, want NOTFOUND", got)
 	}
-	seen := 0
-	for _, line := range daemon.Log.Lines(event, "domain="+d.Name+" ") {
-		if !strings.Contains(line, "level=DEBUG") {
-			seen++
-		}
-	}
-	if seen != 1 {
-		t.Errorf("%d lines of the log have %s and the domain %s, want 1", seen, event, d.Name)
+	var seen []string
+	world.Eventually(t, world.Hang, "the log has "+event+" of "+d.Name, func() bool { // no answer waits for the log
+		seen = slices.DeleteFunc(daemon.Log.Lines(event, "domain="+d.Name+" "),
+			func(line string) bool { return strings.Contains(line, "level=DEBUG") })
+		return len(seen) > 0
+	})
+	if len(seen) != 1 {
+		t.Errorf("%d lines of the log have %s and the domain %s, want 1", len(seen), event, d.Name)
 	}
 }
 
