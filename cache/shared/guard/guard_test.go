@@ -318,18 +318,18 @@ func TestDialIsBounded(t *testing.T) {
 				t.Fatalf("%d: %v", i, err)
 			}
 			_ = g.recordViolation("a:1", reason)
-			time.Sleep(want*time.Second - time.Millisecond)
+			<-time.After(want*time.Second - time.Millisecond)
 			if err := g.admit("a:1"); !errors.Is(err, reason) {
 				t.Errorf("%d: after almost %d s: %v", i, want, err)
 			}
 			if err := g.admit("b:1"); i == 0 && err != nil {
 				t.Errorf("another host: %v", err)
 			}
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
-		time.Sleep(2*maxPause + time.Second)
+		<-time.After(2*maxPause + time.Second)
 		_ = g.recordViolation("a:1", reason)
-		time.Sleep(minPause)
+		<-time.After(minPause)
 		if err := g.admit("a:1"); err != nil {
 			t.Errorf("the first violation for some time: %v", err)
 		}
@@ -338,7 +338,7 @@ func TestDialIsBounded(t *testing.T) {
 				t.Errorf("connection %d at once: %v", i, err)
 			}
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if err := g.admit("c:1"); err != nil {
 			t.Errorf("a second later: %v", err)
 		}
@@ -351,7 +351,7 @@ func TestDialIsBounded(t *testing.T) {
 		if len(g.hosts) > maxHosts || refused < maxHosts {
 			t.Errorf("%d hosts, %d refused", len(g.hosts), refused)
 		}
-		time.Sleep(2 * maxPause)
+		<-time.After(2 * maxPause)
 		if err := g.admit("late.example:1"); err != nil {
 			t.Errorf("after some time: %v", err)
 		}
