@@ -10,12 +10,18 @@ import (
 	"sync"
 )
 
-// Set sets the server's ConnContext and wraps its Handler. Each listener that the server serves must then be one that
-// wrap has returned. Such a listener has at most so many connections at a time. One more closes the oldest of those on
-// which no request is being answered, or the oldest of all.
+// Set sets the server's ConnContext and ConnState and wraps its Handler. Each listener that the server serves must then
+// be one that wrap has returned. Such a listener has at most so many connections at a time. One more closes the oldest
+// of those on which no request is being answered, or the oldest of all.
 func Set(server *http.Server, most int) (wrap func(net.Listener) net.Listener) {
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, c)
+	}
+	server.ConnState = func(c net.Conn, state http.ConnState) {
+		// Not when the handler returns: the end of its response may be written after that.
+		if c, ok := c.(*conn); ok && state == http.StateIdle {
+			c.setBusy(false)
+		}
 	}
 	server.Handler = tracked(server.Handler)
 	return func(l net.Listener) net.Listener { return &listener{Listener: l, most: most} }
@@ -79,12 +85,11 @@ func (c *conn) setBusy(busy bool) {
 // connKey is the key of a connection in the contexts of its requests.
 type connKey struct{}
 
-// tracked marks the connection of a request as busy while next answers it.
+// tracked marks the connection of a request as busy before next answers it.
 func tracked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
 			c.setBusy(true)
-			defer c.setBusy(false)
 		}
 		next.ServeHTTP(w, r)
 	})
