@@ -22,9 +22,10 @@ resolver/clock:
 resolver/due: resolver/dnsname resolver/fair
 resolver/lookups:
 resolver/pace: resolver/dnsname resolver/fault
-resolver/mtasts: resolver/dnsname
+resolver/txtrecord:
+resolver/mtasts: resolver/dnsname resolver/txtrecord
 resolver/dnsclient: resolver/dnsname resolver/fault
-resolver/tlsrpt: resolver/dnsname
+resolver/tlsrpt: resolver/dnsname resolver/txtrecord
 resolver/fetch: resolver/dnsclient resolver/dnsname resolver/fair resolver/fault resolver/mtasts resolver/tlsrpt
 resolver/dane: resolver/dnsclient resolver/dnsname resolver/fault resolver/lookups
 resolver: resolver/...

@@ -33,21 +33,10 @@ const (
 
 // String returns the kind in one or two words, for logs and metric labels.
 func (k Kind) String() string {
-	switch k {
-	case Timeout:
-		return "timeout"
-	case ServerFailure:
-		return "server failure"
-	case Network:
-		return "network"
-	case Malformed:
-		return "malformed"
-	case Lame:
-		return "lame"
-	case CNAMELoop:
-		return "cname loop"
-	case Cancelled:
-		return "cancelled"
+	names := [...]string{Timeout: "timeout", ServerFailure: "server failure", Network: "network",
+		Malformed: "malformed", Lame: "lame", CNAMELoop: "cname loop", Cancelled: "cancelled"}
+	if int(k) < len(names) && k > 0 {
+		return names[k]
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }

@@ -1,13 +1,14 @@
 package mtasts
 
-import "strings"
+import (
+	"strings"
 
-// wsp is WSP of RFC 5234: space and tab.
-const wsp = " \t"
+	"github.com/stsmapd/stsmapd/resolver/txtrecord"
+)
 
-func trimWSP(s string) string { return strings.Trim(s, wsp) }
+func trimWSP(s string) string { return strings.Trim(s, txtrecord.WSP) }
 
-func trimLeftWSP(s string) string { return strings.TrimLeft(s, wsp) }
+func trimLeftWSP(s string) string { return strings.TrimLeft(s, txtrecord.WSP) }
 
 // isFieldName reports whether s is a field name. It implements sts-ext-name and sts-policy-ext-name, which are equal
 // and include the known names: a letter or digit, then at most 31 letters, digits, `_`, `-` and `.`.
@@ -31,5 +32,5 @@ func trimLine(line string) string {
 	if ended {
 		line = strings.TrimSuffix(line, "\r")
 	}
-	return strings.TrimRight(line, wsp)
+	return strings.TrimRight(line, txtrecord.WSP)
 }

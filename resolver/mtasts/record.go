@@ -1,6 +1,10 @@
 package mtasts
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/stsmapd/stsmapd/resolver/txtrecord"
+)
 
 // Record is a valid `_mta-sts` TXT record (RFC 8461 section 3.1).
 type Record struct {
@@ -13,31 +17,13 @@ const recordVersion = "v=STSv1"
 // ignores records of other kinds (RFC 8461 section 3.1). The error is ErrNoRecord, ErrMultipleRecords or a
 // *SyntaxError.
 func ParseRecord(txts []string) (Record, error) {
-	var fields string
-	var found int
-	var bare bool
-	for _, txt := range txts {
-		rest, ok := strings.CutPrefix(txt, recordVersion)
-		if !ok {
-			continue
-		}
-		rest = trimLeftWSP(rest)
-		switch {
-		case rest == "":
-			bare = true
-		case rest[0] == ';':
-			found++
-			fields = rest[1:]
-		}
-	}
+	found := txtrecord.Find(txts, recordVersion)
 	switch {
-	case found > 1:
+	case found.Count > 1:
 		return Record{}, ErrMultipleRecords
-	case found == 1:
-		return parseRecordFields(fields)
-	case bare:
-		// Without the semicolon the RFC does not count it as an MTA-STS record. This error tells the owner what is
-		// missing; beside a complete record it is ignored.
+	case found.Count == 1:
+		return parseRecordFields(found.Fields)
+	case found.BareVersion:
 		return Record{}, &SyntaxError{Msg: "the MTA-STS record has no id field, only its version"}
 	}
 	return Record{}, ErrNoRecord

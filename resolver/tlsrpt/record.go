@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/stsmapd/stsmapd/resolver/txtrecord"
 )
 
 // The errors of ParseRecord, wrapped with what is wrong. The domain gets no reports (RFC 8460 section 3). Only its
@@ -19,8 +21,7 @@ var (
 
 const (
 	recordVersion = "v=TLSRPTv1"
-	wsp           = " \t" // WSP of RFC 5234
-	maxRecord     = 4096  // bytes of a record; real ones have 50 to 500, and a record must fit into a datagram
+	maxRecord     = 4096 // bytes of a record; real ones have 50 to 500, and a record must fit into a datagram
 )
 
 // ParseRecord finds the one TLSRPT record among the TXT records of `_smtp._tls.<domain>`, each with its strings joined,
@@ -29,34 +30,16 @@ const (
 // must agree on which domains get reports. The error wraps ErrNoRecord or ErrMultipleRecords, or says what is
 // malformed.
 func ParseRecord(txts []string) (string, error) {
-	var record, fields string
-	var found int
-	var bare bool
-	for _, txt := range txts {
-		rest, ok := strings.CutPrefix(txt, recordVersion)
-		if !ok {
-			continue
-		}
-		rest = strings.TrimLeft(rest, wsp)
-		switch {
-		case rest == "":
-			bare = true
-		case rest[0] == ';':
-			found++
-			record, fields = txt, rest[1:]
-		}
-	}
+	found := txtrecord.Find(txts, recordVersion)
 	switch {
-	case found > 1:
-		return "", fmt.Errorf("%w: %d of them", ErrMultipleRecords, found)
-	case found == 1:
-		if fault := recordFault(record, fields); fault != "" {
+	case found.Count > 1:
+		return "", fmt.Errorf("%w: %d of them", ErrMultipleRecords, found.Count)
+	case found.Count == 1:
+		if fault := recordFault(found.Record, found.Fields); fault != "" {
 			return "", fmt.Errorf("%w: %s", errMalformed, fault)
 		}
-		return record, nil
-	case bare:
-		// Without the semicolon the RFC does not count it as a TLSRPT record. This error tells the owner what is
-		// missing; beside a complete record it is ignored.
+		return found.Record, nil
+	case found.BareVersion:
 		return "", fmt.Errorf("%w: it has no rua field, only its version", errMalformed)
 	}
 	return "", ErrNoRecord
@@ -74,13 +57,13 @@ func recordFault(record, fields string) string {
 	}
 	var rua bool
 	for field := range strings.SplitSeq(fields, ";") {
-		uris, ok := strings.CutPrefix(strings.Trim(field, wsp), "rua=")
+		uris, ok := strings.CutPrefix(strings.Trim(field, txtrecord.WSP), "rua=")
 		if !ok {
 			continue
 		}
 		rua = true
 		for uri := range strings.SplitSeq(uris, ",") {
-			if isURI(strings.Trim(uri, wsp)) {
+			if isURI(strings.Trim(uri, txtrecord.WSP)) {
 				return ""
 			}
 		}
