@@ -60,18 +60,18 @@ func (c *Config) settings() []setting {
 		{"dns.servers", list{&c.DNS.Servers, checkServer, 0},
 			`a list of IP addresses, such as ["192.0.2.53", "[2001:db8::1]:53"], or [] for those of /etc/resolv.conf`},
 		{"dns.timeout", span{&c.DNS.Timeout, 100 * time.Millisecond, 10 * time.Second, "3s"}, ""},
-		{"dns.attempts", number{&c.DNS.Attempts, 1, 10, 3}, ""},
+		{"dns.attempts", number{&c.DNS.Attempts, 1, 10, "3"}, ""},
 		{"dns.trust_ad", boolean{&c.DNS.TrustAD}, ""},
 		{"dns.transport", text{&c.DNS.Transport, checkTransport}, `"auto" or "tcp"`},
 
 		{"fetch.timeout", span{&c.Fetch.Timeout, time.Second, 45 * time.Second, "30s"}, ""},
-		{"fetch.concurrency", number{&c.Fetch.Concurrency, 1, 4096, 64}, ""},
+		{"fetch.concurrency", number{&c.Fetch.Concurrency, 1, 4096, "64"}, ""},
 		{"fetch.allow_private_addresses", networks{&c.Fetch.AllowPrivate}, ""},
 		{"fetch.ca_file", text{&c.Fetch.CAFile, nil},
 			`a PEM file of CA certificates, such as "/etc/ssl/certs/ca-certificates.crt", or "" for the system's`},
 
-		{"cache.max_negative", number{&c.Cache.MaxNegative, 1000, 100_000_000, 1_000_000}, ""},
-		{"cache.max_policies", number{&c.Cache.MaxPolicies, 1000, 100_000_000, 1_000_000}, ""},
+		{"cache.max_negative", number{&c.Cache.MaxNegative, 1000, 100_000_000, "1000000"}, ""},
+		{"cache.max_policies", number{&c.Cache.MaxPolicies, 1000, 100_000_000, "1000000"}, ""},
 		{"cache.memory", size{&c.Cache.Memory, 1 << 20, 1 << 40, "256MiB"}, ""},
 		{"cache.store", size{&c.Cache.Store, 1 << 20, 1 << 40, "2GiB"}, ""},
 
@@ -103,7 +103,7 @@ func (c *Config) checkAll() error {
 	if total := c.DNS.Timeout * time.Duration(c.DNS.Attempts); total > limit {
 		line := max(c.line["dns.timeout"], c.line["dns.attempts"])
 		return c.errorAt(line, "dns.timeout is "+quote(short(c.DNS.Timeout))+" and dns.attempts is "+
-			number{&c.DNS.Attempts, 0, 0, 0}.String()+": a lookup could take "+short(total)+
+			number{at: &c.DNS.Attempts}.String()+": a lookup could take "+short(total)+
 			"; both must be lower, such as \"3s\" and 3, as Postfix waits no longer than 100s and a lookup may take "+
 			short(limit))
 	}

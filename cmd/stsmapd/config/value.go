@@ -213,15 +213,22 @@ func (v networks) String() string {
 	return list{at: &all}.String()
 }
 
-type number struct {
-	at        *int
-	low, high int64
-	like      int
+// within is a value between two bounds, and an example of one.
+type within[T any] struct {
+	at        *T
+	low, high T
+	like      string
 }
+
+func between(what, low, high, like string) string {
+	return "a " + what + " from " + low + " to " + high + ", such as " + like
+}
+
+type number within[int]
 
 func (v number) set(read any) error {
 	n, ok := read.(int64)
-	if !ok || n < v.low || n > v.high {
+	if !ok || n < int64(v.low) || n > int64(v.high) {
 		return errKind
 	}
 	*v.at = int(n)
@@ -229,16 +236,12 @@ func (v number) set(read any) error {
 }
 
 func (v number) want() string {
-	return fmt.Sprintf("a number from %d to %d, such as %d", v.low, v.high, v.like)
+	return between("number", strconv.Itoa(v.low), strconv.Itoa(v.high), v.like)
 }
 func (v number) String() string { return strconv.Itoa(*v.at) }
 
 // span is a time such as "30s".
-type span struct {
-	at        *time.Duration
-	low, high time.Duration
-	like      string
-}
+type span within[time.Duration]
 
 func (v span) set(read any) error {
 	s, ok := read.(string)
@@ -251,16 +254,12 @@ func (v span) set(read any) error {
 }
 
 func (v span) want() string {
-	return fmt.Sprintf("a time from %s to %s, such as %q", short(v.low), short(v.high), v.like)
+	return between("time", short(v.low), short(v.high), quote(v.like))
 }
 func (v span) String() string { return quote(short(*v.at)) }
 
 // size is a number of bytes such as "256MiB".
-type size struct {
-	at        *int64
-	low, high int64
-	like      string
-}
+type size within[int64]
 
 func (v size) set(read any) error {
 	s, _ := read.(string)
@@ -279,7 +278,7 @@ func (v size) set(read any) error {
 }
 
 func (v size) want() string {
-	return fmt.Sprintf("a size from %s to %s, such as %q", size{at: &v.low}, size{at: &v.high}, v.like)
+	return between("size", size{at: &v.low}.String(), size{at: &v.high}.String(), quote(v.like))
 }
 
 func (v size) String() string {

@@ -122,26 +122,13 @@ func (e *journalEntry) endsEarly(err error) error {
 	return err
 }
 
-func (s *scanner) scanJournal() error {
-	var e journalEntry
-	for {
-		err := readJournalEntry(s.in.text, &e)
-		if !e.isEmpty() {
-			if e.cut {
-				s.stats.Cut++
-			}
-			s.handleEntry(&e)
-			if err := s.count(); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+func (s *scanner) scanEntry() error {
+	err := readJournalEntry(s.in.text, &s.entry)
+	if s.entry.isEmpty() {
+		return err
 	}
+	s.handleEntry(&s.entry)
+	return s.count(s.entry.cut, err)
 }
 
 func (s *scanner) handleEntry(e *journalEntry) {

@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// ErrNoJournal: this host has no journalctl. The caller should ask for a log file.
-var ErrNoJournal = errors.New("journalctl is not installed")
-
-// ErrNotInJournal: the journal knows no unit of Postfix's, or this user may not read it. The caller should tell to
-// run as root, or to name the log file.
-var ErrNotInJournal = errors.New("the systemd journal has nothing of Postfix (units postfix*) that this user may read")
+// Why there is no journal to read. The caller should ask for a log file.
+var (
+	// ErrNoJournal: this host has no journalctl.
+	ErrNoJournal = errors.New("journalctl is not installed")
+	// ErrNotInJournal: the journal knows no unit of Postfix's, or this user may not read it; root may.
+	ErrNotInJournal = errors.New("the systemd journal has nothing of Postfix (units postfix*) that this user may read")
+)
 
 // JournalError is what journalctl said when it gave no log, or not all of it. Often this user may not read the journal.
 type JournalError struct {

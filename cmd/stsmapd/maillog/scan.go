@@ -24,12 +24,11 @@ type Stats struct {
 func (in *Input) Scan(ctx context.Context, handle func(*Line, Event)) (Stats, error) {
 	in.stored.progress = in.Progress
 	s := scanner{ctx: ctx, in: in, handle: handle, clock: clock{zone: in.Zone, newest: in.Newest}}
-	var err error
+	next := s.scanLine
 	if first, _ := in.text.Peek(2); string(first) == "__" {
-		err = s.scanJournal()
-	} else {
-		err = s.scanLines()
+		next = s.scanEntry
 	}
+	err := s.scanAll(next)
 	if err == nil {
 		err = ctx.Err() // it ends a child process, too, whose output then ends
 	}
@@ -47,40 +46,42 @@ type scanner struct {
 	clock  clock
 	parser parser
 	line   Line
+	entry  journalEntry // of the journal; reused
 	stats  Stats
 }
 
 // checkEvery is after how many lines the context is asked.
 const checkEvery = 4096
 
-// count counts a line, and asks the context now and then.
-func (s *scanner) count() error {
-	s.stats.Lines++
-	if s.stats.Lines%checkEvery == 0 {
+// count counts a line, and asks the context now and then. It returns the error of reading, or the context's.
+func (s *scanner) count(cut bool, err error) error {
+	if cut {
+		s.stats.Cut++
+	}
+	if s.stats.Lines++; s.stats.Lines%checkEvery == 0 && s.ctx.Err() != nil {
 		return s.ctx.Err()
 	}
-	return nil
+	return err
 }
 
-func (s *scanner) scanLines() error {
+// scanAll calls next until the input ends. next handles one line or entry, unless there is none left, and counts it.
+func (s *scanner) scanAll(next func() error) error {
 	for {
-		line, cut, err := readLine(s.in.text)
-		if len(line) > 0 {
-			if cut {
-				s.stats.Cut++
-			}
-			s.handleLine(line)
-			if err := s.count(); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
+		if err := next(); errors.Is(err, io.EOF) {
 			return nil
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
 	}
+}
+
+func (s *scanner) scanLine() error {
+	line, cut, err := readLine(s.in.text)
+	if len(line) == 0 {
+		return err
+	}
+	s.handleLine(line)
+	return s.count(cut, err)
 }
 
 // readLine returns a line without its end. Of a line that does not fit the buffer it returns the beginning.
