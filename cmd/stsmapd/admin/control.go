@@ -22,7 +22,7 @@ import (
 // Bounds of the server.
 const (
 	readLimit   = 10 * time.Second  // for a request, head and body
-	writeLimit  = 30 * time.Second  // for a reply, or for flushLines lines of a list
+	writeLimit  = 30 * time.Second  // for a reply, a page, or flushLines lines of a list
 	queueLimit  = 30 * time.Second  // for the wait until a lookup may start
 	lookupLimit = 120 * time.Second // for a reply that needs a lookup; longer than a lookup may take
 	countLimit  = 10 * time.Second  // for the wait until the policies are counted
@@ -48,17 +48,23 @@ func NewControl(m *Monitor) *ControlServer {
 	ctx, end := context.WithCancelCause(context.Background())
 	s := &ControlServer{monitor: m, service: m.Service, admin: m.admin,
 		lookups: semaphore.NewWeighted(maxLookups), end: end}
-	s.http = &http.Server{
-		Handler:           s.routes(),
+	s.http = newServer(ctx, s.routes(), readLimit)
+	s.http.ErrorLog = slog.NewLogLogger(m.Log.With("event", "control_error").Handler(), slog.LevelWarn)
+	return s
+}
+
+// newServer returns a server of pages or of the control socket. A request ends with ctx, and must be read within a
+// time.
+func newServer(ctx context.Context, handler http.Handler, read time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           handler,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: readLimit,
-		ReadTimeout:       readLimit,
+		ReadHeaderTimeout: read,
+		ReadTimeout:       read,
 		WriteTimeout:      writeLimit,
 		IdleTimeout:       idleLimit,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(m.Log.With("event", "control_error").Handler(), slog.LevelWarn),
 	}
-	return s
 }
 
 // Serve answers requests on a listener until Shutdown, and then returns nil.
@@ -184,34 +190,35 @@ func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := s.acquireLookup(w, r)
-	if err != nil {
-		return err
-	}
-	defer release()
-	found, err := s.admin.Refresh(r.Context(), domain)
-	if errors.Is(err, resolver.ErrClosed) || errors.Is(err, resolver.ErrNotTried) || r.Context().Err() != nil {
-		return err
-	}
-	k, storeErr := s.admin.Known(r.Context(), domain)
-	if storeErr != nil && k.Entry == nil {
-		return storeErr
-	}
-	return writeJSON(w, viewRefreshed(domain.String(), found, k, err))
+	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
+		found, err := s.admin.Refresh(ctx, domain)
+		if errors.Is(err, resolver.ErrClosed) || errors.Is(err, resolver.ErrNotTried) || ctx.Err() != nil {
+			return nil, err
+		}
+		k, storeErr := s.admin.Known(ctx, domain)
+		if storeErr != nil && k.Entry == nil {
+			return nil, storeErr
+		}
+		return viewRefreshed(domain.String(), found, k, err), nil
+	})
 }
 
-// acquireLookup waits until a lookup may start, and extends the time for the reply. release must be called after the
-// lookup.
-func (s *ControlServer) acquireLookup(w http.ResponseWriter, r *http.Request) (release func(), err error) {
+// lookUp calls do when a lookup may start, with more time for the reply, which is what do returns.
+func (s *ControlServer) lookUp(w http.ResponseWriter, r *http.Request, do func(context.Context) (any, error)) error {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(queueLimit + lookupLimit)); err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), queueLimit, resolver.ErrNotTried)
 	defer cancel()
 	if s.lookups.Acquire(ctx, 1) != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return func() { s.lookups.Release(1) }, nil
+	defer s.lookups.Release(1)
+	view, err := do(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, view)
 }
 
 func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request) error {
@@ -257,18 +264,16 @@ func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := s.acquireLookup(w, r)
-	if err != nil {
-		return err
-	}
-	defer release()
-	v := s.service.Answer(r.Context(), resolver.Question{Destination: dane.Destination{Domain: domain}})
-	if v.Outcome == resolver.Closing {
-		return &Error{Code: http.StatusServiceUnavailable, Domain: domain.String(), Message: resolver.ErrClosed.Error()}
-	}
-	view := Warmed{Domain: domain.String(), Outcome: v.Outcome.String()}
-	if v.Reason != nil {
-		view.Reason = v.Reason.Error()
-	}
-	return writeJSON(w, view)
+	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
+		v := s.service.Answer(ctx, resolver.Question{Destination: dane.Destination{Domain: domain}})
+		view := Warmed{Domain: domain.String(), Outcome: v.Outcome.String()}
+		if v.Outcome == resolver.Closing {
+			return nil, &Error{Code: http.StatusServiceUnavailable, Domain: view.Domain,
+				Message: resolver.ErrClosed.Error()}
+		}
+		if v.Reason != nil {
+			view.Reason = v.Reason.Error()
+		}
+		return view, nil
+	})
 }

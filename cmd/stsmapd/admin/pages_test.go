@@ -235,7 +235,7 @@ func TestHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("X-Long", strings.Repeat("x", 2*webMaxHeader))
+	r.Header.Set("X-Long", strings.Repeat("x", 2*maxHeader))
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

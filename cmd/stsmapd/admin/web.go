@@ -25,12 +25,9 @@ const MaxConns = 256
 
 // Bounds of the server.
 const (
-	maxScrapes    = 4 // at once
-	maxPages      = 8 // at once; others get status 503
-	webMaxHeader  = 16 << 10
-	webReadLimit  = 5 * time.Second
-	webWriteLimit = 30 * time.Second
-	webIdleLimit  = 2 * time.Minute
+	maxScrapes   = 4 // at once
+	maxPages     = 8 // at once; others get status 503
+	webReadLimit = 5 * time.Second
 )
 
 // WebOptions are what a WebServer needs besides a Monitor.
@@ -58,22 +55,18 @@ func NewWeb(m *Monitor, o WebOptions) *WebServer {
 	s := &WebServer{opt: o, monitor: m, metrics: prometheus.Gatherers{m.Resolver, newRegistry(m)},
 		templates: templates(),
 		pages:     make(chan struct{}, maxPages), end: end}
-	s.http = &http.Server{
-		Handler:           s.routes(),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: webReadLimit,
-		ReadTimeout:       webReadLimit,
-		WriteTimeout:      webWriteLimit,
-		IdleTimeout:       webIdleLimit,
-		MaxHeaderBytes:    webMaxHeader,
-		ErrorLog:          slog.NewLogLogger(m.Log.With("event", "status_error").Handler(), slog.LevelDebug),
-	}
+	s.http = newServer(ctx, s.routes(), webReadLimit)
+	s.http.ErrorLog = slog.NewLogLogger(m.Log.With("event", "status_error").Handler(), slog.LevelDebug)
 	s.limited = httplimit.Set(s.http, MaxConns)
 	return s
 }
 
-// Ready sets whether /readyz says that Postfix's questions are answered.
-func (s *WebServer) Ready(ready bool) { s.ready.Store(ready) }
+// Ready sets whether /readyz says that Postfix's questions are answered. It accepts nil, a daemon without a WebServer.
+func (s *WebServer) Ready(ready bool) {
+	if s != nil {
+		s.ready.Store(ready)
+	}
+}
 
 // Serve answers requests on a listener until Shutdown, and then returns nil.
 func (s *WebServer) Serve(l net.Listener) error {
@@ -95,7 +88,7 @@ func (s *WebServer) Shutdown(ctx context.Context) {
 func (s *WebServer) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{
-		MaxRequestsInFlight: maxScrapes, Timeout: webWriteLimit / 2, ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxScrapes, Timeout: writeLimit / 2, ErrorHandling: promhttp.ContinueOnError,
 		ErrorLog: slog.NewLogLogger(s.monitor.Log.With("event", "metrics_error").Handler(), slog.LevelWarn),
 	}))
 	mux.HandleFunc("GET /healthz", s.healthz)
