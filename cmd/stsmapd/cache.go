@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
-	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 )
 
@@ -29,8 +27,7 @@ func newCache() *cobra.Command {
 			"not found, or only partly done; 2: an error.",
 		Args: usage.Group,
 		RunE: func(*cobra.Command, []string) error {
-			return &exitCode{exitError,
-				errors.New("stsmapd cache needs a subcommand: list, show, refresh, forget or export")}
+			return errors.New("stsmapd cache needs a subcommand: list, show, refresh, forget or export")
 		},
 	}
 	flags.add(cmd)
@@ -47,7 +44,7 @@ type listFlags struct {
 	domain   string
 	sort     string
 	limit    int
-	json     bool
+	out      output
 }
 
 func newCacheList(flags *controlFlags) *cobra.Command {
@@ -60,21 +57,16 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 		Example: "  stsmapd cache list --failing --sort expires\n" +
 			"  stsmapd cache list --mode enforce --expiring 7d --json | jq -r .domain",
 		Args: usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
 			list, err := f.parse()
-			if err != nil {
-				return &exitCode{exitError, err}
-			}
-			client, err := flags.client()
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
-			}
-			defer client.Close()
-			if f.json {
+			case f.out.json:
 				return listJSON(cmd, client, list)
 			}
 			return listTable(cmd, client, list)
-		},
+		}),
 	}
 	cmd.Flags().StringSliceVar(&f.modes, "mode", nil,
 		"only policies of this mode: enforce, testing or none; may be repeated")
@@ -85,7 +77,7 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 		"sort by "+strings.Join(admin.SortKeys(), ", ")+
 			"; a leading - reverses the order (default: by name)")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "list at most this many policies; 0: all")
-	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object per policy")
+	f.out.add(cmd, "JSON lines: one object for each policy")
 	usage.Lists(cmd, "mode", "enforce", "testing", "none")
 	usage.Values(cmd, "sort", func() []string {
 		keys := admin.SortKeys()
@@ -160,7 +152,7 @@ func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error 
 }
 
 // eachPolicy calls f with each policy of the list. It prints an error for each policy that the daemon cannot read, and
-// then returns exitNotFound at the end.
+// then returns an *answerNo at the end.
 func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f func(admin.Policy) error) error {
 	unread := 0
 	for p, err := range client.Policies(cmd.Context(), list) {
@@ -168,17 +160,17 @@ func eachPolicy(cmd *cobra.Command, client *admin.Client, list admin.List, f fun
 		switch {
 		case err == nil:
 			if err := f(p); err != nil {
-				return &exitCode{exitError, err}
+				return err
 			}
 		case errors.As(err, &said) && said.Domain != "":
 			unread++
-			usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: "+err.Error())
+			complain(cmd, err)
 		default:
-			return &exitCode{exitError, err}
+			return err
 		}
 	}
 	if unread > 0 {
-		return &exitCode{exitNotFound, errors.New(term.Plural(unread, "policy") + " could not be read")}
+		return &answerNo{errors.New(term.Plural(unread, "policy") + " could not be read")}
 	}
 	return nil
 }
@@ -246,42 +238,4 @@ func (f *controlFlags) domains(typed string) ([]string, cobra.ShellCompDirective
 func (f *controlFlags) complete(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	names, directive := f.domains(typed)
 	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) }), directive
-}
-
-// eachDomain parses all arguments and then calls do with each domain. The exit code is 1 if do failed for a domain, and
-// 2 if the daemon cannot be queried.
-func eachDomain(cmd *cobra.Command, flags *controlFlags, args []string,
-	do func(context.Context, *admin.Client, dnsname.Name) (done bool, err error)) error {
-	domains := make([]dnsname.Name, len(args))
-	for i, text := range args {
-		name, err := dnsname.Parse(text)
-		if err != nil {
-			return &exitCode{exitError, errors.New(noDomain(cmd, text))}
-		}
-		domains[i] = name
-	}
-	client, err := flags.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	code := 0
-	for _, domain := range domains {
-		done, err := do(cmd.Context(), client, domain)
-		var said *admin.Error
-		switch {
-		case err == nil && done:
-		case err == nil:
-			code = exitNotFound
-		case errors.As(err, &said) && (said.Code == http.StatusNotFound || len(domains) > 1):
-			code = exitNotFound
-			usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: "+err.Error())
-		default:
-			return &exitCode{exitError, err}
-		}
-	}
-	if code != 0 {
-		return &exitCode{code, nil}
-	}
-	return nil
 }

@@ -27,17 +27,12 @@ func newCacheExport(flags *controlFlags) *cobra.Command {
 		Example: "  stsmapd cache export >policies.jsonl\n" +
 			"  stsmapd cache export --postfix >/etc/postfix/mta-sts",
 		Args: usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := flags.client()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
+		RunE: flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
 			if !postfix {
 				return listJSON(cmd, client, admin.List{})
 			}
 			return exportPostfix(cmd, client, time.Now())
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&postfix, "postfix", false, "a policy table for Postfix (texthash:)")
 	return cmd
@@ -67,7 +62,7 @@ func exportPostfix(cmd *cobra.Command, client *admin.Client, now time.Time) erro
 func exportOverrides(cmd *cobra.Command, client *admin.Client, out io.Writer, written map[string]bool) error {
 	for o, err := range client.Overrides(cmd.Context()) {
 		if err != nil {
-			return &exitCode{exitError, err}
+			return err
 		}
 		if o.Answer != nil {
 			written[o.Domain] = true

@@ -28,9 +28,6 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-// exitNotDelivered is the exit code of check when delivery under the policy does not work, or there is no policy.
-const exitNotDelivered = 1
-
 const checkHelp = `Check a domain now, without the daemon: its _mta-sts record, policy host,
 certificate and policy, each MX host against the policy, with STARTTLS and
 certificate, DANE, the TLSRPT record, and the answers for Postfix. The last line
@@ -136,7 +133,7 @@ func newCheck() *cobra.Command {
 func runCheck(cmd *cobra.Command, f checkFlags, args []string) error {
 	opts, err := checkOptions(f)
 	if err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -145,15 +142,10 @@ func runCheck(cmd *cobra.Command, f checkFlags, args []string) error {
 		run = rehearse
 	}
 	ok, err := run(ctx, cmd, check.New(opts), f, args)
-	switch {
-	case ctx.Err() != nil:
-		return &exitCode{exitError, errors.New("interrupted")}
-	case err != nil:
-		return &exitCode{exitError, err}
-	case !ok:
-		return &exitCode{exitNotDelivered, nil}
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
 	}
-	return nil
+	return answer(ok, err)
 }
 
 // checkDomains checks the domains of the arguments. It reports whether all pass.

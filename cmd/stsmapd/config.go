@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +17,8 @@ import (
 
 func newConfig() *cobra.Command {
 	var f serveFlags
-	var asJSON, quiet bool
+	var out output
+	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check the configuration, and show every setting in force",
@@ -33,7 +36,7 @@ func newConfig() *cobra.Command {
 				err = c.CheckHost(os.Getenv("CREDENTIALS_DIRECTORY"))
 			}
 			if err != nil {
-				return &exitCode{exitError, err}
+				return err
 			}
 			if _, err := c.Roots(); errors.Is(err, fetch.ErrNoRoots) {
 				usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: warning: "+err.Error())
@@ -41,25 +44,25 @@ func newConfig() *cobra.Command {
 			if quiet {
 				return nil
 			}
-			return printConfig(cmd, c, asJSON)
+			return out.print(cmd, effective{c.File, c.Effective(os.Getenv, os.Getuid())})
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	out.add(cmd, "one JSON object")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only errors")
 	return cmd
 }
 
-func printConfig(cmd *cobra.Command, c config.Config, asJSON bool) error {
-	settings := c.Effective(os.Getenv, os.Getuid())
-	if asJSON {
-		return term.WriteJSON(cmd.OutOrStdout(), struct {
-			File     string           `json:"file"` // "": none
-			Settings []config.Setting `json:"settings"`
-		}{c.File, settings})
-	}
-	t := term.NewTable(cmd.OutOrStdout(), "SETTING", "VALUE", "FROM")
-	for _, s := range settings {
+// effective is what is in force.
+type effective struct {
+	File     string           `json:"file"` // "": none
+	Settings []config.Setting `json:"settings"`
+}
+
+// Print implements result.
+func (e effective) Print(w io.Writer, _ time.Time) error {
+	t := term.NewTable(w, "SETTING", "VALUE", "FROM")
+	for _, s := range e.Settings {
 		value := string(s.Value)
 		if s.From == "default" {
 			t.Row(term.Text(s.Key), term.Text(value), term.Painted(term.Faint, s.From))

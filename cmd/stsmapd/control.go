@@ -18,22 +18,39 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
-const (
-	controlMode  = 0o660
-	controlGrace = time.Second // for replies to commands in progress at shutdown
-)
+const controlMode = 0o660
 
-// controlListener is the daemon's control socket. Its methods accept nil, a daemon without one.
-type controlListener struct {
-	server *admin.ControlServer
-	done   chan struct{}
+// adminServer serves administrators.
+type adminServer interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context)
 }
 
-// openControl opens the control socket. A configured socket that cannot be opened is an error; without the default
-// socket the daemon only logs a warning.
-func (d *daemon) openControl(c config.Config, monitor *admin.Monitor) (*controlListener, error) {
+// adminGrace is how long pages, scrapes and replies to commands in progress may take at shutdown.
+const adminGrace = time.Second
+
+// startServing serves a listener until stop is called. It calls failed if that ends too early.
+func startServing(s adminServer, l net.Listener, failed func(error)) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Serve(l); err != nil {
+			failed(err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), adminGrace)
+		defer cancel()
+		s.Shutdown(ctx)
+		<-done
+	}
+}
+
+// openControl opens the control socket, if there is to be one. A configured socket that cannot be opened is an error;
+// without the default socket the daemon only logs a warning.
+func (d *daemon) openControl(c config.Config, monitor *admin.Monitor) (stop func(), err error) {
 	if c.Control != nil && *c.Control == "" {
-		return nil, nil
+		return func() {}, nil
 	}
 	l, spec, err := listenControl(c)
 	switch {
@@ -43,17 +60,12 @@ func (d *daemon) openControl(c config.Config, monitor *admin.Monitor) (*controlL
 		d.log.Warn("no control socket: the commands cache, warm and status cannot query this daemon; mail is not "+
 			"affected; set control in the configuration",
 			"event", "no_control", "error", err)
-		return nil, nil
+		return func() {}, nil
 	}
-	o := &controlListener{server: admin.NewControl(monitor), done: make(chan struct{})}
-	go func() {
-		defer close(o.done)
-		if err := o.server.Serve(l); err != nil {
-			d.log.Error("the control socket failed: the commands cache, warm and status cannot query this daemon "+
-				"until it is restarted; mail is not affected", "event", "control_failed", "control", spec, "error", err)
-		}
-	}()
-	return o, nil
+	return startServing(admin.NewControl(monitor), l, func(err error) {
+		d.log.Error("the control socket failed: the commands cache, warm and status cannot query this daemon until it "+
+			"is restarted; mail is not affected", "event", "control_failed", "control", spec, "error", err)
+	}), nil
 }
 
 // listenControl listens on the control socket. It creates the last directory of the path if that is missing.
@@ -70,16 +82,6 @@ func listenControl(c config.Config) (l net.Listener, spec string, err error) {
 	}
 	l, err = socketmap.Listen(spec, socketmap.ListenOptions{Mode: controlMode, Group: c.ControlGroup})
 	return l, spec, err
-}
-
-func (o *controlListener) close() {
-	if o == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), controlGrace)
-	defer cancel()
-	o.server.Shutdown(ctx)
-	<-o.done
 }
 
 // controlFlags are the flags of the commands that query a running daemon.
@@ -101,16 +103,28 @@ func (f *controlFlags) add(cmd *cobra.Command) {
 	addConfig(cmd.PersistentFlags(), &f.config)
 }
 
-// client returns a client for the daemon that the flags select. Its errors are of type *exitCode, with code exitError.
+// ask returns what a command without arguments runs that asks the daemon: do gets a client, which is then closed.
+func (f *controlFlags) ask(do func(*cobra.Command, *admin.Client) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		client, err := f.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return do(cmd, client)
+	}
+}
+
+// client returns a client for the daemon that the flags select.
 func (f *controlFlags) client() (*admin.Client, error) {
 	spec, err := f.spec()
 	if err != nil {
-		return nil, &exitCode{exitError, err}
+		return nil, err
 	}
 	client, err := admin.NewClient(spec)
 	if err != nil {
-		return nil, &exitCode{exitError, // the configuration's was checked when it was read
-			fmt.Errorf("--control is %.80q, must be unix:/PATH, such as unix:%s", spec, config.SystemControl)}
+		return nil, // the configuration's was checked when it was read
+			fmt.Errorf("--control is %.80q, must be unix:/PATH, such as unix:%s", spec, config.SystemControl)
 	}
 	return client, nil
 }

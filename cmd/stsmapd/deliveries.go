@@ -15,13 +15,9 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/deliveries"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
-
-// exitWaits: mail waits because of a policy.
-const exitWaits = 1
 
 const deliveriesHelp = `Read Postfix's log and say what became of the mail to other hosts: how many
 recipients were sent to a verified server, under no policy, or without TLS; what
@@ -67,7 +63,7 @@ type deliveriesFlags struct {
 	control controlFlags
 	logs    hostlog.Flags
 	domain  string
-	json    bool
+	out     output
 }
 
 func newDeliveries() *cobra.Command {
@@ -84,7 +80,7 @@ func newDeliveries() *cobra.Command {
 	f.control.add(cmd)
 	f.logs.Add(cmd, 24*time.Hour)
 	cmd.Flags().StringVar(&f.domain, "domain", "", "only mail to this recipient domain")
-	cmd.Flags().BoolVar(&f.json, "json", false, "one JSON object")
+	f.out.add(cmd, "one JSON object")
 	return cmd
 }
 
@@ -95,30 +91,18 @@ func (f *deliveriesFlags) run(cmd *cobra.Command, args []string) error {
 	if f.domain != "" {
 		var err error
 		if o.Domain, err = dnsname.Parse(strings.TrimSuffix(f.domain, ".")); err != nil {
-			return &exitCode{exitError, err}
+			return err
 		}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	report := maillog.NewReport(maillog.DefaultLimits())
 	if err := f.logs.Scan(ctx, now, report.Add); err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	s := deliveries.Summarize(report, o)
 	f.addPolicies(ctx, s)
-	var err error
-	if f.json {
-		err = term.WriteJSON(cmd.OutOrStdout(), s)
-	} else {
-		err = s.Print(cmd.OutOrStdout(), now)
-	}
-	switch {
-	case err != nil:
-		return &exitCode{exitError, err}
-	case len(s.Waiting) > 0:
-		return &exitCode{exitWaits, nil}
-	}
-	return nil
+	return answer(len(s.Waiting) == 0, f.out.print(cmd, s))
 }
 
 // addPolicies asks the running daemon what it knows of the domains whose mail waits.

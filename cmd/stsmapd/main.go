@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/logging"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 )
 
@@ -25,51 +23,11 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// Exit codes of all commands; 0 is success.
-const (
-	exitFailure  = 1 // start-up of the daemon failed
-	exitNotFound = 1 // query: no policy for Postfix
-	exitError    = 2 // the command failed, or its arguments are wrong
-)
-
-// exitCode is an error that ends the program with an exit code. run prints err unless it is nil.
-type exitCode struct {
-	code int
-	err  error // nil: nothing is printed
-}
-
-// Error implements error.
-func (e *exitCode) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-// Unwrap returns the cause.
-func (e *exitCode) Unwrap() error { return e.err }
-
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot(stdout, stderr)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	var exit *exitCode
-	if !errors.As(err, &exit) {
-		exit = &exitCode{exitError, err} // cobra's own: a wrong flag or command
-	}
-	if exit.err != nil {
-		printError(stderr, stderr, exit.err)
-	}
-	return exit.code
-}
-
-// printError writes an error to w, which leads to stderr.
-func printError(w, stderr io.Writer, err error) {
-	usage.Print(w, stderr, logging.JournalPrefix(stderr)+"stsmapd: "+err.Error())
+	return exitCode(root.ExecuteContext(ctx), stderr)
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -19,9 +18,6 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// metricsGrace is how long pages and scrapes in progress may take at shutdown.
-const metricsGrace = time.Second
-
 // components are the parts of the daemon that metrics and reloads use.
 type components struct {
 	store   *store.Store
@@ -33,38 +29,25 @@ type components struct {
 	metrics *prometheus.Registry
 }
 
-// metricsListener is the daemon's HTTP listener. Its methods accept nil, a daemon without one.
-type metricsListener struct {
-	server *admin.WebServer
-	done   chan struct{}
-}
-
-// openMetrics opens the HTTP listener of systemd or of the configuration. It returns nil if there is neither.
-func (d *daemon) openMetrics(c config.Config, monitor *admin.Monitor, probe *admin.Prober) (*metricsListener, error) {
+// openMetrics opens the HTTP listener of systemd or of the configuration. web is nil if there is neither.
+func (d *daemon) openMetrics(c config.Config, monitor *admin.Monitor, probe *admin.Prober) (web *admin.WebServer,
+	stop func(), err error) {
 	l := d.manager.Metrics
 	if l == nil && c.Metrics == "" {
-		return nil, nil
+		return nil, func() {}, nil
 	}
 	if l == nil {
-		var err error
 		if l, err = net.Listen("tcp", c.Metrics); err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
+			return nil, nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
 	host, _, _ := net.SplitHostPort(c.Metrics) // checked by the configuration
-	o := &metricsListener{
-		server: admin.NewWeb(monitor, admin.WebOptions{Host: host, Probe: probe}),
-		done:   make(chan struct{}),
-	}
-	go func() {
-		defer close(o.done)
-		if err := o.server.Serve(l); err != nil {
-			d.log.Error("the metrics listener failed: no metrics, health checks and status page until stsmapd is "+
-				"restarted; mail is not affected",
-				"event", "metrics_failed", "metrics", l.Addr().String(), "error", err)
-		}
-	}()
-	return o, nil
+	web = admin.NewWeb(monitor, admin.WebOptions{Host: host, Probe: probe})
+	return web, startServing(web, l, func(err error) {
+		d.log.Error("the metrics listener failed: no metrics, health checks and status page until stsmapd is "+
+			"restarted; mail is not affected",
+			"event", "metrics_failed", "metrics", l.Addr().String(), "error", err)
+	}), nil
 }
 
 // monitor returns the view of the daemon that the control socket and the HTTP listener share.
@@ -83,23 +66,6 @@ func maxConns(s *socketmap.Server) int {
 		return s.MaxConns
 	}
 	return socketmap.DefaultMaxConns
-}
-
-// ready sets whether /readyz says that questions are answered.
-func (o *metricsListener) ready(ready bool) {
-	if o != nil {
-		o.server.Ready(ready)
-	}
-}
-
-func (o *metricsListener) close() {
-	if o == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), metricsGrace)
-	defer cancel()
-	o.server.Shutdown(ctx)
-	<-o.done
 }
 
 // reloadRecord holds the result of the last load of the configuration.

@@ -17,9 +17,6 @@ import (
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
-// exitFindings is the exit code of postfix when something must be changed.
-const exitFindings = 1
-
 // errNoTerminal says that --apply cannot ask for confirmation.
 var errNoTerminal = errors.New(
 	"--apply asks before it changes main.cf, but standard input is not a terminal: add --yes")
@@ -77,24 +74,24 @@ type postfixCommand struct {
 func (d *postfixCommand) run(ctx context.Context) error {
 	switch {
 	case d.yes && !d.apply:
-		return &exitCode{exitError, errors.New("--yes requires --apply")}
+		return errors.New("--yes requires --apply")
 	case d.apply && !d.yes && term.Width(d.in) == 0:
-		return &exitCode{exitError, errNoTerminal}
+		return errNoTerminal
 	}
 	c, err := config.Load(d.config)
 	if err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	d.listeners, d.names = c.Listen, c.Maps.Names()
 	if d.connect != nil {
 		d.listeners = d.connect
 	}
 	if d.postfix, err = doctor.FindPostfix(d.directory); err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	report, err := d.examine(ctx)
 	if err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	switch {
 	case d.json:
@@ -104,10 +101,7 @@ func (d *postfixCommand) run(ctx context.Context) error {
 	default:
 		err = errors.Join(report.Write(d.out, d.style()), report.WriteLines(d.out, d.style()))
 	}
-	if err != nil {
-		return &exitCode{exitError, err}
-	}
-	return reportExit(report)
+	return answer(report.OK, err)
 }
 
 // examine collects the facts of this host and diagnoses them.
@@ -119,43 +113,35 @@ func (d *postfixCommand) examine(ctx context.Context) (doctor.Report, error) {
 	return doctor.Diagnose(facts), nil
 }
 
-// reportExit returns the exit code for a report.
-func reportExit(r doctor.Report) error {
-	if r.OK {
-		return nil
-	}
-	return &exitCode{exitFindings, nil}
-}
-
 // applyChanges shows the changes to main.cf, asks for confirmation, and makes them.
 func (d *postfixCommand) applyChanges(ctx context.Context, before doctor.Report) error {
 	if err := errors.Join(before.Write(d.out, d.style()), before.WriteChanges(d.out)); err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	switch {
 	case len(before.Changes) == 0:
 		fmt.Fprintln(d.messages, "stsmapd: main.cf needs no change")
-		return reportExit(before)
+		return answer(before.OK, nil)
 	case len(before.Blocked) > 0:
-		return &exitCode{exitFindings, errors.New("main.cf is not changed: mail would be deferred")}
+		return &answerNo{errors.New("main.cf is not changed: mail would be deferred")}
 	case !d.yes && !d.confirmed():
-		return &exitCode{exitFindings, errors.New("main.cf is not changed")}
+		return &answerNo{errors.New("main.cf is not changed")}
 	}
 	if err := d.postfix.Set(ctx, before.Changes); err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	fmt.Fprintf(d.messages, "stsmapd: main.cf is changed; it takes effect with: postfix %sreload\n", d.postfix.Flags())
 	after, err := d.examine(ctx)
 	if err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	if !after.OK {
 		fmt.Fprintln(d.messages, "stsmapd: this is left to do:")
 		if err := errors.Join(after.Write(d.out, d.style()), after.WriteLines(d.out, d.style())); err != nil {
-			return &exitCode{exitError, err}
+			return err
 		}
 	}
-	return reportExit(after)
+	return answer(after.OK, nil)
 }
 
 // confirmed asks whether to change main.cf, and reports whether the answer is yes.

@@ -65,35 +65,35 @@ func newQuery() *cobra.Command {
 func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 	listener := f.connect
 	if _, _, err := socketmap.ParseSpec(listener); listener != "" && err != nil {
-		return &exitCode{exitError, fmt.Errorf("--connect is %.80q, must be inet:HOST:PORT or unix:/PATH, such as "+
-			"inet:127.0.0.1:8461", listener)}
+		return fmt.Errorf("--connect is %.80q, must be inet:HOST:PORT or unix:/PATH, such as "+
+			"inet:127.0.0.1:8461", listener)
 	}
 	if listener == "" {
 		listeners, err := f.control.listeners(cmd.Context())
 		if err != nil {
-			return &exitCode{exitError, err}
+			return err
 		}
 		listener = listeners[0]
 	}
 	if f.health {
 		dial := func(ctx context.Context) (*socketmap.Client, error) { return socketmap.Dial(ctx, listener) }
 		if err := admin.NewProber(dial).Probe(cmd.Context()); err != nil {
-			return &exitCode{exitError, err}
+			return err
 		}
 		return nil
 	}
 	reply, err := query(cmd.Context(), listener, f.mapName, args[0])
 	if err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	switch reply.Status() {
 	case socketmap.StatusOK:
 		_, err := fmt.Fprintln(cmd.OutOrStdout(), term.Clean(reply.Data()))
 		return err
 	case socketmap.StatusNotFound:
-		return &exitCode{exitNotFound, errors.New(f.whyNoPolicy(cmd, args[0]))}
+		return &answerNo{errors.New(f.whyNoPolicy(cmd, args[0]))}
 	default:
-		return &exitCode{exitError, fmt.Errorf("%s %s", reply.Status(), reply.Data())}
+		return fmt.Errorf("%s %s", reply.Status(), reply.Data())
 	}
 }
 

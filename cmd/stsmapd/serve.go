@@ -65,14 +65,14 @@ func newServe() *cobra.Command {
 			err := d.run(cmd.Context())
 			if err != nil {
 				printError(d.out, cmd.ErrOrStderr(), err)
-				err = &exitCode{exitFailure, nil}
+				err = &answerNo{}
 			}
 			d.out.Close(logGrace)
 			return err
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &exitCode{exitFailure, usage.FlagError(cmd, err)}
+		return &answerNo{usage.FlagError(cmd, err)}
 	})
 	f.add(cmd)
 	return cmd
@@ -185,20 +185,20 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	}
 	monitor := d.monitor(c, s)
 	defer monitor.Close()
-	control, err := d.openControl(c, monitor)
+	closeControl, err := d.openControl(c, monitor)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
-	defer control.close()
+	defer closeControl()
 	private := socketmap.NewPrivateListener()
 	probe := admin.NewProber(private.Dial)
-	metrics, err := d.openMetrics(c, monitor, probe)
+	web, closeWeb, err := d.openMetrics(c, monitor, probe)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
-	defer metrics.close()
+	defer closeWeb()
 	ctx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { service.Run(ctx) })
@@ -209,7 +209,7 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	for _, l := range append(listeners, private) {
 		go func() { failed <- server.Serve(l) }()
 	}
-	metrics.ready(true)
+	web.Ready(true)
 	background.Go(func() { d.manager.Watch(ctx, probe.Probe) })
 	d.manager.Ready()
 	d.log.Info("stsmapd is ready", "event", "ready", "version", version(), "listen", c.Listen, "state_dir", c.StateDir)
@@ -226,7 +226,7 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 		case <-ctx.Done():
 		case err = <-failed:
 		}
-		metrics.ready(false)
+		web.Ready(false)
 		d.manager.Stopping()
 		end, stop := context.WithTimeout(context.Background(), grace)
 		defer stop()

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"time"
-
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 )
 
 func newStatus() *cobra.Command {
 	var flags controlFlags
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the running daemon's status",
@@ -20,31 +18,15 @@ func newStatus() *cobra.Command {
 		Example: "  stsmapd status\n" +
 			"  stsmapd status --json | jq -r '.problems[].text'",
 		Args: usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := flags.client()
+		RunE: flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
+			s, err := client.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			s, err := client.Status(cmd.Context())
-			if err != nil {
-				return &exitCode{exitError, err}
-			}
-			if asJSON {
-				err = term.WriteJSON(cmd.OutOrStdout(), s)
-			} else {
-				err = s.Print(cmd.OutOrStdout(), time.Now())
-			}
-			switch {
-			case err != nil:
-				return &exitCode{exitError, err}
-			case len(s.Problems) > 0:
-				return &exitCode{exitNotFound, nil}
-			}
-			return nil
-		},
+			return answer(len(s.Problems) == 0, out.print(cmd, s))
+		}),
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	out.add(cmd, "one JSON object")
 	return cmd
 }

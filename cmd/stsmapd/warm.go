@@ -36,7 +36,7 @@ type warmFlags struct {
 	logs        hostlog.Flags
 	rate        int
 	concurrency int
-	json        bool
+	out         output
 }
 
 func newWarm() *cobra.Command {
@@ -58,18 +58,18 @@ func newWarm() *cobra.Command {
 	f.logs.Add(cmd, 30*24*time.Hour)
 	cmd.Flags().IntVar(&f.rate, "rate", 20, "domains a second, at most")
 	cmd.Flags().IntVar(&f.concurrency, "concurrency", 16, "domains at once, at most")
-	cmd.Flags().BoolVar(&f.json, "json", false, "the summary as one JSON object")
+	f.out.add(cmd, "the summary as one JSON object")
 	return cmd
 }
 
 func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 	if f.rate < 1 || f.rate > maxWarmRate {
-		return &exitCode{exitError, fmt.Errorf("--rate is %d, must be a whole number from 1 to %d, such as 20", f.rate,
-			maxWarmRate)}
+		return fmt.Errorf("--rate is %d, must be a whole number from 1 to %d, such as 20", f.rate,
+			maxWarmRate)
 	}
 	if f.concurrency < 1 || f.concurrency > maxWarmConcurrency {
-		return &exitCode{exitError, fmt.Errorf("--concurrency is %d, must be a whole number from 1 to %d, such as 16",
-			f.concurrency, maxWarmConcurrency)}
+		return fmt.Errorf("--concurrency is %d, must be a whole number from 1 to %d, such as 16",
+			f.concurrency, maxWarmConcurrency)
 	}
 	client, err := f.control.client()
 	if err != nil {
@@ -80,27 +80,26 @@ func (f *warmFlags) run(cmd *cobra.Command, args []string) error {
 	defer stop()
 	set, err := f.read(ctx, cmd, args)
 	if err != nil {
-		return &exitCode{exitError, err}
+		return err
 	}
 	w := &warmer{client: client, every: time.Second / time.Duration(f.rate), concurrency: f.concurrency,
+		sum:      summary{Failed: []admin.Warmed{}},
 		progress: term.NewProgress(cmd.ErrOrStderr(), len(set.domains))}
 	err = w.warm(ctx, set.domains)
 	w.sum.Bad = set.bad
-	if werr := w.sum.write(cmd.OutOrStdout(), f.json); werr != nil {
-		return &exitCode{exitError, werr}
+	slices.SortFunc(w.sum.Failed, func(a, b admin.Warmed) int { return strings.Compare(a.Domain, b.Domain) })
+	if werr := f.out.print(cmd, &w.sum); werr != nil {
+		return werr
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return &exitCode{exitError,
-			fmt.Errorf("ended early: %d of %d domains were asked about", w.sum.Domains, len(set.domains))}
+		return fmt.Errorf("ended early: %d of %d domains were asked about", w.sum.Domains, len(set.domains))
 	case err != nil:
-		return &exitCode{exitError, fmt.Errorf("after %d of %d domains: %w", w.sum.Domains, len(set.domains), err)}
+		return fmt.Errorf("after %d of %d domains: %w", w.sum.Domains, len(set.domains), err)
 	case len(set.domains) == 0:
-		return &exitCode{exitNotFound, errors.New("no domain found in the input")}
-	case len(w.sum.Failed) > 0 || w.sum.Bad > 0:
-		return &exitCode{exitNotFound, nil}
+		return &answerNo{errors.New("no domain found in the input")}
 	}
-	return nil
+	return answer(len(w.sum.Failed) == 0 && w.sum.Bad == 0, nil)
 }
 
 // read collects the domains of all inputs.
@@ -229,17 +228,8 @@ func (s *summary) add(w admin.Warmed) int {
 	return len(s.Failed)
 }
 
-// write prints the summary when all is done.
-func (s *summary) write(w io.Writer, asJSON bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	slices.SortFunc(s.Failed, func(a, b admin.Warmed) int { return strings.Compare(a.Domain, b.Domain) })
-	if asJSON {
-		if s.Failed == nil {
-			s.Failed = []admin.Warmed{}
-		}
-		return term.WriteJSON(w, s)
-	}
+// Print implements result.
+func (s *summary) Print(w io.Writer, _ time.Time) error {
 	out := term.NewSheet(w, 12)
 	out.Heading(term.Plural(s.Domains, "domain"))
 	for _, line := range []struct {

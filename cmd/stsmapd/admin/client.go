@@ -99,17 +99,14 @@ func (c *Client) Refresh(ctx context.Context, domain dnsname.Name) (Refreshed, e
 }
 
 // Forget removes everything known about a domain. The error is an *Error with code 404 if that is nothing.
-func (c *Client) Forget(ctx context.Context, domain dnsname.Name) error {
-	_, err := requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, nil, "policies", domain.String())
-	return err
+func (c *Client) Forget(ctx context.Context, domain dnsname.Name) (Forgotten, error) {
+	return requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, nil, "policies", domain.String())
 }
 
 // ForgetEverywhere is Forget on all hosts of the fleet. The error is an *Error with code 400 if there is no fleet.
-func (c *Client) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error {
-	_, err := requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}},
-		"policies",
-		domain.String())
-	return err
+func (c *Client) ForgetEverywhere(ctx context.Context, domain dnsname.Name) (Forgotten, error) {
+	return requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}},
+		"policies", domain.String())
 }
 
 // Warm asks a question about a domain, as Postfix would.

@@ -90,10 +90,11 @@ func TestLifeOfAPolicy(t *testing.T) {
 		t.Errorf("refresh that fails: %+v, %v", refreshed, err)
 	}
 
-	if err := d.client.Forget(ctx, name("example.org")); err != nil {
-		t.Error(err)
+	if f, err := d.client.Forget(ctx, name("example.org")); err != nil || !f.Forgotten {
+		t.Error(f, err)
 	}
-	wantCode(t, "forget again", d.client.Forget(ctx, name("example.org")), 404, "example.org")
+	_, err = d.client.Forget(ctx, name("example.org"))
+	wantCode(t, "forget again", err, 404, "example.org")
 	_, err = d.client.Show(ctx, name("example.org"))
 	wantCode(t, "show after", err, 404, "example.org")
 }

@@ -123,6 +123,32 @@ func (d Domain) Print(w io.Writer, now time.Time) error {
 	return s.Err
 }
 
+// Print writes what became of a refresh for people. The error is one of writing.
+func (r Refreshed) Print(w io.Writer, now time.Time) error {
+	_, err := fmt.Fprintf(w, "%s: %s\n", r.Domain, term.Clean(r.text(now)))
+	return err
+}
+
+func (r Refreshed) text(now time.Time) string {
+	switch p := r.Policy; {
+	case p != nil && r.Error != "" && p.Live:
+		return fmt.Sprintf("not fetched: %s; the policy of %s (mode %s) stays in force, and expires %s", r.Error,
+			term.Absolute(now, p.Fetched), p.Mode, term.Relative(now, p.Expires))
+	case r.Error != "":
+		return "cannot get a policy: " + r.Error
+	case p == nil:
+		return "no policy: the DNS says that there is none"
+	default:
+		return fmt.Sprintf("fetched: mode %s, id %s, expires %s", p.Mode, p.ID, term.Relative(now, p.Expires))
+	}
+}
+
+// Print says for people what was forgotten. The error is one of writing.
+func (f Forgotten) Print(w io.Writer, _ time.Time) error {
+	_, err := fmt.Fprintf(w, "%s: forgotten\n", f.Domain)
+	return err
+}
+
 func policyLines(s *term.Sheet, now time.Time, p Policy) {
 	state := "live"
 	if !p.Live {
