@@ -50,7 +50,8 @@ type handle struct {
 	sticks func()        // closes stuck
 	cut    atomic.Bool   // a guard took the map away
 	sound  bool          // the writer's: checkPages found no fault
-	last   atomic.Int64  // the number of the last commit that was seen
+	last   atomic.Uint64 // the number of the last commit
+	beside lastCommit    // where it is written
 }
 
 // openHandle lets bbolt open and lock a file, flag is os.O_RDWR (|os.O_CREATE|os.O_EXCL) or os.O_RDONLY. The errors are
@@ -101,7 +102,7 @@ func openHandle(path string, flag int) (h *handle, err error) {
 		if tx.Size() > info.Size() {
 			return damaged("the file was cut: it has %d bytes of %d", info.Size(), tx.Size())
 		}
-		return checkMetas(f, db.Info().PageSize)
+		return nil
 	})
 	h.mapped = math.MaxInt64 // from now on the map is as large as bbolt needs it
 	return h, err
@@ -122,6 +123,7 @@ func (h *handle) close() error {
 		return nil
 	}
 	h.gone = true
+	h.beside.close()
 	select {
 	case <-h.stuck:
 		unlock(h.file) // the map stays; its memory is lost to us but costs no more than addresses
@@ -183,9 +185,13 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 		return failed
 	}
 	defer h.hold(func() { _ = tx.Rollback() }) // after a commit there is none any more
-	id := int64(tx.ID())
-	if id < last {
-		return damaged("the last commit is gone")
+	id := uint64(tx.ID())
+	found := id
+	if writable {
+		found-- // id is that of the commit to come
+	}
+	if found < last {
+		return damaged("the last commit is gone, or this is an older copy: commit %d instead of %d", found, last)
 	}
 	err = func() error {
 		defer watch(h, tx).stop()
@@ -194,9 +200,18 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 	if err == nil && writable {
 		if err = tx.Commit(); err == nil {
 			h.last.Store(id)
+			h.beside.write(id)
 		}
 	}
 	return err
+}
+
+// remember makes the handle compare the number of the last commit with the one in the file beside the store, which is
+// written from now on.
+func (h *handle) remember(path string) {
+	beside, number := openLastCommit(path)
+	h.beside = beside
+	h.last.Store(number)
 }
 
 // layout checks that the layout is one that is known, and returns how many policies there are.
@@ -207,6 +222,7 @@ func (h *handle) layout() (policies uint64, err error) {
 		if ok && found > schema {
 			return &SchemaError{h.file.Name(), found, schema}
 		}
+		h.last.Store(uint64(tx.ID()))
 		n, counted := record.DecodeNumber(keyCount, meta.Get([]byte(keyCount)))
 		if policies = n; !ok || !counted {
 			return damaged("the number of its layout, or of its policies, is gone")

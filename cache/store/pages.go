@@ -1,37 +1,6 @@
 package store
 
-import (
-	"encoding/binary"
-	"hash/fnv"
-	"io"
-
-	"go.etcd.io/bbolt"
-)
-
-// What is known here of bbolt's file: its first two pages are metas, of which each commit writes one, in turn. After
-// the page's header stand the fields and then their checksum.
-const (
-	metas      = 2
-	pageHeader = 16
-	metaFields = 56
-)
-
-// checkMetas checks both metas. Where the newer one is damaged bbolt takes the other without a word, and with it what
-// there was before the last commit: a policy that was replaced would be answered again.
-func checkMetas(file io.ReaderAt, pageSize int) error {
-	for i := range metas {
-		var m [metaFields + 8]byte
-		if _, err := file.ReadAt(m[:], int64(i*pageSize+pageHeader)); err != nil {
-			return damaged("page %d: %v", i, err)
-		}
-		sum := fnv.New64a()
-		_, _ = sum.Write(m[:metaFields])
-		if sum.Sum64() != binary.NativeEndian.Uint64(m[metaFields:]) {
-			return damaged("page %d does not match its checksum: the last commit may be gone", i)
-		}
-	}
-	return nil
-}
+import "go.etcd.io/bbolt"
 
 // checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt
 // frees as many as a page says, and a damaged one may say billions. It takes some tens of milliseconds for a million

@@ -102,10 +102,14 @@ func (r *recovery) use(flag int) error {
 	if err != nil {
 		return err
 	}
+	if flag == os.O_RDWR {
+		h.remember(r.path)
+	}
 	count, err := h.layout()
 	if err != nil {
 		return errors.Join(err, h.close())
 	}
+	h.beside.write(h.last.Load())
 	r.counts.note(func(n *Stats) { n.Policies = count })
 	r.cur.Store(h)
 	return nil
@@ -160,6 +164,7 @@ func (r *recovery) recover(cause *damage) (err error) {
 		aside, err = r.setAside()
 	}
 	if err = errors.Join(err, f.to.close()); err == nil {
+		forgetLastCommit(r.path)
 		err = errors.Join(os.Rename(name, r.path), syncDir(filepath.Dir(r.path)))
 	}
 	if err != nil {
@@ -228,6 +233,7 @@ func (r *recovery) setAside() (string, error) {
 
 // moved tells that the file was moved away.
 func (r *recovery) moved() {
+	forgetLastCommit(r.path)
 	r.renew()
 	r.log.Warn("the policy store's file was removed or replaced while it was in use; stsmapd goes on with what is "+
 		"there "+

@@ -133,13 +133,14 @@ func TestLock(t *testing.T) {
 func TestModesAndDirectories(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "policies.db")
 	openStore(t, path, &testkit.Log{})
-	for name, want := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): os.ModeDir | 0o700} {
+	for name, want := range map[string]os.FileMode{
+		path: 0o600, path + lastCommitName: 0o600, filepath.Dir(path): os.ModeDir | 0o700} {
 		if info, err := os.Stat(name); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v %v, want %v", name, info.Mode(), err, want)
 		}
 	}
 	names, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(names) != 1 {
+	if err != nil || len(names) != 2 {
 		t.Errorf("beside the store: %v %v", names, err)
 	}
 }
@@ -173,7 +174,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if !errors.As(err, &newer) || newer.Found != schema+1 || newer.Known != schema {
 		t.Fatalf("open: %v", err)
 	}
-	if names, _ := filepath.Glob(path + "*"); len(names) != 1 {
+	if names, _ := filepath.Glob(path + "*"); len(names) != 2 {
 		t.Errorf("files: %q", names)
 	}
 }

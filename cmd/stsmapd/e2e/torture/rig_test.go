@@ -28,6 +28,7 @@ type rig struct {
 	resident int64 // the most memory that was seen, in bytes
 	recovery time.Duration
 	note     string
+	damaged  []byte // the store's file, when it was damaged last
 
 	mu    sync.Mutex
 	times times // of the answers for remembered policies

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/e2e/world"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 func storeFaults() []fault {
@@ -23,15 +24,18 @@ func storeFaults() []fault {
 	}
 }
 
-// image is the file of a sound store, where its contents end, and its snapshot.
+// image is the file of a sound store, where its contents end, its snapshot, and the number of its last commit.
 type image struct {
-	bytes    []byte
-	used     int64
-	snapshot []byte
+	bytes            []byte
+	used             int64
+	snapshot, commit []byte
 }
 
 // snapshot is the file of the store's snapshot.
 func (r *rig) snapshot() string { return filepath.Join(r.d.StateDir, "policies.snapshot") }
+
+// commit is the file with the number of the store's last commit.
+func (r *rig) commit() string { return r.d.Store() + ".commit" }
 
 // image stops the daemon and returns its store. It has long and short policies, some changed and some forgotten, so
 // that the file has branches, overflow pages, and free pages with old contents.
@@ -71,11 +75,15 @@ func (r *rig) image(t *testing.T) image {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commit, err := os.ReadFile(r.commit())
+	if err != nil {
+		t.Fatal(err)
+	}
 	used := int64(len(bytes))
 	for used > 0 && bytes[used-1] == 0 { // the file is longer than what is in it
 		used--
 	}
-	return image{bytes, used, snapshot}
+	return image{bytes, used, snapshot, commit}
 }
 
 // restore puts the sound store back, and makes the oracle forget what was learnt since.
@@ -87,11 +95,12 @@ func (r *rig) restore(t *testing.T, sound image, known []string) {
 	if err := os.Mkdir(r.d.StateDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(r.d.Store(), sound.bytes, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if sound.snapshot != nil {
-		if err := os.WriteFile(r.snapshot(), sound.snapshot, 0o600); err != nil {
+	for name, content := range map[string][]byte{
+		r.d.Store(): sound.bytes, r.snapshot(): sound.snapshot, r.commit(): sound.commit} {
+		if content == nil {
+			continue
+		}
+		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,6 +133,26 @@ func (r *rig) corrupt(t *testing.T, sound image, random *rand.Rand) {
 			t.Fatal(err)
 		}
 	}
+	if r.damaged, err = os.ReadFile(r.d.Store()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keep leaves the store of a seed that failed behind, as it was damaged. A daemon wrote it, each time another one: the
+// seed alone does not bring it back.
+func (r *rig) keep(t *testing.T, sound image, seed uint64) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	dir, err := os.MkdirTemp("", "stsmapd-torture-")
+	for name, content := range map[string][]byte{
+		r.d.Store(): r.damaged, r.snapshot(): sound.snapshot, r.commit(): sound.commit} {
+		if err == nil && content != nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(name)), content, 0o600)
+		}
+	}
+	t.Logf("STSMAPD_SEED=%d damages the same places; the store as it was damaged is in %s: %v", seed, dir, err)
 }
 
 // deadly is how many policies are asked for, one after the other, while they are in doubt and cannot be looked up.
@@ -137,19 +166,25 @@ func corruptStopped(t *testing.T, r *rig) {
 	known := r.oracle.Known()
 	served := r.p.Served.Load()
 	snapshot := sound.snapshot
-	for seed := range uint64(rounds(500, 50)) {
+	seed := uint64(0)
+	defer func() { r.keep(t, sound, seed) }()
+	for seed = range testkit.Seeds(rounds(500, 50)) {
+		if t.Failed() {
+			return
+		}
 		if sound.snapshot = snapshot; seed%2 == 1 {
 			sound.snapshot = nil
 		}
 		r.restore(t, sound, known)
-		r.corrupt(t, sound, rand.New(rand.NewPCG(seed, 1)))
+		random := rand.New(rand.NewPCG(seed, 1))
+		r.corrupt(t, sound, random)
 		r.injected++
 		end := time.Now()
 		r.d.Start(t)
 		r.ask(t, known[0])
 		r.recovery = max(r.recovery, time.Since(end))
 		if sound.snapshot != nil && seed%20 == 0 { // each answer waits for the dead DNS
-			at := rand.IntN(len(known) - deadly)
+			at := random.IntN(len(known) - deadly)
 			r.remembers(t, known[at:at+deadly])
 		}
 		r.all(t, known, fmt.Sprintf("seed %d", seed))
@@ -164,7 +199,12 @@ func corruptRunning(t *testing.T, r *rig) {
 	sound := r.image(t)
 	known := r.oracle.Known()
 	served := r.p.Served.Load()
-	for seed := range uint64(rounds(500, 50)) {
+	seed := uint64(0)
+	defer func() { r.keep(t, sound, seed) }()
+	for seed = range testkit.Seeds(rounds(500, 50)) {
+		if t.Failed() {
+			return
+		}
 		r.restore(t, sound, known)
 		r.d.Start(t)
 		r.all(t, known[:len(known)/3], fmt.Sprintf("seed %d", seed))
@@ -204,15 +244,17 @@ func (r *rig) destroyed(lookups int64, each int) {
 // truncated cuts the file at a random place, under a daemon and between two.
 func truncated(t *testing.T, r *rig) {
 	r.restart(t)
-	for i := range rounds(20, 4) {
+	for seed := range testkit.Seeds(rounds(20, 4)) {
 		known := r.oracle.Known()
-		running := i%2 == 0
+		running := seed%2 == 0
 		if !running {
 			r.kill(t)
 		}
 		info, err := os.Stat(r.d.Store())
 		if err == nil {
-			err = os.Truncate(r.d.Store(), rand.Int64N(info.Size()))
+			size := rand.New(rand.NewPCG(seed, 3)).Int64N(info.Size())
+			t.Logf("STSMAPD_SEED=%d: cut at %d of %d bytes", seed, size, info.Size())
+			err = os.Truncate(r.d.Store(), size)
 		}
 		if err != nil {
 			t.Fatal(err)
