@@ -160,6 +160,7 @@ type hostFaults struct {
 	outages [hostWorks]*outage    // in which the work fails, or would fail; never nil
 	alerted [hostWorks][fault.Exhausted + 1]time.Time
 	counts  [fault.Exhausted + 1]prometheus.Counter
+	suspect chan struct{} // gets a value, if it has none, when a lookup failed, by whose fault ever
 }
 
 // outage is a time in which work of this host fails. What is remembered of a failure refers to it, so that the failure
@@ -175,7 +176,7 @@ type outages struct{ work, settings *outage }
 func (o outages) over() bool { return o.work.over() || o.settings.over() }
 
 func newHostFaults(log *slog.Logger, counts [fault.Exhausted + 1]prometheus.Counter) *hostFaults {
-	f := &hostFaults{log: log, counts: counts}
+	f := &hostFaults{log: log, counts: counts, suspect: make(chan struct{}, 1)}
 	for work := range f.outages {
 		f.outages[work] = new(outage)
 	}
@@ -199,8 +200,19 @@ func (f *hostFaults) failing(work hostWork) bool {
 	return f.current[work] != nil
 }
 
+// lookupFailed notes that a lookup failed, by whose fault ever.
+func (f *hostFaults) lookupFailed() {
+	select {
+	case f.suspect <- struct{}{}:
+	default:
+	}
+}
+
 // failed notes an error that fault.Of lays on this host.
 func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
+	if work == lookupWork {
+		f.lookupFailed()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kind := fault.Of(err)
@@ -272,7 +284,6 @@ const (
 type dnsWatch struct {
 	*base
 
-	suspect atomic.Bool // a lookup has failed since the last probe
 	failing atomic.Bool // domains is not empty
 	mu      sync.Mutex
 	domains []dnsname.Name // with a failed lookup since the last one that worked; at most deadAfter, all different
@@ -285,7 +296,7 @@ func (w *dnsWatch) failed(now time.Time, domain dnsname.Name, err error) {
 	if errors.As(err, &own) && (own.Kind == dnsclient.CNAMELoop || own.Kind == dnsclient.Cancelled) {
 		return
 	}
-	w.suspect.Store(true)
+	w.hostFaults.lookupFailed()
 	if w.add(domain) || w.hostFaults.failing(lookupWork) {
 		w.dead(now, err)
 	}
@@ -322,22 +333,28 @@ func (w *dnsWatch) worked() {
 	w.domains = nil
 }
 
-// run probes the DNS at the start, and every dnsProbeInterval while it is dead or under suspicion, until ctx ends.
+// run probes the DNS at the start, and every dnsProbeInterval while it is dead or lookups fail, until ctx ends.
 func (w *dnsWatch) run(ctx context.Context) {
-	w.probe(ctx)
-	every(ctx, dnsProbeInterval, func() {
-		if w.suspect.Load() || w.hostFaults.failing(lookupWork) {
-			w.probe(ctx)
+	w.probe(ctx, false)
+	for {
+		pause(ctx, dnsProbeInterval)
+		select {
+		case <-w.hostFaults.suspect:
+		case <-ctx.Done():
+			return
 		}
-	})
+		w.probe(ctx, true)
+		if w.hostFaults.failing(lookupWork) {
+			w.hostFaults.lookupFailed() // until one works
+		}
+	}
 }
 
-// probe asks the servers for the root. Some forwarders have no answer for it but a failure, which counts only where
-// lookups fail too. Where they answer, but lookups have failed for every domain, the answer may be from a cache: then
-// one of these domains is looked up.
-func (w *dnsWatch) probe(ctx context.Context) {
+// probe asks the servers for the root. Some forwarders have no answer for it but a failure, which counts only where it
+// is doubtful that lookups work. Where they answer, but lookups have failed for every domain, the answer may be from a
+// cache: then one of these domains is looked up.
+func (w *dnsWatch) probe(ctx context.Context, doubtful bool) {
 	cfg := w.config.Load()
-	doubtful := w.suspect.Swap(false) || w.hostFaults.failing(lookupWork)
 	if cfg.ProbeDNS == nil {
 		return
 	}
