@@ -124,6 +124,7 @@ func TestKnown(t *testing.T) {
 
 // TestKnownTimes: when a policy is looked at next, and when it was used.
 func TestKnownTimes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.publish("example.test", "1", body("enforce", 10*day, "mx.example.test"))

@@ -22,6 +22,7 @@ func (w *world) learn(s *resolver.Service, domain, file string) {
 // TestFloodEvictsItself: a flood of domains of few registrable names, right after a start, leaves the store within its
 // bound and takes nothing from the domains that were asked for a minute before, although they are the oldest.
 func TestFloodEvictsItself(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		why    string
 		owners int // registrable domains of the flood

@@ -16,6 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fair"
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // slowHosts is an internet in which the policy hosts of the domains that are slow take their time.
@@ -28,9 +29,7 @@ type slowHosts struct {
 
 func (h slowHosts) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {
 	if h.slow(domain.String()) {
-		select {
-		case <-time.After(h.take):
-		case <-ctx.Done():
+		if testkit.Pause(ctx, h.take) != nil {
 			return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: context.Cause(ctx)}
 		}
 		if h.ends != nil {

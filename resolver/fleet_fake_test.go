@@ -15,6 +15,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 
 	"github.com/stsmapd/stsmapd/resolver/dane"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // hub is the memory of a fleet, without an engine: what it knows, who fetches or has failed, and who listens.
@@ -202,12 +203,10 @@ type broken struct{ takes time.Duration }
 var errBroken = errors.New("certificate signed by unknown authority")
 
 func (b broken) Fetch(ctx context.Context, _ dnsname.Name) (mtasts.Policy, error) {
-	select {
-	case <-time.After(b.takes):
-		return mtasts.Policy{}, errBroken
-	case <-ctx.Done():
-		return mtasts.Policy{}, ctx.Err()
+	if err := testkit.Pause(ctx, b.takes); err != nil {
+		return mtasts.Policy{}, err
 	}
+	return mtasts.Policy{}, errBroken
 }
 
 // startFleet starts hosts that meet the same Internet, that of w, and share a hub. The test's bubble ends them.

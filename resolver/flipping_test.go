@@ -12,6 +12,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // flip gives a domain another of two ids, as name servers that disagree do.
@@ -138,12 +139,10 @@ func (h crowdedHost) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Pol
 			takes, h.takes[domain.String()] = left[0], left[1:]
 		}
 	})
-	select {
-	case <-time.After(takes):
-		return h.world.Fetch(ctx, domain)
-	case <-ctx.Done():
+	if testkit.Pause(ctx, takes) != nil {
 		return mtasts.Policy{}, &fetch.Error{Domain: domain, Kind: fetch.Unreachable, Err: context.Cause(ctx)}
 	}
+	return h.world.Fetch(ctx, domain)
 }
 
 // TestWaitForSlotIsNoSlowness: a fetch waits for a slot while another domain's policy host in the same network takes

@@ -167,6 +167,7 @@ func TestHostFaultOfFirstContact(t *testing.T) {
 // TestHostFaultKeepsLivePolicy: it is served, and the fetches that this host could not make are not held against it,
 // nor tried in a loop.
 func TestHostFaultKeepsLivePolicy(t *testing.T) {
+	t.Parallel()
 	for _, c := range hostCases() {
 		synctest.Test(t, func(t *testing.T) {
 			a := &ailing{world: newWorld(t)}

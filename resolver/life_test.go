@@ -10,10 +10,13 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // TestYear is a year of a policy's life: learnt, refreshed daily, changed, through outages, withdrawn.
 func TestYear(t *testing.T) {
+	t.Parallel()
+	year := testkit.Sample(t, "days of a policy's life", 365, 150)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		const maxAge = 14 * day
@@ -87,7 +90,7 @@ func TestYear(t *testing.T) {
 		w.publish("example.test", "", "")
 		check()
 		w.counts()
-		for time.Since(begin) < 365*day {
+		for time.Since(begin) < time.Duration(year)*day {
 			pass(time.Hour)
 			wantOutcome(t, "withdrawn", s, "example.test", resolver.Absent)
 		}
@@ -119,6 +122,7 @@ func TestBodyChangedUnderTheSameID(t *testing.T) {
 // TestRefreshesOnlyWhatIsUsed: a policy that nobody asks for is let go after 90 days, and what was known of its use
 // survives restarts.
 func TestRefreshesOnlyWhatIsUsed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.publish("example.test", "1", body("enforce", 10*day, "mx.example.test"))
@@ -278,6 +282,7 @@ func TestDiskTrouble(t *testing.T) {
 }
 
 func TestClockSteps(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		why  string
 		step time.Duration
@@ -347,6 +352,7 @@ func TestClockTrip(t *testing.T) {
 // suppressed and the policy hosts are down. The policies are answered, also those that are in the store alone, and
 // fetched again as soon as that is possible; they end when the time of their max_age has really gone by.
 func TestClockJumpEndsNothing(t *testing.T) {
+	t.Parallel()
 	for _, reachable := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)

@@ -99,6 +99,7 @@ func (f *fails) Put(context.Context, Entry) error { return f.err }
 // TestPendingWritesTellTheTruth: only so many entries can wait for a disk; of those beyond nobody may say that they
 // were written.
 func TestPendingWritesTellTheTruth(t *testing.T) {
+	t.Parallel()
 	p := policy(t, "enforce", time.Hour)
 	room := maxUnsaved / int(newCachedPolicy(Entry{Policy: p}, decideAt).Bytes())
 	for _, c := range []struct {

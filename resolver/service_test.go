@@ -56,6 +56,7 @@ func TestOneLookupForAll(t *testing.T) {
 }
 
 func TestLivePolicyOutlivesFailures(t *testing.T) {
+	t.Parallel()
 	invalid := body("enforce", 7*day) // no mx
 	for _, c := range []struct {
 		why      string

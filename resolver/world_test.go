@@ -181,12 +181,7 @@ func (w *world) travel(ctx context.Context) error {
 	w.mu.Lock()
 	delay := w.delay
 	w.mu.Unlock()
-	select {
-	case <-time.After(delay):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return testkit.Pause(ctx, delay)
 }
 
 func (w *world) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, error) {

@@ -170,14 +170,7 @@ func (d *fakeDNS) travel(ctx context.Context, key string) error {
 	if deaf {
 		ctx = context.Background()
 	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return testkit.Pause(ctx, delay)
 }
 
 func (d *fakeDNS) TXT(_ context.Context, name string) (a dnsclient.Answer[string], err error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/fault"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 const (
@@ -32,10 +33,8 @@ type said struct {
 }
 
 func (s said) answer(ctx context.Context) (a dnsclient.Answer[netip.Addr], err error) {
-	select {
-	case <-time.After(s.after):
-	case <-ctx.Done():
-		return a, ctx.Err()
+	if err := testkit.Pause(ctx, s.after); err != nil {
+		return a, err
 	}
 	for _, addr := range s.addrs {
 		a.Records = append(a.Records, netip.MustParseAddr(addr))
@@ -112,10 +111,8 @@ func (n *network) connect(ctx context.Context, to netip.AddrPort) (net.Conn, err
 	if !ok || to.Port() != 443 {
 		n.t.Errorf("unexpected connection to %s", to)
 	}
-	select {
-	case <-time.After(takes):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := testkit.Pause(ctx, takes); err != nil {
+		return nil, err
 	}
 	if n.refusing[addr] {
 		return nil, fmt.Errorf("%s refuses", addr)
