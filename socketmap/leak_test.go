@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stsmapd/stsmapd/resolver/testkit"
@@ -55,6 +56,7 @@ func closeWrite(t *testing.T, conn net.Conn) {
 func TestNoConnectionLeaks(t *testing.T) {
 	const batch = 20 // of each kind at once
 	needFiles(t, 1000)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // Go closes what is forgotten when it collects garbage
 	batches := testkit.Sample(t, "batches of connections that end in every way", 25, 1)
 	for _, spec := range []string{"inet:127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
 		srv := &Server{Handler: echo}
