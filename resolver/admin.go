@@ -167,7 +167,7 @@ func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting
 	if cached == nil {
 		return k
 	}
-	e := cached.Entry.normalizeClock(now)
+	e := a.normalized(cached.Entry, now)
 	k.Entry, k.Live, k.Used = &e, a.live(e, now), earlier(cached.Used(), now)
 	k.basis.policy = cached
 	if e.Fetched != cached.Entry.Fetched || e.Failures != cached.Entry.Failures {

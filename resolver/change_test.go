@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
 // TestPolicyChangeIsLogged: with the old and the new mode and MX; a warning where protection ends, and no line where
@@ -84,6 +85,63 @@ func TestReloadForgetsFailures(t *testing.T) {
 				want = resolver.Enforce
 			}
 			wantOutcome(t, c.why+", after the reload", s, "example.test", want)
+		})
+	}
+}
+
+// TestReloadRetriesRefreshes: a live policy whose fetches have failed is fetched again at once after a reload that
+// changes what fetches go by, whatever the backoff says, and not after another one.
+func TestReloadRetriesRefreshes(t *testing.T) {
+	good := body("enforce", 60*day, "a.example.test")
+	for _, c := range []struct {
+		why     string
+		network uint64
+		restart bool // the policy is in the store alone
+		file    string
+		id      string
+		soon    int // fetches within a minute
+		later   int // and in the 4 minutes after it
+		failing bool
+	}{
+		{"another CA mends it", 1, false, good, "1", 1, 0, false},
+		{"a policy that nobody has asked for since the start", 1, true, good, "1", 1, 0, false},
+		{"under a new id", 1, false, good, "2", 1, 0, false},
+		{"it does not help: the backoff counts on", 1, false, "", "1", 1, 0, true},
+		{"an override", 0, false, good, "1", 0, 0, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.publish("example.test", "1", good)
+			s, stop := w.run()
+			ask(s, "example.test")
+			pass(day / 2)
+			w.publish("example.test", "1", "")
+			pass(day) // by now the backoff is an hour
+			if c.restart {
+				stop()
+				s, stop = w.run()
+			}
+			defer stop()
+			w.counts()
+			for gets, limit := 0, 70; gets == 0 && limit > 0; limit-- { // to the beginning of a backoff
+				pass(minute)
+				_, gets = w.counts()
+			}
+			w.publish("example.test", c.id, c.file)
+			s.Reconfigure(resolver.Settings{DNS: w, Fetcher: w, Network: c.network})
+			pass(minute)
+			if _, gets := w.counts(); gets != c.soon {
+				t.Errorf("%s: %d fetches within a minute, want %d", c.why, gets, c.soon)
+			}
+			pass(4 * minute)
+			if _, gets := w.counts(); gets != c.later {
+				t.Errorf("%s: %d fetches in the next 4 minutes, want %d", c.why, gets, c.later)
+			}
+			k, err := s.Admin().Known(t.Context(), dnsname.MustParse("example.test"))
+			if err != nil || !k.Live || (k.Entry.Failures.Count > 0) != c.failing {
+				t.Errorf("%s: %+v, %v", c.why, k.Entry, err)
+			}
+			wantOutcome(t, c.why, s, "example.test", resolver.Enforce)
 		})
 	}
 }

@@ -32,6 +32,7 @@ const (
 type refresher struct {
 	*base
 	evictor *evictor
+	retries chan struct{} // a reload changed what fetches go by
 }
 
 // scanLoop walks over the store at once, then every scanInterval, and sooner when many policies have been learnt.
@@ -77,7 +78,6 @@ func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 		used, often := r.usage(e)
 		c.add(e, often)
 		if waiting[e.Domain] == nil {
-			e = e.normalizeClock(now)
 			if at, ok := r.refreshAt(e, used); ok {
 				r.queue.Add(now, e.refreshItem(at))
 			}
@@ -126,7 +126,7 @@ func (r *refresher) refresh(ctx context.Context, domain dnsname.Name) {
 	found, err := r.lookups.Ask(ctx, domain, lookups.Refresh)
 	h, ok := found.Value.finding.(*CachedPolicy)
 	now := r.now()
-	if err != nil || !ok || h.Entry.NextCheck(r.config.Load().RefreshInterval).After(now) {
+	if err != nil || !ok || r.nextCheck(h.Entry, now).After(now) {
 		return
 	}
 	at := h.nextLook()
@@ -163,9 +163,43 @@ func (b *base) usage(e Entry) (used time.Time, often bool) {
 
 // refreshAt is when an entry last asked for at used should be refreshed, and whether it should be at all.
 func (b *base) refreshAt(e Entry, used time.Time) (time.Time, bool) {
-	cfg := b.config.Load()
-	at := e.NextCheck(cfg.RefreshInterval)
-	return at, !at.After(b.ends(e, b.now())) && at.Sub(used) < cfg.UnusedAfter
+	now := b.now()
+	at := b.nextCheck(e, now)
+	return at, !at.After(b.ends(e, now)) && at.Sub(used) < b.config.Load().UnusedAfter
+}
+
+// nextCheck is when the policy of an entry is due to be fetched again.
+func (b *base) nextCheck(e Entry, now time.Time) time.Time {
+	return b.normalized(e, now).NextCheck(b.config.Load().RefreshInterval)
+}
+
+// normalized is the entry as it counts at now: see normalizeClock. A backoff that began before a reload changed what
+// fetches go by ended with the reload.
+func (b *base) normalized(e Entry, now time.Time) Entry {
+	e = e.normalizeClock(now)
+	if changed := b.config.Load().changed; e.Checked.Before(changed) && !changed.After(now) {
+		e.Failures.RetryAt = earlier(e.Failures.RetryAt, changed)
+	}
+	return e
+}
+
+// retryFailed makes the refreshes due that a backoff of before a reload holds back.
+func (r *refresher) retryFailed(ctx context.Context) {
+	now := r.now()
+	hasten := func(e Entry, used time.Time) {
+		if at, ok := r.refreshAt(e, used); ok && e.Failures.Count > 0 && !at.After(now) {
+			r.queue.Hasten(e.refreshItem(at))
+		}
+	}
+	for e, err := range r.store.All(ctx) {
+		if err == nil {
+			used, _ := r.usage(e)
+			hasten(e, used)
+		}
+	}
+	for _, h := range r.pending.snapshot() { // the store's entries of these are out of date
+		hasten(h.Entry, h.Used())
+	}
 }
 
 // live reports whether the policy binds at now. One that the wall clock ended by a jump binds for as long as it had

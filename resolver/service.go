@@ -40,7 +40,7 @@ type Settings struct {
 	FetchConcurrency int           // fetches in progress at the same time; refreshes have half of them. 0 = 64
 	RefreshInterval  time.Duration // of proactive fetches, at most; 0 = 24 h
 	// Network changes with what lookups and fetches go by: DNS servers, limits, CA roots. Then what failed is tried
-	// again with the next question.
+	// again: with the next question where no policy is live, else by a refresh at once.
 	Network       uint64
 	Overrides     *Overrides
 	Reporter      Reporter      // of failed policy fetches; nil: none
@@ -110,6 +110,7 @@ type config struct {
 	maxRefreshes int           // in refreshes
 	network      *outage       // ends when a reload changes Settings.Network
 	pace         *pace.Fetches // of policy hosts; it begins again then
+	changed      time.Time     // when that was the last time; zero: not yet
 }
 
 // limit is what the store may hold.
@@ -148,7 +149,7 @@ func NewService(o Options) *Service {
 	s := &Service{base: b, updater: newUpdater(b, maxBusyLookups*runtime.GOMAXPROCS(0))}
 	b.lookups = lookups.New(s.updater.lookUp, log.panicked)
 	s.evictor = &evictor{base: b}
-	s.refresher = &refresher{base: b, evictor: s.evictor}
+	s.refresher = &refresher{base: b, evictor: s.evictor, retries: make(chan struct{}, 1)}
 	s.subscriber = newSubscriber(b, s.updater)
 	s.refiller = &refiller{base: b, renewed: o.Renewed}
 	s.dane = dane.New(dane.Options{
@@ -181,17 +182,22 @@ func (s *Service) Reconfigure(set Settings) {
 	if set.UnusedAfter <= 0 {
 		set.UnusedAfter = 90 * 24 * time.Hour
 	}
-	network, fetches := new(outage), new(pace.Fetches)
+	network, fetches, changed := new(outage), new(pace.Fetches), time.Time{}
 	if old := s.config.Load(); old != nil && old.Network == set.Network {
-		network, fetches = old.network, old.pace
+		network, fetches, changed = old.network, old.pace, old.changed
 	} else if old != nil {
-		defer old.network.ended.Store(true) // when no lookup begins with the old settings any more
+		changed = s.now()
+		defer func() { // when no lookup begins with the old settings any more
+			old.network.ended.Store(true)
+			signal(s.refresher.retries)
+		}()
 	}
 	refreshes := max(set.FetchConcurrency/2, 1)
 	s.config.Store(&config{
 		Settings:     set,
 		network:      network,
 		pace:         fetches,
+		changed:      changed,
 		fetches:      fair.New(set.FetchConcurrency, fair.Share(set.FetchConcurrency)),
 		refreshes:    semaphore.NewWeighted(int64(refreshes)),
 		maxRefreshes: refreshes,
@@ -203,6 +209,7 @@ func (s *Service) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.refresher.scanLoop(ctx) })
+	running.Go(func() { onEach(ctx, s.refresher.retries, s.refresher.retryFailed) })
 	running.Go(func() { every(ctx, saveRetry, func() { s.pending.retry(ctx, s.lookups.Exclusive) }) })
 	running.Go(func() { s.refiller.run(ctx) })
 	running.Go(func() { s.dns.run(ctx) })

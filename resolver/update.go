@@ -146,7 +146,7 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 		return nil
 	}
 	now := u.now()
-	e := h.marked().normalizeClock(now)
+	e := u.normalized(h.marked(), now)
 	ahead := e.Fetched != h.Entry.Fetched || e.Failures != h.Entry.Failures
 	switch {
 	case !u.live(e, now):
@@ -342,6 +342,9 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 	e := a.known.marked()
 	e.Failures = e.Failures.after(now, p.id, tries, err.Error())
 	e.Checked = now
+	if u.config.Load().network != a.cfg.network { // a reload has changed what this fetch went by
+		e.Failures.RetryAt = now
+	}
 	u.log.refreshFailed(now, u.ends(e, now), &e)
 	return u.keep(ctx, e, p.checkAt)
 }

@@ -28,29 +28,39 @@ func (i Item) left(now time.Time) float64 {
 	return float64(i.Expires.Sub(now)) / float64(max(i.MaxAge, 1))
 }
 
+// staggered moves the refresh by a part of most that the domain draws of the seed.
+func (i Item) staggered(seed maphash.Seed, most time.Duration) Item {
+	if most > 0 {
+		i.At = i.At.Add(time.Duration(maphash.String(seed, i.Domain.String()) % uint64(most)))
+	}
+	return i
+}
+
 // Queue holds refreshes. What is due after its horizon is left to the next walk over the store, so that a million
 // policies cost no memory here. Make a Queue with New. It is safe for concurrent use.
 type Queue struct {
 	stagger time.Duration // 0: none
 	seed    maphash.Seed
 
-	mu      sync.Mutex
-	horizon time.Time
-	due     map[dnsname.Name]time.Time   // the one time that counts for a domain
-	taken   map[dnsname.Name]fair.Owners // by Next, until Done
-	held    map[fair.Owner]int           // of what is taken
-	later   byTime
-	ready   byUrgency                 // what is due
-	parked  map[fair.Owner]*byUrgency // what is due, and waits for its owner to have fewer in progress
-	wake    chan struct{}             // tells that there may be something sooner
+	mu       sync.Mutex
+	horizon  time.Time
+	due      map[dnsname.Name]time.Time   // the one time that counts for a domain
+	taken    map[dnsname.Name]fair.Owners // by Next, until Done
+	hastened map[dnsname.Name]Item        // of what is taken
+	held     map[fair.Owner]int           // of what is taken
+	later    byTime
+	ready    byUrgency                 // what is due
+	parked   map[fair.Owner]*byUrgency // what is due, and waits for its owner to have fewer in progress
+	wake     chan struct{}             // tells that there may be something sooner
 }
 
 // New returns an empty queue. Each domain's time is moved by a part of stagger that this queue draws for it: so of the
 // hosts of a fleet one begins with it before the others.
 func New(stagger time.Duration) *Queue {
 	return &Queue{stagger: stagger, seed: maphash.MakeSeed(), due: map[dnsname.Name]time.Time{},
-		taken: map[dnsname.Name]fair.Owners{}, held: map[fair.Owner]int{}, parked: map[fair.Owner]*byUrgency{},
-		wake: make(chan struct{}, 1)}
+		taken: map[dnsname.Name]fair.Owners{}, hastened: map[dnsname.Name]Item{}, held: map[fair.Owner]int{},
+		parked: map[fair.Owner]*byUrgency{},
+		wake:   make(chan struct{}, 1)}
 }
 
 // Extend moves the horizon; a walk over the store does that.
@@ -63,13 +73,24 @@ func (q *Queue) Extend(horizon time.Time) {
 // Add sets a domain's time, over any that it had. A refresh that is overdue at now changes nothing for a domain that is
 // queued or taken: that one may have failed, and waits for its next try.
 func (q *Queue) Add(now time.Time, i Item) {
-	if q.stagger > 0 {
-		i.At = i.At.Add(time.Duration(maphash.String(q.seed, i.Domain.String()) % uint64(q.stagger)))
-	}
+	i = i.staggered(q.seed, q.stagger)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	_, queued := q.due[i.Domain]
 	if _, taken := q.taken[i.Domain]; !i.At.After(now) && (queued || taken) {
+		return
+	}
+	q.set(i)
+}
+
+// Hasten sets a domain's time as Add does, and brings forward a refresh that waits for its next try. For a domain that
+// is taken it sets the time after Done.
+func (q *Queue) Hasten(i Item) {
+	i = i.staggered(q.seed, q.stagger)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, taken := q.taken[i.Domain]; taken {
+		q.hastened[i.Domain] = i
 		return
 	}
 	q.set(i)
@@ -86,6 +107,10 @@ func (q *Queue) Done(domain dnsname.Name, again *Item) {
 		q.unpark(o)
 	}
 	delete(q.taken, domain)
+	if i, ok := q.hastened[domain]; ok {
+		delete(q.hastened, domain)
+		again = &i
+	}
 	if again != nil {
 		q.set(*again)
 	}
@@ -130,6 +155,7 @@ func (q *Queue) Drop(domain dnsname.Name) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.due, domain)
+	delete(q.hastened, domain)
 }
 
 // counts reports whether an item is still the one that counts for its domain.

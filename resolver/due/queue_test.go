@@ -98,6 +98,27 @@ func TestDoneAgain(t *testing.T) {
 	}
 }
 
+// TestHasten: a refresh that waits for its next try comes at once; one in progress once more, unless it is dropped.
+func TestHasten(t *testing.T) {
+	i, later := item("a.test", 0.5, 0), item("a.test", 0.5, 0)
+	later.At = begin().Add(time.Minute)
+	q := filled(later)
+	wantNext(t, "not yet", q, begin(), 4, "")
+	q.Hasten(i)
+	wantNext(t, "hastened", q, begin(), 4, "a.test")
+	q.Hasten(i)
+	wantNext(t, "in progress", q, begin(), 4, "")
+	q.Done(i.Domain, &later)
+	wantNext(t, "once more", q, begin(), 4, "a.test")
+	q.Done(i.Domain, &later)
+	wantNext(t, "its next try", q, begin(), 4, "")
+	wantNext(t, "at its time", q, later.At, 4, "a.test")
+	q.Hasten(i)
+	q.Drop(i.Domain)
+	q.Done(i.Domain, nil)
+	wantNext(t, "dropped", q, later.At, 4, "")
+}
+
 // TestNothingIsLost: whatever owners wait for each other, all is taken in the end, none above its share.
 func TestNothingIsLost(t *testing.T) {
 	for round := range 20 {
