@@ -38,13 +38,14 @@ func newCache() *cobra.Command {
 
 // listFlags are the flags of cache list.
 type listFlags struct {
-	modes    []string
-	failing  bool
-	expiring string
-	domain   string
-	sort     string
-	limit    int
-	out      output
+	modes       []string
+	failing     bool
+	expiring    string
+	domain      string
+	sort        string
+	limit       int
+	unavailable bool
+	out         output
 }
 
 func newCacheList(flags *controlFlags) *cobra.Command {
@@ -52,16 +53,20 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List policies",
-		Long: "List the policies of the daemon, including expired ones that are not removed yet. Exit code 0: " +
-			"listed; 1: a policy could not be read; 2: an error.",
+		Long: "List the policies of the daemon, including expired ones that are not removed yet. With --unavailable, " +
+			"list instead the domains that announce a policy which cannot be fetched, with none cached: mail to them " +
+			"is delivered as if there were no policy. Exit code 0: listed; 1: a policy could not be read; 2: an error.",
 		Example: "  stsmapd cache list --failing --sort expires\n" +
+			"  stsmapd cache list --unavailable\n" +
 			"  stsmapd cache list --mode enforce --expiring 7d --json | jq -r .domain",
 		Args: usage.None,
 		RunE: flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
-			list, err := f.parse()
+			list, err := f.parse(cmd)
 			switch {
 			case err != nil:
 				return err
+			case f.unavailable:
+				return f.listUnavailable(cmd, client, list)
 			case f.out.json:
 				return listJSON(cmd, client, list)
 			}
@@ -77,7 +82,9 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 		"sort by "+strings.Join(admin.SortKeys(), ", ")+
 			"; a leading - reverses the order (default: by name)")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "list at most this many policies; 0: all")
-	f.out.add(cmd, "JSON lines: one object for each policy")
+	cmd.Flags().BoolVar(&f.unavailable, "unavailable", false,
+		"domains whose announced policy cannot be fetched; only --domain and --limit select among them")
+	f.out.add(cmd, "JSON lines: one object for each policy or domain")
 	usage.Lists(cmd, "mode", "enforce", "testing", "none")
 	usage.Values(cmd, "sort", func() []string {
 		keys := admin.SortKeys()
@@ -91,8 +98,13 @@ func newCacheList(flags *controlFlags) *cobra.Command {
 }
 
 // parse checks the flags and returns the query.
-func (f *listFlags) parse() (admin.List, error) {
+func (f *listFlags) parse(cmd *cobra.Command) (admin.List, error) {
 	l := admin.List{Failing: f.failing, Domain: f.domain, Sort: f.sort, Limit: f.limit}
+	for _, other := range []string{"mode", "failing", "expiring", "sort"} {
+		if err := usage.Exclusive(cmd, "unavailable", other); err != nil {
+			return l, err
+		}
+	}
 	for _, text := range f.modes {
 		var m mtasts.Mode
 		if err := m.UnmarshalText([]byte(text)); err != nil {
@@ -149,6 +161,30 @@ func listTable(cmd *cobra.Command, client *admin.Client, list admin.List) error 
 		return err
 	}
 	return errors.Join(t.End(), err)
+}
+
+func (f *listFlags) listUnavailable(cmd *cobra.Command, client *admin.Client, list admin.List) error {
+	now, lines := time.Now(), term.NewJSONLines(cmd.OutOrStdout())
+	t := term.NewTable(cmd.OutOrStdout(), "DOMAIN", "ID", "FAILURES", "SINCE", "NEXT FETCH", "REASON")
+	for u, err := range client.Unavailable(cmd.Context(), list) {
+		switch {
+		case err != nil:
+			return err
+		case f.out.json:
+			err = lines.Encode(u)
+		default:
+			t.Row(term.Text(u.Domain), term.Text(u.ID), term.Text(strconv.Itoa(u.Failures)),
+				term.Text(term.Relative(now, u.Since)), term.Text(term.Relative(now, u.RetryAt)),
+				term.Painted(term.Red, u.Reason))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if f.out.json {
+		return nil
+	}
+	return t.End()
 }
 
 // eachPolicy calls f with each policy of the list. It prints an error for each policy that the daemon cannot read, and

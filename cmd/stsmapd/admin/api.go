@@ -76,6 +76,16 @@ type Negative struct {
 	Reason     string    `json:"reason,omitempty"`
 }
 
+// Unavailable is a domain that announces a policy which cannot be fetched, with none cached.
+type Unavailable struct {
+	Domain   string    `json:"domain"`
+	ID       string    `json:"id"`       // of the TXT record
+	Failures int       `json:"failures"` // in a row
+	Since    time.Time `json:"since"`
+	RetryAt  time.Time `json:"retry_at"` // next fetch of the same id
+	Reason   string    `json:"reason"`   // of the last failure
+}
+
 // Override is an [[override]] of the configuration that is in force.
 type Override struct {
 	Domain string    `json:"domain"` // with a leading dot: every name below it

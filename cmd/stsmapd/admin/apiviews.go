@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
@@ -81,6 +82,12 @@ func viewNegative(a resolver.Negative) *Negative {
 	default:
 		return nil
 	}
+}
+
+func viewUnavailable(domain dnsname.Name, f *resolver.FetchFailed) Unavailable {
+	t := f.Failures
+	return Unavailable{Domain: domain.String(), ID: t.ID, Failures: t.Count, Since: wholeSecond(t.Since),
+		RetryAt: wholeSecond(t.RetryAt), Reason: f.Err.Error()}
 }
 
 func viewOverride(o *resolver.Override) *Override {

@@ -133,6 +133,12 @@ func (c *Client) Policies(ctx context.Context, l List) iter.Seq2[Policy, error] 
 	}
 }
 
+// Unavailable yields the domains that announce a policy which cannot be fetched, by name. Of l, only Domain and Limit
+// count.
+func (c *Client) Unavailable(ctx context.Context, l List) iter.Seq2[Unavailable, error] {
+	return requestLines[Unavailable](ctx, c, l.values(), "unavailable")
+}
+
 // Overrides yields the overrides that are in force.
 func (c *Client) Overrides(ctx context.Context) iter.Seq2[Override, error] {
 	return requestLines[Override](ctx, c, nil, "overrides")

@@ -91,6 +91,7 @@ func (s *ControlServer) routes() http.Handler {
 	mux.Handle("GET /v1/policies/{domain}", handler(s.show))
 	mux.Handle("POST /v1/policies/{domain}/refresh", handler(s.refresh))
 	mux.Handle("DELETE /v1/policies/{domain}", handler(s.forget))
+	mux.Handle("GET /v1/unavailable", handler(s.unavailable))
 	mux.Handle("GET /v1/overrides", handler(s.overrides))
 	mux.Handle("POST /v1/warm", handler(s.warm))
 	mux.Handle("/", handler(func(_ http.ResponseWriter, r *http.Request) error {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/history"
-	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -22,7 +21,7 @@ type homeView struct {
 	Status      Status
 	Tiles       []tile
 	Failing     []policyRow
-	Unavailable []unavailableRow
+	Unavailable []Unavailable
 	First       []policyRow
 	Next        string // last domain of First, if there is another page; else ""
 	Overrides   []*Override
@@ -86,19 +85,9 @@ func tiles(s Status) []tile {
 	return all
 }
 
-// unavailableRow is a domain that announces a policy which cannot be fetched.
-type unavailableRow struct {
-	Domain   string
-	ID       string
-	Since    time.Time
-	RetryAt  time.Time
-	Failures int
-	Reason   string
-}
-
 // unavailableView is one page of the domains that announce a policy which cannot be fetched, by name.
 type unavailableView struct {
-	Rows []unavailableRow
+	Rows []Unavailable
 	Next string // last domain of Rows, if there is another page; else ""
 }
 
@@ -114,20 +103,19 @@ func (s *WebServer) unavailablePage(r *http.Request) (view, error) {
 }
 
 // unavailable returns the rows of one page and one more, if there is one.
-func (s *WebServer) unavailable(after string) []unavailableRow {
-	found := least[unavailableRow]{n: pageSize + 1,
-		cmp: func(a, b unavailableRow) int { return strings.Compare(a.Domain, b.Domain) }}
-	for domain, f := range s.monitor.admin.Unavailable() {
-		if domain.String() > after {
-			found.add(rowOf(domain, f))
+func (s *WebServer) unavailable(after string) []Unavailable {
+	return s.monitor.unavailable(pageSize+1, func(domain string) bool { return domain > after })
+}
+
+// unavailable returns the first n wanted domains that announce a policy which cannot be fetched, by name.
+func (m *Monitor) unavailable(n int, wanted func(domain string) bool) []Unavailable {
+	found := least[Unavailable]{n: n, cmp: func(a, b Unavailable) int { return strings.Compare(a.Domain, b.Domain) }}
+	for domain, f := range m.admin.Unavailable() {
+		if wanted(domain.String()) {
+			found.add(viewUnavailable(domain, f))
 		}
 	}
 	return found.sorted()
-}
-
-func rowOf(domain dnsname.Name, f *resolver.FetchFailed) unavailableRow {
-	return unavailableRow{Domain: domain.String(), ID: f.Failures.ID, Since: f.Failures.Since,
-		RetryAt: f.Failures.RetryAt, Failures: f.Failures.Count, Reason: f.Err.Error()}
 }
 
 // eventsView is the page of all recent events.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stsmapd/stsmapd/resolver"
@@ -111,6 +113,25 @@ func (l *lineWriter) writeError(r *http.Request, k resolver.Known, err error) er
 		return &brokenListError{err}
 	}
 	return l.write(Policy{Domain: k.Domain.String(), Error: err.Error()})
+}
+
+// unavailable sends the domains of a list whose announced policy cannot be fetched, by name.
+func (s *ControlServer) unavailable(w http.ResponseWriter, r *http.Request) error {
+	l, err := parseList(r.URL.Query())
+	if err != nil {
+		return &Error{Code: http.StatusBadRequest, Message: err.Error()}
+	}
+	n := l.Limit
+	if n == 0 {
+		n = math.MaxInt / 4 // all; least takes four times as many
+	}
+	out := newLineWriter(w)
+	for _, u := range s.monitor.unavailable(n, func(domain string) bool { return strings.Contains(domain, l.Domain) }) {
+		if err := out.write(u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *ControlServer) overrides(w http.ResponseWriter, _ *http.Request) error {

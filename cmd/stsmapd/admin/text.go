@@ -34,7 +34,11 @@ func (s Status) Print(w io.Writer, now time.Time) error {
 	out.Line("state directory", term.Plain, s.StateDir)
 	out.Line("policies in the store", term.Plain, strconv.Itoa(s.Stored))
 	s.printPolicies(out)
-	out.Line("announced, not available", term.Plain, term.Plural(s.Unavailable, "domain"))
+	unavailable := term.Plural(s.Unavailable, "domain")
+	if s.Unavailable > 0 {
+		unavailable += ": stsmapd cache list --unavailable"
+	}
+	out.Line("announced, not available", term.Plain, unavailable)
 	out.Line("without a policy", term.Plain, term.Plural(s.NoPolicy, "domain")+" in memory")
 	out.Line("overrides", term.Plain, strconv.Itoa(s.Overrides))
 	out.Line("scheduled refreshes", term.Plain, fmt.Sprintf("%d, %d overdue", s.Refreshes, s.Overdue))
