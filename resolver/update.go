@@ -73,8 +73,10 @@ func (a *attempt) due(now time.Time) bool {
 	case a.known == nil:
 		return false
 	}
-	return a.known.Entry.Doubtful() || !a.known.Entry.Live(now) || // only by the clock that was not set
-		a.reason == lookups.Refresh && !now.Before(a.known.Entry.NextCheck(a.cfg.RefreshInterval))
+	e := a.known.Entry
+	endedByWallClock := !e.Live(now) // and lives by the clock that cannot be set
+	return e.Doubtful() || endedByWallClock && !e.Failures.holdsBack(e.Failures.ID, now) ||
+		a.reason == lookups.Refresh && !now.Before(e.NextCheck(a.cfg.RefreshInterval))
 }
 
 // lookUp looks a domain up. A question is content with a policy that the store or the fleet has, or that memory has by
