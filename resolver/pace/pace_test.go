@@ -116,7 +116,7 @@ func TestBound(t *testing.T) {
 	if n := len(f.domains); n > maxDomains*9/10+1 {
 		t.Errorf("%d domains", n)
 	}
-	for i := range maxDomains {
+	for i := range maxDomains / 2 { // enough that room is made once, and not twice
 		f.Worked(now.Add(Window), dnsname.MustParse(fmt.Sprintf("e%d.test", i)))
 	}
 	if f.Hold(now.Add(Window-1), dnsname.MustParse("new.test"), "a").Until.IsZero() {
