@@ -244,7 +244,8 @@ func (m *machine) summary(t *testing.T) {
 func (m *machine) seed(t *testing.T) {
 	t.Helper()
 	m.store(t)
-	m.run(t, "install -o stsmapd -g stsmapd -m 600 /test/policies.db /var/lib/stsmapd/policies.db")
+	m.run(t, `cd /var/lib/stsmapd && rm -f policies.* &&
+		install -o stsmapd -g stsmapd -m 600 /test/policies.db policies.db`)
 }
 
 // store makes a store with a policy in the system's /test.
