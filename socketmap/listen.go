@@ -48,7 +48,7 @@ func ParseSpec(spec string) (network, address string, err error) {
 	case found && kind == "inet":
 		return parseInetSpec(spec, rest)
 	}
-	return "", "", &SpecError{Spec: spec, Msg: "want inet:host:port or unix:/path"}
+	return "", "", &SpecError{Spec: spec, Msg: "it begins with neither inet: nor unix:"}
 }
 
 func parseUnixSpec(spec, path string) (network, address string, err error) {

@@ -134,7 +134,7 @@ func TestErrorTexts(t *testing.T) {
 			`a.conf:1: listen is "inet:127.0.0.1:8461", must be a list of "inet:HOST:PORT" or "unix:/PATH", ` +
 				`such as ["inet:127.0.0.1:8461"]`},
 		{"an address", "listen = [\"tcp:1\"]\n",
-			`a.conf:1: listen is ["tcp:1"]: "tcp:1": want inet:host:port or unix:/path; must be a list of ` +
+			`a.conf:1: listen is ["tcp:1"]: "tcp:1": it begins with neither inet: nor unix:; must be a list of ` +
 				`"inet:HOST:PORT" or "unix:/PATH", such as ["inet:127.0.0.1:8461"]`},
 		{"a level of other programs", "log_level = \"warning\"\n",
 			`a.conf:1: log_level is "warning", must be "debug", "info", "warn" or "error"`},
@@ -153,6 +153,9 @@ func TestErrorTexts(t *testing.T) {
 			`a.conf:1: metrics is ":9461": it has no host, and the page has no password: for all addresses of ` +
 				`this host ` +
 				`write "0.0.0.0:9461" or "[::]:9461"; must be "HOST:PORT", such as "127.0.0.1:9461", or "" for none`},
+		{"metrics as listen has it", "metrics = \"inet:127.0.0.1:9461\"\n",
+			`a.conf:1: metrics is "inet:127.0.0.1:9461": it is written without inet:; must be "HOST:PORT", such as ` +
+				`"127.0.0.1:9461", or "" for none`},
 		{"an unknown transport", "[dns]\ntransport = \"tls\"\n",
 			`a.conf:2: dns.transport is "tls", must be "auto" or "tcp"`},
 		{"no network", "[fetch]\nallow_private_addresses = [\"fd00::/96\", \"fd00::/129\"]\n",
