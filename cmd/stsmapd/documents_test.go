@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 )
 
 // documents are the pages for administrators, by their paths.
@@ -77,6 +79,42 @@ func TestCommandsInDocuments(t *testing.T) {
 	}
 	if found < 100 {
 		t.Errorf("%d command lines in all documents: are they still found?", found)
+	}
+}
+
+// blocks returns the indented blocks of a document.
+func blocks(text string) []string {
+	var found []string
+	for _, part := range regexp.MustCompile(`(?m)(?:^(?:    .*)?\n)+`).FindAllString(text, -1) {
+		if part = strings.Trim(regexp.MustCompile(`(?m)^    `).ReplaceAllString(part, ""), "\n"); part != "" {
+			found = append(found, part)
+		}
+	}
+	return found
+}
+
+// TestSettingsInDocuments: the settings that a document shows are valid.
+func TestSettingsInDocuments(t *testing.T) {
+	isSettings := regexp.MustCompile(`^(?:# /etc/stsmapd/stsmapd\.toml|\[(?:shared|dns|\[override\])\])\n`)
+	found := 0
+	for name, text := range documents(t) {
+		for _, block := range blocks(text) {
+			if !isSettings.MatchString(block) {
+				continue
+			}
+			found++
+			block, _, _ = strings.Cut(block, "\n\n") // then come commands or a line of main.cf
+			file := filepath.Join(t.TempDir(), "stsmapd.toml")
+			if err := os.WriteFile(file, []byte(block+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := config.Load(file); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, block)
+			}
+		}
+	}
+	if found < 6 {
+		t.Errorf("%d blocks of settings in all documents: are they still found?", found)
 	}
 }
 
