@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,11 @@ const (
 	maxRequestFrame = maxRequest + len("10000:,")
 
 	batchReplies = keepBuffer // bytes of replies that are collected before they are written
+
+	// The end of a connection that comes together with its last request is no event of its own. It is looked for after
+	// each of the first reads, since many programs ask once, and later by a read deadline after a request.
+	firstReads = 3
+	lookAfter  = 2 * time.Second
 
 	// After the last reply, such as PERM for a malformed frame, the server reads for this long and this many bytes.
 	// Otherwise the kernel would reset the connection because of unread bytes, and the peer would not see the reply.
@@ -43,16 +49,25 @@ var (
 // conn is one connection with its buffers. Only state is used by more than the connection's own goroutine.
 type conn struct {
 	srv     *Server
-	rwc     net.Conn
+	rwc     *stream
 	private bool // of a PrivateListener
 	state   atomic.Int32
 	in      buffer
-	out     []byte  // replies not yet written
-	w       *writer // writes them
+	out     []byte // replies not yet written
 
-	deadlineSet  bool // the socket has a read deadline
-	requestTimed bool // that deadline is for the request in the buffer
+	deadline deadline // of reading
+	reads    int      // that brought bytes, firstReads at most
 }
+
+// deadline is what a connection's read deadline is for.
+type deadline int
+
+const (
+	noDeadline   deadline = iota
+	endDeadline           // to look for the end of the connection
+	partDeadline          // for the request that has arrived in part
+	doneDeadline          // for a request that is answered
+)
 
 // closeIfIdle closes the connection if it is waiting for a request. It may be called from any goroutine.
 func (c *conn) closeIfIdle() {
@@ -64,16 +79,17 @@ func (c *conn) closeIfIdle() {
 // serve answers requests until the connection ends.
 func (c *conn) serve(ctx context.Context) {
 	defer c.finish()
-	for {
-		if err := c.readMore(); err != nil {
-			c.logEnd(err)
-			return
-		}
-		if err := c.answerAll(ctx); err != nil {
-			c.logEnd(err)
-			return
+	var err error
+	for err == nil {
+		err = c.rwc.each(func() error { return c.exchange(ctx) })
+		if c.deadline == endDeadline && c.state.Load() == connIdle && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = c.setDeadline(noDeadline, time.Time{}) // of reading; now look for the end
 		}
 	}
+	if errors.Is(err, errEnded) {
+		c.linger()
+	}
+	c.logEnd(err)
 }
 
 // finish closes the connection at the end of serve, also after a panic of the handler.
@@ -89,41 +105,57 @@ func (c *conn) finish() {
 	c.srv.tracker.removeConn(c)
 }
 
-// readMore waits for bytes; between requests without a limit.
-func (c *conn) readMore() error {
-	if err := c.setReadDeadline(); err != nil {
+// exchange reads once, answers the requests that are complete, and makes the connection idle.
+func (c *conn) exchange(ctx context.Context) error {
+	err := c.in.fill(c.rwc, maxRequestFrame)
+	if err == errWait {
 		return err
 	}
-	// The state is set before closing is read. Shutdown does both in the opposite order, so one of them sees the other.
-	c.state.Store(connIdle)
-	if c.srv.tracker.closing.Load() {
-		return errShutdown
-	}
-	err := c.in.fill(c.rwc, maxRequestFrame)
 	if !c.state.CompareAndSwap(connIdle, connBusy) {
 		return errShutdown
 	}
 	if err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	return nil
+	if err := c.answerAll(ctx); err != nil {
+		return err
+	}
+	again := c.prepareWait()
+	// The state is set before closing is read. Shutdown does both in the opposite order, so one of them sees the other.
+	c.state.Store(connIdle)
+	if c.srv.tracker.closing.Load() {
+		return errShutdown
+	}
+	return again
 }
 
-// setReadDeadline sets the deadline of a request that has arrived in part, once, and clears it when the buffer is
-// empty. It does nothing while requests arrive whole.
-func (c *conn) setReadDeadline() error {
-	if len(c.in.unread()) == 0 {
-		if !c.deadlineSet {
+// prepareWait sets the read deadline for what is waited for: between requests without a limit. It returns errWait if
+// nothing can be read before the next event.
+func (c *conn) prepareWait() error {
+	switch {
+	case len(c.in.unread()) > 0:
+		if c.deadline == partDeadline {
 			return nil
 		}
-		c.deadlineSet = false
-		return c.rwc.SetReadDeadline(time.Time{})
-	}
-	if c.requestTimed {
+		return c.setDeadline(partDeadline, time.Now().Add(c.srv.readTimeout()))
+	case c.deadline == doneDeadline:
+		return c.setDeadline(noDeadline, time.Time{})
+	case !c.rwc.short:
 		return nil
+	case c.reads < firstReads:
+		c.reads++
+		return nil
+	case c.deadline == noDeadline:
+		if err := c.setDeadline(endDeadline, time.Now().Add(lookAfter)); err != nil {
+			return err
+		}
 	}
-	c.requestTimed, c.deadlineSet = true, true
-	return c.rwc.SetReadDeadline(time.Now().Add(c.srv.readTimeout()))
+	return errWait
+}
+
+func (c *conn) setDeadline(what deadline, at time.Time) error {
+	c.deadline = what
+	return c.rwc.SetReadDeadline(at)
 }
 
 // answerAll answers each request that is complete in the buffer and writes the replies.
@@ -138,7 +170,9 @@ func (c *conn) answerAll(ctx context.Context) error {
 		}
 		reply := c.answer(ctx, payload)
 		c.in.consume(n)
-		c.requestTimed = false
+		if c.deadline == partDeadline {
+			c.deadline = doneDeadline
+		}
 		if reply.status == StatusHangup {
 			return errors.Join(errHungUp, c.flush())
 		}
@@ -152,7 +186,7 @@ func (c *conn) answerAll(ctx context.Context) error {
 			}
 		}
 		if c.srv.tracker.closing.Load() {
-			break // readMore ends the connection; the peer sends the other requests again on a new one
+			break // exchange ends the connection; the peer sends the other requests again on a new one
 		}
 	}
 	return c.flush()
@@ -169,7 +203,7 @@ func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	err := c.w.write(c.out)
+	err := c.rwc.write(c.out)
 	c.out = c.out[:0]
 	if cap(c.out) > 2*keepBuffer {
 		c.out = nil
@@ -201,15 +235,13 @@ func (c *conn) end() error {
 	if err := c.flush(); err != nil {
 		return err
 	}
-	c.linger()
 	return errEnded
 }
 
 // linger closes the sending side of the connection, then reads and discards what the peer still sends, up to the
 // bounds.
 func (c *conn) linger() {
-	half, ok := c.rwc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.rwc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if c.rwc.CloseWrite() != nil || c.rwc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
 	c.state.Store(connIdle) // Shutdown may close it now

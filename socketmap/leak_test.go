@@ -54,10 +54,10 @@ func closeWrite(t *testing.T, conn net.Conn) {
 // TestNoConnectionLeaks: peers end their connections in every way, at the first request and at a later one. The server
 // ends all of them, and leaves neither a descriptor nor a goroutine.
 func TestNoConnectionLeaks(t *testing.T) {
-	const batch = 20 // of each kind at once
-	needFiles(t, 1000)
+	const batch = 50 // of each kind at once
+	needFiles(t, 2000)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // Go closes what is forgotten when it collects garbage
-	batches := testkit.Sample(t, "batches of connections that end in every way", 25, 1)
+	batches := testkit.Sample(t, "batches of connections that end in every way", 10, 1)
 	for _, spec := range []string{"inet:127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
 		srv := &Server{Handler: echo}
 		ln, err := Listen(spec, ListenOptions{})
@@ -70,7 +70,7 @@ func TestNoConnectionLeaks(t *testing.T) {
 			var conns []net.Conn
 			for range batch {
 				for _, e := range endings {
-					for _, asked := range []int{0, 6} {
+					for _, asked := range []int{0, 2 * firstReads} {
 						conn := dialMany(t, ln.Addr().Network(), ln.Addr().String())
 						conns = append(conns, conn)
 						for range asked {

@@ -212,7 +212,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.tracker.closeConns() // before cancel: the reply of a cancelled handler must not be sent
+	s.tracker.endConns() // before cancel: the reply of a cancelled handler must not be sent
 	s.cancel()
 	return ctx.Err()
 }
@@ -225,7 +225,7 @@ func (s *Server) Conns() int {
 
 // addConn makes a connection of the server from rwc. It returns nil when Shutdown was already called.
 func (s *Server) addConn(rwc net.Conn, private bool) *conn {
-	c := &conn{srv: s, rwc: rwc, private: private, w: newWriter(rwc, s.writeTimeout())}
+	c := &conn{srv: s, rwc: newStream(rwc, s.writeTimeout()), private: private}
 	if !s.tracker.addConn(c) {
 		return nil
 	}

@@ -125,11 +125,11 @@ func (t *tracker) beginShutdown() {
 	}
 }
 
-// closeConns closes each connection that is still open, in whatever state it is.
-func (t *tracker) closeConns() {
+// endConns lets no connection that is still open send a reply any more.
+func (t *tracker) endConns() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := range t.conns {
-		c.rwc.Close()
+		_ = c.rwc.CloseWrite() // unless it has ended meanwhile
 	}
 }

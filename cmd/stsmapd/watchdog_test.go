@@ -87,7 +87,7 @@ func TestAbortIsShort(t *testing.T) {
 		t.Fatalf("%d bytes after the abort", len(log))
 	}
 	crowd := 0 // on a busy machine some connections are elsewhere, each on a line of its own
-	for _, m := range regexp.MustCompile(`event=goroutines count=(\d+) stack="?[^\n]*socketmap\.\(\*conn\)\.readMore`).
+	for _, m := range regexp.MustCompile(`event=goroutines count=(\d+) stack="?[^\n]*socketmap\.\(\*stream\)\.each`).
 		FindAllStringSubmatch(log, -1) {
 		n, err := strconv.Atoi(m[1])
 		if err != nil {

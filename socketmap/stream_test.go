@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -62,11 +63,20 @@ func socketPairs(t *testing.T, f func(t *testing.T, ours *deadlineRecorder, thei
 	}
 }
 
+// writeTo writes as conn does.
+func writeTo(conn net.Conn, limit time.Duration, text string) error {
+	written := errors.New("written")
+	s := newStream(conn, limit)
+	if err := s.each(func() error { return cmp.Or(s.write([]byte(text)), written) }); err != written {
+		return err
+	}
+	return nil
+}
+
 func TestRepliesThatFitGetNoDeadline(t *testing.T) {
 	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
-		w := newWriter(ours, time.Nanosecond) // any deadline would have expired
 		for range 100 {
-			if err := w.write([]byte("2:OK,")); err != nil {
+			if err := writeTo(ours, time.Nanosecond, "2:OK,"); err != nil { // any deadline would have expired
 				t.Fatal(err)
 			}
 			wantNext(t, theirs, "2:OK,")
@@ -81,12 +91,11 @@ func TestRepliesThatFitGetNoDeadline(t *testing.T) {
 func TestSlowReaderIsServedWhole(t *testing.T) {
 	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
 		big := strings.Repeat("0123456789abcde\n", 1<<18) // 4 MiB: more than the two sockets hold
-		w := newWriter(ours, time.Hour)
 		for range 2 {
 			ours.deadlines = nil
 			begun := time.Now()
 			written := make(chan error, 1)
-			go func() { written <- w.write([]byte(big)) }()
+			go func() { written <- writeTo(ours, time.Hour, big) }()
 			<-ours.set // the buffer is full
 			wantNext(t, theirs, big)
 			if err := <-written; err != nil {
@@ -104,7 +113,7 @@ func TestWriteToAPeerThatReadsNothingTimesOut(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, _ net.Conn) {
 		begun := time.Now()
-		err := newWriter(ours, limit).write(make([]byte, 4<<20))
+		err := writeTo(ours, limit, strings.Repeat("x", 4<<20))
 		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took < limit {
 			t.Errorf("%v after %v", err, took)
 		}
@@ -115,8 +124,8 @@ func TestWriteToAPeerThatReadsNothingTimesOut(t *testing.T) {
 func TestCloseEndsABlockedWrite(t *testing.T) {
 	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
 		written := make(chan error, 1)
-		go func() { written <- newWriter(ours, time.Hour).write(make([]byte, 4<<20)) }()
-		wantNext(t, theirs, "\x00")
+		go func() { written <- writeTo(ours, time.Hour, strings.Repeat("x", 4<<20)) }()
+		wantNext(t, theirs, "x")
 		ours.Close()
 		if err := <-written; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%v, want %v", err, net.ErrClosed)
@@ -127,9 +136,8 @@ func TestCloseEndsABlockedWrite(t *testing.T) {
 func TestWriteToAClosedPeer(t *testing.T) {
 	socketPairs(t, func(t *testing.T, ours *deadlineRecorder, theirs net.Conn) {
 		theirs.Close()
-		w := newWriter(ours, time.Hour)
 		for {
-			err := w.write([]byte("2:OK,")) // TCP accepts some bytes before the reset arrives
+			err := writeTo(ours, time.Hour, "2:OK,") // TCP accepts some bytes before the reset arrives
 			if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 				return
 			}
