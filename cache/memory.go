@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -40,7 +41,7 @@ type Memory struct {
 
 	log     *slog.Logger
 	evicted atomic.Uint64 // policies
-	alerted atomic.Int64  // Unix seconds of the last line about a full memory
+	alerted atomic.Int64  // clock.Ticks of the last line about a full memory
 }
 
 var _ resolver.Memory = (*Memory)(nil)
@@ -136,8 +137,8 @@ func (m *Memory) PutPolicy(h *resolver.CachedPolicy) {
 
 // full logs, once in fullInterval, that policies were evicted.
 func (m *Memory) full(evicted uint64) {
-	last, now := m.alerted.Load(), time.Now().Unix()
-	if (last == 0 || now-last >= int64(fullInterval/time.Second)) && m.alerted.CompareAndSwap(last, now) {
+	last, now := m.alerted.Load(), clock.Ticks(clock.Monotonic())
+	if now-last >= int64(fullInterval) && m.alerted.CompareAndSwap(last, now) {
 		m.log.Warn("the memory for policies is full: some are read from the store when they are asked for, which "+
 			"takes longer; raise cache.memory, and MemoryMax= of the service, if there is room", "event", "memory_full",
 			"policies", m.Policies(), "bytes", m.policies.Cost(), "evicted", evicted)
@@ -175,7 +176,7 @@ func (m *Memory) Negative(domain dnsname.Name) (resolver.Negative, bool) {
 // PutNegative implements resolver.Memory.
 func (m *Memory) PutNegative(now time.Time, domain dnsname.Name, n resolver.Negative) {
 	if none, ok := n.(resolver.NoPolicy); ok {
-		m.negatives.put(now, domain.String(), none.Expires().Unix())
+		m.negatives.put(now, domain.String(), none.Until())
 		m.forgetFailure(domain)
 		return
 	}

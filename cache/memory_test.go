@@ -11,12 +11,13 @@ import (
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
-func until(t time.Time) resolver.Negative { return resolver.NoPolicyUntil(t.Unix()) }
+func until(t time.Time) resolver.Negative { return resolver.NoPolicyUntil(clock.Ticks(t)) }
 
 // failed is a failure that is worth keeping until then.
 func failed(t time.Time) resolver.Negative {

@@ -9,7 +9,7 @@ import (
 // negative is a domain without a policy; until 0: an empty slot.
 type negative struct {
 	fingerprint
-	until int64 // Unix seconds
+	until int64 // clock.Ticks
 }
 
 // negativeShard is a hash table with open addressing and linear probing: an entry stands in the first free slot from

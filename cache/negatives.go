@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/clock"
 )
 
 // negatives remembers which domains have no policy, and until when: any number of them, so without names and without
@@ -59,7 +61,7 @@ func (n *negatives) fingerprint(name string) fingerprint {
 	return fingerprint{maphash.String(n.seeds[0], name), maphash.String(n.seeds[1], name)}
 }
 
-// get returns until when a domain has no policy, in Unix seconds, as last put, expired or not.
+// get returns until when a domain has no policy, in clock.Ticks, as last put, expired or not.
 func (n *negatives) get(name string) (until int64, ok bool) {
 	f := n.fingerprint(name)
 	g := n.current.Load()
@@ -75,7 +77,7 @@ func (n *negatives) get(name string) (until int64, ok bool) {
 // put remembers that a domain has no policy. now lets it drop what has expired.
 func (n *negatives) put(now time.Time, name string, until int64) {
 	f := n.fingerprint(name)
-	n.current.Load().shard(f).put(now.Unix(), negative{f, max(until, 1)})
+	n.current.Load().shard(f).put(clock.Ticks(now), negative{f, max(until, 1)})
 }
 
 // forget removes a domain, from whatever generation may have it.
@@ -114,7 +116,7 @@ func (n *negatives) resize(now time.Time, bound int) {
 	g.before.Store(before)
 	n.current.Store(g)
 	for i := range before.shards {
-		before.shards[i].moveTo(g, now.Unix())
+		before.shards[i].moveTo(g, clock.Ticks(now))
 	}
 	g.before.Store(nil)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
-	"github.com/stsmapd/stsmapd/resolver"
+	"github.com/stsmapd/stsmapd/resolver/clock"
 )
 
 // checkNegatives: every entry is found where a search looks for it, and counted, and no shard is over its bound.
@@ -51,14 +51,15 @@ func TestNegativesAgainstAMap(t *testing.T) {
 				n.forget(name)
 				delete(want, i)
 			} else {
-				end := now.Add(time.Duration(1+random.IntN(600)) * time.Second).Unix()
+				end := clock.Ticks(now.Add(time.Duration(1+random.IntN(600)) * time.Second))
 				n.put(now, name, end)
 				want[i] = end
 			}
 			look := random.IntN(names)
 			got, ok := n.get(storetest.Domain(look).String())
-			if expired := want[look] <= now.Unix(); ok && got != want[look] || !ok && !expired {
-				t.Fatalf("%d names: entry %d is %d %v, want %d, now %d", names, look, got, ok, want[look], now.Unix())
+			if expired := want[look] <= clock.Ticks(now); ok && got != want[look] || !ok && !expired {
+				t.Fatalf("%d names: entry %d is %d %v, want %d, now %d", names, look, got, ok, want[look],
+					clock.Ticks(now))
 			}
 		}
 		checkNegatives(t, n)
@@ -71,7 +72,7 @@ func TestNegativesRoomIsUsedAgain(t *testing.T) {
 	now := storetest.Clock()
 	for i := range 50_000 {
 		now = now.Add(time.Second)
-		n.put(now, million(i).String(), now.Add(100*time.Second).Unix())
+		n.put(now, million(i).String(), clock.Ticks(now.Add(100*time.Second)))
 	}
 	checkNegatives(t, n)
 	if slots := len(n.current.Load().shards[0].slots); n.len() > 200 || slots > 512 {
@@ -164,7 +165,7 @@ func TestMaxNegativeUnderFire(t *testing.T) {
 					t.Error("one that was there was lost")
 				}
 				own := storetest.Domain(stay + a*each + i)
-				m.PutNegative(now, own, resolver.NoPolicyUntil(now.Add(time.Hour).Unix()))
+				m.PutNegative(now, own, until(now.Add(time.Hour)))
 				m.PutPolicy(held(stay+a*each+i, now))
 				if _, ok := m.Negative(own); ok {
 					t.Error("one that was forgotten came back")

@@ -13,6 +13,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
 
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
@@ -58,7 +59,7 @@ type Known struct {
 
 // basis is what Known.Verdict decides from besides.
 type basis struct {
-	now    time.Time
+	now    instant
 	policy *CachedPolicy // of Entry
 	lives  time.Time     // the time by which policy is judged
 	judge  *dane.Judge
@@ -76,7 +77,7 @@ func (k Known) Verdict(q Question) (v Verdict, ok bool) {
 	case k.Override.replaces():
 	case k.Live && k.InMemory:
 		f = k.basis.policy
-	case k.Negative != nil && k.Negative.Fresh(k.basis.now):
+	case k.Negative != nil && k.Negative.Fresh(k.basis.now.mono):
 		f = k.Negative // until then the store is not asked
 	case k.Live:
 		f = k.basis.policy
@@ -84,7 +85,7 @@ func (k Known) Verdict(q Question) (v Verdict, ok bool) {
 		return Verdict{}, false
 	}
 	ok = true
-	at := k.basis.now
+	at := k.basis.now.wall
 	if f == k.basis.policy {
 		at = k.basis.lives
 	}
@@ -106,8 +107,8 @@ func (a *Admin) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
 			err = nil
 		}
 	}
-	k := a.known(a.now(), domain, stored, a.pending.unsaved(domain))
-	if n, ok := a.memory.Negative(domain); ok && k.basis.now.Before(n.Expires()) {
+	k := a.known(a.instant(), domain, stored, a.pending.unsaved(domain))
+	if n, ok := a.memory.Negative(domain); ok && k.basis.now.mono.Before(n.Expires()) {
 		k.Negative = n
 	}
 	return k, err
@@ -134,7 +135,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				continue
 			}
 			delete(waiting, e.Domain)
-			if !yield(a.known(a.now(), e.Domain, &e, h), nil) {
+			if !yield(a.known(a.instant(), e.Domain, &e, h), nil) {
 				return
 			}
 		}
@@ -143,7 +144,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				yield(Known{}, ctx.Err())
 				return
 			}
-			if !yield(a.known(a.now(), domain, nil, h), nil) {
+			if !yield(a.known(a.instant(), domain, nil, h), nil) {
 				return
 			}
 		}
@@ -152,9 +153,9 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 
 // known puts together what the store has of a domain (nil: nothing), what waits for the disk (nil: nothing), and what
 // is in memory, which is never older than that.
-func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting *CachedPolicy) Known {
-	cfg := a.config.Load()
-	k := Known{Domain: domain, basis: basis{now: now, judge: a.dane}, Override: cfg.Overrides.For(domain, now),
+func (a *Admin) known(at instant, domain dnsname.Name, stored *Entry, waiting *CachedPolicy) Known {
+	cfg, now := a.config.Load(), at.wall
+	k := Known{Domain: domain, basis: basis{now: at, judge: a.dane}, Override: cfg.Overrides.For(domain, now),
 		Unsaved: waiting != nil}
 	cached, inMemory := a.memory.Policy(domain)
 	k.InMemory = inMemory
@@ -162,7 +163,7 @@ func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting
 		cached = waiting
 	}
 	if stored != nil && (cached == nil || newer(stored, &cached.Entry)) {
-		cached = newCachedPolicy(*stored, stored.Checked)
+		cached = newCachedPolicy(*stored, time.Time{})
 	}
 	if cached == nil {
 		return k
@@ -171,14 +172,14 @@ func (a *Admin) known(now time.Time, domain dnsname.Name, stored *Entry, waiting
 	k.Entry, k.Live, k.Used = &e, a.live(e, now), earlier(cached.Used(), now)
 	k.basis.policy = cached
 	if e.Fetched != cached.Entry.Fetched || e.Failures != cached.Entry.Failures {
-		k.basis.policy = newCachedPolicy(e, now)
+		k.basis.policy = newCachedPolicy(e, time.Time{})
 	}
 	k.basis.lives = a.decisionTime(now, k.basis.policy)
 	if at, ok := a.refreshAt(e, k.Used); ok && k.Live {
 		k.NextRefresh = at
 	}
-	if k.Live && k.InMemory {
-		k.NextCheck = cached.nextCheck(now)
+	if next := cached.nextLook(); k.Live && k.InMemory && next.After(at.mono) {
+		k.NextCheck = next
 	}
 	return k
 }
@@ -281,9 +282,9 @@ func (a *Admin) forget(ctx context.Context, domain dnsname.Name) (something bool
 	a.config.Load().pace.Forget(domain)
 	n, negative := a.memory.Negative(domain)
 	if negative {
-		a.memory.PutNegative(k.basis.now, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
+		a.memory.PutNegative(k.basis.now.mono, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
 	}
-	return k.Entry != nil || negative && k.basis.now.Before(n.Expires()), nil
+	return k.Entry != nil || negative && k.basis.now.mono.Before(n.Expires()), nil
 }
 
 // Activity is what the service does now, and whether it can. To tell it costs microseconds.
@@ -335,7 +336,7 @@ func (a *Admin) HostFaults() []HostFault { return a.hostFaults.list() }
 // order.
 func (a *Admin) Unavailable() iter.Seq2[dnsname.Name, *FetchFailed] {
 	return func(yield func(dnsname.Name, *FetchFailed) bool) {
-		now := a.now()
+		now := clock.Monotonic()
 		for domain, n := range a.memory.Failures() {
 			if f, ok := n.(*FetchFailed); ok && now.Before(f.Expires()) && !yield(domain, f) {
 				return

@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/stsmapd/stsmapd/resolver/clock"
 )
 
 // CachedPolicy is a policy in memory: the entry, which never changes, and the marks that questions and looks at the TXT
@@ -14,7 +16,7 @@ type CachedPolicy struct {
 	rendered rendered
 
 	used    atomic.Int64 // Unix seconds of the last question, to useGrain
-	checkAt atomic.Int64 // Unix seconds: the TXT record should be looked at after this
+	checkAt atomic.Int64 // clock.Ticks: the TXT record should be looked at after this
 }
 
 const (
@@ -33,21 +35,12 @@ func newCachedPolicy(e Entry, checkAt time.Time) *CachedPolicy {
 	return h
 }
 
-// checkFrom sets when the TXT record should be looked at again: no sooner, so the second is rounded up. The zero time
-// means with the next question; the time now would mean up to a second later.
-func (h *CachedPolicy) checkFrom(at time.Time) { h.checkAt.Store(at.Add(time.Second - 1).Unix()) }
+// checkFrom sets when the TXT record should be looked at again, by clock.Monotonic. The zero time means with the next
+// question.
+func (h *CachedPolicy) checkFrom(at time.Time) { h.checkAt.Store(clock.Ticks(at)) }
 
-// nextLook is what checkFrom was told last, to the second.
-func (h *CachedPolicy) nextLook() time.Time { return time.Unix(h.checkAt.Load(), 0).UTC() }
-
-// nextCheck is when the TXT record is to be looked at again, as claimCheck sees it; zero: now.
-func (h *CachedPolicy) nextCheck(now time.Time) time.Time {
-	at := time.Unix(h.checkAt.Load(), 0).UTC()
-	if left := at.Sub(now); left <= 0 || left > maxCheck+time.Second {
-		return time.Time{}
-	}
-	return at
-}
+// nextLook is what checkFrom was told last.
+func (h *CachedPolicy) nextLook() time.Time { return clock.OfTicks(h.checkAt.Load()) }
 
 // use marks a question at now, and reports whether it is one of another day than the one before.
 func (h *CachedPolicy) use(now time.Time) (again bool) {
@@ -87,15 +80,11 @@ func (h *CachedPolicy) marked() Entry {
 	return e
 }
 
-// claimCheck reports to one caller that the TXT record should be looked at again; the look itself sets the next time. A
-// time of checkAt that lies too far ahead was set by a clock that ran ahead, and does not count.
+// claimCheck reports to one caller that the TXT record should be looked at again at now, a time of clock.Monotonic; the
+// look itself sets the next time.
 func (h *CachedPolicy) claimCheck(now time.Time) bool {
-	at, n := h.checkAt.Load(), now.Unix()
-	const longest = int64(maxCheck/time.Second) + 1 // checkFrom rounds up
-	if n < at && at-n <= longest {
-		return false
-	}
-	return h.checkAt.CompareAndSwap(at, n+longest)
+	at, n := h.checkAt.Load(), clock.Ticks(now)
+	return n >= at && h.checkAt.CompareAndSwap(at, n+int64(maxCheck))
 }
 
 // unix is t as Unix seconds, 0 for the zero time.

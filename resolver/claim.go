@@ -93,14 +93,14 @@ func lastFailures(known *CachedPolicy, before Negative) FetchFailures {
 
 // refused is the step of a host to which the fleet has refused the fetch p. A live policy stays as it is. Where there
 // is none, the failures of the other hosts are the finding until this host may try.
-func refused(now time.Time, p fetchNow, known *CachedPolicy, before Negative, failed []FailedAttempt) step {
+func refused(now instant, p fetchNow, known *CachedPolicy, before Negative, failed []FailedAttempt) step {
 	t := lastFailures(known, before)
-	until := freeAt(now, failed, attemptFor(p.id, t, 0).Limit)
+	until := now.mono.Add(freeAt(now.wall, failed, attemptFor(p.id, t, 0).Limit).Sub(now.wall))
 	if known != nil {
 		return note{until}
 	}
 	if t.Count == 0 || t.ID != p.id {
-		t = FetchFailures{ID: p.id, Since: now, Alerted: t.Alerted}
+		t = FetchFailures{ID: p.id, Since: now.mono, Alerted: t.Alerted}
 	}
 	hosts := make([]string, len(failed))
 	for i, f := range failed {
@@ -109,7 +109,7 @@ func refused(now time.Time, p fetchNow, known *CachedPolicy, before Negative, fa
 	err := fmt.Errorf("not tried here: %d hosts of the fleet have failed within %d minutes, their logs say why: %s",
 		len(hosts), AttemptWindow/time.Minute, strings.Join(hosts, ", "))
 	t.RetryAt, t.Reason = until, err.Error()
-	return accept{&FetchFailed{Failures: t, At: now, CheckAt: earlier(p.checkAt, until), Err: err}}
+	return accept{&FetchFailed{Failures: t, At: now.mono, CheckAt: earlier(p.checkAt, until), Err: err}}
 }
 
 // freeAt is when fewer than limit attempts will count: within AttemptWindow, whatever the clocks of the other hosts
@@ -147,9 +147,9 @@ func (u *updater) awaitTurn(ctx context.Context, a *attempt, d discovery, p fetc
 	begin := time.Now()
 	for wait := turnPoll; ; wait = min(2*wait, turnPollMax) {
 		claim := u.fleet.Claim(ctx, a.domain, attemptFor(p.id, lastFailures(a.known, a.before), time.Since(begin)))
-		now := u.now()
+		now := u.instant()
 		a.known = u.mergeShared(ctx, a.domain, a.known, claim.SharedState)
-		next := plan(now, a.due(now), a.known, a.before, d)
+		next := plan(now, a.due(now.wall), a.known, a.before, d)
 		p, fetches := next.(fetchNow)
 		switch {
 		case !fetches:
@@ -159,7 +159,7 @@ func (u *updater) awaitTurn(ctx context.Context, a *attempt, d discovery, p fetc
 		case claim.State == ClaimRefused:
 			next = refused(now, p, a.known, a.before, claim.Failed)
 		case claim.State == ClaimTaken && a.known != nil:
-			next = note{now.Add(minCheck)}
+			next = note{now.mono.Add(minCheck)}
 		case claim.State == ClaimTaken && ctx.Err() == nil:
 			pause(ctx, wait)
 			continue

@@ -111,11 +111,7 @@ func (b *base) mergeShared(ctx context.Context, domain dnsname.Name, known *Cach
 	if !ok {
 		return known
 	}
-	checkAt := e.Checked
-	if t.Entry.Checked.Sub(now) > fleetSkew {
-		checkAt = time.Time{} // nobody knows how old that host's look is
-	}
-	h := b.keep(ctx, e, checkAt)
+	h := b.keep(ctx, e, time.Time{})
 	b.metrics.adopted.Inc()
 	b.learnt(known, h)
 	return h

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
@@ -34,7 +35,7 @@ type HostFailed struct {
 
 // Fresh implements Negative.
 func (a *HostFailed) Fresh(now time.Time) bool {
-	return !a.outage.over() && !now.Before(a.At) && now.Before(a.RetryAt)
+	return !a.outage.over() && now.Before(a.RetryAt)
 }
 
 // Expires implements Negative.
@@ -65,8 +66,8 @@ func (u *updater) ownFault(a *attempt, work hostWork, err error) (result, bool) 
 	if kind == fault.Domain {
 		return result{}, false
 	}
-	now := u.now()
-	u.hostFaults.failed(now, work, err)
+	u.hostFaults.failed(u.now(), work, err)
+	now := clock.Monotonic()
 	r := result{untried: fault.WithCure(err)}
 	switch {
 	case a.known != nil:

@@ -3,11 +3,12 @@ package resolver
 import (
 	"time"
 
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
 // Negative is why no policy is known of a domain: NoPolicy, *LookupFailed, *FetchFailed or *HostFailed. It is a
-// Finding, and lives in memory alone.
+// Finding, and lives in memory alone: all its times are of clock.Monotonic.
 type Negative interface {
 	Finding
 	// Fresh reports whether it may be answered at now without another lookup.
@@ -18,7 +19,7 @@ type Negative interface {
 
 // NoPolicy: the DNS says that the domain has no MTA-STS policy (RFC 8461 section 3.1). Deliver as usual.
 type NoPolicy struct {
-	until int64 // Unix seconds; small, since there are a million of these
+	until int64 // clock.Ticks; small, since there are a million of these
 }
 
 // Bounds on how long a negative answer of the DNS is remembered.
@@ -28,20 +29,20 @@ const (
 )
 
 func noPolicy(now time.Time, ttl time.Duration) NoPolicy {
-	return NoPolicy{until: now.Add(min(max(ttl, minNegative), maxNegative)).Unix()}
+	return NoPolicyUntil(clock.Ticks(now.Add(min(max(ttl, minNegative), maxNegative))))
 }
 
-// NoPolicyUntil is the NoPolicy that Expires then, in Unix seconds: for a Memory that keeps no more of it than this.
-func NoPolicyUntil(unix int64) NoPolicy { return NoPolicy{until: unix} }
+// NoPolicyUntil is the NoPolicy with that Until: for a Memory that keeps no more of it than this.
+func NoPolicyUntil(ticks int64) NoPolicy { return NoPolicy{until: ticks} }
 
-// Fresh implements Negative. An end that lies too far ahead was set by a clock that ran ahead, and does not count.
-func (a NoPolicy) Fresh(now time.Time) bool {
-	left := a.until - now.Unix()
-	return left > 0 && left <= int64(maxNegative/time.Second)
-}
+// Until is Expires as clock.Ticks.
+func (a NoPolicy) Until() int64 { return a.until }
+
+// Fresh implements Negative.
+func (a NoPolicy) Fresh(now time.Time) bool { return clock.Ticks(now) < a.until }
 
 // Expires implements Negative.
-func (a NoPolicy) Expires() time.Time { return time.Unix(a.until, 0).UTC() }
+func (a NoPolicy) Expires() time.Time { return clock.OfTicks(a.until) }
 
 // LookupFailed: the DNS gave no answer and no policy is remembered. Whether there is one is unknown.
 type LookupFailed struct {
@@ -55,7 +56,7 @@ type LookupFailed struct {
 
 func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
 	failures := 1
-	if b, ok := before.(*LookupFailed); ok && now.Before(b.Expires()) && !now.Before(b.At) {
+	if b, ok := before.(*LookupFailed); ok && now.Before(b.Expires()) {
 		failures += b.Failures
 	}
 	wait := fault.Backoff(failures, lookupBackoffMin, lookupBackoffMax)
@@ -64,7 +65,7 @@ func lookupFailed(now time.Time, before Negative, err error) *LookupFailed {
 
 // Fresh implements Negative.
 func (a *LookupFailed) Fresh(now time.Time) bool {
-	return !a.outages.over() && !now.Before(a.At) && now.Before(a.RetryAt)
+	return !a.outages.over() && now.Before(a.RetryAt)
 }
 
 // Expires implements Negative.
@@ -86,12 +87,8 @@ type FetchFailed struct {
 	outages outages // the failure is forgotten when one of them ends
 }
 
-// Fresh implements Negative. A CheckAt that lies too far ahead was set by a clock that ran ahead, and was set back
-// while the fetch was under way; it does not count.
-func (a *FetchFailed) Fresh(now time.Time) bool {
-	left := a.CheckAt.Sub(now)
-	return !a.outages.over() && !now.Before(a.At) && left > 0 && left <= maxCheck
-}
+// Fresh implements Negative.
+func (a *FetchFailed) Fresh(now time.Time) bool { return !a.outages.over() && now.Before(a.CheckAt) }
 
 // Expires implements Negative.
 func (a *FetchFailed) Expires() time.Time {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/lookups"
@@ -86,52 +87,58 @@ func (fetchNow) step() {}
 func (forget) step()   {}
 func (accept) step()   {}
 
+// instant is a moment by both clocks. What is stored goes by the wall clock, what lives in memory alone by
+// clock.Monotonic, which nobody can set.
+type instant struct{ wall, mono time.Time }
+
+func (b *base) instant() instant { return instant{b.now(), clock.Monotonic()} }
+
 // plan says what to do about a domain of which known is the live policy (nil: none) or before is remembered (nil:
 // nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is
 // all of a policy's life that needs no I/O.
-func plan(now time.Time, due bool, known *CachedPolicy, before Negative, d discovery) step {
+func plan(now instant, due bool, known *CachedPolicy, before Negative, d discovery) step {
 	if known != nil {
 		return planLive(now, due, known.Entry, d)
 	}
 	switch d := d.(type) {
 	case announced:
-		checkAt := now.Add(checkAfter(d.ttl))
-		if b, ok := before.(*FetchFailed); ok && !due && !b.outages.over() && b.Failures.holdsBack(d.id, now) {
+		checkAt := now.mono.Add(checkAfter(d.ttl))
+		if b, ok := before.(*FetchFailed); ok && !due && !b.outages.over() && b.Failures.holdsBack(d.id, now.mono) {
 			return accept{&FetchFailed{
-				Failures: b.Failures, At: now, CheckAt: earlier(checkAt, b.Failures.RetryAt), Err: b.Err,
+				Failures: b.Failures, At: now.mono, CheckAt: earlier(checkAt, b.Failures.RetryAt), Err: b.Err,
 				outages: b.outages}}
 		}
 		return fetchNow{id: d.id, checkAt: checkAt}
 	case unannounced:
-		return accept{noPolicy(now, d.ttl)}
+		return accept{noPolicy(now.mono, d.ttl)}
 	default:
-		return accept{lookupFailed(now, before, d.(undiscovered).err)}
+		return accept{lookupFailed(now.mono, before, d.(undiscovered).err)}
 	}
 }
 
 // planLive never ends a live policy, but for mode none: a failure of the DNS must not (RFC 8461 sections 3.1, 3.3).
-func planLive(now time.Time, due bool, e Entry, d discovery) step {
+func planLive(now instant, due bool, e Entry, d discovery) step {
 	switch d := d.(type) {
 	case announced:
-		checkAt := now.Add(checkAfter(d.ttl))
-		changed := d.id != e.ID && !e.Failures.holdsBack(d.id, now)
+		checkAt := now.mono.Add(checkAfter(d.ttl))
+		changed := d.id != e.ID && !e.Failures.holdsBack(d.id, now.wall)
 		if changed || due {
 			return fetchNow{id: d.id, checkAt: checkAt}
 		}
 		return note{checkAt}
 	case unannounced:
 		if e.Policy.Mode == mtasts.ModeNone {
-			return forget{noPolicy(now, d.ttl)}
+			return forget{noPolicy(now.mono, d.ttl)}
 		}
-		checkAt := now.Add(min(max(d.ttl, minNegative), maxCheck))
+		checkAt := now.mono.Add(min(max(d.ttl, minNegative), maxCheck))
 		if due {
 			return fetchNow{id: e.ID, checkAt: checkAt}
 		}
 		return note{checkAt}
 	default:
-		checkAt := now.Add(recheckFailed)
+		checkAt := now.mono.Add(recheckFailed)
 		if fault.Of(d.(undiscovered).err) != fault.Domain {
-			checkAt = now.Add(hostRetry)
+			checkAt = now.mono.Add(hostRetry)
 		}
 		if due {
 			return fetchNow{id: e.ID, checkAt: checkAt}
@@ -159,11 +166,11 @@ var (
 
 // patience is how long a fetch may take, and the error when it took longer: less than others where a question waits for
 // a policy host that has just been silent for another question, and where a refresh has time to be tried again.
-func (a *attempt) patience(now time.Time) (total time.Duration, tooSlow error) {
+func (a *attempt) patience(now instant) (total time.Duration, tooSlow error) {
 	switch {
-	case a.reason == lookups.Question && a.known == nil && a.cfg.pace.Slow(now, a.domain):
+	case a.reason == lookups.Question && a.known == nil && a.cfg.pace.Slow(now.mono, a.domain):
 		return slowRetry, errSlowHost
-	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry.hasTime(now):
+	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry.hasTime(now.wall):
 		return refreshWait, errSlowRefresh
 	}
 	return updateLimit, errTooSlow

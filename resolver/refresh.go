@@ -125,15 +125,15 @@ func (r *refresher) refresh(ctx context.Context, domain dnsname.Name) {
 	defer func() { r.queue.Done(domain, again) }()
 	found, err := r.lookups.Ask(ctx, domain, lookups.Refresh)
 	h, ok := found.Value.finding.(*CachedPolicy)
-	now := r.now()
+	i := r.instant()
+	now := i.wall
 	if err != nil || !ok || r.nextCheck(h.Entry, now).After(now) {
 		return
 	}
-	at := h.nextLook()
+	at := now.Add(h.nextLook().Sub(i.mono))
 	if soon := now.Add(recheckFailed); at.Before(soon) {
 		at = soon
 	}
-	at = earlier(at, now.Add(maxCheck)) // a clock that ran ahead may have set it
 	item := h.Entry.refreshItem(at)
 	again = &item
 }

@@ -256,10 +256,11 @@ func (s *Service) Admin() *Admin { return &Admin{base: s.base, dane: s.dane, upd
 // Answer answers a question: at once where memory knows, else after a lookup. It takes no longer than 95 s. An answer
 // out of memory does not allocate.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
-	now := s.now()
+	at := s.instant()
+	now := at.wall
 	override := s.config.Load().Overrides.For(q.Domain, now)
 	begin := s.metrics.sample()
-	f := s.remembered(now, q.Domain)
+	f := s.remembered(at, q.Domain)
 	switch {
 	case f != nil:
 	case override.replaces():
@@ -280,14 +281,14 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 }
 
 // remembered is what memory knows; nil: nothing that may be answered.
-func (s *Service) remembered(now time.Time, domain dnsname.Name) Finding {
-	if h, ok := s.memory.Policy(domain); ok && s.live(h.Entry, now) {
+func (s *Service) remembered(now instant, domain dnsname.Name) Finding {
+	if h, ok := s.memory.Policy(domain); ok && s.live(h.Entry, now.wall) {
 		return s.serve(now, h)
 	}
-	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now) {
+	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now.mono) {
 		return NoPolicy{} // a finding without its end, which no answer needs, takes no memory
 	}
-	if a, ok := s.memory.Negative(domain); ok && a.Fresh(now) {
+	if a, ok := s.memory.Negative(domain); ok && a.Fresh(now.mono) {
 		return a
 	}
 	return nil
@@ -298,18 +299,18 @@ func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding 
 	f := s.wait(ctx, domain)
 	s.metrics.waited.Observe(time.Since(begin).Seconds())
 	if h, ok := f.(*CachedPolicy); ok {
-		return s.serve(s.now(), h)
+		return s.serve(s.instant(), h)
 	}
 	return f
 }
 
 // serve marks the use of a live policy and has its id checked in the background when that is due.
-func (s *Service) serve(now time.Time, h *CachedPolicy) *CachedPolicy {
-	if h.use(now) {
+func (s *Service) serve(now instant, h *CachedPolicy) *CachedPolicy {
+	if h.use(now.wall) {
 		s.schedule(h) // it may not have been queued, as one that nobody asks for
 	}
-	if h.claimCheck(now) && !s.lookUpInBackground(h.Entry.Domain, lookups.IDCheck) {
-		h.checkAt.Store(now.Unix()) // too much is in progress: a later question starts it
+	if h.claimCheck(now.mono) && !s.lookUpInBackground(h.Entry.Domain, lookups.IDCheck) {
+		h.checkFrom(now.mono) // too much is in progress: a later question starts it
 	}
 	return h
 }
@@ -342,14 +343,14 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
 }
 
 // outdated reports whether what a lookup brought is no answer for a question that came at asked, after the lookup had
-// begun: the policy that it only compared with the TXT record had expired by then, or the clock was set back and the
-// negative is of a time to come. Then the domain must be looked up once more.
+// begun: the policy that it only compared with the TXT record had expired by then, or the negative is over. Then the
+// domain must be looked up once more.
 func (s *Service) outdated(f Finding, asked time.Time) bool {
 	switch f := f.(type) {
 	case *CachedPolicy:
 		return !s.live(f.Entry, asked)
 	case Negative:
-		return !f.Fresh(s.now())
+		return !f.Fresh(clock.Monotonic())
 	}
 	return false
 }

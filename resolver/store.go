@@ -56,7 +56,8 @@ type Memory interface {
 	NoPolicy(dnsname.Name) (NoPolicy, bool)
 	// Negative returns why a domain has no policy, as last put, expired or not, and whether there is any.
 	Negative(dnsname.Name) (Negative, bool)
-	// PutNegative remembers why a domain has no policy. now lets the memory drop expired ones first.
+	// PutNegative remembers why a domain has no policy. now, of clock.Monotonic, lets the memory drop expired ones
+	// first.
 	PutNegative(now time.Time, domain dnsname.Name, n Negative)
 	// Failures yields the domains whose last lookup, fetch or host failed, as Negative returns it: every one that is in
 	// memory throughout the walk; others may or may not appear. Nothing is locked between two yields.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stsmapd/stsmapd/resolver/clock"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fair"
@@ -27,7 +28,7 @@ type updater struct {
 	*base
 	slots       *fair.Slots // maxLookups
 	limiter     *lookupLimiter
-	unreadAlert atomic.Int64 // Unix seconds of the last log line about a store that cannot be read
+	unreadAlert atomic.Int64 // clock.Ticks of the last log line about a store that cannot be read
 	lookingUp   atomic.Int64 // domains in update
 	fetching    atomic.Int64 // of them, those in a fetch
 }
@@ -102,7 +103,7 @@ func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lo
 	}
 	r := u.update(ctx, a)
 	if n, ok := r.finding.(Negative); ok && unread != nil {
-		now := u.now()
+		now := clock.Monotonic()
 		u.memory.PutNegative(now, domain, brief(now, n)) // there may be a policy after all
 	}
 	return r
@@ -120,7 +121,7 @@ func (u *updater) recall(ctx context.Context, domain dnsname.Name) (*CachedPolic
 	e, err := u.store.Get(ctx, domain)
 	switch {
 	case err == nil:
-		return newCachedPolicy(e, e.Checked), nil
+		return newCachedPolicy(e, time.Time{}), nil
 	case errors.Is(err, ErrNotCached):
 		return nil, nil
 	case ctx.Err() == nil:
@@ -131,9 +132,8 @@ func (u *updater) recall(ctx context.Context, domain dnsname.Name) (*CachedPolic
 
 // alertUnread logs that the store cannot be read, once an hour.
 func (u *updater) alertUnread(domain dnsname.Name, err error) {
-	last, now := u.unreadAlert.Load(), u.now().Unix()
-	const interval = int64(time.Hour / time.Second)
-	if (now < last || now-last >= interval) && u.unreadAlert.CompareAndSwap(last, now) {
+	last, now := u.unreadAlert.Load(), clock.Ticks(clock.Monotonic())
+	if now-last >= int64(time.Hour) && u.unreadAlert.CompareAndSwap(last, now) {
 		u.log.Error("cannot read the policy store; domains whose policies are not in memory are looked up as if they "+
 			"were new; check the disk and the state directory", "event", "store_read_failed", "domain", domain,
 			"error", err)
@@ -158,10 +158,10 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 		}
 		return nil
 	case ahead && e.Doubtful():
-		return newCachedPolicy(e, now)
+		return newCachedPolicy(e, time.Time{})
 	case ahead:
 		e.Checked = now
-		return u.keep(ctx, e, time.Time{}) // nobody knows how old the last look is
+		return u.keep(ctx, e, time.Time{})
 	case !inMemory && !e.Doubtful():
 		u.memory.PutPolicy(h)
 	}
@@ -193,19 +193,19 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 	if r, failed := u.discoveryFailed(a, d); failed {
 		return r
 	}
-	now := u.now()
+	now := u.instant()
 	if _, failed := a.before.(*LookupFailed); failed && worked(d) {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
-		u.memory.PutNegative(now, a.domain, NoPolicy{})
+		u.memory.PutNegative(now.mono, a.domain, NoPolicy{})
 	}
-	if h := a.expired; a.known == nil && h != nil && u.live(h.Entry, now) { // the clock was set back meanwhile
+	if h := a.expired; a.known == nil && h != nil && u.live(h.Entry, now.wall) { // the clock was set back meanwhile
 		if a.known = h; !h.Entry.Doubtful() {
 			u.memory.PutPolicy(h)
 		}
 	}
-	next := plan(now, a.due(now), a.known, a.before, d)
-	if p, fetches := next.(fetchNow); fetches && !a.due(now) {
-		next = heldBack(now, a, p, a.cfg.pace.Hold(now, a.domain, p.id))
+	next := plan(now, a.due(now.wall), a.known, a.before, d)
+	if p, fetches := next.(fetchNow); fetches && !a.due(now.wall) {
+		next = heldBack(now.mono, a, p, a.cfg.pace.Hold(now.mono, a.domain, p.id))
 	}
 	if p, fetches := next.(fetchNow); fetches && a.reason != lookups.Forced {
 		var claim Claim
@@ -238,7 +238,7 @@ func (u *updater) do(ctx context.Context, a *attempt, d discovery, next step) re
 			}
 		}
 		u.log.negative(a.domain, d, a.before, n)
-		u.memory.PutNegative(u.now(), a.domain, n)
+		u.memory.PutNegative(clock.Monotonic(), a.domain, n)
 		return result{finding: n}
 	}
 }
@@ -252,7 +252,7 @@ func (u *updater) busy(a *attempt, work hostWork, err error) result {
 	if a.known == nil {
 		return result{finding: Closed{}, untried: lookups.ErrClosed}
 	}
-	a.known.checkFrom(u.now().Add(recheckFailed))
+	a.known.checkFrom(clock.Monotonic().Add(recheckFailed))
 	return result{finding: a.known, untried: lookups.ErrClosed}
 }
 
@@ -274,7 +274,7 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err := slot.acquire(ctx); err != nil {
 		return u.busy(a, fetchWork, err)
 	}
-	total, cause := a.patience(u.now())
+	total, cause := a.patience(u.instant())
 	fetchCtx, limit, cancel := fetch.WithLimit(ctx, total, cause)
 	defer cancel()
 	policy, err := func() (mtasts.Policy, error) {
@@ -304,7 +304,7 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 	u.hostFaults.worked(fetchWork)
 	u.clock.Observe()
 	now := u.now()
-	a.cfg.pace.Worked(now, a.domain)
+	a.cfg.pace.Worked(clock.Monotonic(), a.domain)
 	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1,
 		Network: network}
 	if a.known != nil {
@@ -322,15 +322,16 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that none can be fetched.
 func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err error, took time.Duration) Finding {
-	now, tries := u.now(), 1
+	at, tries := u.instant(), 1
 	var noAddress *dnsclient.Error
 	if !errors.As(err, &noAddress) { // else no policy host was asked
-		tries = a.cfg.pace.Failed(now, a.domain, p.id, took)
+		tries = a.cfg.pace.Failed(at.mono, a.domain, p.id, took)
 	}
 	if a.known == nil {
+		now := at.mono
 		var before FetchFailures
 		if b, ok := a.before.(*FetchFailed); ok && now.Before(b.Expires()) {
-			before = b.Failures.at(now)
+			before = b.Failures
 		}
 		f := &FetchFailed{Failures: before.after(now, p.id, tries, err.Error()), At: now, CheckAt: p.checkAt, Err: err,
 			outages: outages{settings: a.cfg.network}}
@@ -341,7 +342,7 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 		u.memory.PutNegative(now, a.domain, f)
 		return f
 	}
-	e := a.known.marked()
+	now, e := at.wall, a.known.marked()
 	e.Failures = e.Failures.after(now, p.id, tries, err.Error())
 	e.Checked = now
 	if u.config.Load().network != a.cfg.network { // a reload has changed what this fetch went by
@@ -355,13 +356,13 @@ func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err e
 func (u *updater) forget(ctx context.Context, a *attempt, p forget) result {
 	if err := u.pending.delete(ctx, a.domain); err != nil {
 		// It stays until its max_age ends, which is safe: mode none asks for nothing.
-		a.known.checkFrom(u.now().Add(maxCheck))
+		a.known.checkFrom(clock.Monotonic().Add(maxCheck))
 		return result{finding: a.known}
 	}
 	u.forgetPolicy(a.domain)
 	// The other hosts find that the record is gone by themselves where they cannot be told.
 	_ = u.fleet.End(ctx, a.domain, a.known.Entry.Fetched)
-	u.memory.PutNegative(u.now(), a.domain, p.negative)
+	u.memory.PutNegative(clock.Monotonic(), a.domain, p.negative)
 	u.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten",
 		"domain", a.domain)
 	return result{finding: p.negative}

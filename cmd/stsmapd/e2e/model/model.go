@@ -78,10 +78,8 @@ const (
 	clockSlack = 2 * time.Minute
 )
 
-// roundedUp is how exact some of the service's times are: it keeps them in whole seconds.
-const roundedUp = time.Second
-
-// denial is a reason to answer, until a wall time, that there is no policy or that it is unknown.
+// denial is a reason to answer, until some time, that there is no policy or that it is unknown. It lives in memory
+// alone: however the wall clock is set, it neither ends nor goes on.
 type denial struct {
 	cause denialCause
 	at    time.Time
@@ -240,7 +238,7 @@ func (m *Model) answered(q *question, reply string) {
 		if m.mayLive(h, from, to) && m.bound(q, h.file, reply) {
 			return
 		}
-		if m.mayBeDead(h, from, to) && m.domains[q.domain].denies(q, reply, from, to) {
+		if m.mayBeDead(h, from, to) && m.domains[q.domain].denies(q, reply) {
 			return
 		}
 		// A clock that was set back meanwhile makes a later fetch one of the past, for this question.
@@ -252,9 +250,9 @@ func (m *Model) answered(q *question, reply string) {
 }
 
 // denies reports whether there is a reason for an answer that says that there is no policy.
-func (d *domain) denies(q *question, reply string, from, to time.Time) bool {
+func (d *domain) denies(q *question, reply string) bool {
 	for _, r := range d.denials {
-		fresh := !earliest(from, to).After(r.until.Add(roundedUp))
+		fresh := !q.began.After(r.until)
 		if fresh && r.cause.allows(q.mapName, reply) {
 			return true
 		}

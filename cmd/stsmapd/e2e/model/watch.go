@@ -88,11 +88,11 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 		d.failures = 0
 		d.mustFetch = state == TXTAnnounced && id != h.id && !m.mayBackOff(d, id)
 		if d.toBeForgotten(h) {
-			m.deny(d, state, id, ttl, wall)
+			m.deny(d, state, id, ttl)
 		}
 		return
 	}
-	m.deny(d, state, id, ttl, wall)
+	m.deny(d, state, id, ttl)
 	d.mustFetch = sure && d.look.dead && !m.mayLive(h, wall, wall) && state == TXTAnnounced && !m.mayBackOff(d, id)
 }
 
@@ -126,10 +126,10 @@ func (m *Model) failedHere(n int, kind fault.Kind) {
 	wall := m.wall()
 	d.hostFault = m.now()
 	d.look.ended, d.look.id, d.look.state = m.now(), "", txtUnseen
-	r := denial{cause: hostLacks, at: wall, until: wall.Add(hostLook)}
+	r := denial{cause: hostLacks, at: m.now(), until: m.now().Add(hostLook)}
 	if kind == fault.Exhausted {
 		d.look.state = txtUnasked
-		r = denial{cause: hostExhausted, at: wall, until: wall}
+		r = denial{cause: hostExhausted, at: m.now(), until: m.now()}
 	}
 	if h, sure := d.only(); !sure || !m.lives(h, wall) {
 		d.addDenial(r)
@@ -137,18 +137,18 @@ func (m *Model) failedHere(n int, kind fault.Kind) {
 }
 
 // deny notes the result of a look for a domain that may have no live policy.
-func (m *Model) deny(d *domain, state TXTState, id string, ttl time.Duration, wall time.Time) {
+func (m *Model) deny(d *domain, state TXTState, id string, ttl time.Duration) {
 	switch {
 	case state == TXTServfail:
 		d.failures++
-		d.addDenial(denial{cause: dnsFailed, at: wall,
-			until: wall.Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
+		d.addDenial(denial{cause: dnsFailed, at: m.now(),
+			until: m.now().Add(min(time.Minute<<min(d.failures-1, 4), maxRetry))})
 	case state == TXTGone:
 		d.failures = 0
-		d.addDenial(denial{at: wall, until: wall.Add(between(minNegative, ttl, maxNegative))})
+		d.addDenial(denial{at: m.now(), until: m.now().Add(between(minNegative, ttl, maxNegative))})
 	case m.mayBackOff(d, id):
 		d.failures = 0
-		d.addDenial(denial{at: wall, until: wall.Add(between(minLook, ttl, maxLook))})
+		d.addDenial(denial{at: m.now(), until: m.now().Add(between(minLook, ttl, maxLook))})
 	default:
 		d.failures = 0
 	}
@@ -288,8 +288,8 @@ func (m *Model) fetchFailed(n, gen int) {
 	d.failed[m.fetchID(d, wall)] = m.now()
 	d.fetchEnded(m.now())
 	if !live {
-		looked := wall.Add(d.look.ended.Sub(m.now()))
-		d.addDenial(denial{at: wall, until: latest(wall, looked.Add(between(minLook, d.look.ttl, maxLook)))})
+		until := d.look.ended.Add(between(minLook, d.look.ttl, maxLook))
+		d.addDenial(denial{at: m.now(), until: latest(m.now(), until)})
 	}
 }
 
@@ -307,7 +307,7 @@ func (m *Model) forgot(n, gen int, err error) {
 	d.failure, d.failed, d.failures, d.look.state = failure{}, nil, 0, ""
 	d.ended = [2]time.Time{}
 	for i := range d.denials { // they remain right for questions that were asked before
-		d.denials[i].until = m.wall().Add(-roundedUp)
+		d.denials[i].until = m.now().Add(-1)
 	}
 }
 
