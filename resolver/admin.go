@@ -107,7 +107,7 @@ func (a *Admin) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
 			err = nil
 		}
 	}
-	k := a.known(a.instant(), domain, stored, a.pending.unsaved(domain))
+	k := a.known(instantOf(a.now()), domain, stored, a.pending.unsaved(domain))
 	if n, ok := a.memory.Negative(domain); ok && k.basis.now.mono.Before(n.Expires()) {
 		k.Negative = n
 	}
@@ -135,7 +135,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				continue
 			}
 			delete(waiting, e.Domain)
-			if !yield(a.known(a.instant(), e.Domain, &e, h), nil) {
+			if !yield(a.known(instantOf(a.now()), e.Domain, &e, h), nil) {
 				return
 			}
 		}
@@ -144,7 +144,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				yield(Known{}, ctx.Err())
 				return
 			}
-			if !yield(a.known(a.instant(), domain, nil, h), nil) {
+			if !yield(a.known(instantOf(a.now()), domain, nil, h), nil) {
 				return
 			}
 		}
@@ -282,7 +282,8 @@ func (a *Admin) forget(ctx context.Context, domain dnsname.Name) (something bool
 	a.config.Load().pace.Forget(domain)
 	n, negative := a.memory.Negative(domain)
 	if negative {
-		a.memory.PutNegative(k.basis.now.mono, domain, NoPolicy{}) // it was over long ago, and is the first to be dropped
+		// It was over long ago, and is the first to be dropped.
+		a.memory.PutNegative(k.basis.now.mono, domain, NoPolicy{})
 	}
 	return k.Entry != nil || negative && k.basis.now.mono.Before(n.Expires()), nil
 }

@@ -75,7 +75,8 @@ func TestClockSetBesideNegatives(t *testing.T) {
 		}{
 			{"no record", func(*world) {}, resolver.Absent, ttl, 0},
 			{"the DNS fails", func(w *world) { w.mute = true }, resolver.Unknown, minute, 0},
-			{"the policy host fails", func(w *world) { w.ids["example.test"] = "1" }, resolver.Unfetched, 5 * minute, 1},
+			{"the policy host fails", func(w *world) { w.ids["example.test"] = "1" },
+				resolver.Unfetched, 5 * minute, 1},
 		} {
 			t.Run(c.why+", set by "+by.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -26,9 +26,9 @@ const hostRetry = 10 * time.Second
 // Nothing was learnt of the domain: what was remembered of it before stays, and the next question after RetryAt
 // looks again. Deliver as usual (RFC 8461 section 3.3).
 type HostFailed struct {
-	At, RetryAt time.Time
-	Err         error
-	Before      Negative // what was remembered before; never a *HostFailed; nil: nothing
+	RetryAt time.Time
+	Err     error
+	Before  Negative // what was remembered before; never a *HostFailed; nil: nothing
 
 	outage *outage
 }
@@ -55,7 +55,7 @@ func withoutHostFailure(a Negative) Negative {
 }
 
 func hostFailed(now time.Time, before Negative, err error, during *outage) *HostFailed {
-	return &HostFailed{At: now, RetryAt: now.Add(hostRetry), Err: fault.WithCure(err),
+	return &HostFailed{RetryAt: now.Add(hostRetry), Err: fault.WithCure(err),
 		Before: withoutHostFailure(before), outage: during}
 }
 
@@ -66,8 +66,8 @@ func (u *updater) ownFault(a *attempt, work hostWork, err error) (result, bool) 
 	if kind == fault.Domain {
 		return result{}, false
 	}
-	u.hostFaults.failed(u.now(), work, err)
 	now := clock.Monotonic()
+	u.hostFaults.failed(now, work, err)
 	r := result{untried: fault.WithCure(err)}
 	switch {
 	case a.known != nil:
@@ -91,11 +91,11 @@ func (u *updater) discoveryFailed(a *attempt, d discovery) (result, bool) {
 	case !ok:
 		u.dns.worked()
 	case fault.Of(failed.err) == fault.Domain:
-		u.dns.failed(u.now(), a.domain, failed.err)
+		u.dns.failed(clock.Monotonic(), a.domain, failed.err)
 	case a.known == nil:
 		return u.ownFault(a, lookupWork, failed.err)
 	default:
-		u.hostFaults.failed(u.now(), lookupWork, failed.err)
+		u.hostFaults.failed(clock.Monotonic(), lookupWork, failed.err)
 	}
 	return result{}, false
 }
@@ -226,7 +226,7 @@ func (f *hostFaults) failed(now time.Time, work hostWork, err error) {
 	}
 	was.Last, was.Err = now, fault.WithCure(err)
 	was.Count++
-	if last := f.alerted[work][kind]; !last.IsZero() && !now.Before(last) && now.Sub(last) < hostAlertInterval {
+	if last := f.alerted[work][kind]; !last.IsZero() && now.Sub(last) < hostAlertInterval {
 		return
 	}
 	f.alerted[work][kind], was.logged = now, true
@@ -365,7 +365,7 @@ func (w *dnsWatch) probe(ctx context.Context, doubtful bool) {
 	case ctx.Err() != nil, !doubtful && errors.As(err, &own) && own.Kind == dnsclient.ServerFailure:
 		return
 	case err != nil:
-		w.dead(w.now(), err)
+		w.dead(clock.Monotonic(), err)
 		return
 	}
 	domain, ok := w.tell()

@@ -91,7 +91,8 @@ func (accept) step()   {}
 // clock.Monotonic, which nobody can set.
 type instant struct{ wall, mono time.Time }
 
-func (b *base) instant() instant { return instant{b.now(), clock.Monotonic()} }
+// instantOf is the moment when the wall clock shows wall: now.
+func instantOf(wall time.Time) instant { return instant{wall, clock.Monotonic()} }
 
 // plan says what to do about a domain of which known is the live policy (nil: none) or before is remembered (nil:
 // nothing), now that d was found. due: the policy should be fetched whatever its id, and whatever failed before. It is

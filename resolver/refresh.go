@@ -125,12 +125,12 @@ func (r *refresher) refresh(ctx context.Context, domain dnsname.Name) {
 	defer func() { r.queue.Done(domain, again) }()
 	found, err := r.lookups.Ask(ctx, domain, lookups.Refresh)
 	h, ok := found.Value.finding.(*CachedPolicy)
-	i := r.instant()
-	now := i.wall
+	moment := instantOf(r.now())
+	now := moment.wall
 	if err != nil || !ok || r.nextCheck(h.Entry, now).After(now) {
 		return
 	}
-	at := now.Add(h.nextLook().Sub(i.mono))
+	at := now.Add(h.nextLook().Sub(moment.mono))
 	if soon := now.Add(recheckFailed); at.Before(soon) {
 		at = soon
 	}

@@ -154,7 +154,7 @@ func NewService(o Options) *Service {
 	s.refiller = &refiller{base: b, renewed: o.Renewed}
 	s.dane = dane.New(dane.Options{
 		DNS: func() dane.DNS { return s.config.Load().SecureDNS }, Memory: o.DANEMemory, Logger: o.Logger,
-		HostFault:  func(err error) { s.hostFaults.failed(s.now(), lookupWork, err) },
+		HostFault:  func(err error) { s.hostFaults.failed(clock.Monotonic(), lookupWork, err) },
 		Registerer: o.Registerer,
 	})
 	s.Reconfigure(o.Settings)
@@ -256,7 +256,7 @@ func (s *Service) Admin() *Admin { return &Admin{base: s.base, dane: s.dane, upd
 // Answer answers a question: at once where memory knows, else after a lookup. It takes no longer than 95 s. An answer
 // out of memory does not allocate.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
-	at := s.instant()
+	at := instantOf(s.now())
 	now := at.wall
 	override := s.config.Load().Overrides.For(q.Domain, now)
 	begin := s.metrics.sample()
@@ -299,7 +299,7 @@ func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding 
 	f := s.wait(ctx, domain)
 	s.metrics.waited.Observe(time.Since(begin).Seconds())
 	if h, ok := f.(*CachedPolicy); ok {
-		return s.serve(s.instant(), h)
+		return s.serve(instantOf(s.now()), h)
 	}
 	return f
 }

@@ -84,7 +84,7 @@ func (a *attempt) due(now time.Time) bool {
 // now; every other reason goes on to the network.
 func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lookups.Reason) result {
 	if isInvalid(domain) {
-		return result{finding: noPolicy(u.now(), minNegative)}
+		return result{finding: noPolicy(clock.Monotonic(), minNegative)}
 	}
 	ctx, cancel := context.WithTimeoutCause(closing, updateLimit, errTooSlow)
 	defer cancel()
@@ -193,7 +193,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 	if r, failed := u.discoveryFailed(a, d); failed {
 		return r
 	}
-	now := u.instant()
+	now := instantOf(u.now())
 	if _, failed := a.before.(*LookupFailed); failed && worked(d) {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
 		u.memory.PutNegative(now.mono, a.domain, NoPolicy{})
@@ -274,7 +274,7 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err := slot.acquire(ctx); err != nil {
 		return u.busy(a, fetchWork, err)
 	}
-	total, cause := a.patience(u.instant())
+	total, cause := a.patience(instantOf(u.now()))
 	fetchCtx, limit, cancel := fetch.WithLimit(ctx, total, cause)
 	defer cancel()
 	policy, err := func() (mtasts.Policy, error) {
@@ -322,7 +322,7 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that none can be fetched.
 func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err error, took time.Duration) Finding {
-	at, tries := u.instant(), 1
+	at, tries := instantOf(u.now()), 1
 	var noAddress *dnsclient.Error
 	if !errors.As(err, &noAddress) { // else no policy host was asked
 		tries = a.cfg.pace.Failed(at.mono, a.domain, p.id, took)

@@ -3,6 +3,8 @@
 // A policy's life is counted by the wall clock, which alone survives a restart. But a wall clock that jumps forward, by
 // a forged answer of a time server for instance, must not end all policies at once. So a Clock also follows a clock
 // that cannot be set, and remembers by how much the two differed when.
+//
+// What lives in memory alone needs no wall clock: it goes by Monotonic.
 package clock
 
 import (

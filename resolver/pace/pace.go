@@ -28,7 +28,7 @@ const (
 )
 
 // Fetches is what is remembered of the fetches of all domains: the last 100,000 at most. It is safe for concurrent use.
-// The zero Fetches is empty.
+// The zero Fetches is empty. Its times must be of a clock that nobody sets.
 type Fetches struct {
 	mu      sync.Mutex
 	domains map[dnsname.Name]*domain
@@ -56,8 +56,7 @@ type Hold struct {
 	Failing bool
 }
 
-// Hold returns when a fetch for the id may begin. Times that lie further ahead than any fetch could have set them are
-// of a clock that ran ahead, and do not count.
+// Hold returns when a fetch for the id may begin.
 func (f *Fetches) Hold(now time.Time, name dnsname.Name, announced string) (h Hold) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,13 +64,13 @@ func (f *Fetches) Hold(now time.Time, name dnsname.Name, announced string) (h Ho
 	if d == nil {
 		return Hold{}
 	}
-	later := func(at time.Time, furthest time.Duration) {
-		if at.After(h.Until) && at.After(now) && !at.After(now.Add(furthest)) {
+	later := func(at time.Time) {
+		if at.After(h.Until) && at.After(now) {
 			h.Until = at
 		}
 	}
 	if first := d.last[Limit-1]; !first.IsZero() {
-		later(first.Add(Window), Window)
+		later(first.Add(Window))
 	}
 	for _, i := range d.ids {
 		if i.failures == 0 {
@@ -79,7 +78,7 @@ func (f *Fetches) Hold(now time.Time, name dnsname.Name, announced string) (h Ho
 		}
 		h.Failing = true
 		if i.id == announced {
-			later(i.retryAt, MaxBackoff)
+			later(i.retryAt)
 		}
 	}
 	return h
@@ -91,7 +90,7 @@ func (f *Fetches) Slow(now time.Time, name dnsname.Name) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d := f.domains[name]
-	return d != nil && !d.slow.IsZero() && !now.Before(d.slow) && now.Sub(d.slow) < Window
+	return d != nil && !d.slow.IsZero() && now.Sub(d.slow) < Window
 }
 
 // Worked notes a fetch that worked. The failures of all ids are forgotten.

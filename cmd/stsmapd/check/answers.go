@@ -38,14 +38,14 @@ func decide(l *checkRun, overrides *resolver.Overrides, record lookupResult[stri
 	case fault.Of(own) == fault.Exhausted:
 		d.finding = resolver.Busy{Err: own}
 	case fault.Of(own) == fault.Host:
-		d.finding = &resolver.HostFailed{At: l.at, Err: own}
+		d.finding = &resolver.HostFailed{Err: own}
 	case record.err != nil:
 		d.finding = &resolver.LookupFailed{
-			At: l.at, Err: fmt.Errorf("look up the MTA-STS record of %s: %w", l.to.Domain, record.err)}
+			Err: fmt.Errorf("look up the MTA-STS record of %s: %w", l.to.Domain, record.err)}
 	case err != nil || file == nil:
 		d.finding = resolver.NoPolicy{}
 	case file.inspection.Err != nil:
-		d.finding = &resolver.FetchFailed{At: l.at, Err: file.inspection.Err}
+		d.finding = &resolver.FetchFailed{Err: file.inspection.Err}
 	default:
 		held := &resolver.CachedPolicy{Entry: resolver.Entry{
 			Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
