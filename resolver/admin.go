@@ -107,7 +107,7 @@ func (a *Admin) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
 			err = nil
 		}
 	}
-	k := a.known(instantOf(a.now()), domain, stored, a.pending.unsaved(domain))
+	k := a.known(instantOf(a.clock.Now()), domain, stored, a.pending.unsaved(domain))
 	if n, ok := a.memory.Negative(domain); ok && k.basis.now.mono.Before(n.Expires()) {
 		k.Negative = n
 	}
@@ -116,7 +116,7 @@ func (a *Admin) Known(ctx context.Context, domain dnsname.Name) (Known, error) {
 
 // Overrides returns the overrides that are in force now, by name.
 func (a *Admin) Overrides() []*Override {
-	now := a.now()
+	now := a.clock.Now()
 	return slices.DeleteFunc(a.config.Load().Overrides.All(), func(o *Override) bool { return o.Expired(now) })
 }
 
@@ -135,7 +135,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				continue
 			}
 			delete(waiting, e.Domain)
-			if !yield(a.known(instantOf(a.now()), e.Domain, &e, h), nil) {
+			if !yield(a.known(instantOf(a.clock.Now()), e.Domain, &e, h), nil) {
 				return
 			}
 		}
@@ -144,7 +144,7 @@ func (a *Admin) Entries(ctx context.Context) iter.Seq2[Known, error] {
 				yield(Known{}, ctx.Err())
 				return
 			}
-			if !yield(a.known(instantOf(a.now()), domain, nil, h), nil) {
+			if !yield(a.known(instantOf(a.clock.Now()), domain, nil, h), nil) {
 				return
 			}
 		}
@@ -246,7 +246,7 @@ func (a *Admin) ForgetEverywhere(ctx context.Context, domain dnsname.Name) error
 	if _, alone := a.fleet.(noFleet); alone {
 		return ErrNoFleet
 	}
-	if err := a.fleet.End(ctx, domain, a.now()); err != nil {
+	if err := a.fleet.End(ctx, domain, a.clock.Now()); err != nil {
 		return fmt.Errorf("the fleet cannot be told: %w", err)
 	}
 	_, err := a.Forget(ctx, domain)
@@ -326,7 +326,7 @@ type Status struct {
 func (a *Admin) Status() Status {
 	st := Status{Activity: a.Activity(), Stored: a.store.Len(), FleetFailing: a.fleet.Failing(),
 		HostFaults: a.HostFaults()}
-	st.Refreshes, st.Overdue = a.queue.Count(a.now())
+	st.Refreshes, st.Overdue = a.queue.Count(a.clock.Now())
 	return st
 }
 

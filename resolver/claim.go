@@ -147,7 +147,7 @@ func (u *updater) awaitTurn(ctx context.Context, a *attempt, d discovery, p fetc
 	begin := time.Now()
 	for wait := turnPoll; ; wait = min(2*wait, turnPollMax) {
 		claim := u.fleet.Claim(ctx, a.domain, attemptFor(p.id, lastFailures(a.known, a.before), time.Since(begin)))
-		now := instantOf(u.now())
+		now := instantOf(u.clock.Now())
 		a.known = u.mergeShared(ctx, a.domain, a.known, claim.SharedState)
 		next := plan(now, a.due(now.wall), a.known, a.before, d)
 		p, fetches := next.(fetchNow)

@@ -93,7 +93,7 @@ func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 // mergeShared applies what the fleet knows of a domain of which known is known (nil: nothing live), and returns what is
 // known then. It runs in the domain's lookup, or by Exclusive.
 func (b *base) mergeShared(ctx context.Context, domain dnsname.Name, known *CachedPolicy, t SharedState) *CachedPolicy {
-	now := b.now()
+	now := b.clock.Now()
 	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() &&
 		!known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
 		if err := b.pending.delete(ctx, domain); err != nil {
@@ -223,7 +223,7 @@ func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
 			return // there may be something newer in the store
 		}
 	}
-	if known != nil && !s.live(known.Entry, s.now()) {
+	if known != nil && !s.live(known.Entry, s.clock.Now()) {
 		known = nil
 	}
 	s.mergeShared(ctx, domain, known, s.fleet.Find(ctx, domain))
@@ -233,7 +233,7 @@ func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
 func (s *subscriber) offerAll(ctx context.Context) {
 	offered := 0
 	for e, err := range s.store.All(ctx) {
-		if err != nil || !e.Live(s.now()) || e.Fetched.After(s.now()) || e.Doubtful() {
+		if err != nil || !e.Live(s.clock.Now()) || e.Fetched.After(s.clock.Now()) || e.Doubtful() {
 			continue
 		}
 		e.Failures = FetchFailures{} // what failed here says nothing of other hosts

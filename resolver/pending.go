@@ -230,7 +230,7 @@ func (r *refiller) refill(ctx context.Context) {
 		writes.Go(func() error {
 			domain := h.Entry.Domain
 			_ = r.lookups.Exclusive(ctx, domain, func() { // an error is the end, or a panic that was logged
-				if h, ok := r.memory.Policy(domain); ok && r.live(h.Entry, r.now()) {
+				if h, ok := r.memory.Policy(domain); ok && r.live(h.Entry, r.clock.Now()) {
 					r.pending.save(ctx, h)
 				}
 			})

@@ -40,7 +40,7 @@ func (r *refresher) scanLoop(ctx context.Context) {
 	ticker := time.NewTicker(scanInterval)
 	defer ticker.Stop()
 	for {
-		now, begin := r.now(), time.Now()
+		now, begin := r.clock.Now(), time.Now()
 		r.scan(ctx, now, r.clock.Steady())
 		took := time.Since(begin)
 		select {
@@ -104,7 +104,7 @@ func (r *refresher) run(ctx context.Context) {
 		if cfg.refreshes.Acquire(ctx, 1) != nil {
 			return
 		}
-		domain, wait := r.queue.Next(r.now(), clockPatience, cfg.maxRefreshes)
+		domain, wait := r.queue.Next(r.clock.Now(), clockPatience, cfg.maxRefreshes)
 		if domain.IsZero() {
 			cfg.refreshes.Release(1)
 			r.queue.Sleep(ctx, wait)
@@ -125,7 +125,7 @@ func (r *refresher) refresh(ctx context.Context, domain dnsname.Name) {
 	defer func() { r.queue.Done(domain, again) }()
 	found, err := r.lookups.Ask(ctx, domain, lookups.Refresh)
 	h, ok := found.Value.finding.(*CachedPolicy)
-	moment := instantOf(r.now())
+	moment := instantOf(r.clock.Now())
 	now := moment.wall
 	if err != nil || !ok || r.nextCheck(h.Entry, now).After(now) {
 		return
@@ -146,7 +146,7 @@ func (e Entry) refreshItem(at time.Time) due.Item {
 // schedule queues a policy's refresh, unless it has not been asked for in a long time or it expires before.
 func (b *base) schedule(h *CachedPolicy) {
 	if at, ok := b.refreshAt(h.Entry, h.Used()); ok {
-		b.queue.Add(b.now(), h.Entry.refreshItem(at))
+		b.queue.Add(b.clock.Now(), h.Entry.refreshItem(at))
 	}
 }
 
@@ -163,7 +163,7 @@ func (b *base) usage(e Entry) (used time.Time, often bool) {
 
 // refreshAt is when an entry last asked for at used should be refreshed, and whether it should be at all.
 func (b *base) refreshAt(e Entry, used time.Time) (time.Time, bool) {
-	now := b.now()
+	now := b.clock.Now()
 	at := b.nextCheck(e, now)
 	return at, !at.After(b.ends(e, now)) && at.Sub(used) < b.config.Load().UnusedAfter
 }
@@ -185,7 +185,7 @@ func (b *base) normalized(e Entry, now time.Time) Entry {
 
 // retryFailed makes the refreshes due that a backoff of before a reload holds back.
 func (r *refresher) retryFailed(ctx context.Context) {
-	now := r.now()
+	now := r.clock.Now()
 	hasten := func(e Entry, used time.Time) {
 		if at, ok := r.refreshAt(e, used); ok && e.Failures.Count > 0 && !at.After(now) {
 			r.queue.Hasten(e.refreshItem(at))

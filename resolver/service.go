@@ -85,21 +85,25 @@ const (
 
 // base is what the parts of a Service share.
 type base struct {
-	now        func() time.Time // the wall clock
-	clock      *clock.Clock     // the same, with what it says after a jump
+	disk
+	clock      *clock.Clock // the wall clock, with what it says after a jump
 	log        events
 	config     atomic.Pointer[config]
 	memory     Memory
-	store      Store
-	pending    *pendingWrites
 	queue      *due.Queue
-	size       storeSize
 	fleet      Fleet
 	lookups    *lookups.Group[dnsname.Name, result] // whatever writes what is known of a domain runs in it
 	background *background
 	hostFaults *hostFaults
 	dns        *dnsWatch
 	metrics    *metrics
+}
+
+// disk is the store, with what waits for it and what it may hold.
+type disk struct {
+	store   Store
+	pending *pendingWrites
+	size    storeSize
 }
 
 // config is Settings with defaults, and the semaphores that depend on them.
@@ -136,13 +140,13 @@ func NewService(o Options) *Service {
 		stagger = staggerMax
 	}
 	b := &base{
-		now: o.Now, log: log, memory: o.Memory, store: o.Store, fleet: o.Fleet, pending: newPendingWrites(o.Store, log),
+		disk: disk{store: o.Store, pending: newPendingWrites(o.Store, log),
+			size: storeSize{over: make(chan struct{}, 1)}},
+		clock: clock.New(o.Now, o.Boot, log.clockJumped), log: log, memory: o.Memory, fleet: o.Fleet,
 		queue: due.New(stagger), background: newBackground(log), metrics: newMetrics(o.Registerer),
 	}
 	b.hostFaults = newHostFaults(o.Logger, b.metrics.hostFaults)
 	b.dns = &dnsWatch{base: b}
-	b.size.over = make(chan struct{}, 1)
-	b.clock = clock.New(o.Now, o.Boot, log.clockJumped)
 	if b.fleet == nil {
 		b.fleet = noFleet{}
 	}
@@ -186,7 +190,7 @@ func (s *Service) Reconfigure(set Settings) {
 	if old := s.config.Load(); old != nil && old.Network == set.Network {
 		network, fetches, changed = old.network, old.pace, old.changed
 	} else if old != nil {
-		changed = s.now()
+		changed = s.clock.Now()
 		defer func() { // when no lookup begins with the old settings any more
 			old.network.ended.Store(true)
 			signal(s.refresher.retries)
@@ -256,7 +260,7 @@ func (s *Service) Admin() *Admin { return &Admin{base: s.base, dane: s.dane, upd
 // Answer answers a question: at once where memory knows, else after a lookup. It takes no longer than 95 s. An answer
 // out of memory does not allocate.
 func (s *Service) Answer(ctx context.Context, q Question) Verdict {
-	at := instantOf(s.now())
+	at := instantOf(s.clock.Now())
 	now := at.wall
 	override := s.config.Load().Overrides.For(q.Domain, now)
 	begin := s.metrics.sample()
@@ -269,7 +273,7 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 	default:
 		f, begin = s.findWaiting(ctx, q.Domain), time.Time{}
 		if h, ok := f.(*CachedPolicy); ok && !h.Entry.Live(now) {
-			now = s.now() // the clock was set back meanwhile
+			now = s.clock.Now() // the clock was set back meanwhile
 		}
 	}
 	v := Decide(s.decisionTime(now, f), q, override, f, func() dane.Finding {
@@ -299,7 +303,7 @@ func (s *Service) findWaiting(ctx context.Context, domain dnsname.Name) Finding 
 	f := s.wait(ctx, domain)
 	s.metrics.waited.Observe(time.Since(begin).Seconds())
 	if h, ok := f.(*CachedPolicy); ok {
-		return s.serve(instantOf(s.now()), h)
+		return s.serve(instantOf(s.clock.Now()), h)
 	}
 	return f
 }
@@ -322,7 +326,7 @@ var (
 
 // wait looks the domain up together with all who ask for it, as long as Postfix would wait.
 func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
-	asked := s.now()
+	asked := s.clock.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, questionLimit, errTooLong)
 	defer cancel()
 	r, err := s.lookups.Ask(ctx, domain, lookups.Question)

@@ -147,7 +147,7 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 	if h == nil {
 		return nil
 	}
-	now := u.now()
+	now := u.clock.Now()
 	e := u.normalized(h.marked(), now)
 	ahead := e.Fetched != h.Entry.Fetched || e.Failures != h.Entry.Failures
 	switch {
@@ -193,7 +193,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 	if r, failed := u.discoveryFailed(a, d); failed {
 		return r
 	}
-	now := instantOf(u.now())
+	now := instantOf(u.clock.Now())
 	if _, failed := a.before.(*LookupFailed); failed && worked(d) {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
 		u.memory.PutNegative(now.mono, a.domain, NoPolicy{})
@@ -261,7 +261,7 @@ func (u *updater) noted(ctx context.Context, a *attempt, p note) result {
 	a.known.checkFrom(p.checkAt)
 	if a.known.usedAgain() {
 		e := a.known.marked()
-		e.Checked = u.now()
+		e.Checked = u.clock.Now()
 		return result{finding: u.keep(ctx, e, p.checkAt)}
 	}
 	u.schedule(a.known)
@@ -274,7 +274,7 @@ func (u *updater) fetch(ctx context.Context, a *attempt, p fetchNow) result {
 	if err := slot.acquire(ctx); err != nil {
 		return u.busy(a, fetchWork, err)
 	}
-	total, cause := a.patience(instantOf(u.now()))
+	total, cause := a.patience(instantOf(u.clock.Now()))
 	fetchCtx, limit, cancel := fetch.WithLimit(ctx, total, cause)
 	defer cancel()
 	policy, err := func() (mtasts.Policy, error) {
@@ -303,7 +303,7 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 	network fair.Network) Finding {
 	u.hostFaults.worked(fetchWork)
 	u.clock.Observe()
-	now := u.now()
+	now := u.clock.Now()
 	a.cfg.pace.Worked(clock.Monotonic(), a.domain)
 	e := Entry{Domain: a.domain, ID: p.id, Policy: policy, Fetched: now, Checked: now, Used: now, UsedDays: 1,
 		Network: network}
@@ -322,7 +322,7 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 
 // fetchFailed keeps a live policy as it was (RFC 8461 section 3.3), or remembers that none can be fetched.
 func (u *updater) fetchFailed(ctx context.Context, a *attempt, p fetchNow, err error, took time.Duration) Finding {
-	at, tries := instantOf(u.now()), 1
+	at, tries := instantOf(u.clock.Now()), 1
 	var noAddress *dnsclient.Error
 	if !errors.As(err, &noAddress) { // else no policy host was asked
 		tries = a.cfg.pace.Failed(at.mono, a.domain, p.id, took)
@@ -373,7 +373,7 @@ func (b *base) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPoli
 	h := newCachedPolicy(e, checkAt)
 	b.pending.save(ctx, h)
 	if old, ok := b.memory.Policy(e.Domain); ok {
-		if used := earlier(old.Used(), b.now()); used.After(h.Used()) {
+		if used := earlier(old.Used(), b.clock.Now()); used.After(h.Used()) {
 			h.use(used) // it has answered questions during the write
 		}
 	}

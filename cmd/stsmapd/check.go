@@ -155,7 +155,7 @@ func checkDomains(ctx context.Context, cmd *cobra.Command, c *check.Checker, f c
 	if err != nil {
 		return false, err
 	}
-	return printChecks(ctx, c, to, f.json, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	return printChecks(ctx, cmd, c, to, f.json)
 }
 
 // destinations parses the arguments as Postfix's next hops.
@@ -241,9 +241,9 @@ func heloName(given string) string {
 }
 
 // printChecks checks the domains and prints the results. It reports whether all pass; the error is one of writing.
-func printChecks(ctx context.Context, c *check.Checker, to []dane.Destination, asJSON bool, stdout,
-	stderr io.Writer) (ok bool, err error) {
-	progress := newCheckProgress(stderr)
+func printChecks(ctx context.Context, cmd *cobra.Command, c *check.Checker, to []dane.Destination,
+	asJSON bool) (ok bool, err error) {
+	stdout, progress := cmd.OutOrStdout(), newCheckProgress(cmd.ErrOrStderr())
 	defer progress.Clear()
 	if len(to) == 1 && !asJSON {
 		text := check.NewText(stdout, check.Style{Colour: term.Coloured(stdout)}, progress)

@@ -111,24 +111,24 @@ func (c *Client) AuthenticServers() bool {
 // TXT looks up TXT records. The strings of a record are joined without spaces (RFC 8461 section 3.1). They are the
 // bytes on the wire, without escapes. The error is an *Error.
 func (c *Client) TXT(ctx context.Context, name string) (Answer[string], error) {
-	return lookup(ctx, c, name, dns.TypeTXT, decodeTXT, equal[string])
+	return lookup(ctx, c, name, kind[string]{dns.TypeTXT, decodeTXT, equal[string]})
 }
 
 // A looks up IPv4 addresses. The error is an *Error.
 func (c *Client) A(ctx context.Context, name string) (Answer[netip.Addr], error) {
-	return lookup(ctx, c, name, dns.TypeA, decodeA, equal[netip.Addr])
+	return lookup(ctx, c, name, kind[netip.Addr]{dns.TypeA, decodeA, equal[netip.Addr]})
 }
 
 // AAAA looks up IPv6 addresses. An IPv4 address mapped into IPv6 is returned unchanged: call Unmap before any check of
 // the address. The error is an *Error.
 func (c *Client) AAAA(ctx context.Context, name string) (Answer[netip.Addr], error) {
-	return lookup(ctx, c, name, dns.TypeAAAA, decodeAAAA, equal[netip.Addr])
+	return lookup(ctx, c, name, kind[netip.Addr]{dns.TypeAAAA, decodeAAAA, equal[netip.Addr]})
 }
 
 // MX looks up mail exchangers, the most preferred first. Those of equal preference are in the server's order. The error
 // is an *Error.
 func (c *Client) MX(ctx context.Context, name string) (Answer[MX], error) {
-	a, err := lookup(ctx, c, name, dns.TypeMX, decodeMX, equal[MX])
+	a, err := lookup(ctx, c, name, kind[MX]{dns.TypeMX, decodeMX, equal[MX]})
 	slices.SortStableFunc(a.Records, func(a, b MX) int { return int(a.Preference) - int(b.Preference) })
 	return a, err
 }
@@ -136,7 +136,7 @@ func (c *Client) MX(ctx context.Context, name string) (Answer[MX], error) {
 // TLSA looks up TLSA records. The name contains port and protocol, "_25._tcp.mail.example.com" (RFC 6698 section 3).
 // The error is an *Error.
 func (c *Client) TLSA(ctx context.Context, name string) (Answer[TLSA], error) {
-	return lookup(ctx, c, name, dns.TypeTLSA, decodeTLSA, TLSA.equal)
+	return lookup(ctx, c, name, kind[TLSA]{dns.TypeTLSA, decodeTLSA, TLSA.equal})
 }
 
 // Probe asks for the name servers of the root. It returns nil if a server answers, whatever the answer is. The error is
@@ -161,19 +161,25 @@ func (c *Client) Validates(ctx context.Context) (bool, error) {
 	return f.authentic && len(f.records) > 0, nil
 }
 
-// lookup resolves name and decodes the records. decode gets only records of qtype that have data.
-func lookup[T any](ctx context.Context, c *Client, name string, qtype uint16, decode func(dns.RR) T,
-	same func(T, T) bool) (Answer[T], error) {
-	f, fail := c.resolve(ctx, name, qtype)
+// kind is a kind of records.
+type kind[T any] struct {
+	qtype  uint16
+	decode func(dns.RR) T // gets only records of qtype that have data
+	same   func(T, T) bool
+}
+
+// lookup resolves name and decodes the records.
+func lookup[T any](ctx context.Context, c *Client, name string, of kind[T]) (Answer[T], error) {
+	f, fail := c.resolve(ctx, name, of.qtype)
 	if fail != nil {
-		fail.Name, fail.Type = strings.TrimSuffix(name, "."), dns.TypeToString[qtype]
+		fail.Name, fail.Type = strings.TrimSuffix(name, "."), dns.TypeToString[of.qtype]
 		return Answer[T]{}, fail
 	}
 	a := Answer[T]{Target: f.target(), TTL: f.ttl, Denial: f.denial, Authentic: f.authentic}
 	for _, rr := range f.records {
-		r := decode(rr)
+		r := of.decode(rr)
 		// RFC 2181 section 5: a set has no duplicates, so an equal record was sent twice.
-		if slices.ContainsFunc(a.Records, func(o T) bool { return same(o, r) }) {
+		if slices.ContainsFunc(a.Records, func(o T) bool { return of.same(o, r) }) {
 			continue
 		}
 		if a.Records = append(a.Records, r); len(a.Records) == maxRecords {

@@ -9,8 +9,8 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/fault"
 )
 
-// race tries the addresses of a policy host until one of them gives what is wanted, a T. One goroutine runs it.
-type race[T any] struct {
+// contest is what a race is about: a policy host that is to give a T.
+type contest[T any] struct {
 	d    *dialer
 	host string
 	port uint16
@@ -18,7 +18,11 @@ type race[T any] struct {
 	try     func(ctx context.Context, to netip.AddrPort, connected func()) (T, *failure)
 	discard func(T)                // what came too late
 	admit   func(netip.Addr) error // called before the first attempt; its error ends the race. nil: any may begin
+}
 
+// race tries the addresses of a policy host until one of them gives what is wanted. One goroutine runs it.
+type race[T any] struct {
+	contest[T]
 	results   chan attempt[T]
 	connected chan int // numbers of attempts
 
@@ -27,7 +31,6 @@ type race[T any] struct {
 	last    family           // of the last attempt
 	tried   int              // attempts in all
 	running int              // attempts not yet decided
-	answers int              // attempts that ended with an HTTP response
 	stall   time.Duration    // stallDelay, or less where there is little time
 	open    bool             // the next attempt may begin
 	next    <-chan time.Time // when open becomes true; nil: by another event
@@ -49,7 +52,7 @@ type attempt[T any] struct {
 // newRace returns a race for host:port.
 func newRace[T any](d *dialer, host string, port uint16,
 	try func(ctx context.Context, to netip.AddrPort, connected func()) (T, *failure), discard func(T)) *race[T] {
-	return &race[T]{d: d, host: host, port: port, try: try, discard: discard, stall: stallDelay,
+	return &race[T]{contest: contest[T]{d: d, host: host, port: port, try: try, discard: discard}, stall: stallDelay,
 		results: make(chan attempt[T], 2*maxAddresses), connected: make(chan int, 2*maxAddresses)}
 }
 
@@ -131,11 +134,19 @@ func (r *race[T]) lost(f *failure) {
 	r.running--
 	r.failed = append(r.failed, f)
 	r.open = true
-	if f.kind == Refused || f.kind == MediaType || f.kind == TooLarge {
-		if r.answers++; r.answers == maxAnswers {
-			r.waiting = [2][]netip.Addr{}
+	if r.answers() >= maxAnswers {
+		r.waiting = [2][]netip.Addr{}
+	}
+}
+
+// answers is how many attempts have ended with an HTTP response.
+func (r *race[T]) answers() (n int) {
+	for _, f := range r.failed {
+		if f.kind == Refused || f.kind == MediaType || f.kind == TooLarge {
+			n++
 		}
 	}
+	return n
 }
 
 // noAddress says why there is no address to try. On a host without IPv6, there may be others.
@@ -164,7 +175,7 @@ func (r *race[T]) answered(f family, a addresses) {
 	if refused != nil {
 		r.failed = append(r.failed, r.lookupFailure(refused))
 	}
-	if r.answers < maxAnswers {
+	if r.answers() < maxAnswers {
 		r.waiting[f] = ok
 	}
 	switch {

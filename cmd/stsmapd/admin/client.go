@@ -84,29 +84,30 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Status returns the daemon's status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	return requestOne[Status](ctx, c, http.MethodGet, replyLimit, nil, nil, "status")
+	return requestOne[Status](ctx, c, replyLimit, request{path: []string{"status"}})
 }
 
 // Show returns what is known about a domain. The error is an *Error with code 404 if that is nothing.
 func (c *Client) Show(ctx context.Context, domain dnsname.Name) (Domain, error) {
-	return requestOne[Domain](ctx, c, http.MethodGet, replyLimit, nil, nil, "policies", domain.String())
+	return requestOne[Domain](ctx, c, replyLimit, request{path: []string{"policies", domain.String()}})
 }
 
 // Refresh fetches a domain's policy now. A failed fetch is not an error: Refreshed has the reason.
 func (c *Client) Refresh(ctx context.Context, domain dnsname.Name) (Refreshed, error) {
-	return requestOne[Refreshed](ctx, c, http.MethodPost, queueLimit+lookupLimit, nil, nil, "policies", domain.String(),
-		"refresh")
+	return requestOne[Refreshed](ctx, c, queueLimit+lookupLimit,
+		request{method: http.MethodPost, path: []string{"policies", domain.String(), "refresh"}})
 }
 
 // Forget removes everything known about a domain. The error is an *Error with code 404 if that is nothing.
 func (c *Client) Forget(ctx context.Context, domain dnsname.Name) (Forgotten, error) {
-	return requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, nil, "policies", domain.String())
+	return requestOne[Forgotten](ctx, c, lookupLimit,
+		request{method: http.MethodDelete, path: []string{"policies", domain.String()}})
 }
 
 // ForgetEverywhere is Forget on all hosts of the fleet. The error is an *Error with code 400 if there is no fleet.
 func (c *Client) ForgetEverywhere(ctx context.Context, domain dnsname.Name) (Forgotten, error) {
-	return requestOne[Forgotten](ctx, c, http.MethodDelete, lookupLimit, nil, url.Values{"fleet": {"true"}},
-		"policies", domain.String())
+	return requestOne[Forgotten](ctx, c, lookupLimit, request{method: http.MethodDelete,
+		query: url.Values{"fleet": {"true"}}, path: []string{"policies", domain.String()}})
 }
 
 // Warm asks a question about a domain, as Postfix would.
@@ -115,7 +116,8 @@ func (c *Client) Warm(ctx context.Context, domain dnsname.Name) (Warmed, error) 
 	if err != nil {
 		return Warmed{}, err
 	}
-	return requestOne[Warmed](ctx, c, http.MethodPost, queueLimit+lookupLimit, body, nil, "warm")
+	return requestOne[Warmed](ctx, c, queueLimit+lookupLimit,
+		request{method: http.MethodPost, body: body, path: []string{"warm"}})
 }
 
 // Policies yields the policies that l selects. A policy that the daemon could not read yields an *Error, with the
@@ -144,13 +146,19 @@ func (c *Client) Overrides(ctx context.Context) iter.Seq2[Override, error] {
 	return requestLines[Override](ctx, c, nil, "overrides")
 }
 
+// request is a request to the daemon.
+type request struct {
+	method string // "" is GET
+	body   []byte
+	query  url.Values
+	path   []string // below /v1
+}
+
 // requestOne sends a request whose reply is one object.
-func requestOne[T any](ctx context.Context, c *Client, method string, limit time.Duration, body []byte,
-	query url.Values,
-	path ...string) (v T, err error) {
+func requestOne[T any](ctx context.Context, c *Client, limit time.Duration, ask request) (v T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	resp, err := c.do(ctx, method, body, query, path...)
+	resp, err := c.do(ctx, ask)
 	if err != nil {
 		return v, err
 	}
@@ -166,7 +174,7 @@ func requestOne[T any](ctx context.Context, c *Client, method string, limit time
 func requestLines[T any](ctx context.Context, c *Client, query url.Values, path ...string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		resp, err := c.do(ctx, http.MethodGet, nil, query, path...)
+		resp, err := c.do(ctx, request{query: query, path: path})
 		if err != nil {
 			yield(none, err)
 			return
@@ -194,10 +202,9 @@ func (c *Client) incompleteReply(err error) error {
 }
 
 // do sends a request. A reply that it returns has status 200, and its body must be closed.
-func (c *Client) do(ctx context.Context, method string, body []byte, query url.Values, path ...string) (*http.Response,
-	error) {
-	u := (&url.URL{Scheme: "http", Host: "stsmapd", Path: "/v1", RawQuery: query.Encode()}).JoinPath(path...)
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+func (c *Client) do(ctx context.Context, ask request) (*http.Response, error) {
+	u := (&url.URL{Scheme: "http", Host: "stsmapd", Path: "/v1", RawQuery: ask.query.Encode()}).JoinPath(ask.path...)
+	req, err := http.NewRequestWithContext(ctx, ask.method, u.String(), bytes.NewReader(ask.body))
 	if err != nil {
 		return nil, err
 	}

@@ -191,21 +191,22 @@ func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
+	return lookUp(s, w, r, func(ctx context.Context) (v Refreshed, err error) {
 		found, err := s.admin.Refresh(ctx, domain)
 		if errors.Is(err, resolver.ErrClosed) || errors.Is(err, resolver.ErrNotTried) || ctx.Err() != nil {
-			return nil, err
+			return v, err
 		}
 		k, storeErr := s.admin.Known(ctx, domain)
 		if storeErr != nil && k.Entry == nil {
-			return nil, storeErr
+			return v, storeErr
 		}
 		return viewRefreshed(domain.String(), found, k, err), nil
 	})
 }
 
 // lookUp calls do when a lookup may start, with more time for the reply, which is what do returns.
-func (s *ControlServer) lookUp(w http.ResponseWriter, r *http.Request, do func(context.Context) (any, error)) error {
+func lookUp[T any](s *ControlServer, w http.ResponseWriter, r *http.Request,
+	do func(context.Context) (T, error)) error {
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(queueLimit + lookupLimit)); err != nil {
 		return err
 	}
@@ -265,11 +266,11 @@ func (s *ControlServer) warm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
+	return lookUp(s, w, r, func(ctx context.Context) (Warmed, error) {
 		v := s.service.Answer(ctx, resolver.Question{Destination: dane.Destination{Domain: domain}})
 		view := Warmed{Domain: domain.String(), Outcome: v.Outcome.String()}
 		if v.Outcome == resolver.Closing {
-			return nil, &Error{Code: http.StatusServiceUnavailable, Domain: view.Domain,
+			return view, &Error{Code: http.StatusServiceUnavailable, Domain: view.Domain,
 				Message: resolver.ErrClosed.Error()}
 		}
 		if v.Reason != nil {

@@ -26,7 +26,7 @@ type question struct{ qtype, name string }
 // dnsLookup is a lookup in progress or complete.
 type dnsLookup struct {
 	done  chan struct{}
-	value any // looked[T]
+	value any // lookupResult[T]
 }
 
 // lookupResult is the result of a lookup.
@@ -49,9 +49,9 @@ func (m *dnsCache) close() {
 
 func lookUp[T any](ctx context.Context, m *dnsCache, q question,
 	lookup func(context.Context, string) (dnsclient.Answer[T], error)) (dnsclient.Answer[T], error) {
-	c := m.start(q, func() any {
+	c := m.start(q, func(c *dnsLookup) {
 		a, err := lookup(m.ctx, q.name)
-		return lookupResult[T]{a, err}
+		c.value = lookupResult[T]{a, err}
 	})
 	var ended <-chan struct{}
 	if c != nil {
@@ -68,7 +68,7 @@ func lookUp[T any](ctx context.Context, m *dnsCache, q question,
 }
 
 // start returns the lookup of a question, and starts it if there is none yet; nil after close.
-func (m *dnsCache) start(q question, lookup func() any) *dnsLookup {
+func (m *dnsCache) start(q question, lookup func(*dnsLookup)) *dnsLookup {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.calls[q]; c != nil || m.closed {
@@ -78,7 +78,7 @@ func (m *dnsCache) start(q question, lookup func() any) *dnsLookup {
 	m.calls[q] = c
 	m.running.Go(func() {
 		defer close(c.done)
-		c.value = lookup()
+		lookup(c)
 	})
 	return c
 }
