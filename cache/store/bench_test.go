@@ -18,22 +18,25 @@ import (
 func millionStore(b *testing.B, n int) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "policies.db")
-	to, err := openHandle(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	_, err := create(path, nil, "")
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &refill{to: to}
-	if err := r.fill(""); err != nil {
+	to, err := openHandle(path, os.O_RDWR)
+	if err != nil {
 		b.Fatal(err)
 	}
+	var some []pair
+	count := uint64(0)
 	to.db.NoSync = true
 	for i := range n {
 		value, err := record.Encode(storetest.Entry(i, storetest.Clock()))
 		if err == nil {
-			r.pending = append(r.pending, pair{storetest.Domain(i).String(), value})
+			some = append(some, pair{storetest.Domain(i).String(), value})
 		}
-		if len(r.pending) == maxPending || i == n-1 {
-			err = errors.Join(err, r.flush())
+		if len(some) == maxPending || i == n-1 {
+			err = errors.Join(err, to.add(some, &count))
+			some = some[:0]
 		}
 		if err != nil {
 			b.Fatal(err)
@@ -47,7 +50,7 @@ func millionStore(b *testing.B, n int) string {
 
 func mustOpen(b *testing.B, path string) *Store {
 	b.Helper()
-	store, err := Open(path, Options{})
+	store, err := Open(path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

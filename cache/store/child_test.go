@@ -44,7 +44,7 @@ func childPuts() error {
 	if err != nil {
 		return err
 	}
-	b, err := Open(os.Getenv(childStore), Options{})
+	b, err := Open(os.Getenv(childStore), nil)
 	if err != nil {
 		return err
 	}

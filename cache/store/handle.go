@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"math"
 	"os"
 	"runtime/debug"
@@ -26,36 +28,40 @@ const (
 	keyRoom        = "room" // zeros
 )
 
-// addRoom makes the meta bucket too large to be kept within another page: bbolt copies such a bucket into Go's memory,
-// and where it is damaged reads beyond the copy, which ends the process when the garbage collector meets a pointer from
-// there.
-func addRoom(meta *bbolt.Bucket) error {
-	if meta.Get([]byte(keyRoom)) != nil {
-		return nil
-	}
-	return meta.Put([]byte(keyRoom), make([]byte, meta.Tx().DB().Info().PageSize/4))
-}
-
 // handle is bbolt on an open, locked file, for one writer and any number of readers. On a damaged file bbolt panics,
 // faults on its map, or descends for ever; each becomes a *damage of the operation that met it.
 type handle struct {
-	db       *bbolt.DB
-	file     *os.File // db's own
-	readOnly bool
-	mapped   int64 // bytes of the file that are surely in bbolt's map
+	db     *bbolt.DB
+	file   *os.File // db's own
+	flag   int
+	mapped int64 // bytes of the file that are surely in bbolt's map
 
-	life   sync.RWMutex  // held by each transaction
-	gone   bool          // closed
-	stuck  chan struct{} // closed: bbolt panicked where it holds locks of its own, and they stay locked
-	sticks func()        // closes stuck
-	cut    atomic.Bool   // a guard took the map away
-	sound  bool          // the writer's: checkPages found no fault
-	last   atomic.Uint64 // the number of the last commit
-	beside lastCommit    // where it is written
+	broken atomic.Pointer[damage] // what was found first: the file is to be recovered
+	cut    atomic.Bool            // a guard took the map away
+	stuck  chan struct{}          // closed: bbolt panicked where it holds locks of its own, and they stay locked
+	sticks func()                 // closes stuck
+	sound  bool                   // the writer's: checkPages found no fault
+	last   atomic.Uint64          // the number of the last commit
 }
 
+// damage: the file is not as bbolt wrote it, or cannot be read. Recover the store.
+type damage struct{ what string }
+
+func (d *damage) Error() string { return d.what }
+
+func damaged(format string, args ...any) error { return &damage{fmt.Sprintf(format, args...)} }
+
+// refusal: another process has the file open, or a newer stsmapd wrote it. Nothing was touched. The caller gives up; an
+// administrator does what the text says.
+type refusal struct{ what string }
+
+func (r *refusal) Error() string { return r.what }
+
+// as returns the first error of a type in err's chain.
+func as[E error](err error) (found E, ok bool) { ok = errors.As(err, &found); return found, ok }
+
 // openHandle lets bbolt open and lock a file, flag is os.O_RDWR (|os.O_CREATE|os.O_EXCL) or os.O_RDONLY. The errors are
-// those of the system, *LockedError and *damage.
+// those of the system, *refusal and *damage.
 func openHandle(path string, flag int) (h *handle, err error) {
 	f, err := os.OpenFile(path, flag, 0o600)
 	if err != nil {
@@ -83,7 +89,7 @@ func openHandle(path string, flag int) (h *handle, err error) {
 	switch {
 	// it was locked, or set aside or replaced while we waited
 	case err == berrors.ErrTimeout, err == nil && !isAt(f, path):
-		return nil, &LockedError{path, holder(path)}
+		return nil, &refusal{"another process (" + holder(path) + ") has " + path + " open"}
 	case err != nil && !isSystem(err):
 		return nil, damaged("%v", err)
 	case err != nil:
@@ -93,98 +99,73 @@ func openHandle(path string, flag int) (h *handle, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h = &handle{db: db, file: f, readOnly: flag == os.O_RDONLY, mapped: info.Size(), stuck: make(chan struct{})}
+	h = &handle{db: db, file: f, flag: flag, mapped: info.Size(), stuck: make(chan struct{})}
 	h.sticks = sync.OnceFunc(func() { close(h.stuck) })
-	if h.readOnly {
-		return h, nil
-	}
-	err = h.transact(false, func(tx *bbolt.Tx) error {
-		if tx.Size() > info.Size() {
-			return damaged("the file was cut: it has %d bytes of %d", info.Size(), tx.Size())
-		}
-		return nil
-	})
-	h.mapped = math.MaxInt64 // from now on the map is as large as bbolt needs it
-	return h, err
-}
-
-// isAt reports whether the open file is the one that path names.
-func isAt(f *os.File, path string) bool {
-	is, err1 := f.Stat()
-	named, err2 := os.Stat(path)
-	return err1 == nil && err2 == nil && os.SameFile(is, named)
+	return h, nil
 }
 
 // close waits for the transactions and closes the file.
 func (h *handle) close() error {
-	h.life.Lock()
-	defer h.life.Unlock()
-	if h.gone {
-		return nil
-	}
-	h.gone = true
-	h.beside.close()
-	select {
-	case <-h.stuck:
+	err := h.hold(h.db.Close)
+	if _, ok := as[*damage](err); ok {
 		unlock(h.file) // the map stays; its memory is lost to us but costs no more than addresses
 		return nil
-	default:
-		return h.db.Close()
+	}
+	return err
+}
+
+// distrust has the file recovered by the writer, if there is a damage.
+func (h *handle) distrust(d *damage) {
+	if h != nil && d != nil {
+		h.broken.CompareAndSwap(nil, d)
 	}
 }
 
 // hold calls what takes bbolt's locks or gives them back, which may have to wait for others that do. When one panics
 // there they stay locked, and nobody may wait for them, or come near them again: so the call has a goroutine of its
 // own, that can be left.
-func (h *handle) hold(call func()) error {
+func (h *handle) hold(call func() error) error {
+	done := make(chan error, 1)
 	select {
 	case <-h.stuck:
-		return damaged("bbolt panicked before, and holds its locks")
 	default:
-	}
-	done := make(chan error, 1)
-	go func() {
-		debug.SetPanicOnFault(true)
-		defer func() {
-			if r := recover(); r != nil {
-				h.sticks()
-				done <- panicked(r)
-			}
+		go func() {
+			debug.SetPanicOnFault(true)
+			defer func() {
+				if r := recover(); r != nil {
+					h.sticks()
+					done <- panicked(r)
+				}
+			}()
+			done <- call()
 		}()
-		call()
-		done <- nil
-	}()
+	}
 	select {
 	case err := <-done:
 		return err
 	case <-h.stuck:
-		return damaged("bbolt panicked meanwhile, and holds its locks")
+		return damaged("bbolt panicked, and holds its locks")
 	}
 }
 
 // transact calls work in a transaction, which is committed if it is a writing one and work returns nil. What work takes
-// from the file it must copy. The errors are errReplaced, *damage, work's and, of a commit, those of the system.
+// from the file it must copy. The errors are *damage, work's, of a commit those of the system, and
+// berrors.ErrDatabaseNotOpen: another handle takes the place of this one, try again with it.
 func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error) {
-	h.life.RLock()
-	defer h.life.RUnlock()
-	if h.gone {
-		return errReplaced
-	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			err = panicked(r)
 		}
+		d, _ := as[*damage](err)
+		h.distrust(d)
 	}()
 	last := h.last.Load()
 	var tx *bbolt.Tx
-	var failed error
-	if err := h.hold(func() { tx, failed = h.db.Begin(writable) }); err != nil {
+	if err := h.hold(func() (err error) { tx, err = h.db.Begin(writable); return err }); err != nil {
 		return err
-	} else if failed != nil {
-		return failed
 	}
-	defer h.hold(func() { _ = tx.Rollback() }) // after a commit there is none any more
+	defer h.hold(func() error { return tx.Rollback() }) // after a commit there is none any more
 	id := uint64(tx.ID())
 	found := id
 	if writable {
@@ -199,36 +180,41 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 	}()
 	if err == nil && writable {
 		if err = tx.Commit(); err == nil {
-			h.last.Store(id)
-			h.beside.write(id)
+			h.committed(id)
 		}
 	}
 	return err
 }
 
-// remember makes the handle compare the number of the last commit with the one in the file beside the store, which is
-// written from now on.
-func (h *handle) remember(path string) {
-	beside, number := openLastCommit(path)
-	h.beside = beside
-	h.last.Store(number)
-}
-
-// layout checks that the layout is one that is known, and returns how many policies there are.
+// layout checks that the layout is one that is known, and that the last commit is there, and returns how many policies
+// there are.
 func (h *handle) layout() (policies uint64, err error) {
+	if h.flag == os.O_RDWR {
+		h.last.Store(lastCommit(h.file.Name()))
+	}
+	var id uint64
 	err = h.transact(false, func(tx *bbolt.Tx) error {
+		if id = uint64(tx.ID()); h.flag != os.O_RDONLY && tx.Size() > h.mapped {
+			return damaged("the file was cut: it has %d bytes of %d", h.mapped, tx.Size())
+		}
 		meta := tx.Bucket([]byte(bucketMeta))
 		found, ok := record.DecodeNumber(keySchema, meta.Get([]byte(keySchema)))
 		if ok && found > schema {
-			return &SchemaError{h.file.Name(), found, schema}
+			return &refusal{fmt.Sprintf("%s was written by a newer stsmapd (layout %d, this one knows %d): "+
+				"run the newer one, or move the file and its snapshot away", h.file.Name(), found, schema)}
 		}
-		h.last.Store(uint64(tx.ID()))
 		n, counted := record.DecodeNumber(keyCount, meta.Get([]byte(keyCount)))
 		if policies = n; !ok || !counted {
 			return damaged("the number of its layout, or of its policies, is gone")
 		}
 		return nil
 	})
+	if err == nil && h.flag != os.O_RDONLY {
+		h.mapped = math.MaxInt64 // from now on the map is as large as bbolt needs it
+	}
+	if err == nil {
+		h.committed(id)
+	}
 	return policies, err
 }
 
@@ -256,6 +242,12 @@ func (h *handle) find(key string) (e resolver.Entry, err error) {
 		return resolver.ErrNotCached
 	})
 	return e, err
+}
+
+// isCorrupt reports whether an error says that a record fails its checksum, or makes no sense.
+func isCorrupt(err error) bool {
+	_, ok := as[*record.CorruptError](err)
+	return ok
 }
 
 // Bounds on what one transaction reads, and more than the bytes of any domain's name.

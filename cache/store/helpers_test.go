@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 
 func openStore(t testing.TB, path string, l *testkit.Log) *Store {
 	t.Helper()
-	b, err := Open(path, Options{Logger: l.Logger()})
+	b, err := Open(path, l.Logger())
 	if err != nil {
 		t.Fatal(err)
 	}

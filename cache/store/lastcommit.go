@@ -1,15 +1,14 @@
 package store
 
 import (
-	"io"
 	"os"
 
 	"github.com/stsmapd/stsmapd/cache/record"
 )
 
-// lastCommit is a small file beside the store's with the number of its last commit. Where the pages that this commit
-// wrote are damaged, bbolt takes the commit before it without an error, and a policy that was replaced would be
-// answered again. That number only grows, so a store with a lower one has lost its last commit, or is an older copy.
+// A small file beside the store's has the number of its last commit. Where the pages that this commit wrote are
+// damaged, bbolt takes the commit before it without an error, and a policy that was replaced would be answered again.
+// That number only grows, so a store with a lower one has lost its last commit, or is an older copy.
 //
 // The number is written after the commit is on the disk, and reaches the disk later, or not:
 //   - A process killed between the two, and a host that crashed, leave a lower number, or none: no store is mistaken
@@ -19,35 +18,28 @@ import (
 //   - Who restores an older copy of the file leaves a higher number: what the copy has is looked up before it is
 //     answered.
 //
-// Where it is missing, damaged, or cannot be written, the store is trusted. The zero value is such a one.
-type lastCommit struct{ file *os.File }
-
+// Where it is missing, damaged, or cannot be written, the store is trusted.
 const (
 	lastCommitName = ".commit"
 	keyLastCommit  = "commit"
 )
 
-// openLastCommit opens the file beside the store at path, or makes it, and returns the number in it; 0: there is none.
-func openLastCommit(path string) (l lastCommit, number uint64) {
-	f, err := os.OpenFile(path+lastCommitName, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return lastCommit{}, 0
-	}
-	found, _ := io.ReadAll(io.LimitReader(f, 64))
-	number, _ = record.DecodeNumber(keyLastCommit, found)
-	return lastCommit{f}, number
+// lastCommit returns the number beside the store at path; 0: there is none.
+func lastCommit(path string) uint64 {
+	found, _ := os.ReadFile(path + lastCommitName)
+	number, _ := record.DecodeNumber(keyLastCommit, found)
+	return number
 }
 
-// write replaces the number.
-func (l lastCommit) write(number uint64) {
-	if l.file != nil {
-		_, _ = l.file.WriteAt(record.EncodeNumber(keyLastCommit, number), 0)
+// committed notes the number of the last commit.
+func (h *handle) committed(number uint64) {
+	h.last.Store(number)
+	if h.flag != os.O_RDWR {
+		return
 	}
-}
-
-func (l lastCommit) close() {
-	if l.file != nil {
-		_ = l.file.Close()
+	if f, err := os.OpenFile(h.file.Name()+lastCommitName, os.O_WRONLY|os.O_CREATE, 0o600); err == nil {
+		_, _ = f.WriteAt(record.EncodeNumber(keyLastCommit, number), 0)
+		_ = f.Close()
 	}
 }
 

@@ -4,46 +4,39 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"log/slog"
+
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/stsmapd/stsmapd/cache/record"
 )
 
-// reader reads the open file, and has what it finds damaged put right.
-type reader struct {
-	recovery *recovery
-	writer   *writer
-	counts   *counts
-	log      *slog.Logger
-}
-
 // records yields every record in the order of keys. If the file has not been replaced meanwhile, and there are fewer
 // than there were, a part of the tree is not reached: that is damage.
-func (r *reader) records(ctx context.Context) iter.Seq2[pair, error] {
+func (s *Store) records(ctx context.Context) iter.Seq2[pair, error] {
 	return func(yield func(pair, error) bool) {
-		begin, found, from := r.counts.Load(), uint64(0), []byte{0}
+		begin, found, from := s.counts.Load(), uint64(0), []byte{0}
+		missing := func() int { return int(begin.Policies - found - s.counts.Load().removed + begin.removed) }
 		var first *handle
-		for more := true; more; {
+		for {
 			var some []pair
-			err := r.read(ctx, func(h *handle) (err error) {
+			err := s.read(ctx, func(h *handle) (err error) {
 				if first == nil {
 					first = h
 				}
 				some, err = h.scan(from)
-				more = len(some) > 0
-				short := func() bool { return found+r.counts.Load().removed-begin.removed < begin.Policies }
-				if err != nil || more || h != first || !short() {
+				if err != nil || len(some) > 0 || h != first || missing() <= 0 {
 					return err
 				}
 				// A removal that was seen may not be counted yet: it is when the writer has answered.
-				if err := r.writer.submit(ctx, &op{}); err == nil && short() {
-					return damaged("%d records are not found",
-						begin.Policies-found-r.counts.Load().removed+begin.removed)
+				if err := s.submit(ctx, &op{}); err != nil || missing() <= 0 {
+					return err
 				}
-				return err
+				return damaged("%d records are not found", missing())
 			})
 			if err != nil {
 				yield(pair{}, err)
+			}
+			if err != nil || len(some) == 0 {
 				return
 			}
 			for _, p := range some {
@@ -63,20 +56,24 @@ func (r *reader) records(ctx context.Context) iter.Seq2[pair, error] {
 const maxTries = 4
 
 // read calls look with the open file. What turns out to be damaged is put right, and look called again.
-func (r *reader) read(ctx context.Context, look func(*handle) error) (err error) {
+func (s *Store) read(ctx context.Context, look func(*handle) error) (err error) {
 	for range maxTries {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		h, next := r.recovery.cur.Load(), error(nil)
-		if h == nil {
-			next = r.writer.submit(ctx, &op{})
-		} else if err = look(h); isCorrupt(err) {
-			c, _ := as[*record.CorruptError](err)
-			next = r.mend(ctx, c.Key, c)
-		} else if d, ok := as[*damage](err); ok {
-			next = r.writer.submit(ctx, &op{broken: h, cause: d})
-		} else if !errors.Is(err, errReplaced) {
+		h, next := s.cur.Load(), error(nil)
+		if err = nil; h != nil {
+			err = look(h)
+		}
+		corrupt, isCorrupt := as[*record.CorruptError](err)
+		broken, isBroken := as[*damage](err)
+		h.distrust(broken)
+		switch {
+		case isCorrupt:
+			next = s.mend(ctx, corrupt.Key, corrupt)
+		case h == nil, isBroken, errors.Is(err, berrors.ErrDatabaseNotOpen):
+			next = s.submit(ctx, &op{})
+		default:
 			return err
 		}
 		if next != nil {
@@ -88,26 +85,32 @@ func (r *reader) read(ctx context.Context, look func(*handle) error) (err error)
 
 // mend replaces a damaged record by the snapshot's, or drops it. Where there is a snapshot without it, its key may be
 // what is damaged: then the policy that it was is still in the snapshot, and the whole store is recovered.
-func (r *reader) mend(ctx context.Context, key string, cause error) error {
-	o := &op{kind: opMend, key: key}
-	n := 0
-	for k, value := range readSnapshot(r.recovery.snapshot) {
-		if n++; k == key {
+func (s *Store) mend(ctx context.Context, key string, cause error) error {
+	o, all := &op{key: key}, 0
+	o.change = func(old []byte, n *Stats) bool {
+		_, err := record.Decode(key, old)
+		if old == nil || !isCorrupt(err) {
+			return false
+		}
+		n.CorruptRecords++
+		n.changed++
+		return true
+	}
+	for k, value := range readSnapshot(s.snapshot) {
+		if all++; k == key {
 			o.value, _ = record.Doubt(key, value)
 			break
 		}
 	}
-	if n > 0 && o.value == nil {
-		o = &op{broken: r.recovery.cur.Load(), cause: &damage{cause.Error() + ", and the snapshot has none"}}
+	if all > 0 && o.value == nil {
+		s.cur.Load().distrust(&damage{cause.Error() + ", and the snapshot has none"})
+		o = &op{}
 	}
-	if err := r.writer.submit(ctx, o); err != nil {
-		return err
+	err := s.submit(ctx, o)
+	if err == nil && o.did {
+		s.log.Warn("a policy's record in the store was damaged: the policy is looked up before it is answered again; "+
+			"if this happens again, check the disk",
+			"event", "store_record_dropped", "domain", key, "path", s.path, "error", cause)
 	}
-	if o.verdict == replaced || o.verdict == removed {
-		r.log.Warn("a policy's record in the store was damaged: the policy is looked up before it is answered again; "+
-			"if "+
-			"this happens again, check the disk",
-			"event", "store_record_dropped", "domain", key, "path", r.recovery.path, "error", cause)
-	}
-	return nil
+	return err
 }

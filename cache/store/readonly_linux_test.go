@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -73,8 +74,8 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	check("read-only")
 	for range 3 {
-		if err, io := b.Put(t.Context(), late),
-			(*IOError)(nil); !errors.As(err, &io) || !errors.Is(err, syscall.EROFS) {
+		err := b.Put(t.Context(), late)
+		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), ": put: ") {
 			t.Errorf("Put: %v", err)
 		}
 		if err := b.Delete(t.Context(), storetest.Domain(1)); !errors.Is(err, syscall.EROFS) {
@@ -104,8 +105,8 @@ func TestOpenOnReadOnlyDisk(t *testing.T) {
 	closeStore(t, openStore(t, there, &testkit.Log{}))
 	remount(syscall.MS_RDONLY, "")
 	for _, path := range []string{there, filepath.Join(dir, "policies.db"), filepath.Join(dir, "new", "policies.db")} {
-		_, err := Open(path, Options{})
-		if io := (*IOError)(nil); !errors.As(err, &io) || io.Op != "open" || !errors.Is(err, syscall.EROFS) {
+		_, err := Open(path, nil)
+		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), ": open: ") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

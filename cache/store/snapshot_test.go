@@ -16,7 +16,7 @@ import (
 // inSnapshot returns the records of a snapshot.
 func inSnapshot(b *Store) map[string][]byte {
 	found := map[string][]byte{}
-	for key, value := range readSnapshot(b.recovery.snapshot) {
+	for key, value := range readSnapshot(b.snapshot) {
 		found[key] = value
 	}
 	return found
@@ -27,7 +27,7 @@ func inSnapshot(b *Store) map[string][]byte {
 func TestSnapshotEachHour(t *testing.T) {
 	path := storePath(t)
 	synctest.Test(t, func(t *testing.T) {
-		b, err := Open(path, Options{})
+		b, err := Open(path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,13 +81,13 @@ func TestSnapshotAtTheStop(t *testing.T) {
 	if len(put) > 0 {
 		t.Errorf("%d policies are not in the snapshot", len(put))
 	}
-	info, err := os.Stat(b.recovery.snapshot)
+	info, err := os.Stat(b.snapshot)
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("%v %v", info.Mode(), err)
 	}
 	b = openStore(t, path, &testkit.Log{})
 	closeStore(t, b)
-	if again, err := os.Stat(b.recovery.snapshot); err != nil || !os.SameFile(info, again) || b.Stats().Snapshots != 0 {
+	if again, err := os.Stat(b.snapshot); err != nil || !os.SameFile(info, again) || b.Stats().Snapshots != 0 {
 		t.Errorf("nothing changed, and there is another snapshot: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestSnapshotFails(t *testing.T) {
 	b := openStore(t, path, l)
 	fill(t, b, 3, noExtra)
 	b.snapshots.write(time.Now())
-	if err := os.Mkdir(b.recovery.snapshot+".new", 0o700); err != nil {
+	if err := os.Mkdir(b.snapshot+".new", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	putFresh(t, b)
@@ -133,13 +133,13 @@ func TestSnapshotFails(t *testing.T) {
 		b.snapshots.write(time.Now())
 	}
 	if lines := l.Lines("event=snapshot_failed"); len(lines) != 1 || len(l.Lines()) != 1 ||
-		!strings.Contains(lines[0], b.recovery.snapshot) {
+		!strings.Contains(lines[0], b.snapshot) {
 		t.Errorf("log: %q", l.Lines())
 	}
 	if s := b.Stats(); s.Snapshots != 1 || s.SnapshotErrors != 2 || len(inSnapshot(b)) != 3 {
 		t.Errorf("%+v, %d in the snapshot", s, len(inSnapshot(b)))
 	}
-	if err := os.Remove(b.recovery.snapshot + ".new"); err != nil {
+	if err := os.Remove(b.snapshot + ".new"); err != nil {
 		t.Fatal(err)
 	}
 	b.snapshots.write(time.Now())

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,39 +22,34 @@ const (
 
 // snapshots writes the snapshots of a store.
 type snapshots struct {
-	path            string
-	reader          *reader
-	log             *slog.Logger
+	store           *Store
 	written, failed atomic.Uint64
 
-	mu      sync.Mutex
 	due     time.Time // the next one, not before this
 	saved   uint64    // of Stats.changed, what the last one has
 	failing bool
 }
 
-func newSnapshots(path string, r *reader, log *slog.Logger) *snapshots {
-	s := &snapshots{path: path, reader: r, log: log, due: time.Now().Add(snapshotFirst)}
-	if info, err := os.Stat(path); err == nil {
+func newSnapshots(store *Store) *snapshots {
+	s := &snapshots{store: store, due: time.Now().Add(snapshotFirst)}
+	if info, err := os.Stat(store.snapshot); err == nil {
 		s.due = info.ModTime().Add(snapshotEach)
 	}
 	return s
 }
 
-// keep writes snapshots until the store is closed.
-func (s *snapshots) keep(closing <-chan struct{}) {
+// keep writes snapshots until the store is stopped, and a last one then.
+func (s *snapshots) keep(stop <-chan struct{}) {
 	tick := time.NewTicker(snapshotLook)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
-			s.mu.Lock()
-			due := s.due
-			s.mu.Unlock()
-			if !now.Before(due) {
+			if !now.Before(s.due) {
 				s.write(now)
 			}
-		case <-closing:
+		case <-stop:
+			s.write(time.Time{})
 			return
 		}
 	}
@@ -64,13 +57,11 @@ func (s *snapshots) keep(closing <-chan struct{}) {
 
 // write writes a snapshot at now, if a policy has changed since the last one.
 func (s *snapshots) write(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	changed := s.reader.counts.Load().changed
+	changed := s.store.counts.Load().changed
 	if changed == s.saved {
 		return
 	}
-	err := s.save(s.path + ".new")
+	err := s.store.save(s.store.snapshot + ".new")
 	if err == nil {
 		s.written.Add(1)
 		s.saved, s.due, s.failing = changed, now.Add(snapshotEach), false
@@ -80,24 +71,23 @@ func (s *snapshots) write(now time.Time) {
 	s.due = now.Add(snapshotRetry)
 	if !s.failing {
 		s.failing = true
-		s.log.Warn(
-			"cannot write a snapshot of the policy store, the one before is kept: if the store is damaged, what "+
-				"was learnt since may have to be looked up again; check the disk space",
-			"event", "snapshot_failed", "path", s.path, "error", err)
+		s.store.log.Warn("cannot write a snapshot of the policy store, the one before is kept: if the store is "+
+			"damaged, what was learnt since may have to be looked up again; check the disk space",
+			"event", "snapshot_failed", "path", s.store.snapshot, "error", err)
 	}
 }
 
 // save writes a new file, which takes the place of the snapshot if it has every record, undamaged.
-func (s *snapshots) save(name string) (err error) {
+func (s *Store) save(name string) (err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	w := record.NewWriter(f)
-	for p, walkErr := range s.reader.records(context.Background()) {
+	for p, walkErr := range s.records(context.Background()) {
 		_, corrupt := record.Fetched(p.key, p.value)
 		if err = walkErr; err == nil && isCorrupt(corrupt) {
-			err = errors.Join(corrupt, s.reader.mend(context.Background(), p.key, corrupt)) // for the next one
+			err = errors.Join(corrupt, s.mend(context.Background(), p.key, corrupt)) // for the next one
 		}
 		if err != nil {
 			break
@@ -108,7 +98,7 @@ func (s *snapshots) save(name string) (err error) {
 		err = errors.Join(w.Close(), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		return errors.Join(os.Rename(name, s.path), syncDir(filepath.Dir(name)))
+		return errors.Join(os.Rename(name, s.snapshot), syncDir(filepath.Dir(name)))
 	}
 	_ = os.Remove(name) // it may be what fills the disk
 	return err

@@ -136,7 +136,7 @@ func TestOlderCopy(t *testing.T) {
 	}
 	closeStore(t, b)
 	write(t, path, older)
-	if err := os.Remove(b.recovery.snapshot); err != nil {
+	if err := os.Remove(b.snapshot); err != nil {
 		t.Fatal(err)
 	}
 	b = openStore(t, path, l)

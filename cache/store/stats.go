@@ -8,7 +8,7 @@ type Stats struct {
 	Puts           uint64 // that succeeded, the stale ones and those without a change included
 	Stale          uint64 // Puts that an entry fetched later made void
 	Deletes        uint64 // that succeeded
-	WriteErrors    uint64 // Puts and Deletes that failed
+	WriteErrors    uint64 // Puts, Deletes, and repairs of a record, that failed
 	Commits        uint64 // transactions: each made one or more operations durable
 	CommitErrors   uint64
 	CorruptRecords uint64 // single records dropped, or replaced by the snapshot's

@@ -9,10 +9,11 @@
 // same time shares one commit (writer.go). bbolt's pages carry no checksum, so each record has one over its key and
 // itself; one that fails counts as absent (reader.go). policies.snapshot is a stream of the same records
 // (snapshots.go). When bbolt cannot open, read or write its file, the file is set aside (recovery.go), and a new one is
-// filled from what bbolt still reads of it, from the snapshot and from memory (refill.go).
+// filled from what bbolt still reads of it, from the snapshot and from memory (fill.go).
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,60 +22,63 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-// Store is a resolver.Store in one file, for one process. Of its errors that are not the context's: *IOError when the
-// disk fails, ErrClosed after Close. It recovers from a damaged file by itself, also while it runs.
+// ErrClosed: the store was closed. Ask no more.
+var ErrClosed = errors.New("it is closed")
+
+// Store is a resolver.Store in one file, for one process. Its errors say what the store was asked and the cause, a
+// *fs.PathError or syscall.Errno where the disk is full or failing: the store stays usable, and the caller goes on with
+// what it has in memory and tries again later. After a failed Put or Delete the store holds the entry of before or the
+// new one, never a mixture. It recovers from a damaged file by itself, also while it runs.
 type Store struct {
-	recovery  *recovery
-	writer    *writer
-	reader    *reader
+	*writer
 	snapshots *snapshots
-	counts    *counts
 	running   sync.WaitGroup
 	close     func() error
 }
 
 var _ resolver.Store = (*Store)(nil)
 
-// Options are what a Store needs from outside. The zero value logs nothing.
-type Options struct {
-	Logger *slog.Logger
-	Now    func() time.Time // for the name of a file set aside; time.Now when nil
-}
-
 // Open opens the store at path, or begins one, with its directory. It takes a second at most when another process has
 // it open, and else a few milliseconds, however many policies there are; recovering a damaged file takes some seconds
-// for a million. The errors are *LockedError, *SchemaError and *IOError. Close it after use.
-func Open(path string, opt Options) (*Store, error) {
-	log, now, n := opt.Logger, opt.Now, &counts{}
+// for a million. An error says what an administrator should do. Close it after use. log has
+// what happens to the file; nil: nobody wants to know.
+func Open(path string, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if now == nil {
-		now = time.Now
-	}
-	n.Store(&Stats{})
-	r := &recovery{path: path, log: log, now: now, counts: n, renewed: make(chan struct{}, 1)}
-	w := &writer{recovery: r, counts: n, ops: make(chan *op), closing: make(chan struct{})}
-	s := &Store{recovery: r, writer: w, counts: n, reader: &reader{recovery: r, writer: w, counts: n, log: log}}
+	w := &writer{path: path, log: log,
+		ops: make(chan *op), closing: make(chan struct{}), renewed: make(chan struct{}, 1)}
+	w.counts.Store(&Stats{})
+	s := &Store{writer: w}
 	path, err := filepath.Abs(path)
 	if err == nil {
-		r.path, r.snapshot = path, strings.TrimSuffix(path, filepath.Ext(path))+".snapshot"
-		err = r.open()
+		w.path, w.snapshot = path, strings.TrimSuffix(path, filepath.Ext(path))+".snapshot"
+		err = w.open(nil)
 	}
 	if err != nil {
 		return nil, s.fault("open", err)
 	}
-	s.snapshots = newSnapshots(r.snapshot, s.reader, log)
-	s.close = sync.OnceValue(s.end)
+	s.snapshots = newSnapshots(s)
+	stop := make(chan struct{})
 	s.running.Go(w.run)
-	s.running.Go(func() { s.snapshots.keep(w.closing) })
+	s.running.Go(func() {
+		s.snapshots.keep(stop)
+		close(w.closing)
+	})
+	s.close = sync.OnceValue(func() (err error) {
+		close(stop)
+		s.running.Wait()
+		if h := w.cur.Swap(nil); h != nil {
+			err = h.close()
+		}
+		return err
+	})
 	return s, nil
 }
 
@@ -82,19 +86,9 @@ func Open(path string, opt Options) (*Store, error) {
 // still wait, and closes the file. More calls do nothing.
 func (s *Store) Close() error { return s.fault("close", s.close()) }
 
-func (s *Store) end() (err error) {
-	s.snapshots.write(time.Time{})
-	close(s.writer.closing)
-	s.running.Wait()
-	if h := s.recovery.cur.Swap(nil); h != nil {
-		err = h.close()
-	}
-	return err
-}
-
 // Renewed tells that the store may lack what it had: its file was damaged, removed or replaced. Who still has it in
 // memory should put it again.
-func (s *Store) Renewed() <-chan struct{} { return s.recovery.renewed }
+func (s *Store) Renewed() <-chan struct{} { return s.renewed }
 
 // Len is how many policies there are, expired ones included.
 func (s *Store) Len() int { return int(s.counts.Load().Policies) }
@@ -109,7 +103,7 @@ func (s *Store) Stats() Stats {
 // Get implements resolver.Store. A record that turns out to be damaged is replaced by that of the snapshot, or dropped,
 // with a warning; one of a newer stsmapd is left alone, and is ErrNotCached.
 func (s *Store) Get(ctx context.Context, domain dnsname.Name) (e resolver.Entry, err error) {
-	err = s.reader.read(ctx, func(h *handle) (err error) {
+	err = s.read(ctx, func(h *handle) (err error) {
 		e, err = h.find(domain.String())
 		return err
 	})
@@ -128,19 +122,38 @@ func (s *Store) Get(ctx context.Context, domain dnsname.Name) (e resolver.Entry,
 func (s *Store) Put(ctx context.Context, e resolver.Entry) error {
 	value, err := record.Encode(e)
 	if err != nil {
-		return fmt.Errorf("policy store: %w", err)
-	}
-	o := &op{kind: opPut, key: e.Domain.String(), value: value, fetched: e.Fetched.UnixMilli(),
-		checked: e.Checked.UnixMilli()}
-	if err := s.writer.submit(ctx, o); err != nil {
 		return s.fault("put", err)
 	}
-	return nil
+	key, fetched, checked := e.Domain.String(), e.Fetched.UnixMilli(), e.Checked.UnixMilli()
+	return s.fault("put", s.submit(ctx, &op{key: key, value: value, change: func(old []byte, n *Stats) bool {
+		n.Puts++
+		before, err := record.Fetched(key, old)
+		at := before.UnixMilli()
+		if bytes.Equal(old, value) {
+			return false
+		}
+		// What was fetched earlier never replaces what was fetched later, except what a clock that ran ahead wrote
+		// (resolver.Store).
+		if err == nil && fetched < at && at <= checked {
+			n.Stale++
+			return false
+		}
+		if err != nil || fetched != at {
+			n.changed++
+		}
+		return true
+	}}))
 }
 
 // Delete implements resolver.Store.
 func (s *Store) Delete(ctx context.Context, domain dnsname.Name) error {
-	return s.fault("delete", s.writer.submit(ctx, &op{kind: opDelete, key: domain.String()}))
+	return s.fault("delete", s.submit(ctx, &op{key: domain.String(), change: func(old []byte, n *Stats) bool {
+		if n.Deletes++; old == nil {
+			return false
+		}
+		n.changed++
+		return true
+	}}))
 }
 
 // All implements resolver.Store. A damaged record is mended after its error, a *record.CorruptError, was yielded; one
@@ -148,7 +161,7 @@ func (s *Store) Delete(ctx context.Context, domain dnsname.Name) error {
 // store.
 func (s *Store) All(ctx context.Context) iter.Seq2[resolver.Entry, error] {
 	return func(yield func(resolver.Entry, error) bool) {
-		for p, err := range s.reader.records(ctx) {
+		for p, err := range s.records(ctx) {
 			if err != nil {
 				yield(resolver.Entry{}, s.fault("walk", err))
 				return
@@ -162,25 +175,16 @@ func (s *Store) All(ctx context.Context) iter.Seq2[resolver.Entry, error] {
 				return
 			}
 			if isCorrupt(err) {
-				_ = s.reader.mend(ctx, p.key, err) // its own error comes with the next record
+				_ = s.mend(ctx, p.key, err) // its own error comes with the next record
 			}
 		}
 	}
 }
 
-// isCorrupt reports whether an error says that a record fails its checksum, or makes no sense.
-func isCorrupt(err error) bool {
-	_, ok := as[*record.CorruptError](err)
-	return ok
-}
-
-// fault makes the errors of the system and of bbolt an *IOError; all others say enough.
+// fault says what the store was asked when an error happened.
 func (s *Store) fault(op string, err error) error {
-	_, locked := as[*LockedError](err)
-	_, newer := as[*SchemaError](err)
-	if err == nil || locked || newer || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, ErrClosed) {
+	if _, refused := as[*refusal](err); refused || err == nil {
 		return err
 	}
-	return &IOError{Op: op, Path: s.recovery.path, Err: err}
+	return fmt.Errorf("policy store %s: %s: %w", s.path, op, err)
 }

@@ -32,6 +32,13 @@ func holder(path string) string {
 	return "stsmapd?"
 }
 
+// isAt reports whether the open file is the one that path names.
+func isAt(f *os.File, path string) bool {
+	is, err1 := f.Stat()
+	named, err2 := os.Stat(path)
+	return err1 == nil && err2 == nil && os.SameFile(is, named)
+}
+
 // unlock closes a file and gives up its lock even if a memory map still holds on to it.
 func unlock(f *os.File) {
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)

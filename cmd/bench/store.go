@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -21,7 +20,7 @@ func (b *bench) store(policies int) (dir string, err error) {
 	b.started++
 	dir = filepath.Join(b.dir, fmt.Sprintf("store-%d", b.started))
 	store, err := store.Open(filepath.Join(dir, "policies.db"),
-		store.Options{Logger: slog.New(slog.DiscardHandler)})
+		nil)
 	if err != nil {
 		return "", err
 	}

@@ -24,7 +24,7 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: seed STATE_DIR FILE")
 	}
-	store, err := store.Open(filepath.Join(ts.MkAbs(args[0]), "policies.db"), store.Options{})
+	store, err := store.Open(filepath.Join(ts.MkAbs(args[0]), "policies.db"), nil)
 	ts.Check(err)
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
 		e, err := seedEntry(strings.Fields(line), time.Now().UTC().Truncate(time.Second))

@@ -147,7 +147,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.reloads.record(nil)
 	defer d.reporter("") // closes it
-	store, err := store.Open(filepath.Join(c.StateDir, "policies.db"), store.Options{Logger: d.log})
+	store, err := store.Open(filepath.Join(c.StateDir, "policies.db"), d.log)
 	if err != nil {
 		return err
 	}

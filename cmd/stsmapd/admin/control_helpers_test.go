@@ -95,7 +95,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 		spec: "unix:" + filepath.Join(t.TempDir(), "control.sock"), log: &testkit.Log{},
 	}
 	log := slog.New(slog.NewTextHandler(d.log, nil))
-	store, err := store.Open(filepath.Join(t.TempDir(), "policies.db"), store.Options{Logger: log})
+	store, err := store.Open(filepath.Join(t.TempDir(), "policies.db"), log)
 	if err != nil {
 		t.Fatal(err)
 	}

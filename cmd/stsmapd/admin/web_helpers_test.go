@@ -101,7 +101,7 @@ func startWeb(t *testing.T, overrides []resolver.Override, entries ...resolver.E
 	log := slog.New(slog.DiscardHandler)
 	f := &fixture{t: t}
 	var err error
-	if f.store, err = store.Open(filepath.Join(t.TempDir(), "policies.db"), store.Options{Logger: log}); err != nil {
+	if f.store, err = store.Open(filepath.Join(t.TempDir(), "policies.db"), log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.store.Close() })

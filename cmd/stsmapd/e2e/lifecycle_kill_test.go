@@ -132,7 +132,7 @@ type killing struct {
 // the same id.
 func (k *killing) seed(t *testing.T) {
 	t.Helper()
-	store, err := store.Open(filepath.Join(k.stateDir, "policies.db"), store.Options{})
+	store, err := store.Open(filepath.Join(k.stateDir, "policies.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

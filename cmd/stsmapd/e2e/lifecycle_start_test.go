@@ -114,7 +114,7 @@ func TestRefusesUnwritableState(t *testing.T) {
 // beginStore makes an empty store in dir.
 func beginStore(t *testing.T, dir string) {
 	t.Helper()
-	store, err := store.Open(filepath.Join(dir, "policies.db"), store.Options{})
+	store, err := store.Open(filepath.Join(dir, "policies.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func seedStore(t *testing.T, dir string, entries []resolver.Entry) {
 		return
 	}
 	must(t, os.MkdirAll(dir, 0o700))
-	b, err := store.Open(filepath.Join(dir, "policies.db"), store.Options{})
+	b, err := store.Open(filepath.Join(dir, "policies.db"), nil)
 	must(t, err)
 	for _, e := range entries {
 		must(t, b.Put(t.Context(), e))

@@ -255,7 +255,7 @@ func (m *machine) store(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := store.Open(filepath.Join(m.shared, "policies.db"), store.Options{})
+	store, err := store.Open(filepath.Join(m.shared, "policies.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

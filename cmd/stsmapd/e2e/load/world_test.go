@@ -88,7 +88,7 @@ func (n *internet) Fetch(_ context.Context, domain dnsname.Name) (mtasts.Policy,
 // openStore opens the store in dir; it is closed with the test.
 func openStore(t *testing.T, dir string) *store.Store {
 	t.Helper()
-	store, err := store.Open(filepath.Join(dir, "policies.db"), store.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := store.Open(filepath.Join(dir, "policies.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

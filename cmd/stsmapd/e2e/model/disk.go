@@ -92,7 +92,7 @@ func (b *boltDisk) path() string { return filepath.Join(b.dir, fmt.Sprint(b.life
 func snapshotOf(path string) string { return strings.TrimSuffix(path, ".db") + ".snapshot" }
 
 func (b *boltDisk) open() (err error) {
-	b.Store, err = store.Open(b.path(), store.Options{})
+	b.Store, err = store.Open(b.path(), nil)
 	return err
 }
 

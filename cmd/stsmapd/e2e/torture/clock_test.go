@@ -95,7 +95,7 @@ func (r *rig) end(t *testing.T) {
 // entries reads the store of a daemon that has ended.
 func (r *rig) entries(t *testing.T) []resolver.Entry {
 	t.Helper()
-	store, err := store.Open(r.d.Store(), store.Options{})
+	store, err := store.Open(r.d.Store(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func (r *rig) shift(t *testing.T, by time.Duration) {
 	if err := os.Remove(r.d.Store()); err != nil {
 		t.Fatal(err)
 	}
-	store, err := store.Open(r.d.Store(), store.Options{})
+	store, err := store.Open(r.d.Store(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

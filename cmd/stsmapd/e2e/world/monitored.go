@@ -64,7 +64,7 @@ func (m Monitored) Get(t *testing.T, path string) string {
 // Remember writes policies into a store before a daemon opens it.
 func Remember(t *testing.T, stateDir string, entries ...resolver.Entry) {
 	t.Helper()
-	store, err := store.Open(filepath.Join(stateDir, "policies.db"), store.Options{})
+	store, err := store.Open(filepath.Join(stateDir, "policies.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,139 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"iter"
+	"os"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/stsmapd/stsmapd/cache/record"
+)
+
+// Bounds: on what a new file gets in one commit, and on how long a damaged file is read, with how much of it in each
+// second more.
+const (
+	maxPending      = 4096
+	maxPendingBytes = 8 << 20
+	salvageTime     = time.Second
+	salvageRate     = 64 << 20
+)
+
+// create makes a new file with all that an old one, which is damaged (nil: cannot be read), and a snapshot have, and
+// returns how many policies that are. It syncs at the end alone: nobody knows the file before.
+func create(path string, old *handle, snapshot string) (policies uint64, err error) {
+	_ = os.Remove(path) // of a recovery that was cut short
+	to, err := openHandle(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return 0, err
+	}
+	to.db.NoSync = true
+	err = to.transact(true, func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucket([]byte(bucketMeta))
+		if err != nil {
+			return err
+		}
+		_, err = tx.CreateBucket([]byte(bucketPolicies))
+		return errors.Join(err, addRoom(meta), meta.Put([]byte(keySchema), record.EncodeNumber(keySchema, schema)))
+	})
+	var pending []pair
+	size := 0
+	flush := func() {
+		if err == nil {
+			err = to.add(pending, &policies)
+		}
+		pending, size = pending[:0], 0
+	}
+	for p := range remains(old, snapshot) {
+		pending, size = append(pending, p), size+len(p.value)
+		if len(pending) >= maxPending || size >= maxPendingBytes {
+			flush()
+		}
+		if err != nil {
+			break
+		}
+	}
+	flush()
+	if err == nil {
+		err = to.db.Sync()
+	}
+	return policies, errors.Join(err, to.close())
+}
+
+// add puts records into a new file, and adds to the count. Of two records of one domain the one that was fetched later
+// stays, and else the first.
+func (h *handle) add(records []pair, count *uint64) error {
+	return h.transact(true, func(tx *bbolt.Tx) error {
+		policies := tx.Bucket([]byte(bucketPolicies))
+		policies.FillPercent = 0.8 // records come in order
+		for _, p := range records {
+			before := policies.Get([]byte(p.key))
+			if before == nil {
+				*count++
+			} else if !record.Newer(p.key, p.value, before) {
+				continue
+			}
+			if err := policies.Put([]byte(p.key), p.value); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyCount), record.EncodeNumber(keyCount, *count))
+	})
+}
+
+// remains yields the sound records of a damaged file and of a snapshot, with the mark that they may not be the last of
+// their domains.
+func remains(old *handle, snapshot string) iter.Seq[pair] {
+	return func(yield func(pair) bool) {
+		doubt := func(key string, value []byte) bool {
+			value, err := record.Doubt(key, value)
+			return err != nil || yield(pair{key, value})
+		}
+		if old == nil || old.salvage(doubt) {
+			readSnapshot(snapshot)(doubt)
+		}
+	}
+}
+
+// salvage yields what bbolt's cursor still gives of a damaged file, which may not be the last version of each record,
+// and reports whether yield wants more. Where the cursor can go no further it goes on at a key further behind, nearer
+// ones first.
+func (h *handle) salvage(yield func(string, []byte) bool) bool {
+	read, end := int64(0), time.Now().Add(salvageTime+time.Duration(h.mapped/salvageRate)*time.Second)
+	last, near := "", 1 // near: up to where the last two keys differ, which is how near the next one can be
+	for from := []byte{0}; len(from) > 0 && time.Now().Before(end) && read <= h.mapped; {
+		some, damaged := h.scan(from)
+		for _, p := range some {
+			if !yield(p.key, p.value) {
+				return false
+			}
+			for near = 0; near < min(len(last), len(p.key)-1) && last[near] == p.key[near]; near++ {
+			}
+			last, near = p.key, near+1
+			read, from = read+int64(len(p.value)), append([]byte(p.key), 0)
+		}
+		if len(some) == 0 && damaged == nil {
+			break // the end
+		} else if len(some) == 0 {
+			from = beyond(from[:min(near, len(from))])
+		}
+	}
+	return true
+}
+
+// beyond returns a key above another: near ones first, then in longer steps, of the characters that names have; nil:
+// there is none.
+func beyond(key []byte) []byte {
+	n := len(key)
+	for n > 0 && key[n-1] >= 'z' {
+		n--
+	}
+	if n == 0 {
+		return nil
+	}
+	next := bytes.Clone(key[:n])
+	next[n-1] = max('-', next[n-1]+1)
+	return next
+}
