@@ -321,7 +321,7 @@ func TestBoundedGetAllocatesNothing(t *testing.T) {
 	findings := NewBounded[port](Bounds{Count: 10}, Rank[finding]{})
 	findings.Put(port{name}, finding{storetest.Clock()})
 	for what, get := range map[string]func() bool{
-		"pointer":   func() bool { h, ok := policies.Get(name); return ok && h.Entry.Domain == name },
+		"pointer":   func() bool { h, ok := policies.Get(name); return ok && h.Entry().Domain == name },
 		"interface": func() bool { a, ok := failures.Get(name); return ok && a != nil },
 		"struct":    func() bool { f, ok := findings.Get(port{name}); return ok && f[0].Equal(storetest.Clock()) },
 		"absent":    func() bool { _, ok := policies.Get(storetest.Domain(2)); return !ok },

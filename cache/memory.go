@@ -21,7 +21,7 @@ const DefaultMax = 1_000_000
 const DefaultBytes = 256 << 20
 
 // leastBytes is what no policy is smaller than.
-const leastBytes = 1 << 10
+const leastBytes = 896
 
 // fullInterval is the least time between two log lines about a full memory.
 const fullInterval = 24 * time.Hour
@@ -102,10 +102,10 @@ func idler(a, b *resolver.CachedPolicy) bool {
 
 // lastUse is when a policy was last asked for, or fetched if that was later.
 func lastUse(h *resolver.CachedPolicy) time.Time {
-	if used := h.Used(); used.After(h.Entry.Fetched) {
+	if used := h.Used(); used.After(h.Fetched()) {
 		return used
 	}
-	return h.Entry.Fetched
+	return h.Fetched()
 }
 
 // SetMaxNegative puts another bound of negatives in force: what is remembered stays, as far as there is room. It may
@@ -127,12 +127,12 @@ func (m *Memory) Policy(domain dnsname.Name) (*resolver.CachedPolicy, bool) {
 
 // PutPolicy implements resolver.Memory.
 func (m *Memory) PutPolicy(h *resolver.CachedPolicy) {
-	m.policies.Put(h.Entry.Domain, h)
+	m.policies.Put(h.Domain(), h)
 	if evicted := m.evicted.Load(); evicted > 0 {
 		m.full(evicted)
 	}
-	m.negatives.forget(h.Entry.Domain.String())
-	m.forgetFailure(h.Entry.Domain)
+	m.negatives.forget(h.Domain().String())
+	m.forgetFailure(h.Domain())
 }
 
 // full logs, once in fullInterval, that policies were evicted.

@@ -4,12 +4,13 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// negative is a domain without a policy; until 0: an empty slot.
+// negative is a domain without a policy; until 0: an empty slot. It takes 16 bytes.
 type negative struct {
 	fingerprint
-	until int64 // clock.Ticks
+	until uint32 // clock.Ticks in whole seconds, of which there are enough for 80 years
 }
 
 // negativeShard is a hash table with open addressing and linear probing: an entry stands in the first free slot from
@@ -21,6 +22,8 @@ type negativeShard struct {
 	bound int
 	hand  int // of the sweep
 }
+
+func (e negative) ends() int64 { return int64(e.until) * int64(time.Second) }
 
 const (
 	minSlots = 8
@@ -36,7 +39,7 @@ func (s *negativeShard) get(f fingerprint) (until int64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	return s.slots[i].until, true
+	return s.slots[i].ends(), true
 }
 
 func (s *negativeShard) len() int { return int(s.used.Load()) }
@@ -66,7 +69,7 @@ func (s *negativeShard) moveTo(g *generation, now int64) {
 	s.mu.Lock() // so an entry is forgotten here before it is moved, or there after
 	defer s.mu.Unlock()
 	for _, e := range s.slots {
-		if e.until > now {
+		if e.ends() > now {
 			g.shard(e.fingerprint).putIfNew(now, e)
 		}
 	}
@@ -110,7 +113,7 @@ func (s *negativeShard) find(f fingerprint) (int, bool) {
 	return i, false
 }
 
-func (s *negativeShard) home(f fingerprint) int { return int(f.lo) & (len(s.slots) - 1) }
+func (s *negativeShard) home(f fingerprint) int { return int(f[2]) & (len(s.slots) - 1) }
 func (s *negativeShard) after(i int) int        { return (i + 1) & (len(s.slots) - 1) }
 
 // drop empties a slot. Entries behind it move up, so that a search still meets no empty slot before what it looks for.
@@ -131,7 +134,7 @@ func (s *negativeShard) drop(i int) {
 func (s *negativeShard) sweep(now int64) {
 	for range min(sweepSlots, len(s.slots)) {
 		s.hand &= len(s.slots) - 1
-		if until := s.slots[s.hand].until; until != 0 && until <= now {
+		if e := s.slots[s.hand]; e.until != 0 && e.ends() <= now {
 			s.drop(s.hand) // another may stand there now
 		} else {
 			s.hand++
@@ -159,7 +162,7 @@ func (s *negativeShard) rebuild(now int64) {
 	old := s.slots
 	live := 0
 	for _, e := range old {
-		if e.until > now {
+		if e.ends() > now {
 			live++
 		}
 	}
@@ -170,7 +173,7 @@ func (s *negativeShard) rebuild(now int64) {
 	s.slots = make([]negative, size)
 	s.used.Store(int32(live))
 	for _, e := range old {
-		if e.until > now {
+		if e.ends() > now {
 			i, _ := s.find(e.fingerprint)
 			s.slots[i] = e
 		}

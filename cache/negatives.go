@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -11,14 +12,14 @@ import (
 )
 
 // negatives remembers which domains have no policy, and until when: any number of them, so without names and without
-// pointers. One takes 24 bytes in a table that is half to seven eighths full, and the garbage collector looks at no
+// pointers. One takes 16 bytes in a table that is half to seven eighths full, and the garbage collector looks at no
 // more than one pointer for each shard of 848. (go-cache takes 120 bytes for each, in five objects' worth of pointers.)
 //
-// Each domain is stored as a 128-bit fingerprint. Two domains with the same one would be taken for each other: the
-// one's negative would hide the other's policy, until it ends. By chance that happens once in 10^24 for ten million
-// domains. Nor can anybody bring it about: the fingerprint is made with two seeds that are drawn at each start and
-// leave the process in no way, nor do the fingerprints; so names must be guessed blindly, 2^127 on average, each guess
-// costs a mail through this very host, and all ends with the next start.
+// Each domain is stored as a 96-bit fingerprint. Two domains with the same one would be taken for each other: the one's
+// negative would hide the other's policy, until it ends. By chance that happens once in 10^15 for ten million domains.
+// Nor can anybody bring it about: the fingerprint is made with two seeds that are drawn at each start and leave the
+// process in no way, nor do the fingerprints; so names must be guessed blindly, 2^95 on average, each guess costs a
+// mail through this very host, and all ends with the next start.
 type negatives struct {
 	seeds    [2]maphash.Seed
 	current  atomic.Pointer[generation]
@@ -32,7 +33,8 @@ type generation struct {
 	before atomic.Pointer[generation] // whose content is being taken over; nil: all is here
 }
 
-type fingerprint struct{ hi, lo uint64 }
+// fingerprint chooses the shard by its first word, and the slot by its last.
+type fingerprint [3]uint32
 
 // share is how many entries a shard holds at most: few, so that its lock is held for microseconds.
 const share = 848
@@ -53,15 +55,17 @@ func newGeneration(bound int) *generation {
 }
 
 func (g *generation) shard(f fingerprint) *negativeShard {
-	i, _ := bits.Mul64(f.hi, uint64(len(g.shards)))
+	i, _ := bits.Mul32(f[0], uint32(len(g.shards)))
 	return &g.shards[i]
 }
 
 func (n *negatives) fingerprint(name string) fingerprint {
-	return fingerprint{maphash.String(n.seeds[0], name), maphash.String(n.seeds[1], name)}
+	first := maphash.String(n.seeds[0], name)
+	return fingerprint{uint32(first >> 32), uint32(first), uint32(maphash.String(n.seeds[1], name))}
 }
 
-// get returns until when a domain has no policy, in clock.Ticks, as last put, expired or not.
+// get returns until when a domain has no policy, in clock.Ticks, as last put but rounded up to a second, expired
+// or not.
 func (n *negatives) get(name string) (until int64, ok bool) {
 	f := n.fingerprint(name)
 	g := n.current.Load()
@@ -77,7 +81,8 @@ func (n *negatives) get(name string) (until int64, ok bool) {
 // put remembers that a domain has no policy. now lets it drop what has expired.
 func (n *negatives) put(now time.Time, name string, until int64) {
 	f := n.fingerprint(name)
-	n.current.Load().shard(f).put(clock.Ticks(now), negative{f, max(until, 1)})
+	seconds := min((max(until, 1)-1)/int64(time.Second)+1, math.MaxUint32) // rounded up
+	n.current.Load().shard(f).put(clock.Ticks(now), negative{f, uint32(seconds)})
 }
 
 // forget removes a domain, from whatever generation may have it.

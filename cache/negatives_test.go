@@ -53,7 +53,7 @@ func TestNegativesAgainstAMap(t *testing.T) {
 			} else {
 				end := clock.Ticks(now.Add(time.Duration(1+random.IntN(600)) * time.Second))
 				n.put(now, name, end)
-				want[i] = end
+				want[i] = inSeconds(end)
 			}
 			look := random.IntN(names)
 			got, ok := n.get(storetest.Domain(look).String())

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -15,12 +16,12 @@ func TestMemoryWalk(t *testing.T) {
 	}
 	const n = 2000
 	for i := range n {
-		m.PutPolicy(&resolver.CachedPolicy{Entry: storetest.Entry(i, storetest.Clock())})
+		m.PutPolicy(resolver.NewCachedPolicy(storetest.Entry(i, storetest.Clock()), time.Time{}))
 	}
 	m.ForgetPolicy(storetest.Domain(7))
 	seen := map[dnsname.Name]int{}
 	for h := range m.All() {
-		seen[h.Entry.Domain]++
+		seen[h.Entry().Domain]++
 	}
 	if len(seen) != n-1 || seen[storetest.Domain(7)] != 0 {
 		t.Errorf("%d of %d policies, the forgotten one %d times", len(seen), n-1, seen[storetest.Domain(7)])

@@ -162,17 +162,18 @@ func (a *Admin) known(at instant, domain dnsname.Name, stored *Entry, waiting *C
 	if cached == nil {
 		cached = waiting
 	}
-	if stored != nil && (cached == nil || newer(stored, &cached.Entry)) {
-		cached = newCachedPolicy(*stored, time.Time{})
+	if stored != nil && (cached == nil || newer(*stored, cached.Entry())) {
+		cached = NewCachedPolicy(*stored, time.Time{})
 	}
 	if cached == nil {
 		return k
 	}
-	e := a.normalized(cached.Entry, now)
-	k.Entry, k.Live, k.Used = &e, a.live(e, now), earlier(cached.Used(), now)
+	known := cached.Entry()
+	e := a.normalized(known, now)
+	k.Entry, k.Live, k.Used = &e, a.live(e.term(), now), earlier(cached.Used(), now)
 	k.basis.policy = cached
-	if e.Fetched != cached.Entry.Fetched || e.Failures != cached.Entry.Failures {
-		k.basis.policy = newCachedPolicy(e, time.Time{})
+	if e.Fetched != known.Fetched || e.Failures != known.Failures {
+		k.basis.policy = NewCachedPolicy(e, time.Time{})
 	}
 	k.basis.lives = a.decisionTime(now, k.basis.policy)
 	if at, ok := a.refreshAt(e, k.Used); ok && k.Live {
@@ -185,7 +186,7 @@ func (a *Admin) known(at instant, domain dnsname.Name, stored *Entry, waiting *C
 }
 
 // newer reports whether a was written after b.
-func newer(a, b *Entry) bool {
+func newer(a, b Entry) bool {
 	return cmp.Or(a.Fetched.Compare(b.Fetched), a.Checked.Compare(b.Checked)) > 0
 }
 
@@ -217,8 +218,9 @@ func (r result) refreshError() error {
 			return ErrClosed
 		case r.untried != nil:
 			return fmt.Errorf("%w: %w", ErrNotTried, r.untried)
-		case f.Entry.Failures.Count > 0:
-			return errors.New(f.Entry.Failures.Reason)
+		}
+		if failures := f.Entry().Failures; failures.Count > 0 {
+			return errors.New(failures.Reason)
 		}
 		return nil
 	case *LookupFailed:

@@ -95,7 +95,7 @@ func (b *base) lint(e Entry) {
 			b.log.Warn("no MX host of the domain matches its policy: Postfix will defer its mail until the publisher "+
 				"repairs the policy or the MX records; an override can let it pass", "event", "mx_mismatch", "domain",
 				e.Domain,
-				"mx_hosts", strings.Join(hosts, ","), "policy_mx", e.Policy.MX)
+				"mx_hosts", strings.Join(hosts, ","), "policy_mx", e.Policy.MX())
 		}
 	})
 }
@@ -121,7 +121,7 @@ type Reporter interface {
 // (RFC 8460 section 6).
 func (b *base) report(domain dnsname.Name, known *CachedPolicy, err error) {
 	to := b.config.Load().Reporter
-	if to == nil || (known != nil && known.Entry.Policy.Mode == mtasts.ModeNone) {
+	if to == nil || (known != nil && known.mode == mtasts.ModeNone) {
 		return
 	}
 	b.background.run(domain, func(ctx context.Context) {
@@ -135,8 +135,8 @@ func (b *base) report(domain dnsname.Name, known *CachedPolicy, err error) {
 		}
 		r := tlsrpt.Report{Domain: domain, Record: record, Failure: failureType(err), Reason: reportReason(err)}
 		if known != nil {
-			r.Policy = ReportLines(known.Entry.Policy)
-			for _, p := range known.Entry.Policy.MX {
+			r.Policy = ReportLines(known.Policy())
+			for _, p := range known.Policy().MX() {
 				r.MX = append(r.MX, p.String())
 			}
 		}

@@ -83,7 +83,7 @@ func attemptFor(id string, failed FetchFailures, waited time.Duration) Attempt {
 // lastFailures is what has failed on this host since the last success.
 func lastFailures(known *CachedPolicy, before Negative) FetchFailures {
 	if known != nil {
-		return known.Entry.Failures
+		return known.Entry().Failures
 	}
 	if b, ok := before.(*FetchFailed); ok {
 		return b.Failures

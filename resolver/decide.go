@@ -117,10 +117,10 @@ func decideOverride(now time.Time, q Question, o *Override, f Finding) Verdict {
 func decideFinding(now time.Time, strict bool, f Finding) Verdict {
 	switch f := f.(type) {
 	case *CachedPolicy:
-		if !f.Entry.Live(now) {
+		if !f.term().covers(now) {
 			return Verdict{Outcome: Absent}
 		}
-		return Verdict{Outcome: binding(f.Entry.Policy.Mode, strict), Policy: f}
+		return Verdict{Outcome: binding(f.mode, strict), Policy: f}
 	case *LookupFailed:
 		return Verdict{Outcome: Unknown, Reason: f.Err}
 	case *FetchFailed:

@@ -27,7 +27,7 @@ func policy(t testing.TB, mode string, maxAge time.Duration) mtasts.Policy {
 
 func heldPolicy(t testing.TB, mode string, age time.Duration) *CachedPolicy {
 	t.Helper()
-	return newCachedPolicy(Entry{
+	return NewCachedPolicy(Entry{
 		Domain: dnsname.MustParse("example.test"), ID: "1", Policy: policy(t, mode, time.Hour),
 		Fetched: decideAt.Add(-age), Checked: decideAt,
 	}, decideAt)

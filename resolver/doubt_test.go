@@ -48,7 +48,7 @@ func TestDoubtful(t *testing.T) {
 				defer s.Close()
 				for range 2 {
 					v := wantOutcome(t, c.why, s, "example.test", c.want)
-					if c.mx != "" && (v.Policy == nil || v.Policy.Entry.Policy.MX[0].Host.String() != c.mx) {
+					if c.mx != "" && (v.Policy == nil || v.Policy.Entry().Policy.MX()[0].Host.String() != c.mx) {
 						t.Errorf("answered %+v, want the policy of %s", v, c.mx)
 					}
 				}

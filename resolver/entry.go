@@ -40,7 +40,23 @@ type FetchFailures struct {
 }
 
 // Expires is when the policy ends: the last successful fetch + max_age (RFC 8461 section 3.2).
-func (e Entry) Expires() time.Time { return e.Fetched.Add(e.Policy.MaxAge) }
+func (e Entry) Expires() time.Time { return e.term().end() }
+
+// Live reports whether the policy still binds at now. The very second of the fetch counts, so that a policy with
+// max_age 0 binds the deliveries that waited for it.
+func (e Entry) Live(now time.Time) bool { return e.term().covers(now) }
+
+func (e Entry) term() term { return term{e.Fetched, e.Policy.MaxAge} }
+
+// term is the time for which a policy binds.
+type term struct {
+	fetched time.Time
+	maxAge  time.Duration
+}
+
+func (t term) end() time.Time { return t.fetched.Add(t.maxAge) }
+
+func (t term) covers(now time.Time) bool { return !now.After(t.end()) }
 
 // owners are to whom the policy's room is accounted.
 func (e Entry) owners() fair.Owners { return fair.Of(e.Domain, e.Network) }
@@ -51,10 +67,6 @@ func (e Entry) size() int64 {
 	return int64(fixed + len(e.Domain.String()) + len(e.ID) + len(e.Policy.Text) + len(e.Origin) +
 		len(e.Failures.ID) + len(e.Failures.Reason))
 }
-
-// Live reports whether the policy still binds at now. The very second of the fetch counts, so that a policy with
-// max_age 0 binds the deliveries that waited for it.
-func (e Entry) Live(now time.Time) bool { return !now.After(e.Expires()) }
 
 // Doubtful reports whether the entry was saved from a damaged store where it may not have been the last one of its
 // domain. It is answered only after a look at the network, or if nothing can be looked up.

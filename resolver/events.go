@@ -28,8 +28,9 @@ func (l events) policyExpired(e Entry) {
 
 // policyFetched tells of a policy learnt, changed, or refreshed at last; an unchanged one makes no line.
 func (l events) policyFetched(before, now *CachedPolicy) {
-	e := now.Entry
-	line := []any{"domain", e.Domain, "mode", e.Policy.Mode, "id", e.ID, "max_age", e.Policy.MaxAge, "mx", e.Policy.MX}
+	e := now.Entry()
+	line := []any{"domain", e.Domain, "mode", e.Policy.Mode, "id", e.ID, "max_age", e.Policy.MaxAge,
+		"mx", e.Policy.MX()}
 	if e.Origin != "" {
 		line = append(line, "from_host", e.Origin)
 	}
@@ -37,10 +38,10 @@ func (l events) policyFetched(before, now *CachedPolicy) {
 	case before == nil:
 		l.Info("policy learnt", append([]any{"event", "policy_learnt"}, line...)...)
 		return
-	case before.Entry.Policy.Text != e.Policy.Text: // another id alone changes nothing
-		l.policyChanged(before.Entry.Policy, e, line)
+	case before.Policy().Text != e.Policy.Text: // another id alone changes nothing
+		l.policyChanged(before.Policy(), e, line)
 	}
-	if t := before.Entry.Failures; !t.Alerted.IsZero() {
+	if t := before.Entry().Failures; !t.Alerted.IsZero() {
 		l.Info("policy refreshed again after failures", "event", "refresh_recovered", "domain", e.Domain,
 			"failures", t.Count, "failing_since", t.Since)
 	}
@@ -48,7 +49,7 @@ func (l events) policyFetched(before, now *CachedPolicy) {
 
 // policyChanged tells of another policy text. That protection ends is a warning: the publisher may not know of it.
 func (l events) policyChanged(old mtasts.Policy, e Entry, line []any) {
-	line = append([]any{"event", "policy_changed", "old_mode", old.Mode, "old_mx", old.MX}, line...)
+	line = append([]any{"event", "policy_changed", "old_mode", old.Mode, "old_mx", old.MX()}, line...)
 	if old.Mode == mtasts.ModeEnforce && e.Policy.Mode != mtasts.ModeEnforce {
 		l.Warn(fmt.Sprintf("policy changed from mode enforce to %s: mail to the domain is no longer protected; if "+
 			"that is a surprise, ask its postmaster, or set an override", e.Policy.Mode), line...)

@@ -31,7 +31,7 @@ type evictor struct {
 
 // removeExpired removes a policy that had expired at now.
 func (e *evictor) removeExpired(ctx context.Context, domain dnsname.Name, now time.Time) {
-	_ = e.remove(ctx, domain, func(old Entry) bool { return !e.live(old, now) }) // the next scan tries again
+	_ = e.remove(ctx, domain, func(old Entry) bool { return !e.live(old.term(), now) }) // the next scan tries again
 }
 
 // remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come
@@ -39,10 +39,10 @@ func (e *evictor) removeExpired(ctx context.Context, domain dnsname.Name, now ti
 func (e *evictor) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) error {
 	var failed error
 	err := e.lookups.Exclusive(ctx, domain, func() {
-		if h, ok := e.memory.Policy(domain); ok && !which(h.Entry) {
+		if h, ok := e.memory.Policy(domain); ok && !which(h.Entry()) {
 			return
 		}
-		if h := e.pending.unsaved(domain); h != nil && !which(h.Entry) {
+		if h := e.pending.unsaved(domain); h != nil && !which(h.Entry()) {
 			return
 		}
 		stored, err := e.store.Get(ctx, domain)

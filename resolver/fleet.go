@@ -85,9 +85,9 @@ func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 	if used := known.Used(); used.After(e.Used) {
 		e.Used = used
 	}
-	e.UsedDays = max(e.UsedDays, known.usedDays())
-	later := e.Fetched.Truncate(fleetGrain).After(known.Entry.Fetched.Truncate(fleetGrain))
-	return e, later && (!ahead || e.Policy.Text != known.Entry.Policy.Text)
+	e.UsedDays = max(e.UsedDays, known.days())
+	later := e.Fetched.Truncate(fleetGrain).After(known.Fetched().Truncate(fleetGrain))
+	return e, later && (!ahead || e.Policy.Text != known.Policy().Text)
 }
 
 // mergeShared applies what the fleet knows of a domain of which known is known (nil: nothing live), and returns what is
@@ -95,13 +95,13 @@ func adopt(now time.Time, known *CachedPolicy, e Entry) (Entry, bool) {
 func (b *base) mergeShared(ctx context.Context, domain dnsname.Name, known *CachedPolicy, t SharedState) *CachedPolicy {
 	now := b.clock.Now()
 	if ended := earlier(t.Ended, now); known != nil && !ended.IsZero() &&
-		!known.Entry.Fetched.Truncate(fleetGrain).After(ended) {
+		!known.Fetched().Truncate(fleetGrain).After(ended) {
 		if err := b.pending.delete(ctx, domain); err != nil {
 			return known // it binds until it expires, or is forgotten here
 		}
 		b.forgetPolicy(domain)
 		b.log.Info("policy forgotten by another host of the fleet", "event", "policy_forgotten", "domain", domain,
-			"mode", known.Entry.Policy.Mode)
+			"mode", known.mode)
 		known = nil
 	}
 	if t.Entry == nil {
@@ -223,7 +223,7 @@ func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
 			return // there may be something newer in the store
 		}
 	}
-	if known != nil && !s.live(known.Entry, s.clock.Now()) {
+	if known != nil && !s.live(known.term(), s.clock.Now()) {
 		known = nil
 	}
 	s.mergeShared(ctx, domain, known, s.fleet.Find(ctx, domain))

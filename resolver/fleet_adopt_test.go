@@ -59,7 +59,7 @@ func TestAdopt(t *testing.T) {
 	} {
 		var known *CachedPolicy
 		if c.known != nil {
-			known = newCachedPolicy(*c.known, now)
+			known = NewCachedPolicy(*c.known, now)
 			known.used.Store(now.Unix())
 		}
 		got, ok := adopt(now, known, c.told)

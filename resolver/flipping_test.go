@@ -80,8 +80,8 @@ func TestNewIDAfterFlips(t *testing.T) {
 		pass(5 * minute)
 		ask(s, "a.test")
 		synctest.Wait()
-		if v := ask(s, "a.test"); v.Policy.Entry.ID != "3" || v.Policy.Entry.Policy.MX[0].String() != "mx3.a.test" {
-			t.Errorf("after the limit: %+v", v.Policy.Entry)
+		if v := ask(s, "a.test"); v.Policy.Entry().ID != "3" || v.Policy.Policy().MX()[0].String() != "mx3.a.test" {
+			t.Errorf("after the limit: %+v", v.Policy.Entry())
 		}
 	})
 }

@@ -186,15 +186,16 @@ func TestHostFaultKeepsLivePolicy(t *testing.T) {
 				t.Errorf("%s: %d fetches in 10 minutes for one domain that this host cannot fetch", c.why, gets)
 			}
 			v := wantOutcome(t, c.why, s, "example.test", resolver.Enforce)
-			if v.Policy.Entry.Failures.Count > 0 || c.fetch != nil && a.shared > shared ||
+			if v.Policy.Entry().Failures.Count > 0 || c.fetch != nil && a.shared > shared ||
 				a.events("refresh_failing") > 0 {
-				t.Errorf("%s: held against the domain: %+v, shared %d", c.why, v.Policy.Entry.Failures, a.shared-shared)
+				t.Errorf("%s: held against the domain: %+v, shared %d", c.why, v.Policy.Entry().Failures,
+					a.shared-shared)
 			}
 			a.set(nil, nil)
 			pass(10 * time.Second)
 			ask(s, "example.test")
 			pass(time.Second)
-			if v := ask(s, "example.test"); v.Policy == nil || v.Policy.Entry.ID != "2" {
+			if v := ask(s, "example.test"); v.Policy == nil || v.Policy.Entry().ID != "2" {
 				t.Errorf("%s: mended, but the new policy is not there", c.why)
 			}
 		})

@@ -74,8 +74,7 @@ func NewOverrides(list []Override) (*Overrides, error) {
 			return nil, fmt.Errorf("override of %s: mx belongs to action enforce, and only to it", &o)
 		}
 		if o.Action == ActionEnforce {
-			o.policy = &CachedPolicy{
-				Entry: Entry{Domain: o.Domain, Policy: mtasts.Policy{Mode: mtasts.ModeEnforce, MX: o.MX}}}
+			o.policy = NewCachedPolicy(Entry{Domain: o.Domain, Policy: mtasts.Enforcing(o.MX)}, time.Time{})
 		}
 		where := set.exact
 		if o.Below {

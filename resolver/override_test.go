@@ -105,7 +105,7 @@ func TestOverrides(t *testing.T) {
 			s.Reconfigure(settings)
 			v := wantOutcome(t, c.why, s, "partner.test", c.during)
 			if c.action == resolver.ActionEnforce &&
-				(v.Policy == nil || v.Policy.Entry.Policy.MX[0].String() != "mail.partner.test") {
+				(v.Policy == nil || v.Policy.Entry().Policy.MX()[0].String() != "mail.partner.test") {
 				t.Errorf("%s: the override's own MX patterns must count", c.why)
 			}
 			pass(3 * time.Second)

@@ -47,7 +47,7 @@ func (s *pendingWrites) save(ctx context.Context, h *CachedPolicy) {
 	err := s.write(ctx, h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	domain := h.Entry.Domain
+	domain := h.domain
 	if err == nil {
 		s.written(domain)
 		return
@@ -71,7 +71,7 @@ func (s *pendingWrites) save(ctx context.Context, h *CachedPolicy) {
 func (s *pendingWrites) write(ctx context.Context, h *CachedPolicy) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
-	return s.put(ctx, h.Entry)
+	return s.put(ctx, h.Entry())
 }
 
 // put writes an entry. Where one of the domain has waited for the disk, what the store has was known before it,
@@ -160,7 +160,7 @@ func (s *pendingWrites) again(ctx context.Context, domain dnsname.Name) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, saveLimit)
 	defer cancel()
-	if err := s.put(ctx, h.Entry); err != nil {
+	if err := s.put(ctx, h.Entry()); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -228,9 +228,9 @@ func (r *refiller) refill(ctx context.Context) {
 		}
 		n++
 		writes.Go(func() error {
-			domain := h.Entry.Domain
+			domain := h.domain
 			_ = r.lookups.Exclusive(ctx, domain, func() { // an error is the end, or a panic that was logged
-				if h, ok := r.memory.Policy(domain); ok && r.live(h.Entry, r.clock.Now()) {
+				if h, ok := r.memory.Policy(domain); ok && r.live(h.term(), r.clock.Now()) {
 					r.pending.save(ctx, h)
 				}
 			})

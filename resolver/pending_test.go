@@ -61,8 +61,9 @@ func TestRetryIsNoStepBack(t *testing.T) {
 			g := gate{puts: make(chan gatePut)}
 			s := newPendingWrites(g, events{slog.New(slog.DiscardHandler)})
 			older := heldPolicy(t, "enforce", time.Hour)
-			newer := heldPolicy(t, "enforce", time.Hour)
-			newer.Entry.Failures.Count = 1 // written at the same Fetched, as after a failed refresh
+			failed := older.Entry()
+			failed.Failures.Count = 1
+			newer := NewCachedPolicy(failed, decideAt) // written at the same Fetched, as after a failed refresh
 
 			saved := meanwhile(func() { s.save(t.Context(), older) })
 			(<-g.puts).end <- errDisk
@@ -79,7 +80,7 @@ func TestRetryIsNoStepBack(t *testing.T) {
 			if !c.waits {
 				want = nil
 			}
-			if got := s.unsaved(older.Entry.Domain); got != want {
+			if got := s.unsaved(older.Entry().Domain); got != want {
 				t.Errorf("waiting for the disk: %+v, want %+v", got, want)
 			}
 		})
@@ -101,7 +102,7 @@ func (f *fails) Put(context.Context, Entry) error { return f.err }
 func TestPendingWritesTellTheTruth(t *testing.T) {
 	t.Parallel()
 	p := policy(t, "enforce", time.Hour)
-	room := maxUnsaved / int(newCachedPolicy(Entry{Policy: p}, decideAt).Bytes())
+	room := maxUnsaved / int(NewCachedPolicy(Entry{Policy: p}, decideAt).Bytes())
 	for _, c := range []struct {
 		why   string
 		saved int
@@ -111,7 +112,7 @@ func TestPendingWritesTellTheTruth(t *testing.T) {
 		store := &fails{err: errDisk}
 		s := newPendingWrites(store, events{slog.New(slog.NewTextHandler(&log, nil))})
 		for i := range c.saved {
-			s.save(t.Context(), newCachedPolicy(
+			s.save(t.Context(), NewCachedPolicy(
 				Entry{Domain: dnsname.MustParse(fmt.Sprintf("d%d.test", i)), Policy: p, Fetched: decideAt}, decideAt))
 		}
 		store.err = nil

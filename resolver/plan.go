@@ -99,7 +99,7 @@ func instantOf(wall time.Time) instant { return instant{wall, clock.Monotonic()}
 // all of a policy's life that needs no I/O.
 func plan(now instant, due bool, known *CachedPolicy, before Negative, d discovery) step {
 	if known != nil {
-		return planLive(now, due, known.Entry, d)
+		return planLive(now, due, known.Entry(), d)
 	}
 	switch d := d.(type) {
 	case announced:
@@ -171,7 +171,7 @@ func (a *attempt) patience(now instant) (total time.Duration, tooSlow error) {
 	switch {
 	case a.reason == lookups.Question && a.known == nil && a.cfg.pace.Slow(now.mono, a.domain):
 		return slowRetry, errSlowHost
-	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry.hasTime(now.wall):
+	case a.reason == lookups.Refresh && a.known != nil && a.known.Entry().hasTime(now.wall):
 		return refreshWait, errSlowRefresh
 	}
 	return updateLimit, errTooSlow

@@ -13,10 +13,9 @@ func TestPlan(t *testing.T) {
 	now := decideAt
 	day := 24 * time.Hour
 	live := func(mode string, age time.Duration, failures FetchFailures) *CachedPolicy {
-		h := heldPolicy(t, mode, age)
-		h.Entry.Policy = policy(t, mode, 30*day)
-		h.Entry.Failures = failures
-		return h
+		e := heldPolicy(t, mode, age).Entry()
+		e.Policy, e.Failures = policy(t, mode, 30*day), failures
+		return NewCachedPolicy(e, now)
 	}
 	failing := func(id string, retry time.Duration) FetchFailures {
 		return FetchFailures{Count: 1, ID: id, Since: now, RetryAt: now.Add(retry)}
@@ -87,7 +86,7 @@ func TestPlan(t *testing.T) {
 		{"a policy appears where there was none", nil, noPolicy(now, 0), same,
 			fetchNow{id: "1", checkAt: in(time.Minute)}},
 	} {
-		due := c.known != nil && !now.Before(c.known.Entry.NextCheck(day))
+		due := c.known != nil && !now.Before(c.known.Entry().NextCheck(day))
 		got := plan(instant{now, now}, due, c.known, c.before, c.d)
 		if !sameStep(got, c.want) {
 			t.Errorf("%s: %+v, want %+v", c.why, got, c.want)

@@ -71,7 +71,7 @@ func (r *refresher) scan(ctx context.Context, now time.Time, steady bool) {
 				"event", "store_read_failed", "domain", e.Domain, "error", err)
 			continue
 		}
-		if waiting[e.Domain] == nil && steady && !r.live(e, now) {
+		if waiting[e.Domain] == nil && steady && !r.live(e.term(), now) {
 			removals.Go(func() error { r.evictor.removeExpired(rctx, e.Domain, now); return nil })
 			continue
 		}
@@ -127,14 +127,14 @@ func (r *refresher) refresh(ctx context.Context, domain dnsname.Name) {
 	h, ok := found.Value.finding.(*CachedPolicy)
 	moment := instantOf(r.clock.Now())
 	now := moment.wall
-	if err != nil || !ok || r.nextCheck(h.Entry, now).After(now) {
+	if err != nil || !ok || r.nextCheck(h.Entry(), now).After(now) {
 		return
 	}
 	at := now.Add(h.nextLook().Sub(moment.mono))
 	if soon := now.Add(recheckFailed); at.Before(soon) {
 		at = soon
 	}
-	item := h.Entry.refreshItem(at)
+	item := h.Entry().refreshItem(at)
 	again = &item
 }
 
@@ -145,8 +145,9 @@ func (e Entry) refreshItem(at time.Time) due.Item {
 
 // schedule queues a policy's refresh, unless it has not been asked for in a long time or it expires before.
 func (b *base) schedule(h *CachedPolicy) {
-	if at, ok := b.refreshAt(h.Entry, h.Used()); ok {
-		b.queue.Add(b.clock.Now(), h.Entry.refreshItem(at))
+	e := h.Entry()
+	if at, ok := b.refreshAt(e, h.Used()); ok {
+		b.queue.Add(b.clock.Now(), e.refreshItem(at))
 	}
 }
 
@@ -198,14 +199,14 @@ func (r *refresher) retryFailed(ctx context.Context) {
 		}
 	}
 	for _, h := range r.pending.snapshot() { // the store's entries of these are out of date
-		hasten(h.Entry, h.Used())
+		hasten(h.Entry(), h.Used())
 	}
 }
 
 // live reports whether the policy binds at now. One that the wall clock ended by a jump binds for as long as it had
 // before (package clock).
-func (b *base) live(e Entry, now time.Time) bool {
-	return e.Live(now) || e.Live(b.clock.At(e.Fetched))
+func (b *base) live(t term, now time.Time) bool {
+	return t.covers(now) || t.covers(b.clock.At(t.fetched))
 }
 
 // ends is when the policy ends by the wall clock that shows now.
@@ -218,8 +219,8 @@ func (b *base) ends(e Entry, now time.Time) time.Time {
 
 // decisionTime is the time by which a finding is to be judged at now.
 func (b *base) decisionTime(now time.Time, f Finding) time.Time {
-	if h, ok := f.(*CachedPolicy); ok && !h.Entry.Live(now) {
-		return b.clock.At(h.Entry.Fetched)
+	if h, ok := f.(*CachedPolicy); ok && !h.term().covers(now) {
+		return b.clock.At(h.Fetched())
 	}
 	return now
 }

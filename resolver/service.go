@@ -272,7 +272,7 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 		s.lookUpInBackground(q.Domain, lookups.Question)
 	default:
 		f, begin = s.findWaiting(ctx, q.Domain), time.Time{}
-		if h, ok := f.(*CachedPolicy); ok && !h.Entry.Live(now) {
+		if h, ok := f.(*CachedPolicy); ok && !h.term().covers(now) {
 			now = s.clock.Now() // the clock was set back meanwhile
 		}
 	}
@@ -286,7 +286,7 @@ func (s *Service) Answer(ctx context.Context, q Question) Verdict {
 
 // remembered is what memory knows; nil: nothing that may be answered.
 func (s *Service) remembered(now instant, domain dnsname.Name) Finding {
-	if h, ok := s.memory.Policy(domain); ok && s.live(h.Entry, now.wall) {
+	if h, ok := s.memory.Policy(domain); ok && s.live(h.term(), now.wall) {
 		return s.serve(now, h)
 	}
 	if a, ok := s.memory.NoPolicy(domain); ok && a.Fresh(now.mono) {
@@ -313,7 +313,7 @@ func (s *Service) serve(now instant, h *CachedPolicy) *CachedPolicy {
 	if h.use(now.wall) {
 		s.schedule(h) // it may not have been queued, as one that nobody asks for
 	}
-	if h.claimCheck(now.mono) && !s.lookUpInBackground(h.Entry.Domain, lookups.IDCheck) {
+	if h.claimCheck(now.mono) && !s.lookUpInBackground(h.domain, lookups.IDCheck) {
 		h.checkFrom(now.mono) // too much is in progress: a later question starts it
 	}
 	return h
@@ -352,7 +352,7 @@ func (s *Service) wait(ctx context.Context, domain dnsname.Name) Finding {
 func (s *Service) outdated(f Finding, asked time.Time) bool {
 	switch f := f.(type) {
 	case *CachedPolicy:
-		return !s.live(f.Entry, asked)
+		return !s.live(f.term(), asked)
 	case Negative:
 		return !f.Fresh(clock.Monotonic())
 	}

@@ -59,7 +59,7 @@ type attempt struct {
 // owners are to whom the lookup and the fetch are accounted.
 func (a *attempt) owners() fair.Owners {
 	if a.known != nil {
-		return a.known.Entry.owners()
+		return a.known.Entry().owners()
 	}
 	return fair.Of(a.domain, 0)
 }
@@ -74,7 +74,7 @@ func (a *attempt) due(now time.Time) bool {
 	case a.known == nil:
 		return false
 	}
-	e := a.known.Entry
+	e := a.known.Entry()
 	endedByWallClock := !e.Live(now) // and lives by the clock that cannot be set
 	return e.Doubtful() || endedByWallClock && !e.Failures.holdsBack(e.Failures.ID, now) ||
 		a.reason == lookups.Refresh && !now.Before(e.NextCheck(a.cfg.RefreshInterval))
@@ -98,7 +98,7 @@ func (u *updater) lookUp(closing context.Context, domain dnsname.Name, reason lo
 		a.expired = known
 		a.known = u.mergeShared(ctx, domain, nil, u.fleet.Find(ctx, domain))
 	}
-	if a.known != nil && reason == lookups.Question && !a.known.Entry.Doubtful() {
+	if a.known != nil && reason == lookups.Question && !a.known.Entry().Doubtful() {
 		return result{finding: a.known} // its id is checked in the background
 	}
 	r := u.update(ctx, a)
@@ -121,7 +121,7 @@ func (u *updater) recall(ctx context.Context, domain dnsname.Name) (*CachedPolic
 	e, err := u.store.Get(ctx, domain)
 	switch {
 	case err == nil:
-		return newCachedPolicy(e, time.Time{}), nil
+		return NewCachedPolicy(e, time.Time{}), nil
 	case errors.Is(err, ErrNotCached):
 		return nil, nil
 	case ctx.Err() == nil:
@@ -149,16 +149,16 @@ func (u *updater) current(ctx context.Context, h *CachedPolicy, inMemory bool) *
 	}
 	now := u.clock.Now()
 	e := u.normalized(h.marked(), now)
-	ahead := e.Fetched != h.Entry.Fetched || e.Failures != h.Entry.Failures
+	ahead := e.Fetched != h.Fetched() || e.Failures != h.Entry().Failures
 	switch {
-	case !u.live(e, now):
+	case !u.live(e.term(), now):
 		if inMemory {
 			u.log.policyExpired(e)
 			u.memory.ForgetPolicy(e.Domain)
 		}
 		return nil
 	case ahead && e.Doubtful():
-		return newCachedPolicy(e, time.Time{})
+		return NewCachedPolicy(e, time.Time{})
 	case ahead:
 		e.Checked = now
 		return u.keep(ctx, e, time.Time{})
@@ -198,8 +198,8 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
 		u.memory.PutNegative(now.mono, a.domain, NoPolicy{})
 	}
-	if h := a.expired; a.known == nil && h != nil && u.live(h.Entry, now.wall) { // the clock was set back meanwhile
-		if a.known = h; !h.Entry.Doubtful() {
+	if h := a.expired; a.known == nil && h != nil && u.live(h.term(), now.wall) { // the clock was set back meanwhile
+		if a.known = h; !h.Entry().Doubtful() {
 			u.memory.PutPolicy(h)
 		}
 	}
@@ -312,9 +312,9 @@ func (u *updater) fetched(ctx context.Context, a *attempt, p fetchNow, policy mt
 		e.Used, e.UsedDays = marked.Used, marked.UsedDays
 	}
 	h := u.keep(ctx, e, p.checkAt)
-	u.fleet.Share(ctx, h.Entry)
+	u.fleet.Share(ctx, h.Entry())
 	u.learnt(a.known, h)
-	if a.known == nil || a.known.Entry.Policy.Text != policy.Text {
+	if a.known == nil || a.known.Policy().Text != policy.Text {
 		u.lint(e)
 	}
 	return h
@@ -361,7 +361,7 @@ func (u *updater) forget(ctx context.Context, a *attempt, p forget) result {
 	}
 	u.forgetPolicy(a.domain)
 	// The other hosts find that the record is gone by themselves where they cannot be told.
-	_ = u.fleet.End(ctx, a.domain, a.known.Entry.Fetched)
+	_ = u.fleet.End(ctx, a.domain, a.known.Fetched())
 	u.memory.PutNegative(clock.Monotonic(), a.domain, p.negative)
 	u.log.Info("policy of mode none forgotten: its TXT record is gone", "event", "policy_forgotten",
 		"domain", a.domain)
@@ -370,7 +370,7 @@ func (u *updater) forget(ctx context.Context, a *attempt, p forget) result {
 
 // keep writes an entry to the store, then to memory, and schedules its refresh. When it returns, Postfix may be told.
 func (b *base) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPolicy {
-	h := newCachedPolicy(e, checkAt)
+	h := NewCachedPolicy(e, checkAt)
 	b.pending.save(ctx, h)
 	if old, ok := b.memory.Policy(e.Domain); ok {
 		if used := earlier(old.Used(), b.clock.Now()); used.After(h.Used()) {
@@ -385,9 +385,9 @@ func (b *base) keep(ctx context.Context, e Entry, checkAt time.Time) *CachedPoli
 // learnt logs a policy that was kept, and notes how the store has grown.
 func (b *base) learnt(before, now *CachedPolicy) {
 	b.log.policyFetched(before, now)
-	grown := now.Entry.size()
+	grown := now.Entry().size()
 	if before != nil {
-		grown -= before.Entry.size()
+		grown -= before.Entry().size()
 	}
 	b.size.learnt(b.store.Len(), grown, b.config.Load().limit())
 }

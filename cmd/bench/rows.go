@@ -43,10 +43,10 @@ func rows(s sizes) []row {
 			{what: "warm p99 beside unbounded misses, over echo's beside the same", must: 2, aim: 1.2, digits: 2},
 		}, (*bench).warmBesideMisses},
 		{"negatives", true, []target{
-			{what: "resident memory for a domain without a policy", unit: "B", must: 160, aim: 100},
+			{what: "resident memory for a domain without a policy", unit: "B", must: 45, aim: none},
 		}, (*bench).memoryOfNegatives},
 		{"policies", false, []target{
-			{what: "resident memory for an enforce policy in use", unit: "B", must: 900, aim: 500},
+			{what: "resident memory for an enforce policy in use", unit: "B", must: 550, aim: none},
 		}, (*bench).memoryOfPolicies},
 		{"start", false, []target{
 			{what: "first answer with 10,000 stored policies, over one", unit: "ms", must: 3, aim: none, digits: 1},

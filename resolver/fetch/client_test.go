@@ -49,7 +49,7 @@ func TestFetchRequest(t *testing.T) {
 	for range 2 {
 		p, err := f.Fetch(t.Context(), fetchDomain())
 		wantFetch(t, "an ordinary policy", p, err, 0, "")
-		if p.Text != goodPolicy || len(p.MX) != 1 || p.MaxAge != 604800*time.Second {
+		if p.Text != goodPolicy || len(p.MX()) != 1 || p.MaxAge != 604800*time.Second {
 			t.Errorf("policy %+v", p)
 		}
 		r := <-requests

@@ -280,7 +280,7 @@ func wantFetch(t testing.TB, why string, p mtasts.Policy, err error, kind Kind, 
 	if len(err.Error()) > 800 || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		t.Errorf("%s: error is not one printable short line: %q", why, err)
 	}
-	if len(p.MX) > 0 || p.Text != "" {
+	if len(p.MX()) > 0 || p.Text != "" {
 		t.Errorf("%s: a policy beside an error", why)
 	}
 }

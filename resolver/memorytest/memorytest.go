@@ -41,8 +41,8 @@ func (m *Memory) Policy(domain dnsname.Name) (*resolver.CachedPolicy, bool) {
 func (m *Memory) PutPolicy(h *resolver.CachedPolicy) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.policies[h.Entry.Domain] = h
-	delete(m.negatives, h.Entry.Domain)
+	m.policies[h.Domain()] = h
+	delete(m.negatives, h.Domain())
 }
 
 // ForgetPolicy implements resolver.Memory.

@@ -61,10 +61,10 @@ func checkPolicy(t *testing.T, p Policy) {
 	if p.Mode != ModeEnforce && p.Mode != ModeTesting && p.Mode != ModeNone {
 		t.Errorf("mode %d", p.Mode)
 	}
-	if len(p.MX) == 0 && p.Mode != ModeNone {
+	if len(p.MX()) == 0 && p.Mode != ModeNone {
 		t.Errorf("mode %v without patterns", p.Mode)
 	}
-	for _, pattern := range p.MX {
+	for _, pattern := range p.MX() {
 		checkPattern(t, p, pattern)
 	}
 	if !utf8.ValidString(p.Text) || len(p.Text) > 64<<10 {

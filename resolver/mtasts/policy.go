@@ -29,10 +29,10 @@ const (
 	maxFieldName  = 32         // octets of a field's name (sections 3.1 and 3.2)
 )
 
-// Policy is a valid MTA-STS policy (RFC 8461 section 3.2), made by ParsePolicy.
+// Policy is a valid MTA-STS policy (RFC 8461 section 3.2), made by ParsePolicy or Enforcing. Its patterns are in the
+// text, from which MX takes them: policies are remembered by the hundred thousand, and asked for their patterns once.
 type Policy struct {
 	Mode   Mode
-	MX     []Pattern     // in the policy's order; never empty unless Mode is ModeNone
 	MaxAge time.Duration // whole seconds, 0 to 31557600 s
 	Text   string        // as served, valid UTF-8, at most 64 KiB
 }
@@ -44,7 +44,6 @@ func ParsePolicy(body []byte) (Policy, error) {
 		return Policy{}, &SyntaxError{Msg: fmt.Sprintf("the policy is %d bytes long, more than %d", len(body), maxBody)}
 	}
 	p := policyParser{policy: Policy{Text: string(body)}}
-	p.policy.MX = make([]Pattern, 0, strings.Count(p.policy.Text, "\nmx"))
 	number := 0
 	for line := range strings.Lines(p.policy.Text) {
 		number++
@@ -60,6 +59,29 @@ func ParsePolicy(body []byte) (Policy, error) {
 		return Policy{}, &SyntaxError{Msg: msg}
 	}
 	return p.policy, nil
+}
+
+// Enforcing returns a policy of mode enforce with these patterns, one or more, which no domain has published. Its
+// MaxAge is 0.
+func Enforcing(mx []Pattern) Policy {
+	var text strings.Builder
+	text.WriteString("version: STSv1\nmode: enforce\nmax_age: 0\n")
+	for _, pattern := range mx {
+		text.WriteString("mx: " + pattern.String() + "\n")
+	}
+	return Policy{Mode: ModeEnforce, Text: text.String()}
+}
+
+// MX returns the policy's patterns in its order; none only if Mode is ModeNone.
+func (p Policy) MX() []Pattern {
+	mx := make([]Pattern, 0, strings.Count(p.Text, "\nmx")+1)
+	for line := range strings.Lines(p.Text) {
+		if name, value, _ := strings.Cut(trimLine(line), ":"); name == "mx" {
+			pattern, _ := parsePattern(trimLeftWSP(value)) // ParsePolicy has refused what is wrong
+			mx = append(mx, pattern)
+		}
+	}
+	return mx
 }
 
 // Lines returns the policy's lines in order, without blank lines, line ends and white space before them. Tabs, which
@@ -78,7 +100,7 @@ func (p Policy) Lines() []string {
 
 // Matches reports whether a pattern of the policy matches the MX host (RFC 8461 section 4.1), in any mode.
 func (p Policy) Matches(host dnsname.Name) bool {
-	for _, pattern := range p.MX {
+	for _, pattern := range p.MX() {
 		if pattern.Matches(host) {
 			return true
 		}

@@ -2,6 +2,7 @@ package mtasts
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -209,7 +210,7 @@ func TestPolicyLines(t *testing.T) {
 
 func patterns(p Policy) string {
 	var all []string
-	for _, pattern := range p.MX {
+	for _, pattern := range p.MX() {
 		all = append(all, pattern.String())
 	}
 	return strings.Join(all, " ")
@@ -223,5 +224,37 @@ func BenchmarkParsePolicy(b *testing.B) {
 		if _, err := ParsePolicy(body); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestEnforcing(t *testing.T) {
+	var mx []Pattern
+	for _, s := range []string{"mail.partner.test", "*.example.com", "localhost"} {
+		p, err := ParsePattern(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mx = append(mx, p)
+	}
+	p := Enforcing(mx)
+	parsed, err := ParsePolicy([]byte(p.Text))
+	if err != nil || parsed != p || p.Mode != ModeEnforce || !slices.Equal(p.MX(), mx) {
+		t.Errorf("%+v, parsed %+v %v", p, parsed, err)
+	}
+}
+
+// TestMXOfOddTexts: the patterns are found wherever ParsePolicy accepts them.
+func TestMXOfOddTexts(t *testing.T) {
+	text := "mx:A.test\r\nversion: STSv1\nmode: enforce\nmax_age: 1\nmx: \t*.B.test. \t\r\n\nmx-x: c.test\n" +
+		"mx: bücher.test"
+	p, err := ParsePolicy([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(p.MX()); got != "[a.test *.b.test xn--bcher-kva.test]" {
+		t.Error(got)
+	}
+	if none, err := ParsePolicy([]byte("version: STSv1\nmode: none\nmax_age: 1\n")); err != nil || len(none.MX()) > 0 {
+		t.Error(none.MX(), err)
 	}
 }

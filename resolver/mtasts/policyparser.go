@@ -9,8 +9,8 @@ import (
 
 // policyParser is a policy that is being parsed, and the fields found so far.
 type policyParser struct {
-	policy                Policy
-	version, mode, maxAge bool
+	policy                    Policy
+	version, mode, maxAge, mx bool
 }
 
 // parseLine parses one line that is not blank. It returns what is wrong, "" if nothing is.
@@ -71,12 +71,9 @@ func (p *policyParser) setMaxAge(value string) string {
 }
 
 func (p *policyParser) addMX(value string) string {
-	pattern, msg := parsePattern(value)
-	if msg != "" {
-		return msg
-	}
-	p.policy.MX = append(p.policy.MX, pattern)
-	return ""
+	_, msg := parsePattern(value)
+	p.mx = p.mx || msg == ""
+	return msg
 }
 
 // missing says which required field is missing, "" if none is.
@@ -88,7 +85,7 @@ func (p *policyParser) missing() string {
 		return "the policy has no mode field"
 	case !p.maxAge:
 		return "the policy has no max_age field"
-	case len(p.policy.MX) == 0 && p.policy.Mode != ModeNone:
+	case !p.mx && p.policy.Mode != ModeNone:
 		return "the policy has no mx field, which mode " + p.policy.Mode.String() + " needs"
 	}
 	return ""

@@ -48,7 +48,7 @@ func reason(what string, v resolver.Verdict) string {
 
 // secure returns the reply for an enforced policy. Its text is made once for each policy and set of attributes.
 func secure(f Features, h *resolver.CachedPolicy) socketmap.Reply {
-	return socketmap.OK(h.Rendered(renderedSlot(f), func() string { return secureText(f, h.Entry) }))
+	return socketmap.OK(h.Rendered(renderedSlot(f), func() string { return secureText(f, h.Entry()) }))
 }
 
 // renderedSlot returns where the text for these features is kept.
@@ -67,7 +67,7 @@ func renderedSlot(f Features) int {
 // If the text is too long for a reply, the policy's lines are left out: they are used only in reports.
 func secureText(f Features, e resolver.Entry) string {
 	var b strings.Builder
-	patterns := distinct(e.Policy.MX)
+	patterns := distinct(e.Policy.MX())
 	b.WriteString("secure match=")
 	for i, p := range patterns {
 		if i > 0 {

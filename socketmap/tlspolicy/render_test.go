@@ -24,8 +24,8 @@ func held(t testing.TB, body string) *resolver.CachedPolicy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &resolver.CachedPolicy{Entry: resolver.Entry{
-		Domain: dnsname.MustParse("example.com"), ID: "1", Policy: p, Fetched: time.Now()}}
+	return resolver.NewCachedPolicy(resolver.Entry{
+		Domain: dnsname.MustParse("example.com"), ID: "1", Policy: p, Fetched: time.Now()}, time.Time{})
 }
 
 const (

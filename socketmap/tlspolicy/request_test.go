@@ -95,8 +95,8 @@ func TestNothingKeepsTheRequest(t *testing.T) {
 				service.Close()
 				checkNames(t, w, dnsname.MustParse(c.domain), c.lookups)
 				for held := range memory.All() {
-					if held.Entry.Domain.String() != c.domain {
-						t.Errorf("memory holds %q", held.Entry.Domain)
+					if held.Entry().Domain.String() != c.domain {
+						t.Errorf("memory holds %q", held.Entry().Domain)
 					}
 				}
 				if _, absent := memory.Negative(dnsname.MustParse(c.domain)); absent != strings.Contains(c.why,
@@ -155,7 +155,7 @@ func TestAbandonedQuestionKeepsItsOwnName(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		domain := dnsname.MustParse("mail.example.com")
-		if held, ok := memory.Policy(domain); !ok || held.Entry.Domain != domain {
+		if held, ok := memory.Policy(domain); !ok || held.Entry().Domain != domain {
 			t.Errorf("memory holds %v, %v", held, ok)
 		}
 		service.Close()

@@ -82,23 +82,10 @@ func Equal(put, got resolver.Entry) bool {
 	}
 	p, g := put.Failures, got.Failures
 	return put.Domain == got.Domain && put.Origin == got.Origin && put.UsedDays == got.UsedDays &&
-		put.Network == got.Network && put.ID == got.ID &&
-		samePolicy(put.Policy, got.Policy) &&
+		put.Network == got.Network && put.ID == got.ID && put.Policy == got.Policy &&
 		same(put.Fetched, got.Fetched) && same(put.Checked, got.Checked) && same(put.Used, got.Used) &&
 		p.Count == g.Count && p.ID == g.ID && p.Reason == g.Reason &&
 		same(p.Since, g.Since) && same(p.RetryAt, g.RetryAt) && same(p.Alerted, g.Alerted)
-}
-
-func samePolicy(a, b mtasts.Policy) bool {
-	if a.Mode != b.Mode || a.MaxAge != b.MaxAge || a.Text != b.Text || len(a.MX) != len(b.MX) {
-		return false
-	}
-	for i := range a.MX {
-		if a.MX[i] != b.MX[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func put(t *testing.T, s Values, e resolver.Entry) {

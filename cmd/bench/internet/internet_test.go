@@ -31,7 +31,7 @@ func TestDomains(t *testing.T) {
 			t.Errorf("%q is taken for a domain", name)
 		}
 	}
-	if p, err := mtasts.ParsePolicy([]byte(PolicyText(Domain(Kept, 1)))); err != nil || len(p.MX) != 2 {
+	if p, err := mtasts.ParsePolicy([]byte(PolicyText(Domain(Kept, 1)))); err != nil || len(p.MX()) != 2 {
 		t.Errorf("%v, %v", p, err)
 	}
 }

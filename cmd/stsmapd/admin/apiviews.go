@@ -18,7 +18,7 @@ func mapNames() []string {
 func viewPolicy(k resolver.Known) Policy {
 	e := k.Entry
 	p := Policy{
-		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: patternTexts(e.Policy.MX),
+		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: patternTexts(e.Policy.MX()),
 		MaxAge: int64(e.Policy.MaxAge / time.Second),
 		ID:     e.ID, Live: k.Live, Fetched: wholeSecond(e.Fetched), Expires: wholeSecond(e.Expires()),
 		Used:        wholeSecond(k.Used),

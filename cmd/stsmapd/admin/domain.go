@@ -29,7 +29,7 @@ func (m *Monitor) Domain(ctx context.Context, name dnsname.Name) (Domain, bool) 
 		d.Mail.Text = "not known without a lookup, which the next mail starts"
 		return d, true
 	}
-	if v.Policy == nil || len(v.Policy.Entry.Policy.MX) == 0 {
+	if v.Policy == nil || len(v.Policy.Policy().MX()) == 0 {
 		d.Mail = viewMail(v, nil)
 		return d, true
 	}
@@ -89,7 +89,7 @@ func mailUnderPolicy(v resolver.Verdict, hosts []dnsclient.MX, enforced bool) Ma
 			return Mail{Text: "returned: the domain takes no mail (null MX)"}
 		}
 		host, err := dnsname.Parse(h.Host)
-		in := err == nil && v.Policy.Entry.Policy.Matches(host)
+		in := err == nil && v.Policy.Policy().Matches(host)
 		mail.MX = append(mail.MX, MXHost{Host: h.Host, Preference: h.Preference, InPolicy: in})
 		if !in {
 			never = append(never, h.Host)

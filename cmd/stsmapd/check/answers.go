@@ -47,8 +47,8 @@ func decide(l *checkRun, overrides *resolver.Overrides, record lookupResult[stri
 	case file.inspection.Err != nil:
 		d.finding = &resolver.FetchFailed{Err: file.inspection.Err}
 	default:
-		held := &resolver.CachedPolicy{Entry: resolver.Entry{
-			Domain: l.to.Domain, ID: parsed.ID, Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}}
+		held := resolver.NewCachedPolicy(resolver.Entry{Domain: l.to.Domain, ID: parsed.ID,
+			Policy: file.inspection.Policy, Fetched: l.at, Checked: l.at}, time.Time{})
 		d.finding = held
 		d.policy = hostPolicy(held)
 	}
@@ -60,10 +60,11 @@ func decide(l *checkRun, overrides *resolver.Overrides, record lookupResult[stri
 
 // hostPolicy returns the policy by which hosts are judged, nil for mode none.
 func hostPolicy(h *resolver.CachedPolicy) *mtasts.Policy {
-	if h.Entry.Policy.Mode == mtasts.ModeNone {
+	p := h.Policy()
+	if p.Mode == mtasts.ModeNone {
 		return nil
 	}
-	return &h.Entry.Policy
+	return &p
 }
 
 // verdict returns the daemon's verdict for a Postfix with these features.

@@ -93,7 +93,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetchResult) *Policy {
 		return p
 	}
 	p.Mode, p.MaxAge = in.Policy.Mode.String(), seconds(in.Policy.MaxAge)
-	for _, pattern := range in.Policy.MX {
+	for _, pattern := range in.Policy.MX() {
 		p.MX = append(p.MX, pattern.String())
 	}
 	return p
@@ -144,7 +144,7 @@ func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 	if p.address.IsValid() {
 		h.Address = p.address.String()
 	}
-	if j.policy != nil && len(j.policy.MX) > 0 {
+	if j.policy != nil && len(j.policy.MX()) > 0 {
 		pattern, in := matching(*j.policy, m.Host)
 		h.Pattern, h.InPolicy = pattern, &in
 		if !in {
@@ -160,7 +160,7 @@ func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 	}
 	h.Passes = h.Probed && len(h.Problems) == 0
 	h.PassesMatch = p.tls != nil && j.policy != nil && onlyNames(h.Problems) &&
-		matchesAsPostfix(p.tls.PeerCertificates[0].DNSNames, j.policy.MX)
+		matchesAsPostfix(p.tls.PeerCertificates[0].DNSNames, j.policy.MX())
 	return h
 }
 
@@ -171,7 +171,7 @@ func matching(policy mtasts.Policy, host string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	for _, p := range policy.MX {
+	for _, p := range policy.MX() {
 		if p.Matches(name) {
 			return p.String(), true
 		}

@@ -64,8 +64,8 @@ func generate(t *testing.T) (generatedAnswers, []string) {
 			answers[name] = &resolver.FetchFailed{Err: err}
 			continue
 		}
-		answers[name] = &resolver.CachedPolicy{
-			Entry: resolver.Entry{Domain: name, ID: "1", Policy: policy, Fetched: time.Now()}}
+		answers[name] = resolver.NewCachedPolicy(
+			resolver.Entry{Domain: name, ID: "1", Policy: policy, Fetched: time.Now()}, time.Time{})
 	}
 	return answers, domains
 }
@@ -108,7 +108,7 @@ func TestTenThousandPolicies(t *testing.T) {
 		}
 		reasons[name.String()] = "Connection refused"
 		if host, _ := dnsname.Parse(closedHost); verdict.Policy != nil && verdict.Outcome == resolver.Enforce &&
-			!verdict.Policy.Entry.Policy.Matches(host) {
+			!verdict.Policy.Entry().Policy.Matches(host) {
 			// a byte of its pattern was spoilt: Postfix 3.10.5 does not even try
 			reasons[name.String()] = "server unavailable"
 		}

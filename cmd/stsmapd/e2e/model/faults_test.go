@@ -245,7 +245,7 @@ func storeFaults() []fault {
 		{"memory keeps the first policy of a domain", func(p model.Parts) model.Parts {
 			m := p.Memory
 			p.Memory = oddMemory{Memory: m, put: func(h *resolver.CachedPolicy) {
-				if _, ok := m.Policy(h.Entry.Domain); !ok {
+				if _, ok := m.Policy(h.Entry().Domain); !ok {
 					m.PutPolicy(h)
 				}
 			}}
