@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
@@ -89,6 +90,30 @@ func TestNoConnectionLeaks(t *testing.T) {
 		testkit.Eventually(t, testkit.Hang, "no descriptor and no goroutine more than before", func() bool {
 			return openDescriptors(t) <= descriptors && runtime.NumGoroutine() <= goroutines
 		})
+	}
+}
+
+// TestPartOfARequestEndsTheConnection: on a socket too, the rest of a request must come in time, at the first request
+// and at a later one.
+func TestPartOfARequestEndsTheConnection(t *testing.T) {
+	for _, asked := range []int{0, 2 * firstReads} {
+		for _, spec := range []string{"inet:127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
+			srv := &Server{Handler: echo, ReadTimeout: time.Millisecond}
+			ln, err := Listen(spec, ListenOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start(t, srv, ln)
+			conn := dialMany(t, ln.Addr().Network(), ln.Addr().String())
+			for range asked {
+				send(t, conn, frame("sts a"))
+				wantNext(t, conn, frame("OK sts|a"))
+			}
+			send(t, conn, frame("sts a")+frame("sts b")[:3])
+			wantNext(t, conn, frame("OK sts|a"))
+			wantEnd(t, conn)
+			testkit.Eventually(t, testkit.Hang, "the end of the connection", func() bool { return srv.Conns() == 0 })
+		}
 	}
 }
 
