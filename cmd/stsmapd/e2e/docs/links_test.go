@@ -36,7 +36,7 @@ func brokenLinks(documents map[string]string, exists func(path string) bool, doc
 		switch {
 		case !isDocument && !exists(below):
 			fail(link, "there is no %s", below)
-		case path.Dir(document) == installed && path.Dir(below) != installed:
+		case path.Dir(document) == installed && (path.Dir(below) != installed || path.Ext(below) != ".md"):
 			fail(link, "%s is not installed with the page", below)
 		case section != "" && !hasHeading(page, section):
 			fail(link, "%s has no heading #%s", below, section)
@@ -107,6 +107,7 @@ func TestBrokenLinks(t *testing.T) {
 			"there is no dark.png"},
 		{"another host", "README.md", "[x](https://example.org/#nowhere)", ""},
 		{"what is not installed with a page", "packaging/docs/page.md", "[x](../../README.md)", "is not installed"},
+		{"a picture, which is not either", "packaging/docs/page.md", "![x](../../LICENSE)", "is not installed"},
 	}
 	for _, test := range tests {
 		t.Run(test.why, func(t *testing.T) {
