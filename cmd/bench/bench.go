@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,9 +22,10 @@ type bench struct {
 	internet *internet.Nameserver
 	host     *internet.PolicyHost
 	launch   func(context.Context, daemonConfig) (*server, error) // starts the daemon that is measured
+	rivals   []subject                                            // what is measured beside stsmapd
 	running  map[int]bool                                         // ids of the running processes that the bench started
-	// number of servers, for a port and a socket of its own each
-	started int
+	started  int                                                  // servers, for a port and a socket of its own each
+	first    int                                                  // round that a row begins with
 }
 
 // sizes are how much is measured.
@@ -80,6 +83,9 @@ func newBench(o options) (*bench, error) {
 		return nil, err
 	}
 	if o.rival != "" {
+		if b.rivals, err = b.findRivals(); err != nil {
+			return nil, err
+		}
 		if err := b.setResolvConf(); err != nil {
 			return nil, err
 		}
@@ -99,33 +105,85 @@ func (b *bench) close() {
 	b.internet.Close()
 }
 
-// measureAll measures a row for stsmapd, and for the rival where there is one.
-func (b *bench) measureAll(ctx context.Context, r row) ([]line, error) {
-	b.launch = b.launchStsmapd
-	lines, err := b.measure(ctx, r)
-	if err != nil || b.rival == "" || !r.rivals {
-		return lines, err
-	}
-	b.launch = b.launchRival
-	r = r.withoutLimits()
-	r.name = "rival: " + r.name
-	more, err := b.measure(ctx, r)
-	return append(lines, more...), err
+// subject is a daemon that is measured.
+type subject struct {
+	name   string // "": stsmapd
+	launch func(context.Context, daemonConfig) (*server, error)
+	most   int // domains that it can remember; 0: as many as a row asks for
 }
 
-// measure measures a row and reports its progress on stderr.
-func (b *bench) measure(ctx context.Context, r row) ([]line, error) {
+// measureAll measures a row for stsmapd, and for the rivals where the row is for them.
+func (b *bench) measureAll(ctx context.Context, r row) ([]line, error) {
+	stsmapd := subject{launch: b.launchStsmapd}
+	if !r.rivals || len(b.rivals) == 0 {
+		got, err := b.measure(ctx, r, stsmapd)
+		if err != nil {
+			return nil, err
+		}
+		return r.lines(got)
+	}
+	return b.measureInTurns(ctx, r, append([]subject{stsmapd}, b.rivals...))
+}
+
+// measureInTurns measures a row for each subject in each round. A subject that fails is left out of the rounds to come.
+func (b *bench) measureInTurns(ctx context.Context, r row, subjects []subject) (lines []line, failed error) {
+	rounds := b.rounds
+	defer func() { b.rounds, b.first = rounds, 0 }()
+	turns := rounds
+	if r.once {
+		turns = 1
+	}
+	b.rounds = 1
+	got := make([]result, len(subjects))
+	out := make([]bool, len(subjects))
+	for b.first = 0; b.first < turns && ctx.Err() == nil; b.first++ {
+		for i, s := range subjects {
+			if out[i] || s.most > 0 && s.most < r.domains {
+				continue
+			}
+			one, err := b.measure(ctx, r, s)
+			if err != nil {
+				out[i], failed = true, errors.Join(failed, fmt.Errorf("%s: %w", cmp.Or(s.name, "stsmapd"), err))
+				continue
+			}
+			got[i].samples = append(got[i].samples, one.samples...)
+		}
+	}
+	for i, s := range subjects {
+		if out[i] || len(got[i].samples) == 0 {
+			continue
+		}
+		more, err := s.row(r).lines(got[i])
+		lines, failed = append(lines, more...), errors.Join(failed, err)
+	}
+	return lines, failed
+}
+
+// row is the row of the subject's lines: none but stsmapd has targets to meet.
+func (s subject) row(r row) row {
+	if s.name == "" {
+		return r
+	}
+	r = r.withoutLimits()
+	r.name = s.name + ": " + r.name
+	return r
+}
+
+// measure measures a row for a subject and reports its progress on stderr.
+func (b *bench) measure(ctx context.Context, r row, s subject) (result, error) {
 	begin := time.Now()
-	fmt.Fprintf(os.Stderr, "bench: %s …\n", r.name)
+	name := s.row(r).name
+	fmt.Fprintf(os.Stderr, "bench: %s …\n", name)
+	b.launch = s.launch
 	got, err := r.run(b, ctx)
 	if err != nil {
-		return nil, err
+		return result{}, err
 	}
-	fmt.Fprintf(os.Stderr, "bench: %s took %v\n", r.name, time.Since(begin).Round(time.Second))
+	fmt.Fprintf(os.Stderr, "bench: %s took %v\n", name, time.Since(begin).Round(time.Second))
 	for _, note := range got.notes {
-		fmt.Fprintf(os.Stderr, "bench: %s: %s\n", r.name, note)
+		fmt.Fprintf(os.Stderr, "bench: %s: %s\n", name, note)
 	}
-	return r.lines(got)
+	return got, nil
 }
 
 // spoiltAbove is the part (0 to 1) of the machine above which other processes spoil a round.
@@ -150,7 +208,7 @@ func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)
 	var got result
 	good := 0
 	for round := 0; good < b.rounds && round < 3*b.rounds; round++ {
-		s, err := once(round)
+		s, err := once(b.first + round)
 		if err != nil {
 			return result{}, err
 		}
@@ -162,7 +220,7 @@ func (b *bench) repeat(ctx context.Context, once func(round int) (sample, error)
 		}
 		got.samples = append(got.samples, s)
 		got.notes = append(got.notes,
-			fmt.Sprintf("round %d: %s; others had %.0f %% of the machine", round+1, s.note, 100*s.others))
+			fmt.Sprintf("round %d: %s; others had %.0f %% of the machine", b.first+round+1, s.note, 100*s.others))
 		if b.quick && len(got.samples) == b.rounds {
 			break
 		}

@@ -22,7 +22,7 @@ type loadProcess struct {
 
 // startLoad starts a load on this server.
 func (b *bench) startLoad(ctx context.Context, s *server, j load.Job) (*loadProcess, error) {
-	j.Spec, j.Server = s.spec, s.pid
+	j.Spec, j.Server, j.Names.Map = s.spec, s.pid, s.mapName
 	for pid := range b.running {
 		if pid != s.pid {
 			j.Own = append(j.Own, pid)

@@ -91,7 +91,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary),
 		"the binary to measure (default $STSMAPD_BINARY, else one of this tree)")
 	flags.StringVar(&o.rival, "rival", "",
-		"a `folder` that rival.sh has made: measure Debian's postfix-mta-sts-resolver too")
+		"a `folder` that rival.sh has made: measure the daemons in it too, in the same rounds")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -10,7 +10,9 @@ import (
 // row is one or more lines of the table.
 type row struct {
 	name    string
-	rivals  bool // the rival can be measured too
+	rivals  bool // other daemons can be measured too
+	once    bool // a second round would say the same
+	domains int  // that the daemon has to remember
 	targets []target
 	run     func(*bench, context.Context) (result, error) // measures a value for each target in each round
 }
@@ -22,44 +24,44 @@ func rows(s sizes) []row {
 		return target{what: what, must: must, aim: aim, digits: 2}
 	}
 	return []row{
-		{"live", true, []target{
+		{name: "live", rivals: true, targets: []target{
 			ratio("live policy, 100 connections, unix: CPU over echo's", 1.15, 1),
 			ratio("live policy, 100 connections, tcp: CPU over echo's", 1.10, 1),
-		}, (*bench).live},
-		{"absent", true, []target{
+		}, run: (*bench).live},
+		{name: "absent", rivals: true, targets: []target{
 			ratio("remembered NOTFOUND, 100 connections, unix: CPU over echo's", 1.15, 1),
 			ratio("remembered NOTFOUND, 100 connections, tcp: CPU over echo's", 1.10, 1),
-		}, (*bench).absent},
-		{"allocations", false, []target{
+		}, run: (*bench).absent},
+		{name: "allocations", targets: []target{
 			{what: "allocations for a live policy", must: 0, aim: none, digits: 1},
-		}, (*bench).allocationsPerQuestion},
-		{"cold", true, []target{
+		}, run: (*bench).allocationsPerQuestion},
+		{name: "cold", rivals: true, targets: []target{
 			{what: "cold, 20 ms away, 100 connections, 5 % with a policy: p50", unit: "ms", must: 24, aim: 21,
 				digits: 1},
 			{what: "cold: CPU per lookup", unit: "us", must: 150, aim: 80},
 			{what: "cold: DNS queries per 5,000 names", must: 5500, aim: none},
-		}, (*bench).coldLookups},
-		{"warm", true, []target{
+		}, run: (*bench).coldLookups},
+		{name: "warm", rivals: true, targets: []target{
 			{what: "warm p99 beside unbounded misses, over echo's beside the same", must: 2, aim: 1.2, digits: 2},
-		}, (*bench).warmBesideMisses},
-		{"negatives", true, []target{
+		}, run: (*bench).warmBesideMisses},
+		{name: "negatives", rivals: true, once: true, domains: s.negatives, targets: []target{
 			{what: "resident memory for a domain without a policy", unit: "B", must: 45, aim: none},
-		}, (*bench).memoryOfNegatives},
-		{"policies", false, []target{
+		}, run: (*bench).memoryOfNegatives},
+		{name: "policies", targets: []target{
 			{what: "resident memory for an enforce policy in use", unit: "B", must: 550, aim: none},
-		}, (*bench).memoryOfPolicies},
-		{"start", false, []target{
+		}, run: (*bench).memoryOfPolicies},
+		{name: "start", targets: []target{
 			{what: "first answer with 10,000 stored policies, over one", unit: "ms", must: 3, aim: none, digits: 1},
 			{what: "first answer with 1,000,000 stored policies, over one", unit: "ms", must: 20, aim: none, digits: 1},
-		}, (*bench).firstAnswer},
-		{"connections", false, []target{
+		}, run: (*bench).firstAnswer},
+		{name: "connections", targets: []target{
 			{what: "connections served at once", must: 10_000, aim: none, atLeast: true},
-		}, (*bench).connectionsServed},
-		{"ten-million", false, []target{
+		}, run: (*bench).connectionsServed},
+		{name: "ten-million", targets: []target{
 			ratio("CPU per question with "+thousands(strconv.Itoa(s.many))+" remembered domains, over 1,000", 1.3, 1.1),
 			{what: "p99.9 at 2,000 questions a second of them", unit: "ms", must: 5, aim: none, digits: 2},
 			{what: "echo's p99.9 meanwhile", unit: "ms", must: none, aim: none, digits: 2},
-		}, (*bench).tenMillion},
+		}, run: (*bench).tenMillion},
 	}
 }
 

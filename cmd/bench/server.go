@@ -31,6 +31,7 @@ const (
 // server is a running daemon or echo.
 type server struct {
 	spec    string // where it listens, as Postfix writes it
+	mapName string // that it is asked by
 	metrics string // HOST:PORT for stsmapd's HTTP listener
 	pid     int
 
@@ -108,7 +109,8 @@ func (b *bench) startEcho(ctx context.Context, on network, reply string) (*serve
 func (b *bench) newServer(on network) *server {
 	b.started++
 	s := &server{
-		b: b, exited: make(chan struct{}), log: filepath.Join(b.dir, fmt.Sprintf("server-%d", b.started)),
+		b: b, exited: make(chan struct{}), mapName: "sts",
+		log:  filepath.Join(b.dir, fmt.Sprintf("server-%d", b.started)),
 		spec: fmt.Sprintf("unix:%s/%d.sock", b.dir, b.started), metrics: fmt.Sprintf("127.0.0.1:%d", 20_000+b.started),
 	}
 	if on == tcp {
@@ -169,7 +171,7 @@ func (s *server) ask(ctx context.Context, key string) (string, error) {
 		return "", err
 	}
 	defer client.Close()
-	reply, err := client.Ask(ctx, "sts", key)
+	reply, err := client.Ask(ctx, s.mapName, key)
 	return reply.String(), err
 }
 

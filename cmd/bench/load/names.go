@@ -7,6 +7,7 @@ import (
 
 // Names are the domains that a load asks for, by number.
 type Names struct {
+	Map      string // that is asked; "": sts
 	Zone     string // of the internet package
 	First    int    // number of the first
 	Count    int    // how many, after which they repeat; 0: no limit
@@ -21,6 +22,11 @@ func (n Names) AppendQuestion(dst []byte, i int) []byte {
 	if n.Count > 0 {
 		i %= n.Count
 	}
-	var scratch [64]byte
-	return netstring.Append(dst, []byte("sts "), internet.AppendDomain(scratch[:0], n.Zone, n.First+i))
+	asked := n.Map
+	if asked == "" {
+		asked = "sts"
+	}
+	var scratch, name [64]byte
+	mapAndSpace := append(append(name[:0], asked...), ' ')
+	return netstring.Append(dst, mapAndSpace, internet.AppendDomain(scratch[:0], n.Zone, n.First+i))
 }
