@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/doctor"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/trial"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
@@ -28,15 +31,21 @@ func newPostfix() *cobra.Command {
 		Short: "Check this host's Postfix configuration",
 		Long: "Check this host's Postfix configuration: read it with postconf, query the servers that Postfix would " +
 			"query, and print the lines that main.cf lacks and each mistake with its cure. With --apply, set these " +
-			"lines with `postconf -e`; nothing else is changed, and Postfix is not reloaded. Run it as root: other " +
+			"lines with `postconf -e`; nothing else is changed, and Postfix is not reloaded. With --deliver, let a " +
+			"private instance of this Postfix, with a copy of its configuration and a queue of its own, deliver mail " +
+			"to a mail server of stsmapd's on the loopback: to one that meets its policy, and to ones that do not. " +
+			"Nothing of the running Postfix is touched, and no message leaves this host. Run it as root: other " +
 			"users cannot see all that Postfix uses. Exit code 0: nothing to do; 1: something to do; 2: an error.",
 		Example: "  stsmapd postfix\n" +
 			"  stsmapd postfix -c /etc/postfix-out --connect unix:/run/stsmapd/map.sock\n" +
-			"  stsmapd postfix --apply",
+			"  stsmapd postfix --apply\n" +
+			"  stsmapd postfix --deliver",
 		Args: usage.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := usage.Exclusive(cmd, "json", "apply"); err != nil {
-				return err
+			for _, other := range []string{"json", "deliver"} {
+				if err := usage.Exclusive(cmd, other, "apply"); err != nil {
+					return err
+				}
 			}
 			d.in, d.out, d.messages = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return d.run(cmd.Context())
@@ -51,6 +60,8 @@ func newPostfix() *cobra.Command {
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the findings as JSON")
 	cmd.Flags().BoolVar(&d.apply, "apply", false, "show the changes to main.cf, ask for confirmation, and make them")
 	cmd.Flags().BoolVar(&d.yes, "yes", false, "with --apply: do not ask")
+	cmd.Flags().BoolVar(&d.deliver, "deliver", false,
+		"also let a private instance of this Postfix deliver mail under a policy, to a mail server on the loopback")
 	usage.Dynamic(cmd, "postconf-dir", func(string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	})
@@ -62,6 +73,7 @@ type postfixCommand struct {
 	directory, config string
 	connect           []string
 	json, apply, yes  bool
+	deliver           bool
 
 	in            io.Reader
 	out, messages io.Writer
@@ -110,7 +122,17 @@ func (d *postfixCommand) examine(ctx context.Context) (doctor.Report, error) {
 	if err != nil {
 		return doctor.Report{}, err
 	}
-	return doctor.Diagnose(facts), nil
+	report := doctor.Diagnose(facts)
+	if d.deliver {
+		ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+		findings, err := trial.Run(ctx, d.postfix, facts)
+		if err != nil {
+			return report, fmt.Errorf("--deliver: %w", err)
+		}
+		report.Add(findings...)
+	}
+	return report, nil
 }
 
 // applyChanges shows the changes to main.cf, asks for confirmation, and makes them.

@@ -46,6 +46,7 @@ cmd/stsmapd/check: cmd/stsmapd/term cmd/stsmapd/maillog resolver/... socketmap/.
 cmd/stsmapd/hostlog: cmd/stsmapd/term cmd/stsmapd/maillog cmd/stsmapd/check
 cmd/stsmapd/deliveries: cmd/stsmapd/term cmd/stsmapd/maillog cmd/stsmapd/check resolver/... socketmap/...
 cmd/stsmapd/doctor: cmd/stsmapd/term resolver/... socketmap/...
+cmd/stsmapd/trial: cmd/stsmapd/doctor resolver/... socketmap/...
 cmd/stsmapd/usage: cmd/stsmapd/term
 cmd/stsmapd/config: cmd/stsmapd/logging cmd/stsmapd/term cache/... resolver/... socketmap/...
 cmd/stsmapd/admin/httplimit:
@@ -53,6 +54,7 @@ cmd/stsmapd/admin: cmd/stsmapd/admin/httplimit cmd/stsmapd/term cmd/stsmapd/hist
 cmd/stsmapd: cache/... resolver/... socketmap/... packaging/man cmd/stsmapd/logging cmd/stsmapd/systemd
 cmd/stsmapd: cmd/stsmapd/term cmd/stsmapd/maillog cmd/stsmapd/check cmd/stsmapd/doctor cmd/stsmapd/admin
 cmd/stsmapd: cmd/stsmapd/hostlog cmd/stsmapd/deliveries cmd/stsmapd/config cmd/stsmapd/usage cmd/stsmapd/history
+cmd/stsmapd: cmd/stsmapd/trial
 cmd/stsmapd/e2e/...: all
 cmd/bench: all
 cmd/bench/proc:

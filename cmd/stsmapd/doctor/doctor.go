@@ -87,10 +87,7 @@ func Diagnose(f Facts) Report {
 		r.Clients = append(r.Clients, Client{v.service.Name, v.facts.chroot(v.service)})
 	}
 	d.run(views)
-	r.Findings = append(r.Findings, d.findings...)
-	slices.SortStableFunc(r.Findings,
-		func(a, b Finding) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
-	r.OK = !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity != Note })
+	r.Add(d.findings...)
 	for _, fix := range d.fixes {
 		if fix.Service == "" {
 			r.Changes = append(r.Changes, Change{fix.Parameter, f.Written[fix.Parameter], fix.Value})
@@ -100,6 +97,14 @@ func Diagnose(f Facts) Report {
 		r.Blocked = append(r.Blocked, d.blocked...)
 	}
 	return r
+}
+
+// Add adds findings, behind those that are as bad.
+func (r *Report) Add(findings ...Finding) {
+	r.Findings = append(r.Findings, findings...)
+	slices.SortStableFunc(r.Findings,
+		func(a, b Finding) int { return cmp.Compare(a.Severity.rank(), b.Severity.rank()) })
+	r.OK = !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity != Note })
 }
 
 // diagnosis collects findings.

@@ -203,6 +203,7 @@ type Service struct {
 	Root      bool              // it runs with root's privileges
 	Overrides map[string]string // -o settings, $name expanded
 	Stray     []string          // arguments that are no option, or an -o without a setting
+	Line      string            // all of it, in one line
 }
 
 // survey lists what to look at before a diagnosis.

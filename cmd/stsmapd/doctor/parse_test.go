@@ -22,14 +22,14 @@ broken
 		"b\nsmtp/unix/relayhost =\n"+
 		"no/unix/x = 1\nnonsense\n", services)
 	want := []Service{
-		{"smtp/inet", "smtpd", "y", false, map[string]string{}, nil},
-		{"tlsmgr/unix", "tlsmgr", "y", false, map[string]string{}, nil},
-		{"smtp/unix", "smtp", "y", false, map[string]string{"relayhost": ""}, nil},
+		{"smtp/inet", "smtpd", "y", false, map[string]string{}, nil, ""},
+		{"tlsmgr/unix", "tlsmgr", "y", false, map[string]string{}, nil, ""},
+		{"smtp/unix", "smtp", "y", false, map[string]string{"relayhost": ""}, nil, ""},
 		{"relay/unix", "smtp", "-", true,
-			map[string]string{"syslog_name": "postfix/relay", "smtp_tls_policy_maps": "a, b"}, nil},
-		{"127.0.0.1:25/inet", "smtpd", "n", false, map[string]string{}, nil},
-		{"postlog/unix-dgram", "postlogd", "n", false, map[string]string{}, nil},
-		{"maildrop/unix", "pipe", "n", true, map[string]string{}, nil},
+			map[string]string{"syslog_name": "postfix/relay", "smtp_tls_policy_maps": "a, b"}, nil, ""},
+		{"127.0.0.1:25/inet", "smtpd", "n", false, map[string]string{}, nil, ""},
+		{"postlog/unix-dgram", "postlogd", "n", false, map[string]string{}, nil, ""},
+		{"maildrop/unix", "pipe", "n", true, map[string]string{}, nil, ""},
 	}
 	if !slices.EqualFunc(services, want, func(a, b Service) bool {
 		return a.Name == b.Name && a.Command == b.Command && a.Chroot == b.Chroot && a.Root == b.Root &&

@@ -28,7 +28,7 @@ func parseServices(output string) []Service {
 		}
 		services = append(services, Service{
 			Name: fields[0] + "/" + fields[1], Command: path.Base(fields[7]), Chroot: fields[4], Root: fields[3] == "n",
-			Overrides: map[string]string{}, Stray: strayArguments(fields[8:]),
+			Overrides: map[string]string{}, Stray: strayArguments(fields[8:]), Line: strings.TrimSpace(line),
 		})
 	}
 	return services

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -137,6 +138,7 @@ func (p Postfix) configuration(ctx context.Context, f *Facts) error {
 			return err
 		}
 		f.Parameters = parseParameters(out)
+		f.Directory = f.Parameters["config_directory"] // for -c, postconf of Postfix 3.10 prints it only here
 		if out, err = p.run(ctx, f, "-d", "-x"); err != nil {
 			return err
 		}
@@ -183,7 +185,7 @@ func (p Postfix) check(ctx context.Context, f *Facts) {
 	if _, err := os.Stat(program); err != nil || os.Geteuid() != 0 {
 		return
 	}
-	_, stderr, _ := command(ctx, nil, program, append(append([]string{}, p.flags...), "check")...)
+	_, stderr, _ := command(ctx, nil, nil, program, append(append([]string{}, p.flags...), "check")...)
 	f.addWarnings(stderr)
 }
 
@@ -214,7 +216,7 @@ func (p Postfix) Set(ctx context.Context, changes []Change) error {
 
 // run runs postconf and returns its standard output. It adds its warnings to the facts.
 func (p Postfix) run(ctx context.Context, f *Facts, args ...string) (string, error) {
-	stdout, stderr, err := command(ctx, nil, p.postconf, append(append([]string{}, p.flags...), args...)...)
+	stdout, stderr, err := command(ctx, nil, nil, p.postconf, append(append([]string{}, p.flags...), args...)...)
 	if err != nil {
 		return "", fmt.Errorf("run %s: %w%s", p.postconf, err, stderrText(stderr))
 	}
@@ -234,14 +236,14 @@ func stderrText(stderr string) string {
 }
 
 // command runs a program, as another user if attributes says so.
-func command(ctx context.Context, attributes *syscall.SysProcAttr, name string, args ...string) (stdout, stderr string,
-	err error) {
+func command(ctx context.Context, in io.Reader, attributes *syscall.SysProcAttr, name string, args ...string) (stdout,
+	stderr string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	var out, complaints bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdout, cmd.Stderr = &out, &complaints
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &complaints
 	cmd.SysProcAttr = attributes
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
@@ -266,7 +268,7 @@ func (p Postfix) search(ctx context.Context, lookup Lookup, user identity) Table
 		attributes = &syscall.SysProcAttr{
 			Credential: &syscall.Credential{Uid: user.uid, Gid: user.gids[0], Groups: user.gids}}
 	}
-	stdout, stderr, err := command(ctx, attributes, postmap,
+	stdout, stderr, err := command(ctx, nil, attributes, postmap,
 		append(append([]string{}, p.flags...), "-q", lookup.Key, table)...)
 	var exit *exec.ExitError
 	switch {
