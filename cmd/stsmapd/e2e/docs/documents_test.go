@@ -19,14 +19,17 @@ type tree struct {
 	documents map[string]string // the text of each .md file, by its path below root
 	packages  map[string]bool   // the folders with Go files, by their paths below root
 	base      map[string]bool   // the names of all files, without their folders
-	tests     map[string]bool   // the names of all Test and Fuzz functions
+	tests     map[string]bool   // the names of all Test, Fuzz and Benchmark functions
+	// the files of tests of the package that a test stands in, by the test's name
+	inPackageOf map[string]string
 }
 
 // readOnce reads the tree for all tests.
 var readOnce = sync.OnceValues(func() (tree, error) {
 	found := tree{documents: map[string]string{}, packages: map[string]bool{}, base: map[string]bool{},
-		tests: map[string]bool{}}
-	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+		tests: map[string]bool{}, inPackageOf: map[string]string{}}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	texts, testsOf := map[string]string{}, map[string][]string{} // by package
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -57,11 +60,18 @@ var readOnce = sync.OnceValues(func() (tree, error) {
 			found.documents[below] = string(text)
 			return nil
 		}
+		texts[filepath.Dir(below)] += string(text)
 		for _, name := range declared.FindAllSubmatch(text, -1) {
 			found.tests[string(name[1])] = true
+			testsOf[filepath.Dir(below)] = append(testsOf[filepath.Dir(below)], string(name[1]))
 		}
 		return nil
 	})
+	for folder, names := range testsOf {
+		for _, name := range names {
+			found.inPackageOf[name] += texts[folder]
+		}
+	}
 	return found, err
 })
 

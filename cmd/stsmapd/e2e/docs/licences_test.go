@@ -20,8 +20,14 @@ func licences() map[string]*regexp.Regexp {
 	}
 }
 
-// TestLicences: each module that the binary is linked with has a licence that lets it be given to anyone.
+// TestLicences: each module is the one of go.sum, and each that the binary is linked with has a licence that lets it be
+// given to anyone.
 func TestLicences(t *testing.T) {
+	verify := exec.Command("go", "mod", "verify") // each module is what go.sum says
+	verify.Dir = root
+	if out, err := verify.CombinedOutput(); err != nil {
+		t.Errorf("go mod verify: %v\n%s", err, out)
+	}
 	list := exec.Command("go", "list", "-deps", "-f",
 		"{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Dir}}{{end}}{{end}}", "./cmd/stsmapd")
 	list.Dir = root
