@@ -164,13 +164,22 @@ func (q *Queue) counts(i Item) bool {
 	return ok && at.Equal(i.At)
 }
 
+// sortAtOnce bounds how many items one call of Next moves, which takes some milliseconds: questions wait for the lock,
+// and one owner may have a million policies due.
+const sortAtOnce = 1000
+
 // Next takes the most urgent of what is due out of the queue, until Done, but none of an owner who has its share
 // of size, which is how many may be in progress at a time; the last share is spared for owners who have none. If there
-// is nothing to take it returns how long to wait for the first that will be due, at most idle.
+// is nothing to take it returns how long to wait for the first that will be due, at most idle; 0 where it has to be
+// called again, because it has sorted as many as one call may.
 func (q *Queue) Next(now time.Time, idle time.Duration, size int) (domain dnsname.Name, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.later) > 0 && !q.later[0].At.After(now) {
+	sorted := 0
+	for ; len(q.later) > 0 && !q.later[0].At.After(now); sorted++ {
+		if sorted >= sortAtOnce {
+			return dnsname.Name{}, 0
+		}
 		if i := heap.Pop(&q.later).(Item); q.counts(i) {
 			heap.Push(&q.ready, i)
 		}
@@ -180,7 +189,10 @@ func (q *Queue) Next(now time.Time, idle time.Duration, size int) (domain dnsnam
 	if len(q.taken) >= size-share {
 		share = 1
 	}
-	for q.ready.Len() > 0 {
+	for ; q.ready.Len() > 0; sorted++ {
+		if sorted >= sortAtOnce {
+			return dnsname.Name{}, 0
+		}
 		i := heap.Pop(&q.ready).(Item)
 		owners := fair.Of(i.Domain, i.Network)
 		o, full := q.full(owners, share)

@@ -162,3 +162,48 @@ func TestNothingIsLost(t *testing.T) {
 		}
 	}
 }
+
+// TestNextSortsSomeAtOnce: one owner's thousands of policies hold the lock for one call's worth at a time, and hide
+// nobody else's.
+func TestNextSortsSomeAtOnce(t *testing.T) {
+	const slow, share = 3*sortAtOnce + 1, 10
+	items := []Item{item("other.test", 0.9, 0)}
+	for n := range slow {
+		items = append(items, item(fmt.Sprintf("n%d.slow.test", n), 0.1, 0))
+	}
+	q := filled(items...)
+	again := 0
+	next := func() string {
+		for {
+			domain, wait := q.Next(begin(), time.Minute, 4*share)
+			if !domain.IsZero() || wait > 0 {
+				return domain.String()
+			}
+			if again++; again > 10*len(items)/sortAtOnce {
+				t.Fatal("it never says that nothing is left to sort")
+			}
+		}
+	}
+	taken, running := map[string]bool{}, []string{}
+	for range share {
+		running = append(running, next())
+		taken[running[len(running)-1]] = true
+	}
+	if taken["other.test"] || again < slow/sortAtOnce {
+		t.Errorf("%d calls in between for %d items; taken: %v", again, slow, taken)
+	}
+	if got := next(); got != "other.test" {
+		t.Errorf("%q is next, want the one of the other owner", got)
+	}
+	if got := next(); got != "" {
+		t.Errorf("%q is next, want none", got)
+	}
+	for len(taken) < slow {
+		q.Done(dnsname.MustParse(running[0]), nil)
+		name := next()
+		if name == "" || taken[name] {
+			t.Fatalf("%q after %d of %d", name, len(taken), slow)
+		}
+		taken[name], running = true, append(running[1:], name)
+	}
+}
