@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/stsmapd/stsmapd/cmd/bench/internet"
@@ -41,7 +42,7 @@ type sizes struct {
 	stores         []int         // policies in the stores of the row about starts, the small one first
 	starts         int           // of each in a round
 	open           int           // connections at once
-	many, few      int           // remembered domains of the last row
+	domains        []int         // that are remembered, in the row about many of them, the fewest first
 	pauses         time.Duration // how long to look for pauses; Go collects garbage every 2 minutes at least
 	settle         time.Duration // how long memory must stay the same
 }
@@ -50,8 +51,8 @@ func fullSizes() sizes {
 	return sizes{
 		warmup: 500 * time.Millisecond, window: 2 * time.Second, hot: 1000, conns: 100, allocations: 200_000,
 		cold: 5000, misses: 256,
-		negatives: 1_000_000, policies: 50_000, stores: []int{1, 10_000, 1_000_000}, starts: 5, open: 10_000,
-		many: 10_000_000, few: 1000, pauses: 130 * time.Second, settle: 5 * time.Second,
+		negatives: 1_000_000, policies: 50_000, stores: []int{1, 10_000, 100_000, 1_000_000}, starts: 5, open: 10_000,
+		domains: []int{1000, 100_000, 1_000_000, 10_000_000}, pauses: 130 * time.Second, settle: 5 * time.Second,
 	}
 }
 
@@ -59,8 +60,8 @@ func quickSizes() sizes {
 	return sizes{
 		warmup: 20 * time.Millisecond, window: 50 * time.Millisecond, hot: 100, conns: 10, allocations: 500, cold: 100,
 		misses:    10,
-		negatives: 1000, policies: 300, stores: []int{1, 20, 300}, starts: 1, open: 200,
-		many: 1000, few: 100, pauses: 100 * time.Millisecond, settle: 10 * time.Millisecond,
+		negatives: 1000, policies: 300, stores: []int{1, 20, 100, 300}, starts: 1, open: 200,
+		domains: []int{100, 300, 1000}, pauses: 100 * time.Millisecond, settle: 10 * time.Millisecond,
 	}
 }
 
@@ -72,7 +73,7 @@ func newBench(o options) (*bench, error) {
 		b.sizes = quickSizes()
 	}
 	if o.remember > 0 {
-		b.many = o.remember
+		b.domains = append(slices.DeleteFunc(b.domains, func(n int) bool { return n >= o.remember }), o.remember)
 	}
 	ca, err := world.NewCA("Bench CA")
 	if err != nil {

@@ -73,7 +73,7 @@ type options struct {
 	only     []string
 	rounds   int
 	quick    bool
-	remember int // domains in the row ten-million; 0: ten million
+	remember int // domains in the row ten-million, at most; 0: ten million
 	binary   string
 	rival    string
 }
@@ -87,7 +87,7 @@ func parseOptions(args []string) (options, error) {
 	flags.BoolVar(&o.quick, "quick", false,
 		"tiny sizes: shows that every row can be measured; the figures mean nothing")
 	flags.IntVar(&o.remember, "remember", 0,
-		"so many domains in the row ten-million (default 10000000, which takes 10 minutes to learn)")
+		"so many domains at most in the row ten-million (default 10000000, which takes 10 minutes to learn)")
 	flags.StringVar(&o.binary, "stsmapd", os.Getenv(envBinary),
 		"the binary to measure (default $STSMAPD_BINARY, else one of this tree)")
 	flags.StringVar(&o.rival, "rival", "",
