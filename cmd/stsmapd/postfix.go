@@ -111,7 +111,7 @@ func (d *postfixCommand) run(ctx context.Context) error {
 	case d.apply:
 		return d.applyChanges(ctx, report)
 	default:
-		err = errors.Join(report.Write(d.out, d.style()), report.WriteLines(d.out, d.style()))
+		err = errors.Join(report.Write(d.out, d.postfix.Flags()), report.WriteLines(d.out, d.postfix.Flags()))
 	}
 	return answer(report.OK, err)
 }
@@ -137,7 +137,7 @@ func (d *postfixCommand) examine(ctx context.Context) (doctor.Report, error) {
 
 // applyChanges shows the changes to main.cf, asks for confirmation, and makes them.
 func (d *postfixCommand) applyChanges(ctx context.Context, before doctor.Report) error {
-	if err := errors.Join(before.Write(d.out, d.style()), before.WriteChanges(d.out)); err != nil {
+	if err := errors.Join(before.Write(d.out, d.postfix.Flags()), before.WriteChanges(d.out)); err != nil {
 		return err
 	}
 	switch {
@@ -159,7 +159,8 @@ func (d *postfixCommand) applyChanges(ctx context.Context, before doctor.Report)
 	}
 	if !after.OK {
 		fmt.Fprintln(d.messages, "stsmapd: this is left to do:")
-		if err := errors.Join(after.Write(d.out, d.style()), after.WriteLines(d.out, d.style())); err != nil {
+		flags := d.postfix.Flags()
+		if err := errors.Join(after.Write(d.out, flags), after.WriteLines(d.out, flags)); err != nil {
 			return err
 		}
 	}
@@ -172,12 +173,4 @@ func (d *postfixCommand) confirmed() bool {
 	answer, _ := bufio.NewReader(d.in).ReadString('\n') // the end of the input is a no
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
-}
-
-func (d *postfixCommand) style() doctor.Style {
-	style := doctor.Style{Flags: d.postfix.Flags()}
-	if term.Coloured(d.out) {
-		style.Colours = doctor.TerminalColours()
-	}
-	return style
 }

@@ -12,23 +12,14 @@ import (
 // judgeWarnings judges what postconf and `postfix check` complained about.
 func (d *diagnosis) judgeWarnings() {
 	host := view{facts: d.facts}
+	d.judgeTwice(host)
 	for _, text := range d.facts.Warnings {
 		f := Finding{ID: "postfix-warning", Severity: Note, Problem: "Postfix says: " + text}
 		var after string
 		name := ""
 		switch {
-		case strings.Contains(text, "overriding earlier entry: "):
-			_, after, _ = strings.Cut(text, "overriding earlier entry: ")
-			name, after, _ = strings.Cut(after, "=")
-			name, f.about = strings.TrimSpace(name), strings.TrimSpace(name)
-			f.ID = "set-twice"
-			f.Problem = fmt.Sprintf("main.cf sets %s twice, and the last one counts: the earlier %s = %s has no "+
-				"effect", name,
-				name, strings.TrimSpace(after))
-			f.Cure = "remove the line that is wrong"
-			if isTLSName(name) {
-				f.Severity = Warning
-			}
+		case strings.Contains(text, twiceSet):
+			continue
 		case strings.Contains(text, "unused parameter: "):
 			_, after, _ = strings.Cut(text, "unused parameter: ")
 			name, _, _ = strings.Cut(after, "=")
@@ -46,6 +37,41 @@ func (d *diagnosis) judgeWarnings() {
 			f.Cure = "repair that line"
 		}
 		d.add(host, f)
+	}
+}
+
+// twiceSet is what postconf says before the name and the value of a line that a later one replaces.
+const twiceSet = "overriding earlier entry: "
+
+// judgeTwice judges parameters that main.cf sets twice. postconf reads main.cf several times, and then says of the line
+// that counts, too, that an earlier one replaces it.
+func (d *diagnosis) judgeTwice(host view) {
+	var same, differ []string
+	for _, text := range d.facts.Warnings {
+		_, entry, found := strings.Cut(text, twiceSet)
+		if !found {
+			continue
+		}
+		name, value, _ := strings.Cut(entry, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if value == d.facts.Written[name] {
+			same = include(same, name)
+			continue
+		}
+		differ = append(differ, name)
+		f := Finding{ID: "set-twice", Severity: Note, about: name, Cure: "remove the line that is wrong",
+			Problem: fmt.Sprintf("main.cf sets %s twice, and the last one counts: the earlier %s = %s has no effect",
+				name, name, value)}
+		if isTLSName(name) {
+			f.Severity = Warning
+		}
+		d.add(host, f)
+	}
+	for _, name := range same {
+		if !slices.Contains(differ, name) {
+			d.add(host, Finding{ID: "set-twice", Severity: Note, about: name,
+				Problem: fmt.Sprintf("main.cf sets %s twice, to the same value", name)})
+		}
 	}
 }
 

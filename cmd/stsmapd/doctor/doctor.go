@@ -15,6 +15,7 @@ package doctor
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Severity says how bad a finding is.
@@ -144,7 +145,11 @@ func (d *diagnosis) run(views []view) {
 
 // add adds a finding about a service. The same finding about another service is extended.
 func (d *diagnosis) add(v view, found Finding) {
-	for _, fix := range found.Fixes {
+	for i, fix := range found.Fixes {
+		if fix.Service != "" { // postconf -P takes no space in a value
+			fix.Value = strings.ReplaceAll(fix.Value, ", ", ",")
+			found.Fixes[i] = fix
+		}
 		same := func(old Fix) bool { return old.Service == fix.Service && old.Parameter == fix.Parameter }
 		if !slices.ContainsFunc(d.fixes, same) {
 			d.fixes = append(d.fixes, fix)

@@ -23,6 +23,7 @@ type Facts struct {
 	Listeners  []string           // where stsmapd listens, in the form of socketmap.ParseSpec; the best first
 	MapNames   tlspolicy.MapNames // that stsmapd knows
 	Bundle     string             // the system's file of CA certificates; "" if none was found
+	Routes     []string           // services that tables of transports name for mail to MX hosts
 
 	Answers map[Query]Answer      // which servers answer
 	Sockets map[SocketPath]Socket // whether Postfix's user can connect

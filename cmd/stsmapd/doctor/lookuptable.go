@@ -1,6 +1,9 @@
 package doctor
 
 import (
+	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -210,4 +213,56 @@ func cutLast(s, sep string) (before, after string, found bool) {
 		return s[:i], s[i+len(sep):], true
 	}
 	return s, "", false
+}
+
+// readRoutes finds the services that the tables of transports name for mail to MX hosts. What is in a database that
+// Postfix cannot list, such as one of SQL, stays unknown.
+func (p Postfix) readRoutes(ctx context.Context, f *Facts) {
+	for _, name := range []string{"transport_maps", "sender_dependent_default_transport_maps"} {
+		for _, table := range splitLookupTables(f.Parameters[name]) {
+			for _, service := range routesIn(p.entries(ctx, table)) {
+				f.Routes = include(f.Routes, service)
+			}
+		}
+	}
+}
+
+// entries returns the text of a table, "" if it has none.
+func (p Postfix) entries(ctx context.Context, table string) string {
+	table = strings.TrimPrefix(table, "proxy:")
+	class, text, _ := strings.Cut(table, ":")
+	switch class {
+	case "inline", "randmap", "static":
+		return text
+	case "cidr", "pcre", "regexp":
+		file, err := os.ReadFile(text)
+		if err != nil { // such as pcre:{ rules }
+			return text
+		}
+		return string(file)
+	case "btree", "cdb", "dbm", "hash", "lmdb", "sdbm", "texthash":
+		postmap := filepath.Join(filepath.Dir(p.postconf), "postmap")
+		text, _, _ := command(ctx, nil, nil, postmap, append(slices.Clone(p.flags), "-s", table)...)
+		return text
+	}
+	return ""
+}
+
+// routesIn returns the services that entries of the form service:hop name. It leaves out those that name a host in
+// brackets, such as a content filter, for then the recipients' domains have no say.
+func routesIn(text string) []string {
+	var services []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		between := func(c rune) bool { return strings.ContainsRune(" \t\r\n,={}", c) }
+		for _, word := range strings.FieldsFunc(line, between) {
+			service, hop, found := strings.Cut(word, ":")
+			if found && service != "" && !strings.HasPrefix(hop, "[") {
+				services = include(services, service)
+			}
+		}
+	}
+	return services
 }

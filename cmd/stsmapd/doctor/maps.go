@@ -92,7 +92,7 @@ func (j mapsRules) judgeMissing(fixes []Fix) {
 		f.Problem = policyMaps + " does not name stsmapd: no MTA-STS policy is enforced"
 	}
 	if !j.editable {
-		f.Cure = fmt.Sprintf("%s is composed of other parameters; add by hand: %s", policyMaps,
+		f.Cure = fmt.Sprintf("%s is composed of other parameters, or a brace is open; add by hand: %s", policyMaps,
 			j.tableText(lookupTable{}))
 	}
 	j.addToAll(f)

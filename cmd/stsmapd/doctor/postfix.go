@@ -92,6 +92,7 @@ func (p Postfix) ownFacts(ctx context.Context, listeners []string, names tlspoli
 		return f, err
 	}
 	p.readFiles(&f)
+	p.readRoutes(ctx, &f)
 	p.check(ctx, &f)
 	survey := surveyOf(f)
 	for call, answer := range queryAll(ctx, survey.Queries) {

@@ -14,7 +14,7 @@ type scope struct {
 	value    string // as written
 	views    []view // principal ones first
 	tables   []lookupTable
-	editable bool // each table has its own text in the value as written
+	editable bool // each table has its own text in the value as written, and no brace is open
 }
 
 // scopesOf returns every value of smtp_tls_policy_maps that a service uses.
@@ -46,7 +46,8 @@ func (s *scope) read(f *Facts) {
 	for _, text := range splitLookupTables(expanded) {
 		s.tables = append(s.tables, parseLookupTable(text).classify(f, s.views))
 	}
-	if s.editable = len(written) == len(s.tables); s.editable {
+	closed := strings.Count(s.value, "{") == strings.Count(s.value, "}")
+	if s.editable = closed && len(written) == len(s.tables); s.editable {
 		for i := range written {
 			s.tables[i].written = written[i]
 		}

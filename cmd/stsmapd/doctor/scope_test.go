@@ -122,7 +122,7 @@ func TestOverrides(t *testing.T) {
 		{"mail to the internet asks nobody",
 			soundHost("3.7.11").override("relay/unix", policyMaps, "hash:/etc/postfix/tls"),
 			[]string{"error map-overridden"}, "relay/unix",
-			[]Fix{{"relay/unix", policyMaps, "hash:/etc/postfix/tls, " + good}}},
+			[]Fix{{"relay/unix", policyMaps, "hash:/etc/postfix/tls," + good}}},
 		{"mail to the internet without TLS", soundHost("3.7.11").override("smtp/unix", securityLevel, "none"),
 			[]string{"warning level-none"}, "smtp/unix", []Fix{{"smtp/unix", securityLevel, "may"}}},
 		{"mail to the internet with DANE",
@@ -156,7 +156,7 @@ func TestOverrides(t *testing.T) {
 func TestComposed(t *testing.T) {
 	h := soundHost("3.7.11")
 	h.Written[policyMaps], h.Parameters[policyMaps] = "hash:$config_directory/tls, "+ourMap+"sts+tlsrpt",
-		"hash:/etc/postfix/tls, "+ourMap+"sts+tlsrpt"
+		"hash:/etc/postfix/tls,"+ourMap+"sts+tlsrpt"
 	if got := changed(Diagnose(h.Facts))[policyMaps]; got != "hash:$config_directory/tls, "+ourMap+"sts" {
 		t.Errorf("a table with a parameter in it becomes %q", got)
 	}

@@ -10,30 +10,29 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
-// Style is the style of a printed Report.
-type Style struct {
-	Flags   string              // of Postfix's commands in the text, such as "-c /etc/postfix-out "
-	Colours map[Severity]string // the escape sequence that starts a colour; nil: none
-}
-
-// TerminalColours returns the colours for a terminal.
-func TerminalColours() map[Severity]string {
-	return map[Severity]string{Error: "\x1b[1;31m", Warning: "\x1b[1;33m", Note: "\x1b[1;36m"}
+// colour returns the colour of a finding's label.
+func (s Severity) colour() string {
+	return map[Severity]string{Error: term.Red, Warning: term.Yellow, Note: term.Bold}[s]
 }
 
 // sheet is a text in lines of at most so many characters.
 type sheet struct {
 	strings.Builder
 	columns int
+	colours bool
 }
 
-// Write writes the findings as text.
-func (r Report) Write(w io.Writer, style Style) error {
-	b := sheet{columns: cmp.Or(term.Width(w), 100)}
-	r.head(&b)
+func newSheet(w io.Writer) *sheet {
+	return &sheet{columns: cmp.Or(term.Width(w), 100), colours: term.Coloured(w)}
+}
+
+// Write writes the findings as text. The flags are those of Postfix's commands in it, such as "-c /etc/postfix-out ".
+func (r Report) Write(w io.Writer, flags string) error {
+	b := newSheet(w)
+	r.head(b)
 	for _, f := range r.Findings {
 		b.WriteByte('\n')
-		f.write(&b, r, style)
+		f.write(b, r, flags)
 	}
 	if r.OK {
 		b.WriteString("\nOK: nothing to do.\n")
@@ -42,19 +41,19 @@ func (r Report) Write(w io.Writer, style Style) error {
 	return err
 }
 
-// WriteLines writes the lines that main.cf should have, and how to set them; nothing if there are no changes.
-func (r Report) WriteLines(w io.Writer, style Style) error {
+// WriteLines writes the lines that main.cf should have, and how to set them; nothing if there are no changes. The
+// flags are those of Write.
+func (r Report) WriteLines(w io.Writer, flags string) error {
 	if len(r.Changes) == 0 {
 		return nil
 	}
-	b := sheet{columns: cmp.Or(term.Width(w), 100)}
-	fmt.Fprintf(&b, "\nLines for %s/main.cf:\n\n", r.Directory)
+	b := newSheet(w)
+	fmt.Fprintf(b, "\nLines for %s/main.cf:\n\n", r.Directory)
 	for _, c := range r.Changes {
-		fmt.Fprintf(&b, "    %s = %s\n", c.Parameter, c.New)
+		fmt.Fprintf(b, "    %s = %s\n", c.Parameter, c.New)
 	}
-	fmt.Fprintf(&b, "\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.\n", style.Flags,
-		style.Flags)
-	r.blocked(&b)
+	fmt.Fprintf(b, "\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.\n", flags, flags)
+	r.blocked(b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -64,12 +63,12 @@ func (r Report) WriteChanges(w io.Writer) error {
 	if len(r.Changes) == 0 {
 		return nil
 	}
-	b := sheet{columns: cmp.Or(term.Width(w), 100)}
-	fmt.Fprintf(&b, "\n%s/main.cf:\n\n", r.Directory)
+	b := newSheet(w)
+	fmt.Fprintf(b, "\n%s/main.cf:\n\n", r.Directory)
 	for _, c := range r.Changes {
-		fmt.Fprintf(&b, "  - %s = %s\n  + %s = %s\n", c.Parameter, c.Old, c.Parameter, c.New)
+		fmt.Fprintf(b, "  - %s = %s\n  + %s = %s\n", c.Parameter, c.Old, c.Parameter, c.New)
 	}
-	r.blocked(&b)
+	r.blocked(b)
 	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), " = \n", " =\n"))
 	return err
 }
@@ -77,7 +76,7 @@ func (r Report) WriteChanges(w io.Writer) error {
 func (r Report) blocked(b *sheet) {
 	for _, why := range r.Blocked {
 		b.WriteByte('\n')
-		wrap(b, "Not yet: ", "", why+".")
+		b.wrap("", "Not yet: ", "", why+".")
 	}
 }
 
@@ -95,35 +94,37 @@ func (r Report) head(b *sheet) {
 	if clients != nil {
 		prefix += "; SMTP clients: " + strings.Join(clients, ", ")
 	}
-	wrap(b, "", "", prefix)
+	b.wrap("", "", "", prefix)
 }
 
-func (f Finding) write(b *sheet, r Report, style Style) {
-	label := fmt.Sprintf("%s %s:", f.Severity, f.ID)
-	if begin := style.Colours[f.Severity]; begin != "" {
-		label = begin + label + "\x1b[0m"
-	}
+func (f Finding) write(b *sheet, r Report, flags string) {
 	text := f.Problem
 	if len(f.Services) > 0 && len(f.Services) < len(r.Clients) {
 		text += fmt.Sprintf(" [%s]", strings.Join(f.Services, ", "))
 	}
-	wrap(b, label+" ", "", text)
+	b.wrap(f.Severity.colour(), fmt.Sprintf("%s %s: ", f.Severity, f.ID), "", text)
 	if len(f.Where) > 0 {
-		wrap(b, "  at: ", "  ", strings.Join(f.Where, ", "))
+		b.wrap("", "  at: ", "  ", strings.Join(f.Where, ", "))
 	}
 	if f.Cure != "" {
-		wrap(b, "  cure: ", "  ", f.Cure)
+		b.wrap("", "  cure: ", "  ", f.Cure)
 	}
-	for _, command := range f.commands(style.Flags) {
+	for _, command := range f.commands(flags) {
 		fmt.Fprintf(b, "    %s\n", command)
 	}
 }
 
-// commands returns the commands for the fixes in master.cf, which --apply does not make.
+// commands returns the commands for the fixes in master.cf, which --apply does not make. What postconf -P cannot set is
+// a line for the service.
 func (f Finding) commands(flags string) []string {
 	var commands []string
 	for _, fix := range f.Fixes {
-		if fix.Service != "" {
+		switch {
+		case fix.Service == "":
+		case strings.ContainsAny(fix.Value, " \t"):
+			commands = append(commands,
+				fmt.Sprintf("%s in master.cf: -o { %s = %s }", fix.Service, fix.Parameter, fix.Value))
+		default:
 			setting := fmt.Sprintf("%s/%s=%s", fix.Service, fix.Parameter, fix.Value)
 			commands = append(commands, fmt.Sprintf("postconf %s-P %s", flags, quoteAlways(setting)))
 		}
@@ -147,20 +148,16 @@ func quote(s string) string {
 	return quoteAlways(s)
 }
 
-// wrap writes first and a text in lines of at most b.columns characters; a longer word is on a separate line.
-func wrap(b *sheet, first, indent, text string) {
+// wrap writes a label in a colour, and a text, in lines of at most b.columns characters; a longer word is on a separate
+// line.
+func (b *sheet) wrap(colour, label, indent, text string) {
 	indent += "    "
-	place := strings.Repeat("x", max(len(stripColour(first))-len(indent), 0)) // of first, in a word with the text
+	place := strings.Repeat("x", max(len(label)-len(indent), 0)) // of the label, in a word with the text
 	lines := term.Wrap(place+strings.Join(strings.Fields(text), " "), b.columns-len(indent))
-	lines[0] = first + strings.TrimPrefix(lines[0], place)
-	b.WriteString(strings.Join(lines, "\n"+indent) + "\n")
-}
-
-// stripColour returns a text without the colour.
-func stripColour(s string) string {
-	if _, rest, found := strings.Cut(s, "m"); found && strings.HasPrefix(s, "\x1b") {
-		s, _, _ = strings.Cut(rest, "\x1b")
-		return s + " "
+	rest := strings.TrimPrefix(lines[0], place)
+	if b.colours {
+		label = term.Paint(colour, label)
 	}
-	return s
+	lines[0] = label + rest
+	b.WriteString(strings.Join(lines, "\n"+indent) + "\n")
 }

@@ -1,8 +1,11 @@
 package doctor
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 func TestWrite(t *testing.T) {
@@ -10,11 +13,11 @@ func TestWrite(t *testing.T) {
 		policyMaps, "inline:{a='b'}")
 	r := Diagnose(h.Facts)
 	var b strings.Builder
-	style := Style{Flags: "-c /etc/postfix-out "}
-	if err := r.Write(&b, style); err != nil {
+	const flags = "-c /etc/postfix-out "
+	if err := r.Write(&b, flags); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteLines(&b, style); err != nil {
+	if err := r.WriteLines(&b, flags); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.WriteChanges(&b); err != nil {
@@ -31,7 +34,7 @@ error dane-not-done: the map sts+dane says that Postfix does DANE, but it cannot
 error map-overridden: master.cf overrides smtp_tls_policy_maps without naming stsmapd: this service
     enforces no MTA-STS policy, whatever main.cf says [relay/unix]
   cure: name stsmapd there, or remove the override
-    postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_policy_maps=inline:{a='\''b'\''}, ` +
+    postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_policy_maps=inline:{a='\''b'\''},` +
 		`socketmap:inet:127.0.0.1:8461:sts'
 
 warning level-none: smtp_tls_security_level is empty: mail for domains without a policy is never
@@ -55,24 +58,6 @@ Lines for /etc/postfix/main.cf:
 	}
 }
 
-// TestColours: a colour takes no place in the line.
-func TestColours(t *testing.T) {
-	r := Diagnose(soundHost("3.7.11").maps(ourMap + "sts+dane").Facts)
-	var without, with strings.Builder
-	if err := r.Write(&without, Style{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Write(&with, Style{Colours: TerminalColours()}); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(with.String(), "\n\x1b[1;31merror dane-not-done:\x1b[0m the map") {
-		t.Errorf("no colour in\n%s", with.String())
-	}
-	if got := strings.NewReplacer("\x1b[1;31m", "", "\x1b[0m", "").Replace(with.String()); got != without.String() {
-		t.Errorf("without its colours it is\n%s\nwant\n%s", got, without.String())
-	}
-}
-
 func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{
 		"/etc/postfix-out": "/etc/postfix-out", "": "''", "my dir": "'my dir'", "it's": `'it'\''s'`, "$x": "'$x'",
@@ -84,21 +69,30 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// TestNarrowText: on a narrow terminal each line of words fits, and no word is lost.
+// TestNarrowText: on a narrow terminal each line of words fits, no word is lost, and a colour takes no place.
 func TestNarrowText(t *testing.T) {
 	text := strings.Repeat("mail to domains with TLSA records waits ", 6)
-	for _, first := range []string{"", "  cure: ", "\x1b[1;31merror dane-not-done:\x1b[0m "} {
-		b := sheet{columns: 40}
-		wrap(&b, first, "  ", text)
-		for line := range strings.Lines(b.String()) {
-			if plain := strings.NewReplacer("\x1b[1;31m", "", "\x1b[0m", "", "\n", "").Replace(line); len(plain) > 40 {
-				t.Errorf("%q: a line of %d: %q", first, len(plain), plain)
+	for _, label := range []string{"", "  cure: ", "error dane-not-done: "} {
+		var screens [2]string
+		for i, colours := range []bool{false, true} {
+			b := sheet{columns: 40, colours: colours}
+			b.wrap(term.Red, label, "  ", text)
+			screens[i] = b.String()
+		}
+		if got := strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(screens[1]); got != screens[0] {
+			t.Errorf("%q: without its colours it is %q, want %q", label, got, screens[0])
+		}
+		if label != "" && !strings.HasPrefix(screens[1], "\x1b[31m"+label+"\x1b[0mmail") {
+			t.Errorf("%q: no colour in %q", label, screens[1])
+		}
+		for line := range strings.Lines(screens[0]) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > 40 {
+				t.Errorf("%q: a line of %d: %q", label, len(line), line)
 			}
 		}
-		if got := strings.Join(strings.Fields(b.String()), " "); got != strings.TrimSpace(first)+" "+
-			""+strings.TrimSpace(text) &&
-			got != strings.TrimSpace(text) {
-			t.Errorf("%q: %q", first, got)
+		got, want := strings.Fields(screens[0]), strings.Fields(label+text)
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", label, got, want)
 		}
 	}
 }

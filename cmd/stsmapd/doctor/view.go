@@ -22,7 +22,8 @@ type view struct {
 // viewsOf returns a view for each SMTP client of master.cf, the principal ones first.
 func viewsOf(f *Facts) []view {
 	var principal, side []view
-	transports := []string{transport(f.Parameters["default_transport"]), transport(f.Parameters["relay_transport"])}
+	transports := append([]string{transport(f.Parameters["default_transport"]),
+		transport(f.Parameters["relay_transport"])}, f.Routes...)
 	for _, s := range f.Services {
 		name, kind, _ := strings.Cut(s.Name, "/")
 		switch {
