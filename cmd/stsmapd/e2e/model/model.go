@@ -78,6 +78,9 @@ const (
 	clockSlack = 2 * time.Minute
 )
 
+// slack is how much later than the model the service may notice the end of a look: it handles the answer meanwhile.
+const slack = time.Second
+
 // denial is a reason to answer, until some time, that there is no policy or that it is unknown. It lives in memory
 // alone: however the wall clock is set, it neither ends nor goes on.
 type denial struct {
@@ -252,7 +255,7 @@ func (m *Model) answered(q *question, reply string) {
 // denies reports whether there is a reason for an answer that says that there is no policy.
 func (d *domain) denies(q *question, reply string) bool {
 	for _, r := range d.denials {
-		fresh := !q.began.After(r.until)
+		fresh := !q.began.After(r.until.Add(slack))
 		if fresh && r.cause.allows(q.mapName, reply) {
 			return true
 		}

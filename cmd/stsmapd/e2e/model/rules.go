@@ -11,7 +11,7 @@ func (m *Model) expectLook(n int) {
 	switch {
 	case d.look.flight || d.look.fetching || m.closing || d.toBeForgotten(d.held[0]):
 	case d.look.gen != m.gen: // this daemon has the policy from the store, which tells when it was last looked at
-		d.mustLook = m.now().Sub(d.look.ended) > fetchWaits
+		d.mustLook = m.now().Sub(d.look.ended) > slack+fetchWaits
 	case m.now().Sub(d.look.ended) > d.look.lasts()+time.Second:
 		d.mustLook = true
 	}
@@ -43,7 +43,7 @@ func (m *Model) denied(d *domain) bool {
 	if (l.state == TXTServfail || l.state == txtUnseen) && !m.worked.Before(l.ended) {
 		return false // perhaps forgotten: the DNS was dead, or this host lacked something, and it is over
 	}
-	return known && m.now().Sub(l.ended) < d.negativeTTL()
+	return known && m.now().Sub(l.ended) < d.negativeTTL()-slack
 }
 
 // negativeTTL returns for how long the last look is enough if it found no policy; 0 if it found one.

@@ -307,7 +307,7 @@ func (m *Model) forgot(n, gen int, err error) {
 	d.failure, d.failed, d.failures, d.look.state = failure{}, nil, 0, ""
 	d.ended = [2]time.Time{}
 	for i := range d.denials { // they remain right for questions that were asked before
-		d.denials[i].until = m.now().Add(-1)
+		d.denials[i].until = m.now().Add(-slack - 1)
 	}
 }
 
