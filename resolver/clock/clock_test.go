@@ -112,6 +112,16 @@ func TestSteady(t *testing.T) {
 	}
 }
 
+// TestMonotonicIsNotTheWallClock: without a monotonic reading, times would go by the wall clock, which may be set.
+func TestMonotonicIsNotTheWallClock(t *testing.T) {
+	now := Monotonic()
+	for _, m := range []time.Time{now, OfTicks(Ticks(now))} {
+		if m == m.Round(0) || !m.Equal(now) {
+			t.Errorf("%v, at %v", m, now)
+		}
+	}
+}
+
 // TestBoot: it goes forward.
 func TestBoot(t *testing.T) {
 	if a, b := Boot(), Boot(); a <= 0 || b < a {

@@ -128,4 +128,4 @@ func patternTexts(patterns []mtasts.Pattern) []string {
 }
 
 // wholeSecond truncates a time to seconds.
-func wholeSecond(t time.Time) time.Time { return t.Truncate(time.Second) }
+func wholeSecond(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
