@@ -196,6 +196,8 @@ func (m *machine) use(t *testing.T) {
 	m.want(t, "postmap -q kept.example "+byTCP, kept)
 	m.fails(t, "nobody can have this domain", "postmap -q nobody.invalid "+byTCP)
 	m.want(t, "stsmapd query partner.example && stsmapd query --health", partner)
+	// How long mail waits for a daemon that hangs: until the watchdog's time is over, and the abort's.
+	m.want(t, "systemctl show -P WatchdogUSec stsmapd && systemctl show -P TimeoutAbortUSec stsmapd", "30s\n5s")
 	m.want(t, "stsmapd cache list --json | wc -l", "1")
 	// What the network would be asked for fails for want of a network, not of rights.
 	if out, _ := m.try("stsmapd cache refresh new.example"); !strings.Contains(out, "connection refused") {
