@@ -48,7 +48,7 @@ func startServing(s adminServer, l net.Listener, failed func(error)) (stop func(
 
 // openControl opens the control socket, if there is to be one. A configured socket that cannot be opened is an error;
 // without the default socket the daemon only logs a warning.
-func (d *daemon) openControl(c config.Config, monitor *admin.Monitor) (stop func(), err error) {
+func (d *daemon) openControl(c config.Config, monitor *admin.Monitor, probe *admin.Prober) (stop func(), err error) {
 	if c.Control != nil && *c.Control == "" {
 		return func() {}, nil
 	}
@@ -62,7 +62,7 @@ func (d *daemon) openControl(c config.Config, monitor *admin.Monitor) (stop func
 			"event", "no_control", "error", err)
 		return func() {}, nil
 	}
-	return startServing(admin.NewControl(monitor), l, func(err error) {
+	return startServing(admin.NewControl(monitor, probe), l, func(err error) {
 		d.log.Error("the control socket failed: the commands cache, warm and status cannot query this daemon until it "+
 			"is restarted; mail is not affected", "event", "control_failed", "control", spec, "error", err)
 	}), nil

@@ -41,7 +41,10 @@ func newQuery() *cobra.Command {
 		Short: "Query the running daemon as Postfix does",
 		Long: "Query the running daemon about a next hop, as Postfix does. Exit code 0: a policy, which is printed; " +
 			"1: no policy, Postfix uses its own configuration, and the reason is printed on standard error; 2: an " +
-			"error. With --health and no domain, exit code 0: the daemon answers; 2: it does not answer within 2 s.",
+			"error. With --health and no domain, exit code 0: the daemon answers; 2: it does not answer within 2 s. " +
+			"--health asks through the control socket, so that clients who hold every connection do not make a " +
+			"daemon that works look dead; where this user cannot use that socket, or with --connect, it asks as " +
+			"Postfix does.",
 		Example: "  stsmapd query example.com\n" +
 			"  stsmapd query -m sts+dane '[mail.example.com]:587'\n" +
 			"  stsmapd query --health",
@@ -68,6 +71,11 @@ func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("--connect is %.80q, must be inet:HOST:PORT or unix:/PATH, such as "+
 			"inet:127.0.0.1:8461", listener)
 	}
+	if f.health && listener == "" {
+		if known, err := f.askHealth(cmd.Context()); known {
+			return err
+		}
+	}
 	if listener == "" {
 		listeners, err := f.control.listeners(cmd.Context())
 		if err != nil {
@@ -77,10 +85,7 @@ func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	if f.health {
 		dial := func(ctx context.Context) (*socketmap.Client, error) { return socketmap.Dial(ctx, listener) }
-		if err := admin.NewProber(dial).Probe(cmd.Context()); err != nil {
-			return err
-		}
-		return nil
+		return admin.NewProber(dial).Probe(cmd.Context())
 	}
 	reply, err := query(cmd.Context(), listener, f.mapName, args[0])
 	if err != nil {
@@ -95,6 +100,21 @@ func (f *queryFlags) run(cmd *cobra.Command, args []string) error {
 	default:
 		return fmt.Errorf("%s %s", reply.Status(), reply.Data())
 	}
+}
+
+// askHealth asks the daemon through its control socket whether it answers. known is false where nothing was learnt: the
+// socket, which no flag named, cannot be used, or the daemon is of a version that cannot say.
+func (f *queryFlags) askHealth(ctx context.Context) (known bool, err error) {
+	named := f.control.control != ""
+	client, err := f.control.client()
+	if err != nil {
+		return named, err
+	}
+	defer client.Close()
+	err = client.Health(ctx)
+	said := (*admin.Error)(nil)
+	cannotSay := errors.As(err, &said) && said.Code == http.StatusNotFound
+	return named || !cannotSay && !admin.Unreachable(err), err
 }
 
 // mapNames offers map names: those of the configuration and of other daemons, and lists of features, which grow by one

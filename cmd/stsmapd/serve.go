@@ -185,14 +185,14 @@ func (d *daemon) serve(ctx context.Context, c config.Config, s components, signa
 	}
 	monitor := d.monitor(c, s)
 	defer monitor.Close()
-	closeControl, err := d.openControl(c, monitor)
+	private := socketmap.NewPrivateListener()
+	probe := admin.NewProber(private.Dial)
+	closeControl, err := d.openControl(c, monitor, probe)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
 	defer closeControl()
-	private := socketmap.NewPrivateListener()
-	probe := admin.NewProber(private.Dial)
 	web, closeWeb, err := d.openMetrics(c, monitor, probe)
 	if err != nil {
 		closeAll(listeners)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,8 +22,8 @@ func startWatched(t *testing.T, notify *notified, addresses []string) *program {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "stsmapd.toml")
-	text := fmt.Sprintf("listen = [%q]\nmetrics = %q\ncontrol = \"\"\n[dns]\nservers = [\"127.0.0.1:1\"]\n",
-		"inet:"+addresses[0], addresses[1])
+	text := fmt.Sprintf("listen = [%q]\nmetrics = %q\ncontrol = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n",
+		"inet:"+addresses[0], addresses[1], "unix:"+filepath.Join(dir, "control.sock"))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -48,14 +49,22 @@ func hold(t *testing.T, address string, n int) {
 }
 
 // TestWatchdogUnderFlood: clients hold all connections of the listener and of the status page. The watchdog is fed all
-// the same, and /healthz says that the daemon is well: a restart would drop the mail server's connections, and leave
-// the port free for a moment.
+// the same, and /healthz and a container's health check say that the daemon is well: a restart would drop the mail
+// server's connections, and leave the port free for a moment.
 func TestWatchdogUnderFlood(t *testing.T) {
 	notify, addresses := newNotified(t), freeAddresses(t, 2)
 	p := startWatched(t, notify, addresses)
 	hold(t, addresses[0], manyFiles/2+50)
 	hold(t, addresses[1], 300)
 	waitFor(t, func() bool { return strings.Contains(p.output(), "event=socketmap_conn_limit") })
+	check := []string{"query", "--health", "--config", p.Args[slices.Index(p.Args, "--config")+1]}
+	if out, err := exec.Command("stsmapd", check...).CombinedOutput(); err != nil {
+		t.Errorf("the health check of a container: %v\n%s", err, out)
+	}
+	out, err := exec.Command("stsmapd", append(check, "--connect", "inet:"+addresses[0])...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no answer within 2s") {
+		t.Errorf("one by the listener: %v\n%s", err, out)
+	}
 	for fed := 0; fed < 10; { // some may be from before the flood
 		message, ok := notify.within(t, hangLimit)
 		if !ok || message != "WATCHDOG=1" {

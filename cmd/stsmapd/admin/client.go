@@ -82,6 +82,21 @@ func NewClient(spec string) (*Client, error) {
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Health returns nil if the daemon answers questions, however many connections its clients hold. The error is an *Error
+// with code 503 if it does not, and with 404 if it is of a version that cannot say.
+func (c *Client) Health(ctx context.Context) error {
+	_, err := requestOne[struct{}](ctx, c, probeLimit+time.Second, request{path: []string{"health"}})
+	return err
+}
+
+// Unreachable reports whether an error of a client says that nobody listens on the control socket, or that it does not
+// let this user in.
+func Unreachable(err error) bool {
+	var u *unreachableError
+	return errors.As(err, &u) && (errors.Is(u.Err, fs.ErrNotExist) || errors.Is(u.Err, fs.ErrPermission) ||
+		errors.Is(u.Err, syscall.ECONNREFUSED))
+}
+
 // Status returns the daemon's status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return requestOne[Status](ctx, c, replyLimit, request{path: []string{"status"}})

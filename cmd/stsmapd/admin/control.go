@@ -36,6 +36,7 @@ const (
 // ControlServer serves the control socket. NewControl returns one.
 type ControlServer struct {
 	monitor *Monitor
+	probe   *Prober
 	service *resolver.Service
 	admin   *resolver.Admin
 	http    *http.Server
@@ -43,10 +44,11 @@ type ControlServer struct {
 	end     context.CancelCauseFunc // of all requests
 }
 
-// NewControl returns a server for the daemon of a monitor. It logs errors of HTTP connections.
-func NewControl(m *Monitor) *ControlServer {
+// NewControl returns a server for the daemon of a monitor, whose health the prober checks. It logs errors of HTTP
+// connections.
+func NewControl(m *Monitor, probe *Prober) *ControlServer {
 	ctx, end := context.WithCancelCause(context.Background())
-	s := &ControlServer{monitor: m, service: m.Service, admin: m.admin,
+	s := &ControlServer{monitor: m, probe: probe, service: m.Service, admin: m.admin,
 		lookups: semaphore.NewWeighted(maxLookups), end: end}
 	s.http = newServer(ctx, s.routes(), readLimit)
 	s.http.ErrorLog = slog.NewLogLogger(m.Log.With("event", "control_error").Handler(), slog.LevelWarn)
@@ -86,6 +88,7 @@ func (s *ControlServer) Shutdown(ctx context.Context) {
 
 func (s *ControlServer) routes() http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /v1/health", handler(s.health))
 	mux.Handle("GET /v1/status", handler(s.status))
 	mux.Handle("GET /v1/policies", handler(s.list))
 	mux.Handle("GET /v1/policies/{domain}", handler(s.show))
@@ -159,6 +162,13 @@ func parseDomain(text string) (dnsname.Name, error) {
 		return name, &Error{Code: http.StatusBadRequest, Message: err.Error()}
 	}
 	return name, nil
+}
+
+func (s *ControlServer) health(w http.ResponseWriter, r *http.Request) error {
+	if err := s.probe.Probe(r.Context()); err != nil {
+		return &Error{Code: http.StatusServiceUnavailable, Message: notAnswering + err.Error()}
+	}
+	return writeJSON(w, struct{}{})
 }
 
 func (s *ControlServer) status(w http.ResponseWriter, r *http.Request) error {

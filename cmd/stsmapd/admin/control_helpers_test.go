@@ -122,7 +122,7 @@ func startOn(t *testing.T, between func(resolver.Store) resolver.Store, stored .
 		Info: Info{Version: "test", PID: 1, Listen: []string{"inet:127.0.0.1:8461"}},
 	})
 	t.Cleanup(monitor.Close)
-	d.server = NewControl(monitor)
+	d.server = NewControl(monitor, nil)
 	l, err := socketmap.Listen(d.spec, socketmap.ListenOptions{Mode: 0o660})
 	if err != nil {
 		t.Fatal(err)

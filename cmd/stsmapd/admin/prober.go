@@ -16,6 +16,8 @@ const (
 	probeHold = time.Second
 	// probeKey is a name under .invalid: its question takes the way of all questions, but never reaches the network.
 	probeKey = "healthz.invalid"
+	// notAnswering begins the reply of a health check that failed.
+	notAnswering = "stsmapd does not answer questions: "
 )
 
 // Prober checks the daemon by a question, as Postfix asks it, through one of its listeners. It is safe for concurrent

@@ -94,7 +94,7 @@ type shown map[string]string
 func forms(t *testing.T, f *fixture) (all map[string]shown, s Status) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	NewControl(f.monitor).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/status", nil))
+	NewControl(f.monitor, nil).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/status", nil))
 	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
 		t.Fatal(err)
 	}

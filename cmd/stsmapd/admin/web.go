@@ -154,7 +154,7 @@ func styleSheet(w http.ResponseWriter, _ *http.Request) {
 
 func (s *WebServer) healthz(w http.ResponseWriter, r *http.Request) {
 	if err := s.opt.Probe.Probe(r.Context()); err != nil {
-		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("stsmapd does not answer questions: %v", err))
+		writeText(w, http.StatusServiceUnavailable, notAnswering+err.Error())
 		return
 	}
 	writeText(w, http.StatusOK, "ok")
