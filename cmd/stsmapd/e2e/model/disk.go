@@ -15,6 +15,7 @@ import (
 	"github.com/stsmapd/stsmapd/cache/store"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
 // disk is what survives the daemon. One daemon at a time uses it.
@@ -156,6 +157,7 @@ func (p port) Put(ctx context.Context, e resolver.Entry) error {
 	n, _ := p.w.number(e.Domain.String())
 	takes := time.Duration(0)
 	p.w.locked(func() {
+		p.w.model.adopted(n, p.gen, e)
 		p.w.model.writeBegins(n, p.gen)
 		switch p.w.disk {
 		case DiskSlow:
@@ -166,7 +168,7 @@ func (p port) Put(ctx context.Context, e resolver.Entry) error {
 	})
 	err := context.Cause(ctx)
 	if takes > 0 && err == nil {
-		err = waitNetwork(ctx, takes)
+		err = testkit.Pause(ctx, takes)
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -197,7 +199,7 @@ func (p port) Delete(ctx context.Context, domain dnsname.Name) error {
 	if err := p.refused(); err != nil {
 		return err
 	}
-	p.w.model.deleted(n, p.gen)
+	p.w.model.deleted(n, p.gen, p.w.isFull())
 	return p.w.store.Delete(ctx, domain)
 }
 

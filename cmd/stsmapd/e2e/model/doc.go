@@ -9,7 +9,10 @@
 // write may or may not have survived a kill. An answer outside of the set is a Violation, and so is a lookup of a TXT
 // record, a fetch of a new id or a refresh that was due and did not happen.
 //
-// Generate makes a script from a seed, Shrink cuts a failing one down, and its text is a file that a test replays. The
-// tests that run all this are TestModel… in package resolver, since only that package's tests may set a service's
-// clock.
+// A script may have other hosts, which share an engine with the daemon: they tell of policies, fail, die and forget,
+// and the engine goes away or what it tells gets lost. What other hosts tell may be answered once the daemon has
+// written it; what failed there says nothing of this host, which tells the others of no fault of its own.
+//
+// Generate makes a script from a seed, GenerateFleet one with other hosts, Shrink cuts a failing one down, and its text
+// is a file that a test replays.
 package model

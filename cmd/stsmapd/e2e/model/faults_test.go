@@ -405,12 +405,17 @@ func TestModelFindsFaults(t *testing.T) {
 		enough    = 400 // scripts
 		fewEvents = 25
 	)
-	for _, f := range slices.Concat(storeFaults(), networkFaults(), daemonFaults()) {
+	all := slices.Concat(storeFaults(), networkFaults(), daemonFaults())
+	alone := len(all)
+	for i, f := range append(all, fleetFaults()...) {
 		t.Run(f.why, func(t *testing.T) {
 			t.Parallel()
-			events := 0
+			events, generate := 0, model.Generate
+			if i >= alone {
+				generate = model.GenerateFleet
+			}
 			for seed := uint64(1); seed <= enough; seed++ {
-				s := model.Generate(seed, eventsPerWorld)
+				s := generate(seed, eventsPerWorld)
 				s.Bolt = false
 				r := play(t, s, f.sabotage)
 				events += r.At

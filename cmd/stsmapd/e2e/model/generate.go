@@ -18,7 +18,17 @@ func Domain(n int) string { return fmt.Sprintf("d%d.example", n) }
 // Generate makes a script of n events from a seed: the same one each time.
 func Generate(seed uint64, n int) Script {
 	g := &generator{rand: rand.New(rand.NewPCG(seed, 0x6d6f64656c))}
-	s := Script{Bolt: g.one(200)}
+	return g.script(Script{Bolt: g.one(200)}, n)
+}
+
+// GenerateFleet is Generate of a script with other hosts, in which the store may be full. Nobody sets the clock: the
+// other hosts have the same.
+func GenerateFleet(seed uint64, n int) Script {
+	g := &generator{rand: rand.New(rand.NewPCG(seed, 0x666c656574)), fleet: true}
+	return g.script(Script{Fleet: true}, n)
+}
+
+func (g *generator) script(s Script, n int) Script {
 	for d := range Domains {
 		if !g.one(4) {
 			g.publish(d)
@@ -35,11 +45,16 @@ type generator struct {
 	rand    *rand.Rand
 	events  []Event
 	version int
+	fleet   bool
 }
 
 func (g *generator) one(in int) bool { return g.rand.IntN(in) == 0 }
 
-func (g *generator) add(e Event) { g.events = append(g.events, e) }
+func (g *generator) add(e Event) {
+	if _, sets := e.(Clock); !sets || !g.fleet {
+		g.events = append(g.events, e)
+	}
+}
 
 func pick[T any](g *generator, of ...T) T { return of[g.rand.IntN(len(of))] }
 
@@ -69,6 +84,10 @@ func (g *generator) ttl() time.Duration {
 // next adds an event, or some that belong together. Half of all are questions: an event without one proves nothing.
 func (g *generator) next() {
 	d := g.rand.IntN(Domains)
+	if g.fleet && g.one(5) {
+		g.others(d)
+		return
+	}
 	switch n := g.rand.IntN(100); {
 	case n < 42:
 		g.ask(d)
@@ -114,6 +133,28 @@ func (g *generator) disturb(d int) {
 		g.add(Forget{d})
 	default:
 		g.add(Refresh{d})
+	}
+}
+
+// others adds an event of the other hosts, or of what they share with the daemon.
+func (g *generator) others(d int) {
+	switch n := g.rand.IntN(100); {
+	case n < 40:
+		g.add(Peer{d, PeerFetches})
+	case n < 52:
+		g.add(Peer{d, PeerDoubts})
+	case n < 64:
+		g.add(Peer{d, PeerFails})
+	case n < 71:
+		g.add(Peer{d, PeerDies})
+	case n < 77:
+		g.add(Peer{d, PeerForgets})
+	case n < 87:
+		g.add(Engine{pick(g, EngineOK, EngineOK, EngineAway, EngineEmpty)})
+	case n < 94:
+		g.add(News{pick(g, NewsHeard, NewsLost)})
+	default:
+		g.add(Full{pick(g, FullOn, FullOff, FullOff)})
 	}
 }
 

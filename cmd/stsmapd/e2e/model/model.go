@@ -29,6 +29,7 @@ type Model struct {
 	stepped time.Time // when the clock was last set; the zero time: never
 	worked  time.Time // the last look or fetch of any domain that worked
 	broken  *Violation
+	fleet   bool // there are other hosts
 
 	// Questions counts the answers that were judged.
 	Questions int
@@ -135,6 +136,7 @@ type domain struct {
 	mustLook  bool
 	mustFetch bool
 	evicted   bool // from memory since the last question
+	fleet     fleetState
 }
 
 // use is what the service certainly knows of the last question.

@@ -62,34 +62,47 @@ func ruleOf(r model.Result) string {
 	return ""
 }
 
-// TestModel plays random scripts to the service. STSMAPD_MODEL_EVENTS says how many events in all,
+// scripts are those of a seed: one of a host that is alone, and with each fourth seed one of a host in a fleet.
+func scripts(seed uint64) []model.Script {
+	of := []model.Script{model.Generate(seed, eventsPerWorld)}
+	if seed%4 == 0 {
+		of = append(of, model.GenerateFleet(seed, eventsPerWorld))
+	}
+	return of
+}
+
+// TestModel plays random scripts to the service. STSMAPD_MODEL_EVENTS says how many events in all, about,
 // STSMAPD_MODEL_SEED where to begin. A failing script is shrunk and printed: put it in testdata/model, and mend the
 // fault.
 func TestModel(t *testing.T) {
 	worlds := setting(t, "STSMAPD_MODEL_EVENTS", 20_000) / eventsPerWorld
+	seeds := worlds * 4 / 5
 	first := uint64(setting(t, "STSMAPD_MODEL_SEED", 1))
 	const workers = 2
-	var next, events, questions atomic.Int64
+	var next, played, events, questions atomic.Int64
 	begin := time.Now()
 	t.Run("workers", func(t *testing.T) {
 		for w := range workers {
 			t.Run(fmt.Sprint(w), func(t *testing.T) {
 				t.Parallel()
-				for n := next.Add(1) - 1; n < int64(worlds) && !t.Failed(); n = next.Add(1) - 1 {
+				for n := next.Add(1) - 1; n < int64(seeds) && !t.Failed(); n = next.Add(1) - 1 {
 					seed := first + uint64(n)
-					s := model.Generate(seed, eventsPerWorld)
-					r := play(t, s, nil)
-					events.Add(int64(r.At))
-					questions.Add(int64(r.Questions))
-					if r.Violation != nil {
-						short, again := shrunk(t, s, r, nil)
-						t.Errorf("seed %d: %v\nthe script, shortened:\n%s%v", seed, r.Violation, short, again.Violation)
+					for _, s := range scripts(seed) {
+						r := play(t, s, nil)
+						played.Add(1)
+						events.Add(int64(r.At))
+						questions.Add(int64(r.Questions))
+						if r.Violation != nil {
+							short, again := shrunk(t, s, r, nil)
+							t.Errorf("seed %d: %v\nthe script, shortened:\n%s%v", seed, r.Violation, short,
+								again.Violation)
+						}
 					}
 				}
 			})
 		}
 	})
-	t.Logf("%d events in %d worlds, %d questions answered, in %v", events.Load(), worlds, questions.Load(),
+	t.Logf("%d events in %d worlds, %d questions answered, in %v", events.Load(), played.Load(), questions.Load(),
 		time.Since(begin).Round(time.Millisecond))
 }
 

@@ -9,7 +9,7 @@ import (
 func (m *Model) expectLook(n int) {
 	d := &m.domains[n]
 	switch {
-	case d.look.flight || d.look.fetching || m.closing || d.toBeForgotten(d.held[0]):
+	case d.look.flight || d.look.fetching || m.closing || d.toBeForgotten(d.held[0]) || m.isHeldBack(d):
 	case d.look.gen != m.gen: // this daemon has the policy from the store, which tells when it was last looked at
 		d.mustLook = m.now().Sub(d.look.ended) > slack+fetchWaits
 	case m.now().Sub(d.look.ended) > d.look.lasts()+time.Second:
@@ -82,21 +82,24 @@ func (m *Model) writeEnded(n, gen int, err error) {
 	}
 }
 
-// deleted notes that the store's entry is removed. That is right if nothing lives, if an administrator forgets it, and
-// for a policy of mode none whose TXT record is gone.
-func (m *Model) deleted(n, gen int) {
+// deleted notes that the store's entry is removed. That is right if nothing lives, if an administrator forgets it, here
+// or on another host, if the store is over its bound, and for a policy of mode none whose TXT record is gone.
+func (m *Model) deleted(n, gen int, surplus bool) {
 	if gen != m.gen {
 		return
 	}
 	d := &m.domains[n]
 	wall := m.wall()
 	h, sure := d.only()
-	if sure && m.lives(h, wall) && d.forgets == 0 && !d.toBeForgotten(h) {
+	if sure && m.lives(h, wall) && d.forgets == 0 && !d.toBeForgotten(h) && !surplus && h.low.After(d.fleet.ended) {
 		m.violate("deleted", "%s: a live policy, version %d, was removed", Domain(n), h.file.Version)
 	}
 	nothing := held{nothing: true}
 	d.held, d.durable, d.incoming = []held{nothing}, []held{nothing}, nil
 	d.unsaved = false
+	if d.fleet.news.learnt == nil {
+		d.fleet.news = news{}
+	}
 	for _, q := range m.open {
 		if q.domain == n {
 			q.could = append(q.could, nothing)
@@ -133,6 +136,7 @@ func (m *Model) judgeIdle() {
 		}
 		d.mustLook, d.mustFetch = d.mustLook && awaitsWrite, false
 		m.judgeRefresh(n)
+		m.judgeNews(n)
 	}
 	for _, q := range m.open {
 		if q.atOnce && q.gen == m.gen && !m.closing {
@@ -171,6 +175,9 @@ func (m *Model) judgeRefresh(n int) {
 	}
 	if !d.hostFault.IsZero() {
 		due = latest(due, d.hostFault.Add(hostFetch))
+	}
+	if due = latest(due, d.fleet.heldBack); m.fleet {
+		due = due.Add(stagger)
 	}
 	if now.Sub(due) > refreshSlack {
 		m.violate("refresh", "%s: version %d was fetched at %s, and has not been refreshed since", Domain(n),
@@ -255,5 +262,6 @@ func (m *Model) ended(how ending) {
 		d.unsaved, d.writes, d.failures, d.refreshes, d.forgets, d.mustLook, d.mustFetch = false, 0, 0, 0, 0, false,
 			false
 		d.look.flight, d.look.fetching = false, false
+		d.fleet.news, d.fleet.untold, d.fleet.hostFault = news{}, false, false
 	}
 }

@@ -20,6 +20,7 @@ type Parts struct {
 	Fetcher resolver.Fetcher
 	Store   resolver.Store
 	Memory  resolver.Memory
+	Fleet   resolver.Fleet // nil: there are no other hosts
 	Clock   func() time.Time
 	Boot    func() time.Duration                     // nil: time passes by the bubble's clock
 	Upkeep  func(context.Context, *resolver.Service) // runs until the context ends
@@ -56,6 +57,7 @@ func Run(s Script, o Options) (Result, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &run{options: o, w: newWorld(store)}
+	r.w.model.fleet = s.Fleet
 	r.start()
 	defer func() {
 		r.stop()
@@ -81,12 +83,13 @@ type run struct {
 
 // daemon is the running daemon.
 type daemon struct {
-	gen     int
-	service *resolver.Service
-	handler socketmap.Handler
-	memory  resolver.Memory
-	cancel  context.CancelFunc
-	done    chan struct{} // of its upkeep
+	gen      int
+	service  *resolver.Service
+	handler  socketmap.Handler
+	memory   resolver.Memory
+	settings resolver.Settings
+	cancel   context.CancelFunc
+	done     chan struct{} // of its upkeep
 }
 
 // start starts a daemon on the world's disk, with an empty memory.
@@ -99,12 +102,16 @@ func (r *run) start() {
 		Upkeep:  func(ctx context.Context, s *resolver.Service) { s.Run(ctx) },
 		Handler: func(h socketmap.Handler) socketmap.Handler { return h },
 	}
+	if r.w.model.fleet {
+		parts.Fleet = member{p}
+	}
 	if r.options.Sabotage != nil {
 		parts = r.options.Sabotage(parts)
 	}
+	set := resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}
 	s := resolver.NewService(resolver.Options{
 		DANEMemory: cache.NewDANEFindings(), Now: parts.Clock, Boot: parts.Boot,
-		Settings: resolver.Settings{DNS: parts.DNS, Fetcher: parts.Fetcher}, Store: parts.Store, Memory: parts.Memory,
+		Settings: r.bounded(set), Store: parts.Store, Memory: parts.Memory, Fleet: parts.Fleet,
 		Logger: r.options.Log,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -113,7 +120,33 @@ func (r *run) start() {
 		defer close(done)
 		parts.Upkeep(ctx, s)
 	}()
-	r.daemon = daemon{gen, s, parts.Handler(tlspolicy.NewHandler(s, r.options.Log)), parts.Memory, cancel, done}
+	r.daemon = daemon{gen, s, parts.Handler(tlspolicy.NewHandler(s, r.options.Log)), parts.Memory, set, cancel, done}
+}
+
+// fullAt is how many policies the store holds at most while Full is on.
+const fullAt = 1
+
+// setFull lowers or raises the store's bound. The caller holds the lock.
+func (w *world) setFull(s FullState) {
+	if w.full == FullOn && s == FullOff {
+		w.freed = time.Now()
+	}
+	w.full = s
+}
+
+// isFull reports whether policies may be evicted from the store. One whose lookup was running when the bound was raised
+// may go a moment later. The caller holds the lock.
+func (w *world) isFull() bool {
+	bound := w.full == FullOn || !w.freed.IsZero() && time.Since(w.freed) < longestWait
+	return bound && w.store.Len() > fullAt
+}
+
+// bounded returns the settings with the store's bound.
+func (r *run) bounded(s resolver.Settings) resolver.Settings {
+	if r.w.full == FullOn {
+		s.MaxPolicies = fullAt
+	}
+	return s
 }
 
 // stop ends the daemon and waits for it.
@@ -144,12 +177,12 @@ func (r *run) play(e Event) (err error) {
 	case Restart:
 		r.w.locked(func() { r.w.model.closing = true })
 		r.stop()
-		r.w.locked(func() { r.w.model.ended(orderlyEnd); err = r.w.store.restart(true) })
+		r.w.locked(func() { r.w.model.ended(orderlyEnd); r.w.endDaemon(); err = r.w.store.restart(true) })
 		time.Sleep(e.Down)
 		r.w.locked(func() { r.w.model.started = time.Now() })
 		r.start()
 	case Kill:
-		r.w.locked(func() { r.w.model.ended(killedEnd); err = r.w.store.restart(false) })
+		r.w.locked(func() { r.w.model.ended(killedEnd); r.w.endDaemon(); err = r.w.store.restart(false) })
 		r.stop()
 		r.start()
 	case Ask:
@@ -161,6 +194,9 @@ func (r *run) play(e Event) (err error) {
 	case Evict:
 		r.daemon.memory.ForgetPolicy(dnsname.MustParse(Domain(e.Domain)))
 		r.w.locked(func() { r.w.model.domains[e.Domain].evicted = true })
+	case Full:
+		r.w.locked(func() { r.w.setFull(e.State) })
+		r.daemon.service.Reconfigure(r.bounded(r.daemon.settings))
 	default:
 		r.w.locked(func() { r.w.change(e) })
 	}
@@ -177,7 +213,15 @@ func (w *world) change(e Event) {
 	case Web:
 		w.web[e.Domain] = e.State
 	case Disk:
-		w.disk = e.State
+		if w.disk = e.State; w.disk != DiskOK {
+			w.model.noNews()
+		}
+	case Peer:
+		w.peer(e)
+	case Engine:
+		w.changeEngine(e.State)
+	case News:
+		w.changeNews(e.State)
 	case Host:
 		w.host = e.Lacks
 	case Mute:

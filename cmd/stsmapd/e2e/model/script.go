@@ -11,6 +11,7 @@ import (
 // Script is what happens, in order.
 type Script struct {
 	Bolt   bool // the store is the real one, not the fake
+	Fleet  bool // other hosts share an engine with the daemon
 	Events []Event
 }
 
@@ -64,6 +65,8 @@ type (
 	Refresh struct{ Domain int }
 	// Evict drops the domain's policy from memory, as a flood of others does; the store has it.
 	Evict struct{ Domain int }
+	// Full says whether the store's bound is one policy: what is above it is evicted from store and memory.
+	Full struct{ State FullState }
 )
 
 // TXTState is what the DNS says of a domain's `_mta-sts` TXT record.
@@ -126,6 +129,15 @@ const (
 	HostRoots      HostState = "roots"      // trusted roots
 )
 
+// FullState is whether the store has reached its bound.
+type FullState string
+
+// The states of the store's bound.
+const (
+	FullOn  FullState = "on"
+	FullOff FullState = "off"
+)
+
 func (TXT) event()     {}
 func (File) event()    {}
 func (Web) event()     {}
@@ -140,6 +152,7 @@ func (Host) event()    {}
 func (Forget) event()  {}
 func (Refresh) event() {}
 func (Evict) event()   {}
+func (Full) event()    {}
 
 func (e TXT) String() string {
 	return fmt.Sprintf("txt %d %s %d %s", e.Domain, e.State, e.ID, span(e.TTL))
@@ -159,6 +172,7 @@ func (e Host) String() string    { return "host " + string(e.Lacks) }
 func (e Forget) String() string  { return fmt.Sprintf("forget %d", e.Domain) }
 func (e Refresh) String() string { return fmt.Sprintf("refresh %d", e.Domain) }
 func (e Evict) String() string   { return fmt.Sprintf("evict %d", e.Domain) }
+func (e Full) String() string    { return "full " + string(e.State) }
 
 // span returns a duration without trailing zero units.
 func span(d time.Duration) string {
@@ -178,6 +192,9 @@ func (s Script) String() string {
 	if s.Bolt {
 		b.WriteString("bolt\n")
 	}
+	if s.Fleet {
+		b.WriteString("fleet\n")
+	}
 	for _, e := range s.Events {
 		b.WriteString(e.String() + "\n")
 	}
@@ -196,6 +213,8 @@ func ParseScript(text string) (Script, error) {
 		case len(words) == 0:
 		case len(words) == 1 && words[0] == "bolt":
 			s.Bolt = true
+		case len(words) == 1 && words[0] == "fleet":
+			s.Fleet = true
 		default:
 			w := &wordReader{words: words[1:]}
 			e := w.event(words[0])
@@ -246,6 +265,14 @@ func (w *wordReader) event(kind string) Event {
 		return Refresh{w.domain()}
 	case "evict":
 		return Evict{w.domain()}
+	case "full":
+		return Full{FullState(w.word())}
+	case "peer":
+		return Peer{w.domain(), PeerDeed(w.word())}
+	case "engine":
+		return Engine{EngineState(w.word())}
+	case "news":
+		return News{NewsState(w.word())}
 	}
 	return nil
 }

@@ -13,6 +13,9 @@ func TestScriptText(t *testing.T) {
 	kinds := map[string]bool{}
 	for seed := range uint64(200) {
 		s := Generate(seed, 200)
+		if seed%2 == 1 {
+			s = GenerateFleet(seed, 200)
+		}
 		again, err := ParseScript("# a comment\n\n" + s.String())
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -26,7 +29,8 @@ func TestScriptText(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{
-		"txt", "file", "web", "ask", "step", "clock", "restart", "kill", "disk", "mute", "dane", "forget", "refresh"} {
+		"txt", "file", "web", "ask", "step", "clock", "restart", "kill", "disk", "mute", "dane", "forget", "refresh",
+		"evict", "full", "peer", "engine", "news"} {
 		if !kinds[kind] {
 			t.Errorf("no script has an event %q", kind)
 		}

@@ -24,7 +24,8 @@ func without(s Script, size int, tries *int, fails func(Script) bool) (Script, b
 	found := false
 	for end := len(s.Events); end > 0 && *tries > 0; end -= size {
 		begin := max(end-size, 0)
-		shorter := Script{Bolt: s.Bolt, Events: append(append([]Event{}, s.Events[:begin]...), s.Events[end:]...)}
+		shorter := s
+		shorter.Events = append(append([]Event{}, s.Events[:begin]...), s.Events[end:]...)
 		*tries--
 		if fails(shorter) {
 			s, found = shorter, true

@@ -115,6 +115,7 @@ func (m *Model) lookFailedHere(n, gen int, kind fault.Kind) {
 func (m *Model) fetchFailedHere(n, gen int, kind fault.Kind) {
 	if gen == m.gen {
 		m.domains[n].look.fetching = false
+		m.domains[n].fleet.hostFault = true
 		m.failedHere(n, kind)
 	}
 }
@@ -171,7 +172,7 @@ func (m *Model) mayBackOff(d *domain, id string) bool {
 		return true
 	}
 	f := d.failure
-	return f.happened && (f.id == id || f.forgotten) && recent(f.at)
+	return f.happened && (f.id == id || f.forgotten) && recent(f.at) || m.isHeldBack(d)
 }
 
 // isPaced reports whether the policy host was asked twice in the last 5 minutes, so that a fetch may have to wait
@@ -198,6 +199,7 @@ func (m *Model) fetchBegins(n, gen int) {
 	d.mustFetch = false
 	d.look.fetches++
 	d.look.fetching = true
+	d.fleet.hostFault = false
 	if d.look.flight || d.look.gen != gen || d.look.fetches > 1 {
 		m.violate("fetches", "%s: a fetch without a look at the TXT record before it", Domain(n))
 	}
@@ -267,6 +269,8 @@ func (m *Model) fetched(n, gen int, file File) {
 		}
 	}
 	d.failure, d.failed = failure{}, nil
+	d.fleet.untold, d.fleet.news = m.fleet, news{} // what was told before is older
+	m.remember(n, h)
 	m.worked, d.failures = m.now(), 0
 	d.fetchEnded(m.now())
 }

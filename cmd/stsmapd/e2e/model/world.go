@@ -16,6 +16,7 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
+	"github.com/stsmapd/stsmapd/resolver/testkit"
 
 	"github.com/stsmapd/stsmapd/resolver/fetch"
 )
@@ -46,11 +47,15 @@ type world struct {
 	mute  MuteState
 	host  HostState
 	disk  DiskState
+	full  FullState
+	freed time.Time // when the store's bound was raised
 	store disk
+
+	engine engine
 }
 
 func newWorld(store disk) *world {
-	w := &world{store: store, mute: MuteOff, disk: DiskOK, host: HostOK}
+	w := &world{store: store, mute: MuteOff, disk: DiskOK, host: HostOK, full: FullOff}
 	for d := range w.txt {
 		w.txt[d] = TXT{Domain: d, State: TXTGone, TTL: time.Hour}
 		w.web[d], w.dane[d] = WebRefused, DANEUnsigned
@@ -93,28 +98,16 @@ var (
 
 // number returns a domain's number. A name that is no domain of the script is a violation, and false.
 func (w *world) number(name string) (int, bool) {
-	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, "d"), ".example"))
-	ok := err == nil && n >= 0 && n < Domains && name == Domain(n)
+	n, ok := numberOf(name)
 	if !ok {
 		w.locked(func() { w.model.violate("name", "the service asks for %q", name) })
 	}
 	return n, ok
 }
 
-// waitNetwork waits for as long as the network takes, or until the context ends. It waits on no timer that has run
-// already, as testkit.Pause.
-func waitNetwork(ctx context.Context, takes time.Duration) error {
-	if takes <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(takes)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+func numberOf(name string) (int, bool) {
+	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, "d"), ".example"))
+	return n, err == nil && n >= 0 && n < Domains && name == Domain(n)
 }
 
 // TXT implements resolver.DNS.
@@ -130,7 +123,7 @@ func (p port) TXT(ctx context.Context, name string) (answer dnsclient.Answer[str
 			takes = lookupWaits
 		}
 	})
-	if err := waitNetwork(ctx, takes); err != nil {
+	if err := testkit.Pause(ctx, takes); err != nil {
 		p.w.locked(func() { p.w.model.lookCancelled(n, p.gen) })
 		return answer, err
 	}
@@ -183,7 +176,7 @@ func (p port) Fetch(ctx context.Context, domain dnsname.Name) (mtasts.Policy, er
 			takes = fetchWaits
 		}
 	})
-	if err := waitNetwork(ctx, takes); err != nil {
+	if err := testkit.Pause(ctx, takes); err != nil {
 		p.w.locked(func() {
 			if fetch.LimitEnded(ctx) { // the service has less time for a policy host that is slow
 				p.w.model.fetchFailed(n, p.gen)
