@@ -75,7 +75,7 @@ func scripts(seed uint64) []model.Script {
 // STSMAPD_MODEL_SEED where to begin. A failing script is shrunk and printed: put it in testdata/model, and mend the
 // fault.
 func TestModel(t *testing.T) {
-	worlds := setting(t, "STSMAPD_MODEL_EVENTS", 20_000) / eventsPerWorld
+	worlds := setting(t, "STSMAPD_MODEL_EVENTS", 16_000) / eventsPerWorld
 	seeds := worlds * 4 / 5
 	first := uint64(setting(t, "STSMAPD_MODEL_SEED", 1))
 	const workers = 2
