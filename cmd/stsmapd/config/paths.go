@@ -16,7 +16,8 @@ const (
 const SystemControl = systemRuntimeDir + "/" + controlName
 
 // runtimeDir returns the default directory of the control socket, and where that comes from: $RUNTIME_DIRECTORY
-// (systemd), else systemRuntimeDir for root, else a directory in $XDG_RUNTIME_DIR, or "" if that is not set.
+// (systemd), else systemRuntimeDir for root, else a directory in $XDG_RUNTIME_DIR, else, for a user without a session,
+// the default directory of the store; or "" if there is none.
 func runtimeDir(env func(string) string, uid int) (dir, from string) {
 	switch {
 	case env("RUNTIME_DIRECTORY") != "":
@@ -26,6 +27,17 @@ func runtimeDir(env func(string) string, uid int) (dir, from string) {
 		return systemRuntimeDir, fromDefault
 	case env("XDG_RUNTIME_DIR") != "":
 		return filepath.Join(env("XDG_RUNTIME_DIR"), "stsmapd"), "$XDG_RUNTIME_DIR"
+	}
+	return userStateDir(env)
+}
+
+// userStateDir returns the default directory of the store of a user other than root, and where that comes from; or "".
+func userStateDir(env func(string) string) (dir, from string) {
+	switch {
+	case env("XDG_STATE_HOME") != "":
+		return filepath.Join(env("XDG_STATE_HOME"), "stsmapd"), "$XDG_STATE_HOME"
+	case env("HOME") != "":
+		return filepath.Join(env("HOME"), ".local/state/stsmapd"), "$HOME"
 	}
 	return "", ""
 }
@@ -38,7 +50,7 @@ func (c *Config) ControlSocket(env func(string) string, uid int) (string, error)
 	}
 	dir, _ := runtimeDir(env, uid)
 	if dir == "" {
-		return "", errors.New("no runtime directory: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set")
+		return "", errors.New("no directory for it: RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, XDG_STATE_HOME and HOME are not set")
 	}
 	return "unix:" + filepath.Join(dir, controlName), nil
 }
@@ -69,11 +81,10 @@ func (c *Config) SetStateDirectory(env func(string) string, uid int) error {
 		from = "$STATE_DIRECTORY"
 	case uid == 0:
 		dir = "/var/lib/stsmapd"
-	case env("XDG_STATE_HOME") != "":
-		dir, from = filepath.Join(env("XDG_STATE_HOME"), "stsmapd"), "$XDG_STATE_HOME"
-	case env("HOME") != "":
-		dir, from = filepath.Join(env("HOME"), ".local/state/stsmapd"), "$HOME"
 	default:
+		if dir, from = userStateDir(env); dir != "" {
+			break
+		}
 		return errors.New("no state directory: set state_dir or --state-dir (HOME and STATE_DIRECTORY are not set)")
 	}
 	c.StateDir, c.from["state_dir"] = dir, from

@@ -29,7 +29,10 @@ func TestControlPaths(t *testing.T) {
 		{"root", map[string]string{"XDG_RUNTIME_DIR": dir}, 0, "/run/stsmapd", system},
 		{"a user with a daemon of his own", map[string]string{"XDG_RUNTIME_DIR": dir}, 7, dir + "/stsmapd", own},
 		{"a user without", map[string]string{"XDG_RUNTIME_DIR": dir + "/none"}, 7, dir + "/none/stsmapd", system},
-		{"a user without a session", nil, 7, "", system},
+		{"a user without a session", map[string]string{"HOME": dir}, 7, dir + "/.local/state/stsmapd", system},
+		{"a user without a session, with a daemon of his own", map[string]string{"XDG_STATE_HOME": dir}, 7,
+			dir + "/stsmapd", own},
+		{"a user without a session and a home", nil, 7, "", system},
 	} {
 		env := func(name string) string { return c.env[name] }
 		if got, _ := runtimeDir(env, c.uid); got != c.serves {
