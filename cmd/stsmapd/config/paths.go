@@ -50,7 +50,8 @@ func (c *Config) ControlSocket(env func(string) string, uid int) (string, error)
 	}
 	dir, _ := runtimeDir(env, uid)
 	if dir == "" {
-		return "", errors.New("no directory for it: RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, XDG_STATE_HOME and HOME are not set")
+		return "", errors.New("no directory for it: none of RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, XDG_STATE_HOME and " +
+			"HOME is set")
 	}
 	return "unix:" + filepath.Join(dir, controlName), nil
 }
