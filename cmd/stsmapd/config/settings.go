@@ -156,7 +156,7 @@ func checkMetrics(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	switch {
 	case strings.HasPrefix(address, "inet:"):
-		return errors.New("it is written without inet:")
+		return errors.New(`it is written without "inet:"`)
 	case err != nil && !strings.Contains(address, ":"):
 		return errors.New("it has no port")
 	case err != nil:

@@ -154,7 +154,7 @@ func TestErrorTexts(t *testing.T) {
 				`this host ` +
 				`write "0.0.0.0:9461" or "[::]:9461"; must be "HOST:PORT", such as "127.0.0.1:9461", or "" for none`},
 		{"metrics as listen has it", "metrics = \"inet:127.0.0.1:9461\"\n",
-			`a.conf:1: metrics is "inet:127.0.0.1:9461": it is written without inet:; must be "HOST:PORT", such as ` +
+			`a.conf:1: metrics is "inet:127.0.0.1:9461": it is written without "inet:"; must be "HOST:PORT", such as ` +
 				`"127.0.0.1:9461", or "" for none`},
 		{"an unknown transport", "[dns]\ntransport = \"tls\"\n",
 			`a.conf:2: dns.transport is "tls", must be "auto" or "tcp"`},

@@ -49,7 +49,7 @@ func Run(ctx context.Context, p doctor.Postfix, f doctor.Facts) ([]doctor.Findin
 	case os.Geteuid() != 0:
 		return nil, errors.New("only root can start an instance of Postfix")
 	case !f.AtLeast(3, 4):
-		return nil, errors.New("Postfix before 3.4 cannot log to a file, which shows what it does")
+		return nil, errors.New("what it does is read from its log, and before 3.4 Postfix cannot log to a file")
 	}
 	s, err := startServers()
 	if err != nil {
@@ -94,7 +94,9 @@ func (i *instance) try(ctx context.Context, s *servers, policies string) (string
 	}
 	end := time.NewTimer(limit)
 	defer end.Stop()
-	for tick := time.NewTicker(pause); ; {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
 		text, err := os.ReadFile(i.log)
 		if err != nil && !os.IsNotExist(err) {
 			return "", err
