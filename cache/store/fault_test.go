@@ -82,19 +82,24 @@ func TestStuckHandle(t *testing.T) {
 }
 
 // TestPanicWhileBeginning: bbolt finds no valid meta page, which it answers with a panic that leaves its locks held.
-// Who is in a transaction meanwhile gets out.
+// Who is in a transaction meanwhile gets out, also a writer whose commit needs a larger map, for which bbolt takes one
+// of those locks.
 func TestPanicWhileBeginning(t *testing.T) {
 	b := openStore(t, storePath(t), &testkit.Log{})
 	fill(t, b, 1, noExtra)
 	h := b.cur.Load()
-	err := h.transact(false, func(*bbolt.Tx) error {
+	var inside error
+	err := h.transact(true, func(tx *bbolt.Tx) error {
 		if _, err := h.file.WriteAt(make([]byte, 2*os.Getpagesize()), 0); err != nil {
 			return err
 		}
-		return h.transact(false, func(*bbolt.Tx) error { return nil })
+		inside = h.transact(false, func(*bbolt.Tx) error { return nil })
+		return tx.Bucket([]byte(bucketPolicies)).Put([]byte("a"), make([]byte, 60_000))
 	})
-	if _, ok := as[*damage](err); !ok {
-		t.Errorf("%v", err)
+	for _, err := range []error{inside, err} {
+		if _, ok := as[*damage](err); !ok {
+			t.Errorf("%v", err)
+		}
 	}
 	select {
 	case <-h.stuck:

@@ -179,11 +179,24 @@ func (h *handle) transact(writable bool, work func(*bbolt.Tx) error) (err error)
 		return work(tx)
 	}()
 	if err == nil && writable {
-		if err = tx.Commit(); err == nil {
+		if err = h.commit(tx); err == nil {
 			h.committed(id)
 		}
 	}
 	return err
+}
+
+// commit waits for the locks of readers where the map must grow, so it can be left. After a panic of its own the
+// transaction can still be rolled back.
+func (h *handle) commit(tx *bbolt.Tx) error {
+	return h.hold(func() (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = panicked(r)
+			}
+		}()
+		return tx.Commit()
+	})
 }
 
 // layout checks that the layout is one that is known, and that the last commit is there, and returns how many policies

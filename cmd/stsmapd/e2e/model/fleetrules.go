@@ -30,7 +30,8 @@ const (
 	stagger = 2 * time.Minute
 	// attemptWindow is how long a failed attempt of another host counts, and the next look at it.
 	attemptWindow = 6 * time.Minute
-	// enoughTold is how many of these are known; older ones are older than what is held.
+	// enoughTold is how many of these are known, beside those that live: a host whose own policy has ended adopts the
+	// engine's, however old.
 	enoughTold = 8
 )
 
@@ -45,10 +46,11 @@ func (m *Model) toldOf(n int, e resolver.Entry, file File, heard bool) {
 
 // remember notes what a host has fetched.
 func (m *Model) remember(n int, h held) {
-	f := &m.domains[n].fleet
-	if f.told = append(f.told, h); len(f.told) > enoughTold {
-		f.told = slices.Delete(f.told, 0, 1)
+	f, wall := &m.domains[n].fleet, m.wall()
+	if len(f.told) >= enoughTold {
+		f.told = slices.DeleteFunc(f.told, func(t held) bool { return !m.mayLive(t, wall, wall) })
 	}
+	f.told = append(f.told, h)
 }
 
 // toldEnd notes that another host has ended what was fetched until now, and whether the daemon has heard.

@@ -87,7 +87,7 @@ func (m *Model) looked(n, gen int, state TXTState, id string, ttl time.Duration)
 	if sure && m.lives(h, wall) {
 		d.failures = 0
 		d.mustFetch = state == TXTAnnounced && id != h.id && !m.mayBackOff(d, id)
-		if d.toBeForgotten(h) {
+		if d.toBeForgotten(h) || !h.low.After(d.fleet.ended) { // the lookup finds that another host has ended it
 			m.deny(d, state, id, ttl)
 		}
 		return
