@@ -98,9 +98,9 @@ func (h held) is(e resolver.Entry) bool {
 	return !h.nothing && h.low.Equal(e.Fetched) && h.file.Text() == e.Policy.Text
 }
 
-// adopted notes that the daemon writes an entry, which may be one of the engine's.
+// adopted notes that the daemon of a fleet writes an entry, which may be one of the engine's.
 func (m *Model) adopted(n, gen int, e resolver.Entry) {
-	if gen != m.gen {
+	if gen != m.gen || !m.fleet {
 		return
 	}
 	d := &m.domains[n]
