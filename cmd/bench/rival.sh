@@ -1,7 +1,8 @@
 #!/bin/sh
 # Unpacks Debian's postfix-mta-sts-resolver, and the Python packages that it needs, into a folder, for `bench -rival`
 # and cmd/stsmapd/e2e/rivals. Nothing is installed. Any user on Debian with python3 can run it; the packages come from
-# the machine's apt sources. With a second folder, a clone of https://github.com/Zuplu/postfix-tlspol, it builds that too.
+# the machine's apt sources. With a second folder, a clone of https://github.com/Zuplu/postfix-tlspol, it builds that
+# too.
 set -eu
 folder=${1:?usage: rival.sh FOLDER [CLONE OF postfix-tlspol]}
 mkdir -p "$folder/debs"

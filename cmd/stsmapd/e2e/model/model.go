@@ -79,7 +79,7 @@ const (
 	clockSlack = 2 * time.Minute
 )
 
-// slack is how much later than the model the service may notice the end of a look: it handles the answer meanwhile.
+// slack is how much longer than the model says a negative may hold: memory keeps its end in whole seconds, rounded up.
 const slack = time.Second
 
 // denial is a reason to answer, until some time, that there is no policy or that it is unknown. It lives in memory
