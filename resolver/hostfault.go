@@ -59,45 +59,46 @@ func hostFailed(now time.Time, before Negative, err error, during *outage) *Host
 		Before: withoutHostFailure(before), outage: during}
 }
 
-// ownFault is the result of a lookup that failed by a fault of this host: what is known still binds, and otherwise the
-// mail waits or passes. False: err is the domain's word, or nil.
+// ownFault notes work that failed by a fault of this host, and returns its result. False: err is the domain's word, or
+// nil.
 func (u *updater) ownFault(a *attempt, work hostWork, err error) (result, bool) {
-	kind := fault.Of(err)
-	if kind == fault.Domain {
+	if fault.Of(err) == fault.Domain {
 		return result{}, false
 	}
+	u.hostFaults.failed(clock.Monotonic(), work, err)
+	return u.unable(a, work, err), true
+}
+
+// unable is the result where a fault of this host keeps the work from being done: what is known still binds, and
+// otherwise the mail waits or passes.
+func (u *updater) unable(a *attempt, work hostWork, err error) result {
 	now := clock.Monotonic()
-	u.hostFaults.failed(now, work, err)
 	r := result{untried: fault.WithCure(err)}
 	switch {
 	case a.known != nil:
 		a.known.checkFrom(now.Add(hostRetry))
 		r.finding = a.known
-	case kind == fault.Exhausted:
+	case fault.Of(err) == fault.Exhausted:
 		r.finding = Busy{r.untried}
 	default:
 		failed := hostFailed(now, a.before, err, a.outages[work])
 		u.memory.PutNegative(now, a.domain, failed)
 		r.finding = failed
 	}
-	return r, true
+	return r
 }
 
-// discoveryFailed notes how a look at the TXT record went for this host, and returns the result of one that failed by a
-// fault of this host with nothing known. A known policy is planned for as after any failed lookup.
-func (u *updater) discoveryFailed(a *attempt, d discovery) (result, bool) {
+// looked notes what a look at the domain's TXT record says of the DNS and of this host.
+func (u *updater) looked(domain dnsname.Name, d discovery) {
 	failed, ok := d.(undiscovered)
 	switch {
 	case !ok:
 		u.dns.worked()
 	case fault.Of(failed.err) == fault.Domain:
-		u.dns.failed(clock.Monotonic(), a.domain, failed.err)
-	case a.known == nil:
-		return u.ownFault(a, lookupWork, failed.err)
+		u.dns.failed(clock.Monotonic(), domain, failed.err)
 	default:
 		u.hostFaults.failed(clock.Monotonic(), lookupWork, failed.err)
 	}
-	return result{}, false
 }
 
 // hostAlertInterval is the least time between two log lines about this host's faults of one kind at one work.

@@ -21,12 +21,14 @@ type discovery interface{ discovery() }
 type announced struct {
 	id  string
 	ttl time.Duration
+	at  time.Time // of the answer, by clock.Monotonic: ttl counts from here, however long a fetch was waited for
 }
 
 // unannounced: the DNS answered, and there is no valid record (RFC 8461 section 3.1: no policy available).
 type unannounced struct {
 	ttl time.Duration
-	why error // mtasts.ErrNoRecord, mtasts.ErrMultipleRecords or *mtasts.SyntaxError
+	at  time.Time // as announced's
+	why error     // mtasts.ErrNoRecord, mtasts.ErrMultipleRecords or *mtasts.SyntaxError
 }
 
 // undiscovered: the DNS did not answer.
@@ -55,9 +57,9 @@ func discover(ctx context.Context, dns DNS, domain dnsname.Name) discovery {
 	}
 	record, err := mtasts.ParseRecord(answer.Records)
 	if err != nil {
-		return unannounced{ttl: answer.TTL, why: err}
+		return unannounced{ttl: answer.TTL, at: clock.Monotonic(), why: err}
 	}
-	return announced{id: record.ID, ttl: answer.TTL}
+	return announced{id: record.ID, ttl: answer.TTL, at: clock.Monotonic()}
 }
 
 // broken reports whether somebody tried to announce a policy and failed: worth a log line.
@@ -103,7 +105,7 @@ func plan(now instant, due bool, known *CachedPolicy, before Negative, d discove
 	}
 	switch d := d.(type) {
 	case announced:
-		checkAt := now.mono.Add(checkAfter(d.ttl))
+		checkAt := d.at.Add(checkAfter(d.ttl))
 		if b, ok := before.(*FetchFailed); ok && !due && !b.outages.over() && b.Failures.holdsBack(d.id, now.mono) {
 			return accept{&FetchFailed{
 				Failures: b.Failures, At: now.mono, CheckAt: earlier(checkAt, b.Failures.RetryAt), Err: b.Err,
@@ -111,7 +113,7 @@ func plan(now instant, due bool, known *CachedPolicy, before Negative, d discove
 		}
 		return fetchNow{id: d.id, checkAt: checkAt}
 	case unannounced:
-		return accept{noPolicy(now.mono, d.ttl)}
+		return accept{noPolicy(d.at, d.ttl)}
 	default:
 		return accept{lookupFailed(now.mono, before, d.(undiscovered).err)}
 	}
@@ -121,7 +123,7 @@ func plan(now instant, due bool, known *CachedPolicy, before Negative, d discove
 func planLive(now instant, due bool, e Entry, d discovery) step {
 	switch d := d.(type) {
 	case announced:
-		checkAt := now.mono.Add(checkAfter(d.ttl))
+		checkAt := d.at.Add(checkAfter(d.ttl))
 		changed := d.id != e.ID && !e.Failures.holdsBack(d.id, now.wall)
 		if changed || due {
 			return fetchNow{id: d.id, checkAt: checkAt}
@@ -129,9 +131,9 @@ func planLive(now instant, due bool, e Entry, d discovery) step {
 		return note{checkAt}
 	case unannounced:
 		if e.Policy.Mode == mtasts.ModeNone {
-			return forget{noPolicy(now.mono, d.ttl)}
+			return forget{noPolicy(d.at, d.ttl)}
 		}
-		checkAt := now.mono.Add(min(max(d.ttl, minNegative), maxCheck))
+		checkAt := d.at.Add(min(max(d.ttl, minNegative), maxCheck))
 		if due {
 			return fetchNow{id: e.ID, checkAt: checkAt}
 		}

@@ -21,8 +21,8 @@ func TestPlan(t *testing.T) {
 		return FetchFailures{Count: 1, ID: id, Since: now, RetryAt: now.Add(retry)}
 	}
 	errDNS := errors.New("SERVFAIL")
-	same, other := announced{"1", time.Minute}, announced{"2", time.Minute}
-	gone, mute := unannounced{ttl: 10 * time.Minute}, undiscovered{errDNS}
+	same, other := announced{"1", time.Minute, now}, announced{"2", time.Minute, now}
+	gone, mute := unannounced{ttl: 10 * time.Minute, at: now}, undiscovered{errDNS}
 	waiting := &FetchFailed{Failures: failing("2", time.Minute), Err: errDNS}
 	over := &FetchFailed{Failures: failing("2", -time.Second), Err: errDNS}
 	in := func(d time.Duration) time.Time { return now.Add(d) }
@@ -37,11 +37,13 @@ func TestPlan(t *testing.T) {
 			nil,
 			same, note{in(time.Minute)}},
 		{"a TTL of 1 s is looked at every 5 s", live("enforce", time.Hour, FetchFailures{}), nil,
-			announced{"1", time.Second},
+			announced{"1", time.Second, now},
 			note{in(minCheck)}},
 		{"a TTL of a day is looked at every 5 min", live("enforce", time.Hour, FetchFailures{}), nil,
-			announced{"1", day},
+			announced{"1", day, now},
 			note{in(maxCheck)}},
+		{"a TTL counts from the answer, however long another host was waited for since", live("enforce", time.Hour,
+			FetchFailures{}), nil, announced{"1", time.Minute, in(-6 * time.Second)}, note{in(54 * time.Second)}},
 		{"a new id", live("enforce", time.Hour, FetchFailures{}), nil, other,
 			fetchNow{id: "2", checkAt: in(time.Minute)}},
 		{"a new id that failed, in its backoff", live("enforce", time.Hour, failing("2", time.Minute)), nil, other,

@@ -190,9 +190,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		return u.busy(a, lookupWork, a.closing.Err())
 	}
 	u.metrics.discovered(d)
-	if r, failed := u.discoveryFailed(a, d); failed {
-		return r
-	}
+	u.looked(a.domain, d)
 	now := instantOf(u.clock.Now())
 	if _, failed := a.before.(*LookupFailed); failed && worked(d) {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
@@ -231,6 +229,9 @@ func (u *updater) do(ctx context.Context, a *attempt, d discovery, next step) re
 		n := p.(accept).negative
 		switch f := n.(type) {
 		case *LookupFailed:
+			if fault.Of(f.Err) != fault.Domain { // whatever was known has ended meanwhile
+				return u.unable(a, lookupWork, f.Err)
+			}
 			f.outages = outages{a.outages[lookupWork], a.cfg.network}
 		case *FetchFailed:
 			if f.outages.settings == nil { // what other hosts found

@@ -40,8 +40,8 @@ func (m *Model) denied(d *domain) bool {
 	h, l := d.held[0], d.look
 	known := l.dead && l.gen == m.gen && !m.mayLive(h, m.wall(), m.wall()) && !l.flight && !l.fetching &&
 		d.refreshes+d.forgets == 0
-	if (l.state == TXTServfail || l.state == txtUnseen) && !m.worked.Before(l.ended) {
-		return false // perhaps forgotten: the DNS was dead, or this host lacked something, and it is over
+	if (l.state == TXTServfail || l.state == txtUnseen) && !m.worked.Before(l.recent[len(l.recent)-1]) {
+		return false // perhaps forgotten: when it began the DNS was dead, or this host lacked something; that is over
 	}
 	return known && m.now().Sub(l.ended) < d.negativeTTL()-slack
 }
@@ -79,6 +79,7 @@ func (m *Model) writeEnded(n, gen int, err error) {
 	d.unsaved = err != nil
 	if err == nil {
 		d.use.saved = d.use.written
+		d.durable = slices.Concat(d.durable, d.incoming) // another write may follow at once
 	}
 }
 
