@@ -242,3 +242,9 @@ func (q *victims) Pop() any {
 	q.heap = q.heap[:last]
 	return v
 }
+
+// forgetPolicy ends what is known of a policy outside the store.
+func (b *base) forgetPolicy(domain dnsname.Name) {
+	b.memory.ForgetPolicy(domain)
+	b.queue.Drop(domain)
+}

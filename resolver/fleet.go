@@ -233,14 +233,8 @@ func (s *subscriber) apply(ctx context.Context, domain dnsname.Name) {
 func (s *subscriber) offerAll(ctx context.Context) {
 	offered := 0
 	for e, err := range s.store.All(ctx) {
-		if err != nil || !e.Live(s.clock.Now()) || e.Fetched.After(s.clock.Now()) || e.Doubtful() {
+		if err != nil || !s.offer(ctx, e.Domain) {
 			continue
-		}
-		e.Failures = FetchFailures{} // what failed here says nothing of other hosts
-		for s.fleet.Offer(ctx, e) != nil {
-			if pause(ctx, offerRetry); ctx.Err() != nil {
-				return
-			}
 		}
 		offered++
 		if pause(ctx, offerPace); ctx.Err() != nil {
@@ -248,4 +242,22 @@ func (s *subscriber) offerAll(ctx context.Context) {
 		}
 	}
 	s.log.Info("all policies of this host were offered to the fleet", "event", "shared_offered", "policies", offered)
+}
+
+// offer offers the fleet what the store has of a domain, and reports whether that was anything. It is read before each
+// try, since the fleet may be away for days.
+func (s *subscriber) offer(ctx context.Context, domain dnsname.Name) bool {
+	for ctx.Err() == nil {
+		e, err := s.store.Get(ctx, domain)
+		now := s.clock.Now()
+		if err != nil || !e.Live(now) || e.Fetched.After(now) || e.Doubtful() {
+			return false
+		}
+		e.Failures = FetchFailures{} // what failed here says nothing of other hosts
+		if s.fleet.Offer(ctx, e) == nil {
+			return true
+		}
+		pause(ctx, offerRetry)
+	}
+	return false
 }

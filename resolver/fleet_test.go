@@ -248,13 +248,17 @@ func TestFleetForgetsModeNone(t *testing.T) {
 }
 
 func TestFleetIsOfferedTheStore(t *testing.T) {
+	const forgotten = "forgotten.example"
 	synctest.Test(t, func(t *testing.T) {
 		w, h := newWorld(t), newHub()
-		w.publish(shared, "1", body("enforce", 30*day, "mx.example.test"))
 		before := startFleet(t, w, h, "before")[0]
-		before.ask(shared)
+		synctest.Wait() // it has nothing to offer
+		for _, domain := range []string{shared, forgotten} {
+			w.publish(domain, "1", body("enforce", 30*day, "mx.example.test"))
+			before.ask(domain)
+		}
 		synctest.Wait()
-		h.set(func() { h.offers, h.known = 0, map[dnsname.Name]resolver.SharedState{} }) // it has lost all
+		h.set(func() { h.offers, h.known, h.away = 0, map[dnsname.Name]resolver.SharedState{}, true }) // all is lost
 		after := resolver.NewService(
 			resolver.Options{DANEMemory: &memorytest.Findings{}, Now: resolver.WallClock,
 				Settings: resolver.Settings{DNS: w, Fetcher: w},
@@ -262,8 +266,14 @@ func TestFleetIsOfferedTheStore(t *testing.T) {
 				Memory:   before.emptyMemory(), Fleet: &member{h, "after"}, Logger: before.quiet()})
 		t.Cleanup(runUpkeep(after))
 		synctest.Wait()
+		if _, err := after.Admin().Forget(t.Context(), dnsname.MustParse(forgotten)); err != nil {
+			t.Fatal(err)
+		}
+		h.set(func() { h.away = false })
+		pass(2 * time.Second)
 		if h.offers != 1 || h.known[dnsname.MustParse(shared)].Entry == nil {
-			t.Errorf("%d offers, fleet knows %+v", h.offers, h.known)
+			t.Errorf("%d offers, the fleet knows %+v: what is forgotten while the fleet is away is not offered",
+				h.offers, h.known)
 		}
 	})
 }

@@ -229,7 +229,7 @@ func (u *updater) do(ctx context.Context, a *attempt, d discovery, next step) re
 		n := p.(accept).negative
 		switch f := n.(type) {
 		case *LookupFailed:
-			if fault.Of(f.Err) != fault.Domain { // whatever was known has ended meanwhile
+			if fault.Of(f.Err) != fault.Domain {
 				return u.unable(a, lookupWork, f.Err)
 			}
 			f.outages = outages{a.outages[lookupWork], a.cfg.network}
@@ -391,10 +391,4 @@ func (b *base) learnt(before, now *CachedPolicy) {
 		grown -= before.Entry().size()
 	}
 	b.size.learnt(b.store.Len(), grown, b.config.Load().limit())
-}
-
-// forgetPolicy ends what is known of a policy outside the store.
-func (b *base) forgetPolicy(domain dnsname.Name) {
-	b.memory.ForgetPolicy(domain)
-	b.queue.Drop(domain)
 }

@@ -111,11 +111,14 @@ func (m *Model) adopted(n, gen int, e resolver.Entry) {
 	if slices.ContainsFunc(slices.Concat(d.held, d.incoming), same) {
 		return
 	}
-	i := slices.IndexFunc(d.fleet.told, same)
+	i := len(d.fleet.told) - 1
+	for i >= 0 && !same(d.fleet.told[i]) {
+		i--
+	}
 	if i < 0 {
 		return // one that the daemon had before, and whose write comes late
 	}
-	h := d.fleet.told[i]
+	h := d.fleet.told[i] // the last, which the engine has
 	if old, sure := d.only(); sure && m.lives(old, m.wall()) && !h.low.After(old.low) {
 		m.violate("older", "%s: version %d replaced version %d, which was fetched later", Domain(n), h.file.Version,
 			old.file.Version)
@@ -128,6 +131,7 @@ func (m *Model) adopted(n, gen int, e resolver.Entry) {
 	}
 	d.asked, d.use.known = latest(d.asked, h.at), latest(d.use.known, h.at)
 	d.failure.forgotten, d.failures, d.mustFetch, d.look.dead = true, 0, false, false
+	d.look.recent = [3]time.Time{} // looks for a policy, when there was none
 }
 
 // claimed notes what the engine answers to a claim. Only one that it grants lets the daemon fetch.

@@ -324,7 +324,11 @@ func (m *Model) refreshed(n, gen int) {
 
 // fetchID returns the id that a fetch is for: the announced one, else that of the policy.
 func (m *Model) fetchID(d *domain, wall time.Time) string {
-	if h, sure := d.only(); d.look.state != TXTAnnounced && sure && m.mayLive(h, wall, wall) {
+	h, sure := d.only()
+	if n := len(d.incoming); n > 0 { // adopted since the look
+		h, sure = d.incoming[n-1], true
+	}
+	if d.look.state != TXTAnnounced && sure && m.mayLive(h, wall, wall) {
 		return h.id
 	}
 	return d.look.id
