@@ -88,19 +88,6 @@ func (u *updater) unable(a *attempt, work hostWork, err error) result {
 	return r
 }
 
-// looked notes what a look at the domain's TXT record says of the DNS and of this host.
-func (u *updater) looked(domain dnsname.Name, d discovery) {
-	failed, ok := d.(undiscovered)
-	switch {
-	case !ok:
-		u.dns.worked()
-	case fault.Of(failed.err) == fault.Domain:
-		u.dns.failed(clock.Monotonic(), domain, failed.err)
-	default:
-		u.hostFaults.failed(clock.Monotonic(), lookupWork, failed.err)
-	}
-}
-
 // hostAlertInterval is the least time between two log lines about this host's faults of one kind at one work.
 const hostAlertInterval = 10 * time.Minute
 
@@ -290,6 +277,19 @@ type dnsWatch struct {
 	mu      sync.Mutex
 	domains []dnsname.Name // with a failed lookup since the last one that worked; at most deadAfter, all different
 	next    int            // index of the domain that tells when lookups work again
+}
+
+// looked notes what a look at a domain's TXT record says of the DNS and of this host.
+func (w *dnsWatch) looked(domain dnsname.Name, d discovery) {
+	failed, ok := d.(undiscovered)
+	switch {
+	case !ok:
+		w.worked()
+	case fault.Of(failed.err) == fault.Domain:
+		w.failed(clock.Monotonic(), domain, failed.err)
+	default:
+		w.hostFaults.failed(clock.Monotonic(), lookupWork, failed.err)
+	}
 }
 
 // failed notes a lookup that failed by what looks like a fault of the domain.

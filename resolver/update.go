@@ -190,7 +190,7 @@ func (u *updater) update(ctx context.Context, a *attempt) result {
 		return u.busy(a, lookupWork, a.closing.Err())
 	}
 	u.metrics.discovered(d)
-	u.looked(a.domain, d)
+	u.dns.looked(a.domain, d)
 	now := instantOf(u.clock.Now())
 	if _, failed := a.before.(*LookupFailed); failed && worked(d) {
 		a.before = nil // the failures in a row have ended, whatever a fetch brings now
