@@ -67,12 +67,11 @@ soak: deps
 	SOAK_DURATION=$(HOURS)h SOAK_RATE=$(RATE) $(GO) test -count=1 -v -timeout 0 ./cmd/stsmapd/e2e/torture/soak
 
 # Random scripts against the model of what may be answered: MODEL_EVENTS events of hosts that are alone, from MODEL_SEED
-# on. MODEL_FLEETS=4: with each fourth seed also a host in a fleet.
+# on, and with each fourth seed a script of a host in a fleet.
 MODEL_EVENTS ?= 2000000
 MODEL_SEED ?= 1
-MODEL_FLEETS ?= 0
 model:
-	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) STSMAPD_MODEL_FLEETS=$(MODEL_FLEETS) \
+	STSMAPD_MODEL_EVENTS=$(MODEL_EVENTS) STSMAPD_MODEL_SEED=$(MODEL_SEED) \
 		$(GO) test -count=1 -v -timeout 0 -run '^TestModel$$' ./cmd/stsmapd/e2e/model
 
 # Known vulnerabilities in what the binary calls. Needs Go's vulnerability database; not a part of `make test`.

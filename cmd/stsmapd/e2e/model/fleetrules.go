@@ -148,7 +148,7 @@ func (m *Model) claimed(n int, s resolver.ClaimState) {
 	}
 	d.mustFetch = false
 	d.fleet.heldBack = m.now().Add(attemptWindow)
-	if s == resolver.ClaimRefused && (!sure || !m.lives(h, wall)) {
+	if s == resolver.ClaimRefused && (!sure || !m.lives(h, wall) || !h.low.After(d.fleet.ended)) {
 		d.addDenial(denial{at: m.now(), until: m.now().Add(between(minLook, d.look.ttl, maxLook))})
 	}
 }
