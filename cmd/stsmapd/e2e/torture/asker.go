@@ -82,8 +82,12 @@ func (a *Asker) send() error {
 	return err
 }
 
-// read reads an answer, which is a netstring.
+// read reads an answer, which is a netstring. It comes after those to the questions before it, as a connection's
+// questions are answered one after the other: the limit is for each.
 func (a *Asker) read() (string, error) {
+	if err := a.conn.SetDeadline(time.Now().Add(answerLimit)); err != nil {
+		return "", err
+	}
 	size, err := a.in.ReadString(':')
 	if err != nil {
 		return "", err

@@ -156,7 +156,7 @@ func (r *rig) keep(t *testing.T, sound image, seed uint64) {
 }
 
 // deadly is how many policies are asked for, one after the other, while they are in doubt and cannot be looked up.
-const deadly = 8
+const deadly = 4
 
 // corruptStopped starts the daemon on damaged stores. With a snapshot no policy is lost, with the internet dead
 // (TestRandomDamage of cache/store asks for all of them so). Without one the DNS and the policy hosts answer, so that
