@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/stsmapd/stsmapd/cache/record"
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -18,33 +20,18 @@ import (
 func millionStore(b *testing.B, n int) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "policies.db")
-	_, err := create(path, nil, "")
-	if err != nil {
+	if err := mustOpen(b, path).Close(); err != nil {
 		b.Fatal(err)
 	}
-	to, err := openHandle(path, os.O_RDWR)
-	if err != nil {
-		b.Fatal(err)
-	}
-	var some []pair
-	count := uint64(0)
-	to.db.NoSync = true
-	for i := range n {
-		value, err := record.Encode(storetest.Entry(i, storetest.Clock()))
-		if err == nil {
-			some = append(some, pair{storetest.Domain(i).String(), value})
+	edit(b, path, func(tx *bbolt.Tx) error {
+		policies := tx.Bucket([]byte(bucketPolicies))
+		policies.FillPercent = 0.8
+		err := tx.Bucket([]byte(bucketMeta)).Put([]byte(keyCount), record.EncodeNumber(keyCount, uint64(n)))
+		for i := range n {
+			err = errors.Join(err, putRecord(policies, storetest.Entry(i, storetest.Clock())))
 		}
-		if len(some) == maxPending || i == n-1 {
-			err = errors.Join(err, to.add(some, &count))
-			some = some[:0]
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := to.close(); err != nil {
-		b.Fatal(err)
-	}
+		return err
+	})
 	return path
 }
 

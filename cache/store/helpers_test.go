@@ -14,6 +14,20 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
+// What is in the store's directory and file.
+const (
+	marker         = ".opening"
+	lastCommitName = ".commit"
+	keyLastCommit  = "commit"
+	bucketMeta     = "meta"
+	bucketPolicies = "policies"
+	keySchema      = "schema"
+	keyCount       = "count"
+	schema         = 1
+	keptAside      = 2 // files
+	guardRoom      = 32 << 20
+)
+
 // TestMain lets the test binary be its own child process, which tests kill or confine.
 func TestMain(m *testing.M) {
 	if task := os.Getenv(childTask); task != "" {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -304,42 +303,6 @@ func TestLaterFetchWins(t *testing.T) {
 		if e, err := b.Get(t.Context(), late.Domain); err != nil || e.ID != "late" || !e.Doubtful() || b.Len() != 1 {
 			t.Errorf("%s: %+v %v, Len() = %d", why, e, err, b.Len())
 		}
-	}
-}
-
-// TestLockOfAFileThatWasMoved: who waited for the lock while the file was set aside must not use it.
-func TestLockOfAFileThatWasMoved(t *testing.T) {
-	path := storePath(t)
-	closeStore(t, openStore(t, path, &testkit.Log{}))
-	f, err := os.Open(path)
-	if err == nil {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	failed := make(chan error)
-	go func() {
-		_, err := openHandle(path, os.O_RDWR)
-		failed <- err
-	}()
-	testkit.Eventually(t, 10*time.Second, "the second one opens the file", func() bool {
-		n := 0
-		open, _ := filepath.Glob("/proc/self/fd/*")
-		for _, fd := range open {
-			if name, _ := os.Readlink(fd); name == path {
-				n++
-			}
-		}
-		return n == 2
-	})
-	if err := os.Rename(path, path+".corrupt"); err != nil {
-		t.Fatal(err)
-	}
-	unlock(f)
-	err = <-failed
-	if _, ok := as[*refusal](err); !ok {
-		t.Errorf("open: %v", err)
 	}
 }
 

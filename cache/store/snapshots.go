@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/boltfile"
 )
 
 // How often a snapshot is written, where a policy has changed.
@@ -85,20 +86,20 @@ func (s *Store) save(name string) (err error) {
 	}
 	w := record.NewWriter(f)
 	for p, walkErr := range s.records(context.Background()) {
-		_, corrupt := record.Fetched(p.key, p.value)
-		if err = walkErr; err == nil && isCorrupt(corrupt) {
-			err = errors.Join(corrupt, s.mend(context.Background(), p.key, corrupt)) // for the next one
+		_, corrupt := record.Fetched(p.Key, p.Value)
+		if err = walkErr; err == nil && boltfile.IsCorrupt(corrupt) {
+			err = errors.Join(corrupt, s.mend(context.Background(), p.Key, corrupt)) // for the next one
 		}
 		if err != nil {
 			break
 		}
-		w.Write(p.key, p.value)
+		w.Write(p.Key, p.Value)
 	}
 	if err == nil {
 		err = errors.Join(w.Close(), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		return errors.Join(os.Rename(name, s.snapshot), syncDir(filepath.Dir(name)))
+		return errors.Join(os.Rename(name, s.snapshot), boltfile.SyncDir(filepath.Dir(name)))
 	}
 	_ = os.Remove(name) // it may be what fills the disk
 	return err

@@ -5,11 +5,11 @@
 // sender that never saw it, but not from one that remembers. So a policy that was learnt must outlive a restart, a
 // crash, a full disk and a damaged file, as far as a disk allows.
 //
-// The file is bbolt's, used through its public interface alone (handle.go). One goroutine writes: what waits at the
-// same time shares one commit (writer.go). bbolt's pages carry no checksum, so each record has one over its key and
-// itself; one that fails counts as absent (reader.go). policies.snapshot is a stream of the same records
-// (snapshots.go). When bbolt cannot open, read or write its file, the file is set aside (recovery.go), and a new one is
-// filled from what bbolt still reads of it, from the snapshot and from memory (fill.go).
+// The file is bbolt's (package boltfile). One goroutine writes: what waits at the same time shares one commit
+// (writer.go). bbolt's pages carry no checksum, so each record has one over its key and itself; one that fails counts
+// as absent (reader.go). policies.snapshot is a stream of the same records (snapshots.go). When bbolt cannot open, read
+// or write its file, the file is set aside, and a new one is filled from what bbolt still reads of it, from the
+// snapshot and from memory (recovery.go).
 package store
 
 import (
@@ -24,6 +24,7 @@ import (
 	"sync"
 
 	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/boltfile"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
@@ -59,7 +60,7 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err == nil {
 		w.path, w.snapshot = path, strings.TrimSuffix(path, filepath.Ext(path))+".snapshot"
-		err = w.open(nil)
+		_, err = w.open(nil, true)
 	}
 	if err != nil {
 		return nil, s.fault("open", err)
@@ -74,8 +75,8 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 	s.close = sync.OnceValue(func() (err error) {
 		close(stop)
 		s.running.Wait()
-		if h := w.cur.Swap(nil); h != nil {
-			err = h.close()
+		if f := w.cur.Swap(nil); f != nil {
+			err = f.Close()
 		}
 		return err
 	})
@@ -103,14 +104,14 @@ func (s *Store) Stats() Stats {
 // Get implements resolver.Store. A record that turns out to be damaged is replaced by that of the snapshot, or dropped,
 // with a warning; one of a newer stsmapd is left alone, and is ErrNotCached.
 func (s *Store) Get(ctx context.Context, domain dnsname.Name) (e resolver.Entry, err error) {
-	err = s.read(ctx, func(h *handle) (err error) {
-		e, err = h.find(domain.String())
+	err = s.read(ctx, func(f *boltfile.File) (err error) {
+		e, err = f.Find(domain.String())
 		return err
 	})
 	switch {
 	case err == nil:
 		return e, nil
-	case errors.Is(err, resolver.ErrNotCached), errors.Is(err, record.ErrVersion), isCorrupt(err):
+	case errors.Is(err, resolver.ErrNotCached), errors.Is(err, record.ErrVersion), boltfile.IsCorrupt(err):
 		return resolver.Entry{}, fmt.Errorf("%w: %w", resolver.ErrNotCached, err)
 	default:
 		return resolver.Entry{}, s.fault("get", err)
@@ -124,36 +125,43 @@ func (s *Store) Put(ctx context.Context, e resolver.Entry) error {
 	if err != nil {
 		return s.fault("put", err)
 	}
-	key, fetched, checked := e.Domain.String(), e.Fetched.UnixMilli(), e.Checked.UnixMilli()
-	return s.fault("put", s.submit(ctx, &op{key: key, value: value, change: func(old []byte, n *Stats) bool {
-		n.Puts++
-		before, err := record.Fetched(key, old)
+	fetched, checked, o := e.Fetched.UnixMilli(), e.Checked.UnixMilli(), &op{}
+	o.Key, o.Value, o.Wanted = e.Domain.String(), value, func(old []byte) bool {
+		o.n.Puts++
+		before, err := record.Fetched(o.Key, old)
 		at := before.UnixMilli()
-		if bytes.Equal(old, value) {
+		switch {
+		case bytes.Equal(old, value):
 			return false
-		}
-		// What was fetched earlier never replaces what was fetched later, except what a clock that ran ahead wrote
-		// (resolver.Store).
-		if err == nil && fetched < at && at <= checked {
-			n.Stale++
+		case err == nil && fetched < at && at <= checked:
+			// What was fetched earlier never replaces what was fetched later, except what a clock that ran ahead wrote
+			// (resolver.Store).
+			o.n.Stale++
 			return false
+		case old == nil:
+			o.n.Policies++
 		}
 		if err != nil || fetched != at {
-			n.changed++
+			o.n.changed++
 		}
 		return true
-	}}))
+	}
+	return s.fault("put", s.submit(ctx, o))
 }
 
 // Delete implements resolver.Store.
 func (s *Store) Delete(ctx context.Context, domain dnsname.Name) error {
-	return s.fault("delete", s.submit(ctx, &op{key: domain.String(), change: func(old []byte, n *Stats) bool {
-		if n.Deletes++; old == nil {
+	o := &op{}
+	o.Key, o.Wanted = domain.String(), func(old []byte) bool {
+		if o.n.Deletes++; old == nil {
 			return false
 		}
-		n.changed++
+		o.n.Policies--
+		o.n.removed++
+		o.n.changed++
 		return true
-	}}))
+	}
+	return s.fault("delete", s.submit(ctx, o))
 }
 
 // All implements resolver.Store. A damaged record is mended after its error, a *record.CorruptError, was yielded; one
@@ -166,16 +174,16 @@ func (s *Store) All(ctx context.Context) iter.Seq2[resolver.Entry, error] {
 				yield(resolver.Entry{}, s.fault("walk", err))
 				return
 			}
-			e, err := record.Decode(p.key, p.value)
+			e, err := record.Decode(p.Key, p.Value)
 			if err != nil {
-				e.Domain, _ = dnsname.Parse(p.key)
+				e.Domain, _ = dnsname.Parse(p.Key)
 				err = fmt.Errorf("policy store: %w", err)
 			}
 			if !yield(e, err) {
 				return
 			}
-			if isCorrupt(err) {
-				_ = s.mend(ctx, p.key, err) // its own error comes with the next record
+			if boltfile.IsCorrupt(err) {
+				_ = s.mend(ctx, p.Key, err) // its own error comes with the next record
 			}
 		}
 	}
@@ -183,7 +191,7 @@ func (s *Store) All(ctx context.Context) iter.Seq2[resolver.Entry, error] {
 
 // fault says what the store was asked when an error happened.
 func (s *Store) fault(op string, err error) error {
-	if _, refused := as[*refusal](err); refused || err == nil {
+	if _, refused := boltfile.As[*boltfile.Refusal](err); refused || err == nil {
 		return err
 	}
 	return fmt.Errorf("policy store %s: %s: %w", s.path, op, err)

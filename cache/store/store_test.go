@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/stsmapd/stsmapd/cache/record"
+	"github.com/stsmapd/stsmapd/cache/store/boltfile"
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
@@ -113,7 +114,7 @@ func TestLock(t *testing.T) {
 	b := openStore(t, path, &testkit.Log{})
 	watch, began := testkit.StartWatch(t), time.Now()
 	_, err := Open(path, nil)
-	if _, refused := as[*refusal](err); !refused {
+	if _, refused := boltfile.As[*boltfile.Refusal](err); !refused {
 		t.Fatalf("second open: %v", err)
 	}
 	if want := fmt.Sprintf("another process (store.test, process %d) has %s open", os.Getpid(),
@@ -170,7 +171,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		return tx.Bucket([]byte(bucketMeta)).Put([]byte(keySchema), record.EncodeNumber(keySchema, schema+1))
 	})
 	_, err := Open(path, nil)
-	if _, refused := as[*refusal](err); !refused || !strings.Contains(err.Error(), "(layout 2, this one knows 1)") {
+	_, refused := boltfile.As[*boltfile.Refusal](err)
+	if !refused || !strings.Contains(err.Error(), "(layout 2, this one knows 1)") {
 		t.Fatalf("open: %v", err)
 	}
 	if names, _ := filepath.Glob(path + "*"); len(names) != 2 {
@@ -240,10 +242,15 @@ func TestCloseAmongPuts(t *testing.T) {
 // TestPutReturnsWithItsContext: a Put does not wait for a disk that hangs.
 func TestPutReturnsWithItsContext(t *testing.T) {
 	b := openStore(t, storePath(t), &testkit.Log{})
-	tx, err := b.cur.Load().db.Begin(true) // holds up the writer as a hanging fsync would
-	if err != nil {
-		t.Fatal(err)
-	}
+	begun, release, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() { // holds up the writer as a hanging fsync would
+		ended <- b.cur.Load().Update([]*boltfile.Change{{Key: "a", Wanted: func([]byte) bool {
+			close(begun)
+			<-release
+			return false
+		}}}, new(uint64))
+	}()
+	<-begun
 	ctx, cancel := context.WithCancel(t.Context())
 	const n = 3
 	answers := make(chan error, n)
@@ -259,7 +266,8 @@ func TestPutReturnsWithItsContext(t *testing.T) {
 			t.Errorf("Put: %v", err)
 		}
 	}
-	if err := tx.Rollback(); err != nil {
+	close(release)
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 	e := storetest.Entry(7, storetest.Clock())

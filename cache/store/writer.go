@@ -2,12 +2,13 @@ package store
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/bbolt"
+	"github.com/stsmapd/stsmapd/cache/store/boltfile"
 )
 
 // Bounds on one commit.
@@ -16,14 +17,12 @@ const (
 	maxBatchBytes = 8 << 20
 )
 
-// op is an operation waiting for the writer.
+// op is an operation waiting for the writer. Without a Wanted it is that there be an open file, and no damaged one.
 type op struct {
-	ctx    context.Context
-	done   chan error
-	key    string
-	value  []byte                               // what becomes the record under key; nil: there is none any more
-	change func(old []byte, n *Stats) (do bool) // counts; nil: nothing but that there be an open file, a sound one
-	did    bool                                 // for the submitter once it was answered
+	boltfile.Change
+	ctx  context.Context
+	done chan error
+	n    *Stats // for Wanted to count in
 }
 
 // writer is the goroutine that writes, and puts another file in the place of one that is damaged. It takes whatever
@@ -39,8 +38,8 @@ type writer struct {
 
 	// cur is the open file, which anybody may read; nil while it is being recovered, and after a failure until the next
 	// operation. It can only be read after a failure on a disk that has become read-only.
-	cur     atomic.Pointer[handle]
-	lastCut time.Time // when a handle was left because a guard took its map away
+	cur     atomic.Pointer[boltfile.File]
+	lastCut time.Time // when a file was left because its map was taken away
 }
 
 // submit hands an operation to the writer and waits for the answer.
@@ -77,7 +76,7 @@ func (w *writer) run() {
 		writes, size := uint64(0), 0
 		for more := true; more; {
 			o := batch[len(batch)-1]
-			if size += len(o.value); o.change != nil {
+			if size += len(o.Value); o.Wanted != nil {
 				writes++
 			}
 			if more = len(batch) < maxBatch && size < maxBatchBytes; more {
@@ -99,65 +98,59 @@ func (w *writer) run() {
 	}
 }
 
-// errUnchanged: no operation of a batch changes anything. Nothing is written.
-var errUnchanged = errors.New("nothing to write")
-
 // commit makes a batch one commit. A file that is damaged is recovered, and the batch tried again.
 func (w *writer) commit(batch []*op, writes bool) (err error) {
 	for range maxTries {
-		h, failed := w.ready(writes)
+		f, failed := w.ready(writes)
 		if failed != nil || !writes {
 			return failed
 		}
-		after := *w.counts.Load()
-		err = h.transact(true, func(tx *bbolt.Tx) error { return apply(h, tx, batch, &after) })
-		if err == nil || errors.Is(err, errUnchanged) {
+		after, changes := *w.counts.Load(), []*boltfile.Change(nil)
+		for _, o := range batch {
+			if o.n = &after; o.Wanted != nil && o.ctx.Err() == nil {
+				changes = append(changes, &o.Change)
+			}
+		}
+		if err = f.Update(changes, &after.Policies); err == nil {
+			if slices.ContainsFunc(changes, func(c *boltfile.Change) bool { return c.Done }) {
+				after.Commits++
+			}
 			w.counts.Store(&after)
 			return nil
 		}
-		if _, ok := as[*damage](err); !ok {
-			// What bbolt keeps in memory may be ahead of the file now, or its map gone: it is opened again.
+		if _, ok := boltfile.As[*boltfile.Damage](err); !ok {
 			w.counts.note(func(n *Stats) { n.CommitErrors++ })
 			w.cur.Store(nil)
-			_ = h.close()
+			_ = f.Close()
 			return err
 		}
 	}
 	return err
 }
 
-// apply carries out a batch in a transaction, and counts it.
-func apply(h *handle, tx *bbolt.Tx, batch []*op, n *Stats) (err error) {
-	policies, did := tx.Bucket([]byte(bucketPolicies)), false
-	for _, o := range batch {
-		if o.did = false; o.change == nil || o.ctx.Err() != nil {
-			continue
-		}
-		key := []byte(o.key)
-		if err := checkAround(policies, key); err != nil {
-			return err
-		}
-		old := policies.Get(key)
-		if o.did = o.change(old, n); !o.did {
-			continue
-		}
-		if did = true; o.value == nil {
-			n.Policies--
-			n.removed++
-			err = policies.Delete(key)
-		} else {
-			err = policies.Put(key, o.value)
-			if old == nil {
-				n.Policies++
-			}
-		}
-		if err != nil {
-			return damaged("writing the record of %s: %v", o.key, err)
-		}
+// ready returns the open file, and one that can be written where that is asked for. It opens the store again after a
+// failure, when it was found damaged, and when somebody moved the file away: what is written to a file without a name
+// would be gone with the process.
+func (w *writer) ready(writes bool) (*boltfile.File, error) {
+	f := w.cur.Load()
+	if f == nil {
+		return w.open(nil, writes)
 	}
-	if !did {
-		return errUnchanged
+	here, broken := f.State()
+	if here && broken == nil && !(writes && f.ReadOnly()) {
+		return f, nil
 	}
-	n.Commits++
-	return h.seal(tx, n.Policies)
+	w.cur.Store(nil)
+	_ = f.Close() // whatever it says, this file is not used again
+	if broken != nil {
+		defer debug.FreeOSMemory() // a damaged length may have made bbolt ask for gigabytes
+	}
+	switch {
+	case !here:
+		broken = nil
+		w.moved()
+	case f.Cut() && time.Since(w.lastCut) > time.Minute: // it may be sound
+		broken, w.lastCut = nil, time.Now()
+	}
+	return w.open(broken, writes)
 }

@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"os"
@@ -32,16 +32,16 @@ func lastCommit(path string) uint64 {
 }
 
 // committed notes the number of the last commit.
-func (h *handle) committed(number uint64) {
-	h.last.Store(number)
-	if h.flag != os.O_RDWR {
+func (f *File) committed(number uint64) {
+	f.last.Store(number)
+	if f.flag != os.O_RDWR {
 		return
 	}
-	if f, err := os.OpenFile(h.file.Name()+lastCommitName, os.O_WRONLY|os.O_CREATE, 0o600); err == nil {
+	if f, err := os.OpenFile(f.file.Name()+lastCommitName, os.O_WRONLY|os.O_CREATE, 0o600); err == nil {
 		_, _ = f.WriteAt(record.EncodeNumber(keyLastCommit, number), 0)
 		_ = f.Close()
 	}
 }
 
-// forgetLastCommit removes the number of a file that is about to be replaced, or was.
-func forgetLastCommit(path string) { _ = os.Remove(path + lastCommitName) }
+// Forget removes the number of the last commit of a file that is about to be replaced, or was.
+func Forget(path string) { _ = os.Remove(path + lastCommitName) }

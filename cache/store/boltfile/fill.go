@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"bytes"
@@ -21,11 +21,11 @@ const (
 	salvageRate     = 64 << 20
 )
 
-// create makes a new file with all that an old one, which is damaged (nil: cannot be read), and a snapshot have, and
+// create makes a new file with all that an old one, which is damaged (nil: cannot be read), and the rest have, and
 // returns how many policies that are. It syncs at the end alone: nobody knows the file before.
-func create(path string, old *handle, snapshot string) (policies uint64, err error) {
+func create(path string, old *File, rest iter.Seq2[string, []byte]) (policies uint64, err error) {
 	_ = os.Remove(path) // of a recovery that was cut short
-	to, err := openHandle(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	to, err := openFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return 0, err
 	}
@@ -38,16 +38,16 @@ func create(path string, old *handle, snapshot string) (policies uint64, err err
 		_, err = tx.CreateBucket([]byte(bucketPolicies))
 		return errors.Join(err, addRoom(meta), meta.Put([]byte(keySchema), record.EncodeNumber(keySchema, schema)))
 	})
-	var pending []pair
+	var pending []Pair
 	size := 0
 	flush := func() {
 		if err == nil {
-			err = to.add(pending, &policies)
+			err = add(to, pending, &policies)
 		}
 		pending, size = pending[:0], 0
 	}
-	for p := range remains(old, snapshot) {
-		pending, size = append(pending, p), size+len(p.value)
+	for p := range remains(old, rest) {
+		pending, size = append(pending, p), size+len(p.Value)
 		if len(pending) >= maxPending || size >= maxPendingBytes {
 			flush()
 		}
@@ -59,23 +59,23 @@ func create(path string, old *handle, snapshot string) (policies uint64, err err
 	if err == nil {
 		err = to.db.Sync()
 	}
-	return policies, errors.Join(err, to.close())
+	return policies, errors.Join(err, to.Close())
 }
 
 // add puts records into a new file, and adds to the count. Of two records of one domain the one that was fetched later
 // stays, and else the first.
-func (h *handle) add(records []pair, count *uint64) error {
-	return h.transact(true, func(tx *bbolt.Tx) error {
+func add(f *File, records []Pair, count *uint64) error {
+	return f.transact(true, func(tx *bbolt.Tx) error {
 		policies := tx.Bucket([]byte(bucketPolicies))
 		policies.FillPercent = 0.8 // records come in order
 		for _, p := range records {
-			before := policies.Get([]byte(p.key))
+			before := policies.Get([]byte(p.Key))
 			if before == nil {
 				*count++
-			} else if !record.Newer(p.key, p.value, before) {
+			} else if !record.Newer(p.Key, p.Value, before) {
 				continue
 			}
-			if err := policies.Put([]byte(p.key), p.value); err != nil {
+			if err := policies.Put([]byte(p.Key), p.Value); err != nil {
 				return err
 			}
 		}
@@ -83,16 +83,16 @@ func (h *handle) add(records []pair, count *uint64) error {
 	})
 }
 
-// remains yields the sound records of a damaged file and of a snapshot, with the mark that they may not be the last of
+// remains yields the sound records of a damaged file and of the rest, with the mark that they may not be the last of
 // their domains.
-func remains(old *handle, snapshot string) iter.Seq[pair] {
-	return func(yield func(pair) bool) {
+func remains(old *File, rest iter.Seq2[string, []byte]) iter.Seq[Pair] {
+	return func(yield func(Pair) bool) {
 		doubt := func(key string, value []byte) bool {
 			value, err := record.Doubt(key, value)
-			return err != nil || yield(pair{key, value})
+			return err != nil || yield(Pair{key, value})
 		}
-		if old == nil || old.salvage(doubt) {
-			readSnapshot(snapshot)(doubt)
+		if old == nil || salvage(old, doubt) {
+			rest(doubt)
 		}
 	}
 }
@@ -100,19 +100,19 @@ func remains(old *handle, snapshot string) iter.Seq[pair] {
 // salvage yields what bbolt's cursor still gives of a damaged file, which may not be the last version of each record,
 // and reports whether yield wants more. Where the cursor can go no further it goes on at a key further behind, nearer
 // ones first.
-func (h *handle) salvage(yield func(string, []byte) bool) bool {
-	read, end := int64(0), time.Now().Add(salvageTime+time.Duration(h.mapped/salvageRate)*time.Second)
+func salvage(f *File, yield func(string, []byte) bool) bool {
+	read, end := int64(0), time.Now().Add(salvageTime+time.Duration(f.mapped/salvageRate)*time.Second)
 	last, near := "", 1 // near: up to where the last two keys differ, which is how near the next one can be
-	for from := []byte{0}; len(from) > 0 && time.Now().Before(end) && read <= h.mapped; {
-		some, damaged := h.scan(from)
+	for from := []byte{0}; len(from) > 0 && time.Now().Before(end) && read <= f.mapped; {
+		some, damaged := f.Scan(from)
 		for _, p := range some {
-			if !yield(p.key, p.value) {
+			if !yield(p.Key, p.Value) {
 				return false
 			}
-			for near = 0; near < min(len(last), len(p.key)-1) && last[near] == p.key[near]; near++ {
+			for near = 0; near < min(len(last), len(p.Key)-1) && last[near] == p.Key[near]; near++ {
 			}
-			last, near = p.key, near+1
-			read, from = read+int64(len(p.value)), append([]byte(p.key), 0)
+			last, near = p.Key, near+1
+			read, from = read+int64(len(p.Value)), append([]byte(p.Key), 0)
 		}
 		if len(some) == 0 && damaged == nil {
 			break // the end

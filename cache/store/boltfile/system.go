@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"errors"
@@ -32,13 +32,6 @@ func holder(path string) string {
 	return "stsmapd?"
 }
 
-// isAt reports whether the open file is the one that path names.
-func isAt(f *os.File, path string) bool {
-	is, err1 := f.Stat()
-	named, err2 := os.Stat(path)
-	return err1 == nil && err2 == nil && os.SameFile(is, named)
-}
-
 // unlock closes a file and gives up its lock even if a memory map still holds on to it.
 func unlock(f *os.File) {
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
@@ -47,8 +40,8 @@ func unlock(f *os.File) {
 
 // isSystem reports whether an error is the system's, and says nothing about what is in the file.
 func isSystem(err error) bool {
-	_, number := as[syscall.Errno](err)
-	_, path := as[*fs.PathError](err)
+	_, number := As[syscall.Errno](err)
+	_, path := As[*fs.PathError](err)
 	return number || path
 }
 
@@ -63,11 +56,11 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return SyncDir(filepath.Dir(dir))
 }
 
-// syncDir makes a directory's names durable: without it a crash may take back a file that was created or renamed.
-func syncDir(dir string) error {
+// SyncDir makes a directory's names durable: without it a crash may take back a file that was created or renamed.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package store
+package boltfile
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 )
 
 // seal finishes a writing transaction: it notes how many policies there are, if the file can bear a commit.
-func (h *handle) seal(tx *bbolt.Tx, policies uint64) error {
-	if err := h.checkPages(tx); err != nil {
+func (f *File) seal(tx *bbolt.Tx, policies uint64) error {
+	if err := f.checkPages(tx); err != nil {
 		return err
 	}
 	meta := tx.Bucket([]byte(bucketMeta))
@@ -31,9 +31,9 @@ func addRoom(meta *bbolt.Bucket) error {
 // checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt
 // frees as many as a page says, and a damaged one may say billions. It takes some tens of milliseconds for a million
 // policies.
-func (h *handle) checkPages(tx *bbolt.Tx) error {
-	pages := int(tx.Size()) / h.db.Info().PageSize
-	for id := 0; id < pages && !h.sound; id++ {
+func (f *File) checkPages(tx *bbolt.Tx) error {
+	pages := int(tx.Size()) / f.db.Info().PageSize
+	for id := 0; id < pages && !f.sound; id++ {
 		p, err := tx.Page(id)
 		if err != nil || p == nil {
 			return damaged("page %d of %d: %v", id, pages, err)
@@ -48,7 +48,7 @@ func (h *handle) checkPages(tx *bbolt.Tx) error {
 			return damaged("page %d is of the type %s", id, p.Type)
 		}
 	}
-	h.sound = true
+	f.sound = true
 	return nil
 }
 
