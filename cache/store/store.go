@@ -47,8 +47,8 @@ var _ resolver.Store = (*Store)(nil)
 
 // Open opens the store at path, or begins one, with its directory. It takes a second at most when another process has
 // it open, and else a few milliseconds, however many policies there are; recovering a damaged file takes some seconds
-// for a million. An error says what an administrator should do. Close it after use. log has
-// what happens to the file; nil: nobody wants to know.
+// for a million. An error says what an administrator should do. Close it after use. What happens to the file is logged
+// to log; nil: nowhere.
 func Open(path string, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
