@@ -21,12 +21,12 @@ func TestFaultInsideBolt(t *testing.T) {
 	path := storePath(t)
 	s.write(t, path, s.image, nil)
 	b := openStore(t, path, &testkit.Log{})
-	err := b.cur.Load().Update([]*boltfile.Change{{Key: "a", Value: []byte("b"), Wanted: func([]byte) bool {
+	_, err := b.cur.Load().Update([]*boltfile.Change{{Key: "a", Value: []byte("b"), Wanted: func([]byte) bool {
 		if err := os.Truncate(path, 0); err != nil {
 			t.Error(err)
 		}
 		return true
-	}}}, new(uint64))
+	}}})
 	if _, ok := boltfile.As[*boltfile.Damage](err); !ok || !strings.Contains(err.Error(), "fault") {
 		t.Errorf("Update: %v", err)
 	}
@@ -47,11 +47,11 @@ func TestPanicWhileBeginning(t *testing.T) {
 	fill(t, b, 1, noExtra)
 	f := b.cur.Load()
 	var inside error
-	err := f.Update([]*boltfile.Change{{Key: "a", Value: make([]byte, 60_000), Wanted: func([]byte) bool {
+	_, err := f.Update([]*boltfile.Change{{Key: "a", Value: make([]byte, 60_000), Wanted: func([]byte) bool {
 		overwrite(t, path, make([]byte, 2*os.Getpagesize()))
 		_, inside = f.Find("b")
 		return true
-	}}}, new(uint64))
+	}}})
 	for _, err := range []error{inside, err} {
 		if _, ok := boltfile.As[*boltfile.Damage](err); !ok || !strings.Contains(err.Error(), "locks") &&
 			!strings.Contains(err.Error(), "bbolt") {

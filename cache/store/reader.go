@@ -94,7 +94,6 @@ func (s *Store) mend(ctx context.Context, key string, cause error) error {
 		o.n.CorruptRecords++
 		o.n.changed++
 		if o.Value == nil {
-			o.n.Policies--
 			o.n.removed++
 		}
 		return true

@@ -14,7 +14,7 @@ func (w *writer) open(broken *boltfile.Damage, writes bool) (*boltfile.File, err
 	if r != nil {
 		w.report(r)
 	}
-	if !writes && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
+	if !writes && broken == nil && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
 		// the disk has become read-only, as disks do that fail: what the store holds is still answered
 		f, err = boltfile.OpenReadOnly(w.path)
 	}

@@ -138,8 +138,6 @@ func (s *Store) Put(ctx context.Context, e resolver.Entry) error {
 			// (resolver.Store).
 			o.n.Stale++
 			return false
-		case old == nil:
-			o.n.Policies++
 		}
 		if err != nil || fetched != at {
 			o.n.changed++
@@ -156,7 +154,6 @@ func (s *Store) Delete(ctx context.Context, domain dnsname.Name) error {
 		if o.n.Deletes++; old == nil {
 			return false
 		}
-		o.n.Policies--
 		o.n.removed++
 		o.n.changed++
 		return true

@@ -244,11 +244,12 @@ func TestPutReturnsWithItsContext(t *testing.T) {
 	b := openStore(t, storePath(t), &testkit.Log{})
 	begun, release, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() { // holds up the writer as a hanging fsync would
-		ended <- b.cur.Load().Update([]*boltfile.Change{{Key: "a", Wanted: func([]byte) bool {
+		_, err := b.cur.Load().Update([]*boltfile.Change{{Key: "a", Wanted: func([]byte) bool {
 			close(begun)
 			<-release
 			return false
-		}}}, new(uint64))
+		}}})
+		ended <- err
 	}()
 	<-begun
 	ctx, cancel := context.WithCancel(t.Context())

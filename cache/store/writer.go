@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -111,8 +110,9 @@ func (w *writer) commit(batch []*op, writes bool) (err error) {
 				changes = append(changes, &o.Change)
 			}
 		}
-		if err = f.Update(changes, &after.Policies); err == nil {
-			if slices.ContainsFunc(changes, func(c *boltfile.Change) bool { return c.Done }) {
+		made := false
+		if made, err = f.Update(changes); err == nil {
+			if after.Policies = f.Policies; made {
 				after.Commits++
 			}
 			w.counts.Store(&after)

@@ -15,17 +15,14 @@ func (f *File) seal(tx *bbolt.Tx, policies uint64) error {
 		return err
 	}
 	meta := tx.Bucket([]byte(bucketMeta))
-	return errors.Join(addRoom(meta), meta.Put([]byte(keyCount), record.EncodeNumber(keyCount, policies)))
-}
-
-// addRoom makes the meta bucket too large to be kept within another page: bbolt copies such a bucket into Go's memory,
-// and where it is damaged reads beyond the copy, which ends the process when the garbage collector meets a pointer from
-// there.
-func addRoom(meta *bbolt.Bucket) error {
-	if meta.Get([]byte(keyRoom)) != nil {
-		return nil
+	var err error
+	// The room makes the meta bucket too large to be kept within another page: bbolt copies such a bucket into Go's
+	// memory, and where it is damaged reads beyond the copy, which ends the process when the garbage collector meets a
+	// pointer from there.
+	if meta.Get([]byte(keyRoom)) == nil {
+		err = meta.Put([]byte(keyRoom), make([]byte, f.db.Info().PageSize/4))
 	}
-	return meta.Put([]byte(keyRoom), make([]byte, meta.Tx().DB().Info().PageSize/4))
+	return errors.Join(err, meta.Put([]byte(keyCount), record.EncodeNumber(keyCount, policies)))
 }
 
 // checkPages looks at what each page says that it is and how many pages belong to it, before the first commit: bbolt

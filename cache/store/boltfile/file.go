@@ -37,7 +37,7 @@ type File struct {
 	db   *bbolt.DB
 	file *os.File // db's own
 	flag int
-	// Policies is how many there were when the file was opened.
+	// Policies is how many there are, for who updates the file.
 	Policies uint64
 	mapped   int64 // bytes of the file that are surely in bbolt's map
 
@@ -45,6 +45,7 @@ type File struct {
 	cut    atomic.Bool            // a guard took the map away
 	stuck  chan struct{}          // closed: bbolt panicked where it holds locks of its own, and they stay locked
 	sticks func()                 // closes stuck
+	new    bool                   // it is being made, by create
 	sound  bool                   // the writer's: checkPages found no fault
 	last   atomic.Uint64          // the number of the last commit
 }

@@ -37,8 +37,8 @@ func put(t *testing.T, f *File, i, extra int) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := uint64(i + 1)
-	return f.Update([]*Change{{Key: e.Domain.String(), Value: value, Wanted: func([]byte) bool { return true }}}, &n)
+	_, err = f.Update([]*Change{{Key: e.Domain.String(), Value: value, Wanted: func([]byte) bool { return true }}})
+	return err
 }
 
 // TestStuck: bbolt panicked with its locks held. The file can be left, and its records are in the next one.

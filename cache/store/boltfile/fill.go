@@ -22,32 +22,35 @@ const (
 )
 
 // create makes a new file with all that an old one, which is damaged (nil: cannot be read), and the rest have, and
-// returns how many policies that are. It syncs at the end alone: nobody knows the file before.
+// returns how many policies that are. Of two records of one domain the one that was fetched later stays, and else the
+// first. It syncs at the end alone: nobody knows the file before.
 func create(path string, old *File, rest iter.Seq2[string, []byte]) (policies uint64, err error) {
 	_ = os.Remove(path) // of a recovery that was cut short
 	to, err := openFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return 0, err
 	}
-	to.db.NoSync = true
+	to.db.NoSync, to.new = true, true
 	err = to.transact(true, func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucket([]byte(bucketMeta))
 		if err != nil {
 			return err
 		}
 		_, err = tx.CreateBucket([]byte(bucketPolicies))
-		return errors.Join(err, addRoom(meta), meta.Put([]byte(keySchema), record.EncodeNumber(keySchema, schema)))
+		return errors.Join(err, meta.Put([]byte(keySchema), record.EncodeNumber(keySchema, schema)), to.seal(tx, 0))
 	})
-	var pending []Pair
+	var pending []*Change
 	size := 0
 	flush := func() {
 		if err == nil {
-			err = add(to, pending, &policies)
+			_, err = to.Update(pending)
 		}
 		pending, size = pending[:0], 0
 	}
-	for p := range remains(old, rest) {
-		pending, size = append(pending, p), size+len(p.Value)
+	for key, value := range remains(old, rest) {
+		pending, size = append(pending, &Change{Key: key, Value: value, Wanted: func(before []byte) bool {
+			return before == nil || record.Newer(key, value, before)
+		}}), size+len(value)
 		if len(pending) >= maxPending || size >= maxPendingBytes {
 			flush()
 		}
@@ -59,37 +62,16 @@ func create(path string, old *File, rest iter.Seq2[string, []byte]) (policies ui
 	if err == nil {
 		err = to.db.Sync()
 	}
-	return policies, errors.Join(err, to.Close())
-}
-
-// add puts records into a new file, and adds to the count. Of two records of one domain the one that was fetched later
-// stays, and else the first.
-func add(f *File, records []Pair, count *uint64) error {
-	return f.transact(true, func(tx *bbolt.Tx) error {
-		policies := tx.Bucket([]byte(bucketPolicies))
-		policies.FillPercent = 0.8 // records come in order
-		for _, p := range records {
-			before := policies.Get([]byte(p.Key))
-			if before == nil {
-				*count++
-			} else if !record.Newer(p.Key, p.Value, before) {
-				continue
-			}
-			if err := policies.Put([]byte(p.Key), p.Value); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyCount), record.EncodeNumber(keyCount, *count))
-	})
+	return to.Policies, errors.Join(err, to.Close())
 }
 
 // remains yields the sound records of a damaged file and of the rest, with the mark that they may not be the last of
 // their domains.
-func remains(old *File, rest iter.Seq2[string, []byte]) iter.Seq[Pair] {
-	return func(yield func(Pair) bool) {
+func remains(old *File, rest iter.Seq2[string, []byte]) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
 		doubt := func(key string, value []byte) bool {
 			value, err := record.Doubt(key, value)
-			return err != nil || yield(Pair{key, value})
+			return err != nil || yield(key, value)
 		}
 		if old == nil || salvage(old, doubt) {
 			rest(doubt)

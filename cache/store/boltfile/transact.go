@@ -25,20 +25,32 @@ type Change struct {
 // errUnchanged: nothing is to be written.
 var errUnchanged = errors.New("unchanged")
 
-// Update makes changes in one commit, none if none is wanted. policies is how many there are after it. The errors are
-// *Damage and those of the system: after these close the file, what bbolt keeps in memory may be ahead of it.
-func (f *File) Update(changes []*Change, policies *uint64) error {
-	err := f.transact(true, func(tx *bbolt.Tx) (err error) {
-		records, done := tx.Bucket([]byte(bucketPolicies)), false
+// Update makes changes in one commit, none if none is wanted, and reports whether it made one. The errors are *Damage
+// and those of the system: after these close the file, what bbolt keeps in memory may be ahead of it.
+func (f *File) Update(changes []*Change) (made bool, err error) {
+	policies := f.Policies
+	err = f.transact(true, func(tx *bbolt.Tx) (err error) {
+		records := tx.Bucket([]byte(bucketPolicies))
+		if f.new {
+			records.FillPercent = 0.8 // its records come in order
+		}
 		for _, c := range changes {
 			key := []byte(c.Key)
-			if err := checkAround(records, key); err != nil {
+			if !f.new {
+				err = checkAround(records, key)
+			}
+			if err != nil {
 				return err
 			}
-			if c.Done = c.Wanted(records.Get(key)); !c.Done {
+			old := records.Get(key)
+			if c.Done = c.Wanted(old); !c.Done {
 				continue
 			}
-			if done = true; c.Value == nil {
+			if made = true; old == nil {
+				policies++
+			}
+			if c.Value == nil {
+				policies--
 				err = records.Delete(key)
 			} else {
 				err = records.Put(key, c.Value)
@@ -47,15 +59,18 @@ func (f *File) Update(changes []*Change, policies *uint64) error {
 				return damaged("writing the record of %s: %v", c.Key, err)
 			}
 		}
-		if !done {
+		if !made {
 			return errUnchanged
 		}
-		return f.seal(tx, *policies)
+		return f.seal(tx, policies)
 	})
 	if err == errUnchanged {
-		return nil
+		return false, nil
 	}
-	return err
+	if err == nil {
+		f.Policies = policies
+	}
+	return err == nil, err
 }
 
 // State reports whether the file still has its name, and what was found damaged in it; nil: nothing.
