@@ -243,16 +243,16 @@ func heloName(given string) string {
 // printChecks checks the domains and prints the results. It reports whether all pass; the error is one of writing.
 func printChecks(ctx context.Context, cmd *cobra.Command, c *check.Checker, to []dane.Destination,
 	asJSON bool) (ok bool, err error) {
-	stdout, progress := cmd.OutOrStdout(), newCheckProgress(cmd.ErrOrStderr())
-	defer progress.Clear()
+	stdout, waiting := cmd.OutOrStdout(), term.NewWaiting(cmd.ErrOrStderr())
+	defer waiting.Clear()
 	if len(to) == 1 && !asJSON {
-		text := check.NewText(stdout, check.Style{Colour: term.Coloured(stdout)}, progress)
+		text := check.NewText(stdout, waiting)
 		r := c.Check(ctx, to[0], text)
-		return r.Result.OK, text.Err()
+		return r.Result.OK, text.Err
 	}
 	add, end := reportPrinter(stdout, to, asJSON)
 	ok = true
-	err = checkEach(ctx, c, to, progress, func(r *check.Report) error {
+	err = checkEach(ctx, c, to, waiting, func(r *check.Report) error {
 		ok = ok && r.Result.OK
 		return add(r)
 	})
@@ -262,29 +262,21 @@ func printChecks(ctx context.Context, cmd *cobra.Command, c *check.Checker, to [
 	return ok, err
 }
 
-// newCheckProgress returns the progress line, or nil without a terminal.
-func newCheckProgress(stderr io.Writer) *check.Progress {
-	if term.Width(stderr) > 0 && os.Getenv("TERM") != "dumb" {
-		return check.NewProgress(stderr)
-	}
-	return nil
-}
-
 // checkEach checks domains and hands each report to add, in their order. The error is the first of add.
-func checkEach(ctx context.Context, c *check.Checker, to []dane.Destination, progress *check.Progress,
+func checkEach(ctx context.Context, c *check.Checker, to []dane.Destination, waiting *term.Waiting,
 	add func(*check.Report) error) (err error) {
 	done := 0
-	tell := func() { progress.Show(fmt.Sprintf("%d of %d domains checked", done, len(to))) }
+	tell := func() { waiting.Show(fmt.Sprintf("%d of %d domains checked", done, len(to))) }
 	tell()
 	c.All(ctx, to, func(r *check.Report) {
-		progress.Clear()
+		waiting.Clear()
 		if aerr := add(r); err == nil {
 			err = aerr
 		}
 		done++
 		tell()
 	})
-	progress.Clear()
+	waiting.Clear()
 	return err
 }
 
@@ -297,10 +289,8 @@ func reportPrinter(w io.Writer, to []dane.Destination, asJSON bool) (add func(*c
 	for i, d := range to {
 		names[i] = d.String()
 	}
-	table := check.NewTable(w, check.Style{Colour: term.Coloured(w)}, names)
-	add = func(r *check.Report) error { table.Add(r); return table.Err() }
-	end = func() error { table.Close(); return table.Err() }
-	return add, end
+	table := check.NewTable(w, names)
+	return table.Add, table.Close
 }
 
 // rehearse checks the domains of a mail log that announce a policy. It reports whether no mail would wait because of
@@ -319,14 +309,14 @@ func rehearse(ctx context.Context, cmd *cobra.Command, c *check.Checker, f check
 	if len(traffic) == 0 {
 		return false, errors.New("the log says nothing of mail to other hosts in that time")
 	}
-	progress := newCheckProgress(cmd.ErrOrStderr())
-	defer progress.Clear()
+	waiting := term.NewWaiting(cmd.ErrOrStderr())
+	defer waiting.Clear()
 	lookedUp := 0
 	announcing, unknown := c.Announcing(ctx, traffic, func() {
 		lookedUp++
-		progress.Show(fmt.Sprintf("%d of %d domains looked up", lookedUp, len(traffic)))
+		waiting.Show(fmt.Sprintf("%d of %d domains looked up", lookedUp, len(traffic)))
 	})
-	progress.Clear()
+	waiting.Clear()
 	first, last := log.Period()
 	sum := check.NewRehearsal(traffic, last.Sub(first), unknown)
 	to := make([]dane.Destination, len(announcing))
@@ -336,7 +326,7 @@ func rehearse(ctx context.Context, cmd *cobra.Command, c *check.Checker, f check
 	stdout := cmd.OutOrStdout()
 	if len(to) > 0 && ctx.Err() == nil {
 		add, _ := reportPrinter(stdout, to, f.json)
-		err = checkEach(ctx, c, to, progress, func(r *check.Report) error {
+		err = checkEach(ctx, c, to, waiting, func(r *check.Report) error {
 			sum.Add(r)
 			return add(r)
 		})

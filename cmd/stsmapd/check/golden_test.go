@@ -114,9 +114,9 @@ func TestText(t *testing.T) {
 			w := newWorld(t)
 			p.set(w)
 			var out bytes.Buffer
-			text := NewText(&out, Style{}, nil)
+			text := NewText(&out, nil)
 			r := New(w.opts).Check(t.Context(), w.destination(), text)
-			if err := text.Err(); err != nil {
+			if err := text.Err; err != nil {
 				t.Fatal(err)
 			}
 			golden(t, p.name+".txt", out.String())
@@ -142,35 +142,6 @@ func readable(t *testing.T, text string, except string) {
 			t.Errorf("a line for a terminal has %q", line)
 		}
 	}
-}
-
-func TestColour(t *testing.T) {
-	var out bytes.Buffer
-	text := NewText(&out, Style{Colour: true}, nil)
-	text.record(Record{Name: "_mta-sts.example.org", Status: Found, ID: "1"})
-	text.record(Record{Name: "_mta-sts.example.org", Status: Several, Error: "two"})
-	text.record(Record{Name: "_mta-sts.example.org", Status: NoRecord})
-	for _, want := range []string{
-		"\x1b[32mok   \x1b[0m_mta", "\x1b[31mFAIL \x1b[0m_mta", "\x1b[33mnote \x1b[0m_mta"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is not in %q", want, out.String())
-		}
-	}
-}
-
-func TestProgress(t *testing.T) {
-	var out bytes.Buffer
-	p := NewProgress(&out)
-	p.Clear()
-	p.Show("looking up \x1b[2J")
-	p.Clear()
-	p.Clear()
-	if got, want := out.String(), "\r\x1b[Klooking up ?[2J …\r\x1b[K"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	var none *Progress
-	none.Show("x")
-	none.Clear()
 }
 
 func TestJSON(t *testing.T) {
@@ -229,14 +200,16 @@ func TestTable(t *testing.T) {
 		_mta-sts.a-very-long-name-that-has-no-room.department.example 300 TXT "v=STSv1; id=1"
 		a-very-long-name-that-has-no-room.department.example 300 MX 10 ` + mx1)
 	var out bytes.Buffer
-	table := NewTable(&out, Style{}, names)
-	New(w.opts).All(t.Context(), to, table.Add)
-	table.Close()
-	if table.Err() != nil {
-		t.Fatal(table.Err())
+	table := NewTable(&out, names)
+	New(w.opts).All(t.Context(), to, func(r *Report) {
+		if err := table.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
 	}
 	golden(t, "table.txt", out.String())
-	readable(t, out.String(), "")
 }
 
 // TestAllInOrder: many domains, of which the first is the slowest, are reported in their order, each completely.

@@ -14,24 +14,22 @@ import (
 // Print writes the last paragraph of a rehearsal, and the overrides that would let the waiting mail be delivered. The
 // error is one of writing.
 func (s *Rehearsal) Print(w io.Writer) error {
-	p := columns{w: w}
-	p.print("\n")
-	for _, line := range term.Wrap(term.Clean(s.paragraph()), term.Columns(w)) {
-		p.print(line + "\n")
-	}
+	page := term.NewPage(w, 0)
+	page.Print("")
+	page.Paragraph(term.Plain, "", 0, s.paragraph())
 	told := false
 	for _, wait := range s.Waits {
 		if wait.Override == "" {
 			continue
 		}
 		if !told {
-			p.print("\nTo deliver to them without the policy until it is mended, append to\n" +
-				"/etc/stsmapd/stsmapd.toml what you need of this:\n")
+			page.Print("\nTo deliver to them without the policy until it is mended, append to\n" +
+				"/etc/stsmapd/stsmapd.toml what you need of this:")
 			told = true
 		}
-		p.print("\n" + wait.Override)
+		page.Print("\n" + strings.TrimSuffix(wait.Override, "\n"))
 	}
-	return p.err
+	return page.Err
 }
 
 // paragraph returns the summary as one line.

@@ -10,60 +10,48 @@ import (
 
 // Table prints one row per report, in the order in which they are added. A row ends with the words of Result.Summary.
 type Table struct {
-	columns
-	first         int // width of the first column
+	*term.Table
+	out           io.Writer
 	total, passed int
 }
 
-const (
-	maxFirst  = 30 // columns for names; a longer name is on a separate line
-	tableRest = 23 // columns of mark, policy and MX hosts
-)
+// maxFirst is how many columns there are for names; a longer one is cut on a terminal.
+const maxFirst = 30
 
 // NewTable returns a Table for these next hops and prints its head.
-func NewTable(w io.Writer, style Style, nextHops []string) *Table {
-	t := &Table{columns: columns{w: w, style: style}, first: len("DOMAIN")}
+func NewTable(w io.Writer, nextHops []string) *Table {
+	t := &Table{Table: term.NewTable(w, "DOMAIN", "", "POLICY", "MX", "A MAIL WOULD BE"), out: w}
+	first := len("DOMAIN")
 	for _, n := range nextHops {
-		t.first = max(t.first, min(len(n), maxFirst))
+		first = max(first, min(len(n), maxFirst))
 	}
-	t.print(fmt.Sprintf("%-*s  %-5s %-8s %-5s %s\n", t.first, "DOMAIN", "", "POLICY", "MX", "A MAIL WOULD BE"))
+	t.Begin(first, len(term.Fail), len("override"), len("2/2"))
 	return t
 }
 
-// Err returns the first error of writing.
-func (t *Table) Err() error { return t.err }
-
-// Add prints a report's row.
-func (t *Table) Add(r *Report) {
+// Add prints a report's row. The error is one of writing.
+func (t *Table) Add(r *Report) error {
 	t.total++
-	verdict := markFail
+	verdict := term.Fail
 	switch {
 	case r.Result.OK:
 		t.passed++
-		verdict = markOK
+		verdict = term.OK
 	case r.Record.Status == NoRecord:
-		verdict = markNote
-	}
-	name := term.Clean(r.NextHop)
-	if len(name) > t.first {
-		t.print(name + "\n")
-		name = ""
+		verdict = term.Note
 	}
 	words := strings.TrimPrefix(r.Result.Summary, "mail to "+r.NextHop+" would be ")
-	indent := t.first + tableRest
-	for i, line := range term.Wrap(term.Clean(words), max(term.Columns(t.w)-indent, 24)) {
-		if i > 0 {
-			t.print(strings.Repeat(" ", indent) + line + "\n")
-			continue
-		}
-		t.print(fmt.Sprintf("%-*s  %s %-8s %-5s %s\n", t.first, name, t.style.paint(verdict), policyCell(r),
-			hostsCell(r), line))
-	}
+	t.Row(term.Text(r.NextHop), verdict.Cell(), term.Text(policyCell(r)), term.Text(hostsCell(r)), term.Text(words))
+	return t.End()
 }
 
-// Close prints how many domains pass.
-func (t *Table) Close() {
-	t.print(fmt.Sprintf("\n%d of %s pass\n", t.passed, term.Plural(t.total, "domain")))
+// Close prints how many domains pass. The error is one of writing.
+func (t *Table) Close() error {
+	if err := t.End(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(t.out, "\n%d of %s pass\n", t.passed, term.Plural(t.total, "domain"))
+	return err
 }
 
 func policyCell(r *Report) string {

@@ -9,87 +9,35 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
-// Style is the style of printed text.
-type Style struct {
-	Colour bool // for a terminal
-}
+// labelWidth is the width of the labels.
+const labelWidth = 18
 
-// mark is the word before a text that rates it.
-type mark string
-
-const (
-	markNone mark = ""
-	markOK   mark = "ok"
-	markFail mark = "FAIL"
-	markNote mark = "note"
-)
-
-func (s Style) paint(m mark) string {
-	text := fmt.Sprintf("%-5s", m)
-	if !s.Colour {
-		return text
-	}
-	return term.Paint(map[mark]string{markOK: term.Green, markFail: term.Red, markNote: term.Yellow}[m], text)
-}
-
-const (
-	labelWidth = 18
-	textColumn = labelWidth + 5
-)
-
-// columns writes lines of three columns: a label, a mark and a text, wrapped.
-type columns struct {
-	w     io.Writer
-	style Style
-	err   error // first error of w
-}
-
-func (p *columns) print(text string) {
-	if p.err == nil {
-		_, p.err = io.WriteString(p.w, text)
-	}
-}
-
-// row writes one row. All columns may contain untrusted text.
-func (p *columns) row(label string, m mark, format string, args ...any) {
-	label = term.Clean(label)
-	text := term.Clean(fmt.Sprintf(format, args...))
-	for i, line := range term.Wrap(text, term.Columns(p.w)-textColumn) {
-		if i > 0 {
-			label, m = "", markNone
-		}
-		head := fmt.Sprintf("%-*s%s", labelWidth, label, p.style.paint(m))
-		if len(label) >= labelWidth {
-			p.print(label + "\n")
-			head = strings.Repeat(" ", labelWidth) + p.style.paint(m)
-		}
-		p.print(strings.TrimRight(head+line, " ") + "\n")
-	}
-}
-
-// Text is a Watcher that prints each part of a report as soon as it is complete. The last line is Result.Summary.
+// Text is a Watcher that prints each part of a report as soon as it is complete. The last line is Result.Summary. Err
+// is the first error of writing.
 type Text struct {
-	columns
-	progress *Progress
+	*term.Sheet
+	waiting *term.Waiting
 }
 
-// NewText returns a Text that prints to w. progress, which may be nil, is erased before each part.
-func NewText(w io.Writer, style Style, progress *Progress) *Text {
-	return &Text{columns: columns{w: w, style: style}, progress: progress}
+// NewText returns a Text that prints to w. waiting, which may be nil, is erased before each part.
+func NewText(w io.Writer, waiting *term.Waiting) *Text {
+	return &Text{Sheet: term.NewPage(w, labelWidth), waiting: waiting}
 }
 
-// Err returns the first error of writing.
-func (t *Text) Err() error { return t.err }
+// row writes one row. What is formatted may come from the network.
+func (t *Text) row(label string, m term.Mark, format string, args ...any) {
+	t.Row(label, m, fmt.Sprintf(format, args...))
+}
 
 // Doing implements Watcher.
-func (t *Text) Doing(what string) { t.progress.Show(what) }
+func (t *Text) Doing(what string) { t.waiting.Show(what) }
 
 // Done implements Watcher.
 func (t *Text) Done(step Step, r *Report) {
-	t.progress.Clear()
+	t.waiting.Clear()
 	switch step {
 	case StepRecord:
-		t.print(term.Clean(r.NextHop) + "\n\n")
+		t.Print(term.Clean(r.NextHop) + "\n")
 		t.record(r.Record)
 	case StepPolicy:
 		t.policy(r)
@@ -106,48 +54,48 @@ func (t *Text) Done(step Step, r *Report) {
 	case StepAdvice:
 		t.advice(r.Advice)
 	case StepResult:
-		t.print("\n" + term.Clean(r.Result.Summary) + "\n")
+		t.Print("\n" + term.Clean(r.Result.Summary))
 	}
 }
 
 func (t *Text) record(r Record) {
 	switch r.Status {
 	case Found:
-		t.row("TXT record", markOK, "%s", r.Name)
-		t.row("  id", markNone, "%s, TTL %v", r.ID, time.Duration(r.TTL)*time.Second)
+		t.row("TXT record", term.OK, "%s", r.Name)
+		t.row("  id", term.NoMark, "%s, TTL %v", r.ID, time.Duration(r.TTL)*time.Second)
 	case NoRecord:
-		t.row("TXT record", markNote, "%s: there is none", r.Name)
+		t.row("TXT record", term.Note, "%s: there is none", r.Name)
 	default:
-		t.row("TXT record", markFail, "%s: %s", r.Name, r.Error)
+		t.row("TXT record", term.Fail, "%s: %s", r.Name, r.Error)
 	}
 	if r.Alias != "" {
-		t.row("  alias of", markNone, "%s", r.Alias)
+		t.row("  alias of", term.NoMark, "%s", r.Alias)
 	}
 	for _, text := range r.Texts {
-		t.row("  text", markNone, "%s", cut(text, 600))
+		t.row("  text", term.NoMark, "%s", cut(text, 600))
 	}
 }
 
 func (t *Text) policy(r *Report) {
 	if p := r.Policy; p != nil {
-		t.print("\n")
-		verdict := markOK
+		t.Print("")
+		verdict := term.OK
 		if p.Status != "ok" {
-			verdict = markFail
+			verdict = term.Fail
 		}
 		t.row("policy", verdict, "%s", p.URL)
 		if p.Status != "ok" {
-			t.row("", markNone, "%s", p.reason)
+			t.row("", term.NoMark, "%s", p.reason)
 		}
-		t.row("  addresses", markNone, "%s", orNone(p.Addresses))
+		t.row("  addresses", term.NoMark, "%s", orNone(p.Addresses))
 		if p.Via != "" {
-			t.row("  connected", markNone, "%s", p.Via)
+			t.row("  connected", term.NoMark, "%s", p.Via)
 		}
 		t.tls(r.At, p.TLS, p.Status == "certificate")
 		t.lines(p.Lines)
 	}
 	if o := r.Override; o != nil {
-		t.row("override", markNote, "of %s in this stsmapd's configuration: %s%s", o.Domain,
+		t.row("override", term.Note, "of %s in this stsmapd's configuration: %s%s", o.Domain,
 			strings.Join(append([]string{o.Action}, o.MX...), " "), reasonSuffix(o.Reason))
 	}
 }
@@ -157,24 +105,24 @@ const maxShown = 60
 
 func (t *Text) lines(lines []Line) {
 	if len(lines) > 0 {
-		t.row("  file", markNone, "%s", term.Plural(len(lines), "line"))
+		t.row("  file", term.NoMark, "%s", term.Plural(len(lines), "line"))
 	}
 	for i, l := range lines {
 		label := fmt.Sprintf("%6d", l.Number)
 		switch {
 		case i == maxShown:
-			t.row("", markNone, "… and %d more lines", len(lines)-i)
+			t.row("", term.NoMark, "… and %d more lines", len(lines)-i)
 			return
 		case l.Verdict == "ok":
-			t.row(label, markOK, "%s", cut(l.Text, 300))
+			t.row(label, term.OK, "%s", cut(l.Text, 300))
 		case l.Verdict == "wrong":
-			t.row(label, markFail, "%s", cut(l.Text, 300))
-			t.row("", markNone, "^ %s", l.Error)
+			t.row(label, term.Fail, "%s", cut(l.Text, 300))
+			t.row("", term.NoMark, "^ %s", l.Error)
 		case l.Verdict == "blank":
-			t.row(label, markNone, "")
+			t.row(label, term.NoMark, "")
 		default:
-			t.row(label, markNote, "%s", cut(l.Text, 300))
-			t.row("", markNone, "^ %s field, ignored", l.Verdict)
+			t.row(label, term.Note, "%s", cut(l.Text, 300))
+			t.row("", term.NoMark, "^ %s field, ignored", l.Verdict)
 		}
 	}
 }
@@ -185,11 +133,11 @@ func (t *Text) tls(now time.Time, c *TLS, failed bool) {
 		return
 	}
 	if c.Version != "" {
-		t.row("  TLS", markNone, "%s, %s", c.Version, c.Cipher)
+		t.row("  TLS", term.NoMark, "%s, %s", c.Version, c.Cipher)
 	}
-	verdict := markOK
+	verdict := term.OK
 	if failed {
-		verdict = markFail
+		verdict = term.Fail
 	}
 	var above Certificate
 	for i, cert := range c.Certificates {
@@ -197,15 +145,15 @@ func (t *Text) tls(now time.Time, c *TLS, failed bool) {
 		case i == 0:
 			t.row("  certificate", verdict, "%s", cut(orNone(cert.Names), 600))
 		case cert.Subject == above.Issuer:
-			t.row("    issued by", markNone, "%s", cut(cert.Subject, 300))
+			t.row("    issued by", term.NoMark, "%s", cut(cert.Subject, 300))
 		default:
-			t.row("    also sent", markNone, "%s", cut(cert.Subject, 300))
+			t.row("    also sent", term.NoMark, "%s", cut(cert.Subject, 300))
 		}
-		t.row("", markNone, "until %s (%s)", day(cert.NotAfter), inDays(cert.NotAfter.Sub(now)))
+		t.row("", term.NoMark, "until %s (%s)", day(cert.NotAfter), inDays(cert.NotAfter.Sub(now)))
 		above = cert
 	}
 	if above.Issuer != above.Subject {
-		t.row("    issued by", markNone, "%s", cut(above.Issuer, 300))
+		t.row("    issued by", term.NoMark, "%s", cut(above.Issuer, 300))
 	}
 }
 

@@ -10,87 +10,89 @@ import (
 
 func (t *Text) mx(mx MX) {
 	if mx.Status != MXFound || mx.Omitted > 0 {
-		t.print("\n")
+		t.Print("")
 	}
 	switch mx.Status {
 	case MXDirect:
-		t.row("MX", markNone, "no lookup: the next hop is in brackets")
+		t.row("MX", term.NoMark, "no lookup: the next hop is in brackets")
 	case MXImplicit:
-		t.row("MX", markNote, "no records: the domain is its own MX host")
+		t.row("MX", term.Note, "no records: the domain is its own MX host")
 	case MXNull:
-		t.row("MX", markNote, "null MX: the domain takes no mail (RFC 7505)")
+		t.row("MX", term.Note, "null MX: the domain takes no mail (RFC 7505)")
 	case MXNoDomain:
-		t.row("MX", markFail, "the domain does not exist")
+		t.row("MX", term.Fail, "the domain does not exist")
 	case MXNoAnswer:
-		t.row("MX", markFail, "%s", mx.Error)
+		t.row("MX", term.Fail, "%s", mx.Error)
 	}
 	if mx.Omitted > 0 {
-		t.row("MX", markNote, "only the first %d of %d hosts are checked", maxHosts, maxHosts+mx.Omitted)
+		t.row("MX", term.Note, "only the first %d of %d hosts are checked", maxHosts, maxHosts+mx.Omitted)
 	}
 }
 
 func (t *Text) host(now time.Time, h Host) {
-	verdict := markOK
+	verdict := term.OK
 	switch {
 	case len(h.Problems) > 0:
-		verdict = markFail
+		verdict = term.Fail
 	case !h.Probed:
-		verdict = markNote
+		verdict = term.Note
 	}
-	t.print("\n")
+	t.Print("")
 	t.row(fmt.Sprintf("MX %d", h.Preference), verdict, "%s", h.Name)
 	for _, p := range h.Problems {
-		t.row("", markNone, "%s", p.Text)
+		t.row("", term.NoMark, "%s", p.Text)
 	}
 	if h.PassesMatch {
-		t.row("", markNote, "a Postfix before 3.10.5, or with a map without tlsrpt, delivers all the same: the "+
+		t.row("", term.Note, "a Postfix before 3.10.5, or with a map without tlsrpt, delivers all the same: the "+
 			"certificate has another name that the policy allows")
 	}
 	if h.InPolicy != nil && *h.InPolicy {
-		t.row("  in the policy", markOK, "by mx: %s", h.Pattern)
+		t.row("  in the policy", term.OK, "by mx: %s", h.Pattern)
 	}
-	t.row("  addresses", markNone, "%s", orNone(h.Addresses))
+	t.row("  addresses", term.NoMark, "%s", orNone(h.Addresses))
 	for _, f := range h.Failed {
-		t.row("", markNote, "%s: %s", f.Address, f.Error)
+		t.row("", term.Note, "%s: %s", f.Address, f.Error)
 	}
 	if !h.Probed {
-		t.row("  SMTP", markNote, "not checked (--no-smtp)")
+		t.row("  SMTP", term.Note, "not checked (--no-smtp)")
 		return
 	}
 	if h.Greeting != "" {
-		t.row("  greeting", markNone, "%s", cut(h.Greeting, 200))
-		t.row("", markNone, "from %s", h.Address)
+		t.row("  greeting", term.NoMark, "%s", cut(h.Greeting, 200))
+		t.row("", term.NoMark, "from %s", h.Address)
 	}
 	if h.StartTLS {
-		t.row("  STARTTLS", markOK, "offered")
+		t.row("  STARTTLS", term.OK, "offered")
 	}
 	t.tls(now, h.TLS, h.has(ProblemExpired, ProblemUntrusted, ProblemNoIssuer, ProblemWrongName))
 	switch {
 	case h.RequireTLS:
-		t.row("  REQUIRETLS", markOK, "announced")
+		t.row("  REQUIRETLS", term.OK, "announced")
 	case h.TLS != nil:
-		t.row("  REQUIRETLS", markNone, "not announced")
+		t.row("  REQUIRETLS", term.NoMark, "not announced")
 	}
 	if h.Passes {
-		t.row("  level secure", markOK, "passes")
+		t.row("  level secure", term.OK, "passes")
 	}
 }
 
 func (t *Text) dane(d DANE) {
-	t.print("\n")
+	t.Print("")
 	switch {
 	case !d.ADTrusted:
-		t.row("DANE", markNote, "not checked: the AD bit of the DNS resolver is not trusted (dns.trust_ad)")
+		t.row("DANE", term.Note, "not checked: the AD bit of the DNS resolver is not trusted (dns.trust_ad)")
 	case d.Status == "failed":
-		t.row("DANE", markFail, "%s", d.Error)
+		t.row("DANE", term.Fail, "%s", d.Error)
 	case d.Status == "usable" && d.all("usable"):
-		t.row("DANE", markOK, "every MX host has usable TLSA records")
+		t.row("DANE", term.OK, "every MX host has usable TLSA records")
 	case d.Status == "usable":
-		t.row("DANE", markNote, "some MX hosts have no usable TLSA records: they are not used under an enforced policy")
+		t.row("DANE", term.Note, "some MX hosts have no usable TLSA records: they are not used under an "+
+			"enforced policy")
 	case d.all("plain", "no_address"):
-		t.row("DANE", markNone, "no TLSA records that DNSSEC proves")
+		t.row("DANE", term.NoMark, "no TLSA records that DNSSEC proves")
 	default:
-		t.row("DANE", markNote, "no MX host that Postfix would try has usable TLSA records: an enforced policy applies")
+		t.row("DANE", term.Note, "no MX host that Postfix would try has usable TLSA records: an enforced "+
+			"policy applies")
 	}
 	for _, h := range d.Hosts {
 		t.daneHost(h)
@@ -107,44 +109,44 @@ func (t *Text) daneHost(h DANEHost) {
 	case "plain", "no_address":
 		return
 	case "unknown":
-		t.row("  "+h.Name, markFail, "%s", h.Error)
+		t.row("  "+h.Name, term.Fail, "%s", h.Error)
 		return
 	}
-	verdict, text := markNote, "not compared: the host sent no certificate"
+	verdict, text := term.Note, "not compared: the host sent no certificate"
 	switch {
 	case h.Matches != nil && *h.Matches:
-		verdict, text = markOK, "the certificate matches"
+		verdict, text = term.OK, "the certificate matches"
 	case h.Matches != nil:
-		verdict, text = markFail, "the certificate matches none of them"
+		verdict, text = term.Fail, "the certificate matches none of them"
 	case h.State == "unusable":
-		verdict, text = markFail, "none is usable: they are ignored"
+		verdict, text = term.Fail, "none is usable: they are ignored"
 	}
 	t.row("  TLSA", verdict, "%s", h.At)
-	t.row("", markNone, "%s", text)
+	t.row("", term.NoMark, "%s", text)
 	if !h.InReach {
-		t.row("", markNote, "none of its addresses is among the first five, which Postfix tries")
+		t.row("", term.Note, "none of its addresses is among the first five, which Postfix tries")
 	}
 	for _, r := range h.Records {
-		t.row("", markNone, "%d %d %d %s", r.Usage, r.Selector, r.MatchingType, cut(r.Data, 32))
+		t.row("", term.NoMark, "%d %d %d %s", r.Usage, r.Selector, r.MatchingType, cut(r.Data, 32))
 	}
 }
 
 func (t *Text) tlsrpt(r TLSRPT) {
-	t.print("\n")
+	t.Print("")
 	switch r.Status {
 	case Found:
-		t.row("TLSRPT", markOK, "%s", cut(r.Record, 600))
+		t.row("TLSRPT", term.OK, "%s", cut(r.Record, 600))
 	case NoRecord:
-		t.row("TLSRPT", markNone, "%s: there is none, failures are not reported", r.Name)
+		t.row("TLSRPT", term.NoMark, "%s: there is none, failures are not reported", r.Name)
 	default:
-		t.row("TLSRPT", markFail, "%s: %s", r.Name, r.Error)
+		t.row("TLSRPT", term.Fail, "%s: %s", r.Name, r.Error)
 	}
 }
 
 func (t *Text) answers(answers []Answer) {
-	t.print("\nAnswers for Postfix\n")
+	t.Print("\nAnswers for Postfix")
 	for _, a := range answers {
-		t.row("  "+a.Map, markNone, "%s", cut(a.Reply, 2000))
+		t.row("  "+a.Map, term.NoMark, "%s", cut(a.Reply, 2000))
 	}
 }
 
@@ -152,10 +154,8 @@ func (t *Text) advice(advice []Advice) {
 	if len(advice) == 0 {
 		return
 	}
-	t.print("\nAdvice\n")
+	t.Print("\nAdvice")
 	for _, a := range advice {
-		for i, line := range term.Wrap(term.Clean(a.Text), term.Columns(t.w)-4) {
-			t.print([]string{"  - ", "    "}[min(i, 1)] + line + "\n")
-		}
+		t.Paragraph(term.Plain, "  - ", 4, a.Text)
 	}
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -10,35 +9,26 @@ import (
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
+// indent is how far the lines after a text's first are indented.
+const indent = 4
+
 // colour returns the colour of a finding's label.
 func (s Severity) colour() string {
 	return map[Severity]string{Error: term.Red, Warning: term.Yellow, Note: term.Bold}[s]
 }
 
-// sheet is a text in lines of at most so many characters.
-type sheet struct {
-	strings.Builder
-	columns int
-	colours bool
-}
-
-func newSheet(w io.Writer) *sheet {
-	return &sheet{columns: cmp.Or(term.Width(w), 100), colours: term.Coloured(w)}
-}
-
 // Write writes the findings as text. The flags are those of Postfix's commands in it, such as "-c /etc/postfix-out ".
 func (r Report) Write(w io.Writer, flags string) error {
-	b := newSheet(w)
-	r.head(b)
+	p := term.NewPage(w, 0)
+	r.head(p)
 	for _, f := range r.Findings {
-		b.WriteByte('\n')
-		f.write(b, r, flags)
+		p.Print("")
+		f.write(p, r, flags)
 	}
 	if r.OK {
-		b.WriteString("\nOK: nothing to do.\n")
+		p.Print("\nOK: nothing to do.")
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return p.Err
 }
 
 // WriteLines writes the lines that main.cf should have, and how to set them; nothing if there are no changes. The
@@ -47,15 +37,15 @@ func (r Report) WriteLines(w io.Writer, flags string) error {
 	if len(r.Changes) == 0 {
 		return nil
 	}
-	b := newSheet(w)
-	fmt.Fprintf(b, "\nLines for %s/main.cf:\n\n", r.Directory)
+	p := term.NewPage(w, 0)
+	p.Print(fmt.Sprintf("\nLines for %s/main.cf:\n", r.Directory))
 	for _, c := range r.Changes {
-		fmt.Fprintf(b, "    %s = %s\n", c.Parameter, c.New)
+		p.Print(fmt.Sprintf("    %s = %s", c.Parameter, c.New))
 	}
-	fmt.Fprintf(b, "\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.\n", flags, flags)
-	r.blocked(b)
-	_, err := io.WriteString(w, b.String())
-	return err
+	p.Print(fmt.Sprintf("\n`stsmapd postfix %s--apply` sets them. They take effect with `postfix %sreload`.", flags,
+		flags))
+	r.blocked(p)
+	return p.Err
 }
 
 // WriteChanges writes the old and new lines of main.cf; nothing if there are no changes.
@@ -63,25 +53,25 @@ func (r Report) WriteChanges(w io.Writer) error {
 	if len(r.Changes) == 0 {
 		return nil
 	}
-	b := newSheet(w)
-	fmt.Fprintf(b, "\n%s/main.cf:\n\n", r.Directory)
+	p := term.NewPage(w, 0)
+	p.Print(fmt.Sprintf("\n%s/main.cf:\n", r.Directory))
 	for _, c := range r.Changes {
-		fmt.Fprintf(b, "  - %s = %s\n  + %s = %s\n", c.Parameter, c.Old, c.Parameter, c.New)
+		p.Print(strings.TrimRight(fmt.Sprintf("  - %s = %s", c.Parameter, c.Old), " "))
+		p.Print(strings.TrimRight(fmt.Sprintf("  + %s = %s", c.Parameter, c.New), " "))
 	}
-	r.blocked(b)
-	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), " = \n", " =\n"))
-	return err
+	r.blocked(p)
+	return p.Err
 }
 
-func (r Report) blocked(b *sheet) {
+func (r Report) blocked(p *term.Sheet) {
 	for _, why := range r.Blocked {
-		b.WriteByte('\n')
-		b.wrap("", "Not yet: ", "", why+".")
+		p.Print("")
+		p.Paragraph(term.Plain, "Not yet: ", indent, why+".")
 	}
 }
 
 // head writes the first line.
-func (r Report) head(b *sheet) {
+func (r Report) head(p *term.Sheet) {
 	var clients []string
 	for _, c := range r.Clients {
 		name := c.Name
@@ -94,23 +84,23 @@ func (r Report) head(b *sheet) {
 	if clients != nil {
 		prefix += "; SMTP clients: " + strings.Join(clients, ", ")
 	}
-	b.wrap("", "", "", prefix)
+	p.Paragraph(term.Plain, "", indent, prefix)
 }
 
-func (f Finding) write(b *sheet, r Report, flags string) {
+func (f Finding) write(p *term.Sheet, r Report, flags string) {
 	text := f.Problem
 	if len(f.Services) > 0 && len(f.Services) < len(r.Clients) {
 		text += fmt.Sprintf(" [%s]", strings.Join(f.Services, ", "))
 	}
-	b.wrap(f.Severity.colour(), fmt.Sprintf("%s %s: ", f.Severity, f.ID), "", text)
+	p.Paragraph(f.Severity.colour(), fmt.Sprintf("%s %s: ", f.Severity, f.ID), indent, text)
 	if len(f.Where) > 0 {
-		b.wrap("", "  at: ", "  ", strings.Join(f.Where, ", "))
+		p.Paragraph(term.Plain, "  at: ", 2+indent, strings.Join(f.Where, ", "))
 	}
 	if f.Cure != "" {
-		b.wrap("", "  cure: ", "  ", f.Cure)
+		p.Paragraph(term.Plain, "  cure: ", 2+indent, f.Cure)
 	}
 	for _, command := range f.commands(flags) {
-		fmt.Fprintf(b, "    %s\n", command)
+		p.Print("    " + command)
 	}
 }
 
@@ -146,18 +136,4 @@ func quote(s string) string {
 		return s
 	}
 	return quoteAlways(s)
-}
-
-// wrap writes a label in a colour, and a text, in lines of at most b.columns characters; a longer word is on a separate
-// line.
-func (b *sheet) wrap(colour, label, indent, text string) {
-	indent += "    "
-	place := strings.Repeat("x", max(len(label)-len(indent), 0)) // of the label, in a word with the text
-	lines := term.Wrap(place+strings.Join(strings.Fields(text), " "), b.columns-len(indent))
-	rest := strings.TrimPrefix(lines[0], place)
-	if b.colours {
-		label = term.Paint(colour, label)
-	}
-	lines[0] = label + rest
-	b.WriteString(strings.Join(lines, "\n"+indent) + "\n")
 }

@@ -1,11 +1,8 @@
 package doctor
 
 import (
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
 
 func TestWrite(t *testing.T) {
@@ -23,22 +20,24 @@ func TestWrite(t *testing.T) {
 	if err := r.WriteChanges(&b); err != nil {
 		t.Fatal(err)
 	}
-	const want = `Postfix 3.7.11, /etc/postfix; SMTP clients: smtp/unix (chroot), relay/unix (chroot)
+	const want = `Postfix 3.7.11, /etc/postfix; SMTP clients: smtp/unix (chroot), relay/unix
+    (chroot)
 
 error dane-not-done: the map sts+dane says that Postfix does DANE, but it cannot
-    (smtp_dns_support_level is empty): mail to domains with TLSA records and a policy is deferred
-    [smtp/unix]
+    (smtp_dns_support_level is empty): mail to domains with TLSA records and a
+    policy is deferred [smtp/unix]
   cure: remove dane from the map name; or set smtp_tls_security_level = dane and
       smtp_dns_support_level = dnssec, with a validating resolver on this host
 
-error map-overridden: master.cf overrides smtp_tls_policy_maps without naming stsmapd: this service
-    enforces no MTA-STS policy, whatever main.cf says [relay/unix]
+error map-overridden: master.cf overrides smtp_tls_policy_maps without naming
+    stsmapd: this service enforces no MTA-STS policy, whatever main.cf says
+    [relay/unix]
   cure: name stsmapd there, or remove the override
     postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_policy_maps=inline:{a='\''b'\''},` +
 		`socketmap:inet:127.0.0.1:8461:sts'
 
-warning level-none: smtp_tls_security_level is empty: mail for domains without a policy is never
-    encrypted [relay/unix]
+warning level-none: smtp_tls_security_level is empty: mail for domains without a
+    policy is never encrypted [relay/unix]
   cure: set it to may: TLS if it is offered
     postconf -c /etc/postfix-out -P 'relay/unix/smtp_tls_security_level=may'
 
@@ -65,34 +64,6 @@ func TestQuote(t *testing.T) {
 	} {
 		if got := quote(in); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", in, got, want)
-		}
-	}
-}
-
-// TestNarrowText: on a narrow terminal each line of words fits, no word is lost, and a colour takes no place.
-func TestNarrowText(t *testing.T) {
-	text := strings.Repeat("mail to domains with TLSA records waits ", 6)
-	for _, label := range []string{"", "  cure: ", "error dane-not-done: "} {
-		var screens [2]string
-		for i, colours := range []bool{false, true} {
-			b := sheet{columns: 40, colours: colours}
-			b.wrap(term.Red, label, "  ", text)
-			screens[i] = b.String()
-		}
-		if got := strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(screens[1]); got != screens[0] {
-			t.Errorf("%q: without its colours it is %q, want %q", label, got, screens[0])
-		}
-		if label != "" && !strings.HasPrefix(screens[1], "\x1b[31m"+label+"\x1b[0mmail") {
-			t.Errorf("%q: no colour in %q", label, screens[1])
-		}
-		for line := range strings.Lines(screens[0]) {
-			if line = strings.TrimSuffix(line, "\n"); len(line) > 40 {
-				t.Errorf("%q: a line of %d: %q", label, len(line), line)
-			}
-		}
-		got, want := strings.Fields(screens[0]), strings.Fields(label+text)
-		if !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", label, got, want)
 		}
 	}
 }

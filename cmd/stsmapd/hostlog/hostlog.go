@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/check"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 )
@@ -111,10 +110,9 @@ func (m *Flags) scanFiles(ctx context.Context, files []string, from, now time.Ti
 
 func (m *Flags) scanInput(ctx context.Context, in *maillog.Input, handle func(*maillog.Line, maillog.Event)) (int64,
 	error) {
-	if stderr := m.cmd.ErrOrStderr(); term.Width(stderr) > 0 {
-		progress := check.NewProgress(stderr)
-		defer progress.Clear()
-		in.Progress = func(done int64) { progress.Show(readText(in.Name, done, in.Size)) }
+	if waiting := term.NewWaiting(m.cmd.ErrOrStderr()); waiting != nil {
+		defer waiting.Clear()
+		in.Progress = func(done int64) { waiting.Show(readText(in.Name, done, in.Size)) }
 	}
 	stats, err := in.Scan(ctx, handle)
 	if closed := in.Close(); err == nil {

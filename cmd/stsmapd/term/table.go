@@ -51,6 +51,17 @@ func NewTable(w io.Writer, head ...string) *Table {
 	return t
 }
 
+// Begin sets the widths of all columns but the last before the first row, so that rows can be written as they come:
+// call End after each.
+func (t *Table) Begin(widths ...int) {
+	t.widths = append(widths, t.columns)
+	if t.columns > 0 {
+		t.fit()
+	}
+	t.writeRow(t.rows[0])
+	t.rows = nil
+}
+
 // Empty reports whether there is no row yet.
 func (t *Table) Empty() bool { return t.widths == nil && len(t.rows) == 1 }
 
@@ -137,7 +148,7 @@ func (t *Table) paint(colour, text string) string {
 	return text
 }
 
-// End writes the remaining rows and returns the first error of writing.
+// End writes the rows that wait, and returns the first error of writing.
 func (t *Table) End() error {
 	if t.widths == nil {
 		t.setWidths()

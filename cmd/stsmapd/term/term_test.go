@@ -3,6 +3,7 @@ package term
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,5 +139,102 @@ func TestNearest(t *testing.T) {
 		if got := Nearest(c.word, words); got != c.want {
 			t.Errorf("%s: %q, want %q", c.word, got, c.want)
 		}
+	}
+}
+
+// TestRow: label, mark and text stand in columns; what is hostile or long stays within its own.
+func TestRow(t *testing.T) {
+	rows := func(s Sheet) string {
+		var out bytes.Buffer
+		s.out, s.width = &out, 8
+		s.Row("record", OK, "one two three four five six")
+		s.Row("a label that is long", Fail, "evil\x1b[2J")
+		s.Row("", Note, "x")
+		s.Row("blank", NoMark, "")
+		return out.String()
+	}
+	want := "record  ok   one two three four five\n             six\na label that is long\n        FAIL evil?[2J\n" +
+		"        note x\nblank\n"
+	if got := rows(Sheet{columns: 37}); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	coloured := rows(Sheet{columns: 37, colours: true})
+	for _, want := range []string{"\x1b[32mok   \x1b[0mone", "\x1b[31mFAIL \x1b[0mevil", "\x1b[33mnote \x1b[0mx"} {
+		if !strings.Contains(coloured, want) {
+			t.Errorf("%q is not in %q", want, coloured)
+		}
+	}
+}
+
+// TestParagraph: on a narrow terminal each line of words fits, no word is lost, and a colour takes no place.
+func TestParagraph(t *testing.T) {
+	text := strings.Repeat("mail to domains with TLSA records waits ", 6)
+	for _, head := range []string{"", "  cure: ", "error dane-not-done: "} {
+		var screens [2]bytes.Buffer
+		for i, colours := range []bool{false, true} {
+			s := Sheet{out: &screens[i], columns: 40, colours: colours}
+			s.Paragraph(Red, head, 6, text)
+		}
+		plain, coloured := screens[0].String(), screens[1].String()
+		if got := strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(coloured); got != plain {
+			t.Errorf("%q: without its colours it is %q, want %q", head, got, plain)
+		}
+		if head != "" && !strings.HasPrefix(coloured, "\x1b[31m"+head+"\x1b[0mmail") {
+			t.Errorf("%q: no colour in %q", head, coloured)
+		}
+		for line := range strings.Lines(plain) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > 40 {
+				t.Errorf("%q: a line of %d: %q", head, len(line), line)
+			}
+		}
+		if got, want := strings.Fields(plain), strings.Fields(head+text); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", head, got, want)
+		}
+	}
+}
+
+// TestTableBegin: with widths that are known, each row is written as it comes; on a terminal the last column has what
+// room there is, and a name is cut.
+func TestTableBegin(t *testing.T) {
+	for _, c := range []struct {
+		columns int
+		want    []string
+	}{
+		{0, []string{"NAME          MARK  TEXT\n", "a-name-that-is-long.example  ok    one two three four five six\n"}},
+		{45, []string{"NAME          MARK  TEXT\n", "a-name…ample  ok    one two three four five\n" +
+			"                    six\n"}},
+	} {
+		var out bytes.Buffer
+		table := NewTable(&out, "NAME", "MARK", "TEXT")
+		table.columns = c.columns
+		table.Begin(12, 4)
+		for i, row := range [][]Cell{nil, {Text("a-name-that-is-long.example"), OK.Cell(),
+			Text("one two three four five six")}} {
+			if row != nil {
+				table.Row(row...)
+			}
+			if err := table.End(); err != nil || out.String() != c.want[i] {
+				t.Errorf("%d columns, row %d: %q, %v, want %q", c.columns, i, out.String(), err, c.want[i])
+			}
+			out.Reset()
+		}
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	var out bytes.Buffer
+	l := &Waiting{out: &out}
+	l.Clear()
+	l.Show("looking up \x1b[2J")
+	l.Clear()
+	l.Clear()
+	if got, want := out.String(), "\r\x1b[Klooking up ?[2J …\r\x1b[K"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	none := NewWaiting(&out)
+	none.Show("x")
+	none.Clear()
+	if none != nil || strings.Contains(out.String(), "x") {
+		t.Errorf("%q is shown where there is no terminal", out.String())
 	}
 }
