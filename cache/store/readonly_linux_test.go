@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stsmapd/stsmapd/cache/store/storetest"
 	"github.com/stsmapd/stsmapd/resolver"
@@ -96,6 +97,48 @@ func TestReadOnlyDisk(t *testing.T) {
 		t.Errorf("log: %q", l.Lines())
 	}
 	closeStore(t, b)
+}
+
+// TestOlderCommitOnReadOnlyDisk: a file that has lost its last commit is not read either where it cannot be recovered.
+func TestOlderCommitOnReadOnlyDisk(t *testing.T) {
+	dir, remount := smallDisk(t)
+	path := filepath.Join(dir, "policies.db")
+	b := openStore(t, path, &testkit.Log{})
+	old := storetest.Entry(1, storetest.Clock())
+	later := storetest.Entry(1, storetest.Clock().Add(time.Hour))
+	var image []byte
+	for _, e := range []resolver.Entry{old, later} {
+		var err error
+		if image, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("ballast: %v", err)
+	}
+	late := storetest.Entry(100, storetest.Clock())
+	late.Policy = storetest.Policy(5000)
+	if err := b.Put(t.Context(), late); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Put on a full disk: %v", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, image)
+	remount(syscall.MS_RDONLY, "")
+	for range 3 {
+		if e, err := b.Get(t.Context(), old.Domain); err == nil || errors.Is(err, resolver.ErrNotCached) {
+			t.Errorf("the disk cannot be written: %+v %v", e, err)
+		}
+	}
+	remount(0, "size=64m")
+	if e, err := b.Get(t.Context(), old.Domain); err != nil || !e.Doubtful() {
+		t.Errorf("it can again: %+v %v", e, err)
+	}
 }
 
 // TestOpenOnReadOnlyDisk: a store that cannot be written is refused at the start, whether it is there or not.

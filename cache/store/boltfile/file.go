@@ -125,9 +125,6 @@ func (f *File) Close() error {
 // layout checks that the layout is one that is known, and that the last commit is there, and learns how many policies
 // there are.
 func (f *File) layout() (err error) {
-	if f.flag == os.O_RDWR {
-		f.last.Store(lastCommit(f.file.Name()))
-	}
 	var id uint64
 	err = f.transact(false, func(tx *bbolt.Tx) error {
 		if id = uint64(tx.ID()); f.flag != os.O_RDONLY && tx.Size() > f.mapped {

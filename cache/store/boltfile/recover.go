@@ -62,12 +62,13 @@ func Open(path string, broken *Damage, rest iter.Seq2[string, []byte]) (f *File,
 // OpenReadOnly opens a file that cannot be written.
 func OpenReadOnly(path string) (*File, error) { return openKnown(path, os.O_RDONLY) }
 
-// openKnown opens a file of a layout that is known.
+// openKnown opens a file of a layout that is known, and with its last commit.
 func openKnown(path string, flag int) (*File, error) {
 	f, err := openFile(path, flag)
 	if err != nil {
 		return nil, err
 	}
+	f.last.Store(lastCommit(path))
 	if err := f.layout(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
