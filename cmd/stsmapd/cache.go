@@ -114,7 +114,7 @@ func (f *listFlags) parse(cmd *cobra.Command) (admin.List, error) {
 	}
 	if f.expiring != "" {
 		var err error
-		if l.Expiring, err = parseSpan(f.expiring); err != nil {
+		if l.Expiring, err = term.ParseSpan(f.expiring); err != nil {
 			return l, fmt.Errorf("--expiring is %.40q, must be a time, such as 7d or 36h", f.expiring)
 		}
 	}
@@ -126,20 +126,6 @@ func (f *listFlags) parse(cmd *cobra.Command) (admin.List, error) {
 		return l, fmt.Errorf("--limit is %d, must be a whole number, or 0 for all", f.limit)
 	}
 	return l, nil
-}
-
-// parseSpan parses a positive duration such as "7d" or "36h": days, or as time.ParseDuration has it.
-func parseSpan(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n uint64
-		n, err = strconv.ParseUint(days, 10, 15)
-		d = time.Duration(n) * 24 * time.Hour
-	}
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("invalid duration %.40q: use a form such as 7d or 36h", text)
-	}
-	return d, nil
 }
 
 func listJSON(cmd *cobra.Command, client *admin.Client, list admin.List) error {

@@ -283,13 +283,10 @@ func checkEach(ctx context.Context, c *check.Checker, to []dane.Destination, wai
 // reportPrinter returns a function that prints one report, and one that prints the end of the output.
 func reportPrinter(w io.Writer, to []dane.Destination, asJSON bool) (add func(*check.Report) error, end func() error) {
 	if asJSON {
-		return func(r *check.Report) error { return check.WriteJSON(w, r) }, func() error { return nil }
+		lines := term.NewJSONLines(w)
+		return func(r *check.Report) error { return lines.Encode(r) }, func() error { return nil }
 	}
-	names := make([]string, len(to))
-	for i, d := range to {
-		names[i] = d.String()
-	}
-	table := check.NewTable(w, names)
+	table := check.NewTable(w, term.Texts(to))
 	return table.Add, table.Close
 }
 

@@ -3,9 +3,9 @@ package admin
 import (
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
-	"github.com/stsmapd/stsmapd/resolver/mtasts"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 )
 
@@ -18,7 +18,7 @@ func mapNames() []string {
 func viewPolicy(k resolver.Known) Policy {
 	e := k.Entry
 	p := Policy{
-		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: patternTexts(e.Policy.MX()),
+		Domain: k.Domain.String(), Mode: e.Policy.Mode.String(), MX: term.Texts(e.Policy.MX()),
 		MaxAge: int64(e.Policy.MaxAge / time.Second),
 		ID:     e.ID, Live: k.Live, Fetched: wholeSecond(e.Fetched), Expires: wholeSecond(e.Expires()),
 		Used:        wholeSecond(k.Used),
@@ -94,7 +94,7 @@ func viewOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil
 	}
-	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: patternTexts(o.MX),
+	view := &Override{Domain: o.String(), Action: o.Action.String(), MX: term.Texts(o.MX),
 		Until:  wholeSecond(o.Until),
 		Reason: o.Reason}
 	if o.Action == resolver.ActionEnforce {
@@ -117,14 +117,6 @@ func viewRefreshed(domain string, found resolver.Finding, k resolver.Known, err 
 		r.Policy = &p
 	}
 	return r
-}
-
-func patternTexts(patterns []mtasts.Pattern) []string {
-	texts := make([]string, len(patterns))
-	for i, p := range patterns {
-		texts[i] = p.String()
-	}
-	return texts
 }
 
 // wholeSecond truncates a time to seconds.

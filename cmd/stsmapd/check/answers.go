@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver"
 	"github.com/stsmapd/stsmapd/resolver/fault"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -93,9 +94,5 @@ func describeOverride(o *resolver.Override) *Override {
 	if o == nil {
 		return nil
 	}
-	out := &Override{Domain: o.String(), Action: o.Action.String(), MX: []string{}, Reason: o.Reason}
-	for _, p := range o.MX {
-		out.MX = append(out.MX, p.String())
-	}
-	return out
+	return &Override{Domain: o.String(), Action: o.Action.String(), MX: term.Texts(o.MX), Reason: o.Reason}
 }

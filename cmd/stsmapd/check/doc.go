@@ -9,5 +9,5 @@
 // The package has three parts. Looking (checker.go, dnscache.go, probe.go, smtp.go) does all input from the network and
 // judges nothing. Judging (judge.go, judge_dane.go, answers.go, prediction.go, advice.go) is pure: it turns what was
 // seen and the time into the parts of a Report. The answers for Postfix are made by resolver.Decide and
-// tlspolicy.Render, as in the daemon. Printing (text.go, table.go, json.go) reads only the Report.
+// tlspolicy.Render, as in the daemon. Printing (text.go, table.go) reads only the Report.
 package check

@@ -6,10 +6,10 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/resolver/dnsclient"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/resolver/mtasts"
@@ -76,7 +76,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetchResult) *Policy {
 	}
 	in := f.inspection
 	p := &Policy{
-		URL: fetch.PolicyURL(domain), Host: fetch.PolicyHost(domain), Addresses: addressTexts(f.addresses),
+		URL: fetch.PolicyURL(domain), Host: fetch.PolicyHost(domain), Addresses: term.Texts(f.addresses),
 		Via: in.Via,
 		TLS: describeTLS(in.TLS, in.Chain), Status: "ok", Text: string(in.Body), Lines: []Line{}, MX: []string{},
 	}
@@ -93,9 +93,7 @@ func judgePolicy(now time.Time, domain dnsname.Name, f *fetchResult) *Policy {
 		return p
 	}
 	p.Mode, p.MaxAge = in.Policy.Mode.String(), seconds(in.Policy.MaxAge)
-	for _, pattern := range in.Policy.MX() {
-		p.MX = append(p.MX, pattern.String())
-	}
+	p.MX = term.Texts(in.Policy.MX())
 	return p
 }
 
@@ -137,7 +135,7 @@ type hostJudge struct {
 // judge turns the probe of a host into the report's part about it.
 func (j hostJudge) judge(m dnsclient.MX, p probe) Host {
 	h := Host{
-		Name: m.Host, Preference: int(m.Preference), Addresses: addressTexts(p.addresses), Probed: p.probed,
+		Name: m.Host, Preference: int(m.Preference), Addresses: term.Texts(p.addresses), Probed: p.probed,
 		Failed:   notNil(p.failed),
 		Greeting: p.greeting, StartTLS: p.starttls, RequireTLS: p.requiretls, Problems: []Problem{},
 	}
@@ -230,14 +228,6 @@ func matchesAsPostfix(names []string, patterns []mtasts.Pattern) bool {
 		}
 	}
 	return false
-}
-
-func addressTexts(addrs []netip.Addr) []string {
-	texts := make([]string, len(addrs))
-	for i, a := range addrs {
-		texts[i] = a.String()
-	}
-	return texts
 }
 
 // notNil returns the list, or an empty one for nil.

@@ -206,10 +206,7 @@ func (v networks) String() string {
 	case slices.Equal(*v.at, allNetworks()):
 		return "true"
 	}
-	var all []string
-	for _, p := range *v.at {
-		all = append(all, p.String())
-	}
+	all := term.Texts(*v.at)
 	return list{at: &all}.String()
 }
 

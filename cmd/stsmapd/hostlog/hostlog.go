@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 	"time"
 
@@ -129,28 +128,17 @@ func readText(name string, done, size int64) string {
 	return fmt.Sprintf("reading %s: %d MB", name, done/1e6)
 }
 
-// span is a length of time as people write it: Go's durations, and whole days.
+// span is a flag of the length of a time.
 type span time.Duration
 
 // Set implements pflag.Value.
 func (s *span) Set(text string) error {
-	d, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n int
-		n, err = strconv.Atoi(days)
-		d = time.Duration(n) * 24 * time.Hour
-		if n > maxDays {
-			err = strconv.ErrRange
-		}
+	d, err := term.ParseSpan(text)
+	if err == nil {
+		*s = span(d)
 	}
-	if err != nil || d <= 0 {
-		return errors.New("want a time such as 90m, 12h or 7d")
-	}
-	*s = span(d)
-	return nil
+	return err
 }
-
-const maxDays = 36500
 
 // String implements pflag.Value.
 func (s *span) String() string { return strings.ReplaceAll(term.Span(time.Duration(*s)), " ", "") }

@@ -1,7 +1,10 @@
 package term
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -21,6 +24,23 @@ func Span(d time.Duration) string {
 		return fmt.Sprintf("%dm", minutes)
 	}
 	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// ParseSpan parses a time as people write it: Go's durations, and whole days such as "7d", 36500 at most. It must be
+// positive. The error gives examples.
+func ParseSpan(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		if n, err = strconv.ParseUint(days, 10, 32); n > 36500 {
+			err = strconv.ErrRange
+		}
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d <= 0 {
+		return 0, errors.New("want a time such as 90m, 12h or 7d")
+	}
+	return d, nil
 }
 
 // Relative formats a time relative to now: "in 2d 3h", "5m ago"; "never" for the zero time.

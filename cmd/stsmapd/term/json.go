@@ -21,20 +21,20 @@ func NewJSONLines(w io.Writer) *json.Encoder {
 	return e
 }
 
-// safeJSON is a writer of encoded JSON that applies EscapeControls. Each write must be a whole object.
+// safeJSON is a writer of encoded JSON that applies escapeControls. Each write must be a whole object.
 type safeJSON struct{ w io.Writer }
 
 // Write implements io.Writer.
 func (s safeJSON) Write(text []byte) (int, error) {
-	if _, err := s.w.Write(EscapeControls(text)); err != nil {
+	if _, err := s.w.Write(escapeControls(text)); err != nil {
 		return 0, err
 	}
 	return len(text), nil
 }
 
-// EscapeControls makes encoded JSON safe on a terminal. encoding/json escapes the control characters of ASCII but not
+// escapeControls makes encoded JSON safe on a terminal. encoding/json escapes the control characters of ASCII but not
 // DEL and those of ISO 8859, which a policy file may hold; they can only stand in strings.
-func EscapeControls(text []byte) []byte {
+func escapeControls(text []byte) []byte {
 	var safe bytes.Buffer
 	for _, c := range string(text) {
 		if c >= 0x7f && c <= 0x9f {

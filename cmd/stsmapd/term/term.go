@@ -2,8 +2,8 @@
 // and JSON that is safe on a terminal.
 //
 // Colours and progress appear only on a terminal, and colours only if NO_COLOR is not set. Texts from the network
-// (policy texts, server replies, names in certificates) may contain escape sequences; Clean and EscapeControls remove
-// them.
+// (policy texts, server replies, names in certificates) may contain escape sequences; Clean and the writers of JSON
+// remove them.
 package term
 
 import (

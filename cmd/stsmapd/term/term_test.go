@@ -238,3 +238,20 @@ func TestWaiting(t *testing.T) {
 		t.Errorf("%q is shown where there is no terminal", out.String())
 	}
 }
+
+func TestParseSpan(t *testing.T) {
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{
+		"7d": 7 * day, "36500d": 36500 * day, "36h": 36 * time.Hour, "90m": 90 * time.Minute,
+	} {
+		if got, err := ParseSpan(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "0d", "-1d", "-5m", "0s", "7", "1.5d", "36501d", "99999999999d",
+		"soon"} {
+		if got, err := ParseSpan(text); err == nil {
+			t.Errorf("%q is taken for %v", text, got)
+		}
+	}
+}
