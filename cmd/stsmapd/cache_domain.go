@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -101,7 +100,7 @@ func (f *controlFlags) forDomains(cmd *cobra.Command, most int,
 			for _, domain := range domains {
 				done, err := do(cmd.Context(), client, domain)
 				var said *admin.Error
-				if errors.As(err, &said) && (said.Code == http.StatusNotFound || len(domains) > 1) {
+				if admin.NotFound(err) || errors.As(err, &said) && len(domains) > 1 {
 					complain(cmd, err)
 				} else if err != nil {
 					return err

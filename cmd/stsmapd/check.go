@@ -23,8 +23,6 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 	"github.com/stsmapd/stsmapd/socketmap/tlspolicy"
 
-	"github.com/stsmapd/stsmapd/resolver/fetch"
-
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
@@ -185,12 +183,9 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	dns, err := dnsclient.New(dnsclient.Config{
-		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
-		TCP: c.DNS.Transport == "tcp",
-	})
+	dns, err := newDNS(c, dnsclient.Config{})
 	if err != nil {
-		return o, c.Wrong("dns.servers", err)
+		return o, err
 	}
 	roots, err := c.Roots()
 	if err != nil {
@@ -199,11 +194,7 @@ func checkOptions(f checkFlags) (check.Options, error) {
 	return check.Options{
 		CachedPolicy: cachedPolicy(f),
 		DNS:          dns.WithDNSSEC(), ADTrusted: dns.AuthenticServers(), Overrides: c.Overrides,
-		Helo: heloName(f.helo), Timeout: f.timeout, NoSMTP: f.noSMTP,
-		Fetch: fetch.Config{
-			Timeout: c.Fetch.Timeout, AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
-			UserAgent: "stsmapd/" + version(),
-		},
+		Helo: heloName(f.helo), Timeout: f.timeout, NoSMTP: f.noSMTP, Fetch: fetchConfig(c, roots),
 	}, nil
 }
 

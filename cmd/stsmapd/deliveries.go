@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -117,8 +115,7 @@ func (f *deliveriesFlags) addPolicies(ctx context.Context, s *deliveries.Summary
 		ctx, cancel := context.WithTimeout(ctx, cachedPolicyLimit)
 		defer cancel()
 		known, err := client.Show(ctx, domain)
-		var said *admin.Error
-		if errors.As(err, &said) && said.Code == http.StatusNotFound {
+		if admin.NotFound(err) {
 			return nil, nil
 		}
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -112,9 +111,7 @@ func (f *queryFlags) askHealth(ctx context.Context) (known bool, err error) {
 	}
 	defer client.Close()
 	err = client.Health(ctx)
-	said := (*admin.Error)(nil)
-	cannotSay := errors.As(err, &said) && said.Code == http.StatusNotFound
-	return named || !cannotSay && !admin.Unreachable(err), err
+	return named || !admin.NotFound(err) && !admin.Unreachable(err), err
 }
 
 // mapNames offers map names: those of the configuration and of other daemons, and lists of features, which grow by one
@@ -222,7 +219,7 @@ func (f *queryFlags) known(ctx context.Context, domain dnsname.Name) (admin.Doma
 		}
 	}
 	d, err := client.Show(ctx, domain)
-	if said := (*admin.Error)(nil); errors.As(err, &said) && said.Code == http.StatusNotFound {
+	if admin.NotFound(err) {
 		return admin.Domain{Domain: domain.String()}, nil
 	}
 	return d, err

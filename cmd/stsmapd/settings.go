@@ -24,13 +24,9 @@ type reports struct {
 func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 	budget := currentFileBudget(c)
 	budget.log(d.log, c.Fetch.Concurrency)
-	dns, err := dnsclient.New(dnsclient.Config{
-		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, TrustAD: c.DNS.TrustAD,
-		TCP: c.DNS.Transport == "tcp", Problem: d.resolvConfProblem,
-		MaxSockets: budget.dns,
-	})
+	dns, err := newDNS(c, dnsclient.Config{Problem: d.resolvConfProblem, MaxSockets: budget.dns})
 	if err != nil {
-		return resolver.Settings{}, c.Wrong("dns.servers", err)
+		return resolver.Settings{}, err
 	}
 	roots, err := c.Roots()
 	switch {
@@ -44,16 +40,13 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 	reportOverrides(c.Overrides, time.Now(), d.log)
 	d.dns.Store(dns.WithDNSSEC())
 	return resolver.Settings{
-		DNS:       dns,
-		ProbeDNS:  dns.Probe,
-		SecureDNS: dns.WithDNSSEC(),
-		TrustedAD: dns.AuthenticServers,
-		Network:   d.network.update(c.DNS, c.Fetch, roots),
-		NoRoots:   roots == nil,
-		Fetcher: fetch.New(dns, fetch.Config{
-			Timeout: c.Fetch.Timeout, AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
-			UserAgent: "stsmapd/" + version(),
-		}),
+		DNS:              dns,
+		ProbeDNS:         dns.Probe,
+		SecureDNS:        dns.WithDNSSEC(),
+		TrustedAD:        dns.AuthenticServers,
+		Network:          d.network.update(c.DNS, c.Fetch, roots),
+		NoRoots:          roots == nil,
+		Fetcher:          fetch.New(dns, fetchConfig(c, roots)),
 		FetchConcurrency: budget.fetches,
 		RefreshInterval:  c.Refresh.Interval,
 		UnusedAfter:      c.Refresh.UnusedAfter,
@@ -62,6 +55,24 @@ func (d *daemon) settings(c config.Config) (resolver.Settings, error) {
 		Overrides:        c.Overrides,
 		Reporter:         d.reporter(c.TLSRPT),
 	}, nil
+}
+
+// newDNS returns a DNS client with the settings of [dns], and with what else the daemon or a command sets. The error is
+// the configuration's.
+func newDNS(c config.Config, o dnsclient.Config) (*dnsclient.Client, error) {
+	o.Servers, o.Timeout, o.Attempts, o.TrustAD = c.DNS.Servers, c.DNS.Timeout, c.DNS.Attempts, c.DNS.TrustAD
+	o.TCP = c.DNS.Transport == "tcp"
+	dns, err := dnsclient.New(o)
+	if err != nil {
+		return nil, c.Wrong("dns.servers", err)
+	}
+	return dns, nil
+}
+
+// fetchConfig returns the settings of [fetch].
+func fetchConfig(c config.Config, roots *x509.CertPool) fetch.Config {
+	return fetch.Config{Timeout: c.Fetch.Timeout, AllowPrivate: c.Fetch.AllowPrivate, Roots: roots,
+		UserAgent: "stsmapd/" + version()}
 }
 
 // network is what lookups and fetches go by.

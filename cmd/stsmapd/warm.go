@@ -19,6 +19,7 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
@@ -47,8 +48,9 @@ func newWarm() *cobra.Command {
 		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for " +
 			"them, at a time when no attacker expects it. A FILE (standard input where there is none, or -) has one " +
 			"domain or mail address a line, or is a Postfix policy table; what follows a # is a comment. With " +
-			"--maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip. " +
-			"Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an error.",
+			"--maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip or " +
+			"bzip2. Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an " +
+			"error.",
 		Example: "  stsmapd warm --maillog\n" +
 			"  stsmapd warm --rate 5 domains.txt",
 		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
@@ -124,22 +126,19 @@ func (f *warmFlags) read(ctx context.Context, cmd *cobra.Command, args []string)
 		if name == "-" && term.Width(cmd.InOrStdin()) > 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "stsmapd: reading domains from the terminal, one a line; Ctrl-D ends")
 		}
-		if err := readInput(cmd, name, func(r io.Reader) error { return set.readList(name, r, complain) }); err != nil {
+		if err := set.readFile(cmd, name, complain); err != nil {
 			return nil, err
 		}
 	}
 	return set, nil
 }
 
-func readInput(cmd *cobra.Command, name string, read func(io.Reader) error) error {
-	in, done, err := openInput(name, cmd.InOrStdin())
+func (s *domainSet) readFile(cmd *cobra.Command, name string, complain func(*lineError)) error {
+	in, err := maillog.Open(name, cmd.InOrStdin(), time.Now())
 	if err != nil {
 		return err
 	}
-	if err := read(in); err != nil {
-		return errors.Join(fmt.Errorf("read %s: %w", name, err), done())
-	}
-	return done()
+	return errors.Join(s.readList(in, complain), in.Close())
 }
 
 // warmer asks the daemon about domains.

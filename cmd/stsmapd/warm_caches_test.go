@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
@@ -36,8 +39,11 @@ func listed(t *testing.T, command string) []string {
 		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
 	set := &domainSet{}
-	err = set.readList("-", strings.NewReader(string(out)), func(e *lineError) { t.Errorf("%s: %v", command, e) })
+	in, err := maillog.NewInput("-", bytes.NewReader(out), time.Now())
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.readList(in, func(e *lineError) { t.Errorf("%s: %v", command, e) }); err != nil {
 		t.Fatal(err)
 	}
 	var names []string

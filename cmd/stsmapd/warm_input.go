@@ -1,22 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
-
-// maxInputLine bounds what is read of a line; no domain or address is that long.
-const maxInputLine = 64 << 10
 
 // domainSet is the domains found so far, each once, in the order in which they came.
 type domainSet struct {
@@ -47,9 +39,9 @@ func (e *lineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.file, e.l
 
 // readList reads one domain or mail address a line; what follows a # is a comment. complain is told of other lines. The
 // error is the reader's.
-func (s *domainSet) readList(file string, r io.Reader, complain func(*lineError)) error {
+func (s *domainSet) readList(in *maillog.Input, complain func(*lineError)) error {
 	number := 0
-	return eachLine(r, func(line []byte) {
+	return in.EachLine(func(line []byte) {
 		number++
 		if number == 1 {
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
@@ -58,7 +50,7 @@ func (s *domainSet) readList(file string, r io.Reader, complain func(*lineError)
 		switch {
 		case err != nil:
 			s.bad++
-			complain(&lineError{file, number, err})
+			complain(&lineError{in.Name, number, err})
 		case !name.IsZero():
 			s.add(name)
 		}
@@ -105,45 +97,4 @@ func (s *domainSet) addDelivery(_ *maillog.Line, event maillog.Event) {
 	if name, err := dnsname.Parse(string(d.Domain())); err == nil {
 		s.add(name)
 	}
-}
-
-// eachLine calls f with each line, without its end. Of a line that is too long f is given the beginning.
-func eachLine(r io.Reader, f func([]byte)) error {
-	in := bufio.NewReaderSize(r, maxInputLine)
-	for {
-		line, err := in.ReadSlice('\n')
-		if len(line) > 0 {
-			f(bytes.TrimRight(line, "\r\n"))
-		}
-		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = in.ReadSlice('\n')
-		}
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return err
-		}
-	}
-}
-
-// openInput opens a file, "-" for standard input, and unpacks it if it is packed with gzip.
-func openInput(name string, stdin io.Reader) (io.Reader, func() error, error) {
-	in, done := stdin, func() error { return nil }
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		in, done = f, f.Close
-	}
-	buffered := bufio.NewReader(in)
-	if magic, _ := buffered.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return buffered, done, nil // an error of Peek comes again with the first Read
-	}
-	unpacked, err := gzip.NewReader(buffered)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%s: %w", name, err), done())
-	}
-	return unpacked, done, nil
 }

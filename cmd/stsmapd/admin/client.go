@@ -97,6 +97,12 @@ func Unreachable(err error) bool {
 		errors.Is(u.Err, syscall.ECONNREFUSED))
 }
 
+// NotFound reports whether an error of a client says that the daemon knows nothing of the domain, or not the request.
+func NotFound(err error) bool {
+	var said *Error
+	return errors.As(err, &said) && said.Code == http.StatusNotFound
+}
+
 // Status returns the daemon's status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return requestOne[Status](ctx, c, replyLimit, request{path: []string{"status"}})

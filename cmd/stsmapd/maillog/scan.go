@@ -2,6 +2,7 @@ package maillog
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,6 +96,23 @@ func readLine(r *bufio.Reader) (line []byte, cut bool, err error) {
 	}
 	line = append([]byte(nil), line[:maxCutLine]...)
 	return line, true, skipLine(r)
+}
+
+// EachLine calls f with each line of an input that is not a log, without its end. Of a line that is too long f is given
+// the beginning. The error is the reader's, with the input's name.
+func (in *Input) EachLine(f func(line []byte)) error {
+	for {
+		line, _, err := readLine(in.text)
+		if err == nil || len(line) > 0 {
+			f(bytes.TrimRight(line, "\r\n"))
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading %s: %w", in.Name, err)
+		}
+	}
 }
 
 // maxCutLine is how much is kept of a line that is too long: more than Postfix ever writes.

@@ -56,15 +56,14 @@ func (m *Manager) Listen(specs []string, opt socketmap.ListenOptions) (open []ne
 	opt.Keep = m.notified
 	m.release(specs)
 	for _, spec := range specs {
-		l, err := m.reopen(spec, opt)
-		if err == nil && l == nil {
-			l, err = m.open(spec, opt)
-		}
-		if err != nil {
-			for _, l := range open {
-				l.Close()
+		l := m.reopen(spec, opt)
+		if l == nil {
+			if l, err = m.open(spec, opt); err != nil {
+				for _, l := range open {
+					l.Close()
+				}
+				return nil, err
 			}
-			return nil, err
 		}
 		open = append(open, l)
 	}
@@ -99,10 +98,10 @@ func (m *Manager) remove(spec string) {
 }
 
 // reopen returns the listener that the store has for an address, nil if it has none that can be used.
-func (m *Manager) reopen(spec string, opt socketmap.ListenOptions) (net.Listener, error) {
+func (m *Manager) reopen(spec string, opt socketmap.ListenOptions) net.Listener {
 	file := m.stored[spec]
 	if file == nil {
-		return nil, nil
+		return nil
 	}
 	l, err := socketmap.Adopt(spec, file, opt)
 	if err == nil {
@@ -110,13 +109,13 @@ func (m *Manager) reopen(spec string, opt socketmap.ListenOptions) (net.Listener
 		delete(m.stored, spec)
 		m.Log.Info("listening with the socket that systemd kept over the restart", "event", "listener_kept", "listen",
 			spec)
-		return l, nil
+		return l
 	}
 	m.Log.Warn("cannot use the socket that systemd kept over the restart; listening with a new one", "event",
 		"listener_unusable", "listen", spec, "error", err)
 	m.remove(spec)
 	m.wait()
-	return nil, nil
+	return nil
 }
 
 // open listens on an address and puts the listener into the store.
