@@ -15,6 +15,10 @@ const (
 	ehloKeywords       = "smtp_discard_ehlo_keywords"
 	ehloMaps           = "smtp_discard_ehlo_keyword_address_maps"
 	underPolicy        = "mail to domains with a policy is deferred, whatever their hosts do"
+	// smtp(8) goes on without TLS only where mail has waited for minimal_backoff_time
+	otherMail = "mail to other hosts with TLS is deferred, and sent unencrypted when it is tried again"
+	noTLS     = "Postfix then does no TLS at all, mail to domains with a policy is deferred, and other mail is sent " +
+		"unencrypted"
 )
 
 // clientRules judge what smtp(8) does with its own settings, whatever the tables answer.
@@ -28,8 +32,7 @@ func (d clientRules) judgeEngine(v view) {
 	d.judgeEHLO(v)
 	d.judgeSideTables(v)
 	say := func(name, right, problem, cure string) {
-		f := Finding{ID: "tls-impossible", Severity: Error, about: name, Problem: problem + ": " + underPolicy,
-			Cure: cure}
+		f := Finding{ID: "tls-impossible", Severity: Error, about: name, Problem: problem, Cure: cure}
 		if right != "" {
 			f.Fixes = []Fix{v.fix(name, right)}
 		}
@@ -40,34 +43,33 @@ func (d clientRules) judgeEngine(v view) {
 			ID: "no-tlsproxy", Severity: Error, about: "smtp_tls_connection_reuse",
 			Fixes: []Fix{v.fix("smtp_tls_connection_reuse", "no")},
 			Problem: "smtp_tls_connection_reuse = yes needs the service tlsproxy, which master.cf does not have: " +
-				"no TLS " +
-				"connection can be made, all mail to domains with a policy is deferred, and other mail is unencrypted",
+				underPolicy + "; " + otherMail,
 			Cure: "set it to no; or add to master.cf: tlsproxy unix - - y - 0 tlsproxy",
 		})
 	}
 	if !d.facts.hasService("tlsmgr/unix") && len(d.facts.Defaults) > 0 {
 		d.add(v, Finding{
-			ID: "no-tlsmgr", Severity: Error, about: securityLevel,
-			Problem: "master.cf does not have the service tlsmgr, which TLS needs: " + underPolicy,
+			ID: "no-tlsmgr", Severity: Error,
+			Problem: "master.cf does not have the service tlsmgr: " + noTLS,
 			Cure:    "add to master.cf: tlsmgr unix - - y 1000? 1 tlsmgr",
 		})
 	}
 	if v.yes("smtp_tls_wrappermode") && v.value("relayhost") == "" {
 		say("smtp_tls_wrappermode", "no", "smtp_tls_wrappermode = yes begins TLS without STARTTLS, which MX hosts "+
-			"do not",
+			"do not: all mail is deferred",
 			"set it to no; a relay host at port 465 needs a service of its own in master.cf")
 	}
 	if v.yes("smtp_never_send_ehlo") {
-		say("smtp_never_send_ehlo", "no", "smtp_never_send_ehlo = yes: without EHLO there is no STARTTLS", "set "+
-			"it to no")
+		say("smtp_never_send_ehlo", "no", "smtp_never_send_ehlo = yes: without EHLO there is no STARTTLS, no mail is "+
+			"encrypted, and "+underPolicy, "set it to no")
 	}
 	if digest := v.word("smtp_tls_fingerprint_digest"); digest != "" && !knownDigest(digest) {
 		say("smtp_tls_fingerprint_digest", "sha256",
-			fmt.Sprintf("smtp_tls_fingerprint_digest = %s is no digest, and Postfix does no TLS", digest),
+			fmt.Sprintf("smtp_tls_fingerprint_digest = %s is no digest: %s", digest, noTLS),
 			"set it to sha256")
 	}
 	if file := v.value(tlsConfig); d.facts.Files[file] == FileMissing && file != "" {
-		say(tlsConfig, "default", fmt.Sprintf("%s = %s does not exist, and Postfix does no TLS", tlsConfig, file),
+		say(tlsConfig, "default", fmt.Sprintf("%s = %s does not exist: %s", tlsConfig, file, noTLS),
 			"set it to default")
 	}
 }
@@ -143,7 +145,7 @@ func usableProtocols(list string, bounds bool) (left []string, unknown string) {
 func (d clientRules) judgeProtocols(v view) {
 	for _, p := range []struct{ name, effect string }{
 		{mandatoryProtocols, underPolicy},
-		{"smtp_tls_protocols", "mail to domains without a policy is not encrypted"},
+		{"smtp_tls_protocols", otherMail},
 	} {
 		value := v.value(p.name)
 		bounds := v.facts.version().atLeast(3, 6, 0)
@@ -157,9 +159,6 @@ func (d clientRules) judgeProtocols(v view) {
 		}
 		f := Finding{ID: "protocols-unusable", Severity: Error, about: p.name, Fixes: []Fix{v.fix(p.name, right)},
 			Cure: fmt.Sprintf("set %s = %s", p.name, right)}
-		if p.name != mandatoryProtocols {
-			f.Severity = Warning
-		}
 		what := "leaves neither TLS 1.2 nor 1.3"
 		if unknown != "" {
 			what = fmt.Sprintf("has %q, which is no protocol of Postfix's (they are %s)", unknown,
@@ -173,38 +172,40 @@ func (d clientRules) judgeProtocols(v view) {
 // judgeCiphers judges grades, lists and exclusions of ciphers.
 func (d clientRules) judgeCiphers(v view) {
 	grades := []string{"export", "low", "medium", "high", "null"}
-	for _, name := range []string{mandatoryCiphers, "smtp_tls_ciphers"} {
-		value := v.value(name)
+	for _, p := range []struct{ name, effect string }{
+		{mandatoryCiphers, underPolicy}, {"smtp_tls_ciphers", otherMail},
+	} {
+		value := v.value(p.name)
 		if value == "" || slices.Contains(grades, strings.ToLower(value)) {
 			continue
 		}
-		f := Finding{
-			ID: "ciphers-unusable", Severity: Error, about: name, Fixes: []Fix{v.fix(name, "medium")},
-			Problem: fmt.Sprintf("%s = %s is no grade of ciphers: %s", name, value, underPolicy),
+		d.add(v, Finding{
+			ID: "ciphers-unusable", Severity: Error, about: p.name, Fixes: []Fix{v.fix(p.name, "medium")},
+			Problem: fmt.Sprintf("%s = %s is no grade of ciphers: %s", p.name, value, p.effect),
 			Cure:    "set it to medium",
-		}
-		if name != mandatoryCiphers {
-			f.Severity = Warning
-			f.Problem = fmt.Sprintf("%s = %s is no grade of ciphers: mail to domains without a policy is not encrypted",
-				name, value)
-		}
-		d.add(v, f)
+		})
 	}
-	grade := v.word(mandatoryCiphers)
+	grade, effect := v.word(mandatoryCiphers), underPolicy
+	if v.word("smtp_tls_ciphers") == grade {
+		effect += "; " + otherMail
+	}
 	if list := "tls_" + grade + "_cipherlist"; v.value(list) != "" && !selectsCiphers(v.value(list)) {
 		d.add(v, Finding{
 			ID: "ciphers-unusable", Severity: Error, about: list, Fixes: []Fix{v.fix(list, v.facts.Defaults[list])},
-			Problem: fmt.Sprintf("%s = %s selects no ciphers: %s", list, v.value(list), underPolicy),
+			Problem: fmt.Sprintf("%s = %s selects no ciphers: %s", list, v.value(list), effect),
 			Cure:    fmt.Sprintf("set %s = %s, which is the default", list, v.facts.Defaults[list]),
 		})
 	}
-	for _, name := range []string{"smtp_tls_mandatory_exclude_ciphers", "smtp_tls_exclude_ciphers"} {
-		for _, word := range strings.FieldsFunc(v.value(name),
+	for _, p := range []struct{ name, effect string }{
+		{"smtp_tls_mandatory_exclude_ciphers", underPolicy},
+		{"smtp_tls_exclude_ciphers", underPolicy + "; " + otherMail},
+	} {
+		for _, word := range strings.FieldsFunc(v.value(p.name),
 			func(c rune) bool { return isListSpace(c) || c == ':' }) {
 			if word == "ALL" || word == "HIGH" {
 				d.add(v, Finding{
-					ID: "ciphers-unusable", Severity: Error, about: name, Fixes: []Fix{v.fix(name, "")},
-					Problem: fmt.Sprintf("%s excludes %s, and no ciphers are left: %s", name, word, underPolicy),
+					ID: "ciphers-unusable", Severity: Error, about: p.name, Fixes: []Fix{v.fix(p.name, "")},
+					Problem: fmt.Sprintf("%s excludes %s, and no ciphers are left: %s", p.name, word, p.effect),
 					Cure:    "remove it; Postfix's default needs no exclusions",
 				})
 			}
@@ -327,10 +328,8 @@ func (d clientRules) judgePairs(v view) {
 		}
 		d.add(v, Finding{
 			ID: "client-certificate", Severity: Error, about: names[0], Fixes: fixes,
-			Problem: fmt.Sprintf("the client certificate in %s cannot be used (%s): Postfix then does no TLS at "+
-				"all, mail "+
-				"to domains with a policy is deferred, and other mail is sent unencrypted", pair.Certificate,
-				state.Problem),
+			Problem: fmt.Sprintf("the client certificate in %s cannot be used (%s): %s", pair.Certificate,
+				state.Problem, noTLS),
 			Cure: fmt.Sprintf("repair it; or remove %s, for few servers ask for a client certificate",
 				strings.Join(names, ", ")),
 		})

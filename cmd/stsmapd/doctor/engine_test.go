@@ -3,6 +3,7 @@ package doctor
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -23,6 +24,27 @@ func TestUsableProtocols(t *testing.T) {
 	}
 	if _, unknown := usableProtocols(">=TLSv1.2", false); unknown == "" {
 		t.Error("Postfix before 3.6 knows no bounds")
+	}
+}
+
+// TestOtherMail tests that a finding says what becomes of mail to domains without a policy where Postfix fails to begin
+// TLS: unlike after a failed start of its TLS engine, it waits first.
+func TestOtherMail(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		said        bool
+	}{
+		{"smtp_tls_connection_reuse", "yes", true}, {"smtp_tls_protocols", "TLS1.2", true},
+		{"smtp_tls_ciphers", "strong", true}, {"smtp_tls_exclude_ciphers", "ALL", true},
+		{"tls_medium_cipherlist", "x", true}, {mandatoryProtocols, "TLS1.2", false},
+		{mandatoryCiphers, "strong", false},
+		{"smtp_tls_mandatory_exclude_ciphers", "ALL", false},
+	} {
+		h := soundHost("3.7.11").set("smtp_tls_ciphers", "medium").set(mandatoryCiphers, "medium")
+		r := Diagnose(h.set(c.name, c.value).Facts)
+		if len(r.Findings) != 1 || strings.Contains(r.Findings[0].Problem, otherMail) != c.said {
+			t.Errorf("%s = %s: %+v", c.name, c.value, r.Findings)
+		}
 	}
 }
 

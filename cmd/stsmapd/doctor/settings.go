@@ -150,9 +150,7 @@ func (d *diagnosis) judgeAuthorities(v view) {
 			what = "holds no certificate"
 		}
 		f.ID = "ca-unusable"
-		f.Problem = fmt.Sprintf(
-			"%s = %s %s: Postfix then does no TLS at all, mail to domains with a policy is deferred, and other mail "+
-				"is sent unencrypted", caFile, file, what)
+		f.Problem = fmt.Sprintf("%s = %s %s: %s", caFile, file, what, noTLS)
 	case file == "" && (jail == FileMissing || jail == FileEmpty) && !v.yes("tls_append_default_CA"):
 		f.ID = "capath-unusable"
 		f.Problem = fmt.Sprintf(
