@@ -91,9 +91,9 @@ func (s *ControlServer) routes() http.Handler {
 	mux.Handle("GET /v1/health", handler(s.health))
 	mux.Handle("GET /v1/status", handler(s.status))
 	mux.Handle("GET /v1/policies", handler(s.list))
-	mux.Handle("GET /v1/policies/{domain}", handler(s.show))
-	mux.Handle("POST /v1/policies/{domain}/refresh", handler(s.refresh))
-	mux.Handle("DELETE /v1/policies/{domain}", handler(s.forget))
+	mux.Handle("GET /v1/policies/{domain}", ofDomain(s.show))
+	mux.Handle("POST /v1/policies/{domain}/refresh", ofDomain(s.refresh))
+	mux.Handle("DELETE /v1/policies/{domain}", ofDomain(s.forget))
 	mux.Handle("GET /v1/unavailable", handler(s.unavailable))
 	mux.Handle("GET /v1/overrides", handler(s.overrides))
 	mux.Handle("POST /v1/warm", handler(s.warm))
@@ -153,8 +153,16 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	return json.NewEncoder(w).Encode(v)
 }
 
-// pathDomain returns the domain in a request's path.
-func pathDomain(r *http.Request) (dnsname.Name, error) { return parseDomain(r.PathValue("domain")) }
+// ofDomain is a handler for requests with a domain in their path.
+func ofDomain(answer func(http.ResponseWriter, *http.Request, dnsname.Name) error) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		domain, err := parseDomain(r.PathValue("domain"))
+		if err != nil {
+			return err
+		}
+		return answer(w, r, domain)
+	}
+}
 
 func parseDomain(text string) (dnsname.Name, error) {
 	name, err := dnsname.Parse(text)
@@ -177,11 +185,7 @@ func (s *ControlServer) status(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, s.monitor.Status(ctx))
 }
 
-func (s *ControlServer) show(w http.ResponseWriter, r *http.Request) error {
-	domain, err := pathDomain(r)
-	if err != nil {
-		return err
-	}
+func (s *ControlServer) show(w http.ResponseWriter, r *http.Request, domain dnsname.Name) error {
 	d, known := s.monitor.Domain(r.Context(), domain)
 	switch {
 	case r.Context().Err() != nil:
@@ -196,11 +200,7 @@ func notFound(domain dnsname.Name) error {
 	return &Error{Code: http.StatusNotFound, Domain: domain.String(), Message: "nothing is known about this domain"}
 }
 
-func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request) error {
-	domain, err := pathDomain(r)
-	if err != nil {
-		return err
-	}
+func (s *ControlServer) refresh(w http.ResponseWriter, r *http.Request, domain dnsname.Name) error {
 	return lookUp(s, w, r, func(ctx context.Context) (v Refreshed, err error) {
 		found, err := s.admin.Refresh(ctx, domain)
 		if errors.Is(err, resolver.ErrClosed) || errors.Is(err, resolver.ErrNotTried) || ctx.Err() != nil {
@@ -233,11 +233,7 @@ func lookUp[T any](s *ControlServer, w http.ResponseWriter, r *http.Request,
 	return writeJSON(w, view)
 }
 
-func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request) error {
-	domain, err := pathDomain(r)
-	if err != nil {
-		return err
-	}
+func (s *ControlServer) forget(w http.ResponseWriter, r *http.Request, domain dnsname.Name) error {
 	// A lookup in progress for the domain comes first.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lookupLimit)); err != nil {
 		return err

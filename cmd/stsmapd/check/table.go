@@ -15,7 +15,7 @@ type Table struct {
 	total, passed int
 }
 
-// maxFirst is how many columns there are for names; a longer one is cut on a terminal.
+// maxFirst is how many columns of a terminal there are for names; a longer one is cut.
 const maxFirst = 30
 
 // NewTable returns a Table for these next hops and prints its head.
@@ -23,7 +23,10 @@ func NewTable(w io.Writer, nextHops []string) *Table {
 	t := &Table{Table: term.NewTable(w, "DOMAIN", "", "POLICY", "MX", "A MAIL WOULD BE"), out: w}
 	first := len("DOMAIN")
 	for _, n := range nextHops {
-		first = max(first, min(len(n), maxFirst))
+		first = max(first, len(n))
+	}
+	if term.Width(w) > 0 {
+		first = min(first, maxFirst)
 	}
 	t.Begin(first, len(term.Fail), len("override"), len("2/2"))
 	return t
