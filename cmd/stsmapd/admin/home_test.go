@@ -59,6 +59,15 @@ func TestTilesLinkToTheirLists(t *testing.T) {
 	}
 }
 
+// TestOneIsSingular: "1 domain", not "1 domains".
+func TestOneIsSingular(t *testing.T) {
+	f := startWeb(t, nil)
+	f.query("sts", "absent.test")
+	testkit.Eventually(t, testkit.Hang, "a domain without a policy", func() bool {
+		return strings.Contains(pageText(f.page("/")), "1 domain without a policy in memory; ")
+	})
+}
+
 // TestUnavailablePages: the list of what is announced and cannot be fetched has pages, as that of the policies has.
 func TestUnavailablePages(t *testing.T) {
 	f := startWeb(t, nil)

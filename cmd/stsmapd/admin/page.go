@@ -59,7 +59,7 @@ var templateFiles embed.FS
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"at": term.Absolute, "ago": term.Relative, "span": term.Span, "short": shortName, "words": shortText,
-		"whole":   wholeText,
+		"whole": wholeText, "plural": term.Plural,
 		"seconds": func(n int64) time.Duration { return time.Duration(n) * time.Second },
 		"table":   func(now time.Time, rows any) table { return table{now, rows} },
 	}).ParseFS(templateFiles, "templates/*.html"))

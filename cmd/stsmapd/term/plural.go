@@ -14,7 +14,8 @@ func Plural(n int, noun string) string {
 	switch {
 	case isY && !strings.HasSuffix(stem, "a") && !strings.HasSuffix(stem, "e"):
 		noun = stem + "ies"
-	case strings.HasSuffix(noun, "ch"), strings.HasSuffix(noun, "s"), strings.HasSuffix(noun, "x"):
+	case strings.HasSuffix(noun, "ch"), strings.HasSuffix(noun, "sh"), strings.HasSuffix(noun, "s"),
+		strings.HasSuffix(noun, "x"):
 		noun += "es"
 	default:
 		noun += "s"

@@ -112,7 +112,8 @@ func TestWords(t *testing.T) {
 		noun, want string
 	}{
 		{0, "policy", "0 policies"}, {1, "fetch", "1 fetch"}, {2, "fetch", "2 fetches"}, {2, "day", "2 days"},
-		{2, "key", "2 keys"}, {2, "address", "2 addresses"}, {1, "policy", "1 policy"}, {12, "domain", "12 domains"},
+		{2, "key", "2 keys"}, {2, "refresh", "2 refreshes"},
+		{2, "address", "2 addresses"}, {1, "policy", "1 policy"}, {12, "domain", "12 domains"},
 	} {
 		if got := Plural(c.n, c.noun); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
