@@ -11,6 +11,7 @@
 # debian-13-base  the same
 # debian-13       that release's Postfix, the first with policy attributes, and a Valkey
 # debian-13-sendmail  that release's Sendmail, the first with FEATURE(`sts')
+# debian-sid-base  as debian-12-base, of sid
 # debian-sid      a Postfix that is newer than the machine's (one built with libtlsrpt)
 #
 # As root on Debian only. The mirror is the one that the machine's own apt uses; its signature is checked.
@@ -22,7 +23,8 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 beside='postfix ca-certificates' # what stsmapd's package is installed with, and what it depends on
 
 folders=debian-12-base
-[ "${STSMAPD_TEST_ALL:-}" != 1 ] || folders="$folders debian-13-base debian-13 debian-13-sendmail debian-sid"
+[ "${STSMAPD_TEST_ALL:-}" != 1 ] ||
+	folders="$folders debian-13-base debian-13 debian-13-sendmail debian-sid-base debian-sid"
 
 complete() {
 	for name in $folders; do
@@ -115,7 +117,8 @@ base() {
 }
 
 # What each folder is made of; $1 is where, $2 the mirror.
-make_sid() { bootstrap "$1" sid "$2" && install "$1" postfix; }
+make_sid_base() { base "$1" sid "$2"; }
+make_sid() { cp -a --reflink=auto "$cache/debian-sid-base" "$1" && install "$1" postfix; }
 make_12_base() { base "$1" bookworm "$2"; }
 make_13_base() { base "$1" trixie "$2"; }
 make_13_sendmail() { cp -a --reflink=auto "$cache/debian-13-base" "$1" && install "$1" sendmail-bin sendmail-cf; }
@@ -143,7 +146,7 @@ failed=
 if [ "${STSMAPD_TEST_ALL:-}" = 1 ]; then
 	{ make debian-13-base make_13_base && make debian-13 make_13 && make debian-13-sendmail make_13_sendmail; } &
 	thirteen=$!
-	make debian-sid make_sid || failed=1
+	{ make debian-sid-base make_sid_base && make debian-sid make_sid; } || failed=1
 fi
 make debian-12-base make_12_base || failed=1
 [ "${STSMAPD_TEST_ALL:-}" != 1 ] || wait $thirteen || failed=1

@@ -1,10 +1,6 @@
-# Boots a system from the folder $1: becomes its init. Runs as process 1 of new namespaces. $2 is a directory of the
-# test, which the system has as /test. All changes to the folder are in memory.
+# Starts the system of disk.sh: becomes its init. Runs as process 1 of new namespaces, below those of disk.sh.
 set -eu
-mount --make-rprivate /
-mount -t tmpfs -o mode=0755 tmpfs /mnt
-mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/root
+exec 3<&- 4<&- # those namespaces
 root=/mnt/root
 mount -t proc proc $root/proc
 mount -t sysfs sysfs $root/sys
@@ -15,16 +11,12 @@ for device in null zero full random urandom tty; do
 	: >$root/dev/$device
 	mount --bind /dev/$device $root/dev/$device
 done
-mkdir $root/dev/pts $root/dev/shm $root/test $root/old
+mkdir $root/dev/pts $root/dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts $root/dev/pts
 ln -s pts/ptmx $root/dev/ptmx
 ln -s /proc/self/fd $root/dev/fd
 mount -t tmpfs tmpfs $root/dev/shm
-mount --bind "$2" $root/test
-ip link set lo up
-echo host.example.test >$root/etc/hostname
 hostname host.example.test
-rm -f $root/usr/sbin/policy-rc.d # services start, as on any host
 cd $root
 pivot_root . old # a chroot would forbid the user namespaces of the unit
 umount -l /old

@@ -1,9 +1,11 @@
 package install
 
 import (
+	"bufio"
 	"bytes"
 	_ "embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -22,6 +24,9 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/testkit"
 )
 
+//go:embed disk.sh
+var diskScript string
+
 //go:embed boot.sh
 var bootScript string
 
@@ -33,6 +38,9 @@ type machine struct {
 	pid    int
 	shared string // the directory that is its /test
 	log    *bytes.Buffer
+	kept   []*os.File    // the namespaces of disk.sh
+	ended  chan struct{} // is closed when process pid has ended
+	owner  *testing.T    // the machine ends with it
 }
 
 // boot starts a system of this folder of chroot.sh's; it ends with the test, and nothing of it stays.
@@ -41,45 +49,107 @@ func boot(t *testing.T, folder string) *machine {
 	if os.Geteuid() != 0 {
 		testkit.Skip(t, "not root, so no system to install on")
 	}
-	base := testkit.Folder(t, folder)
-	m := &machine{shared: t.TempDir(), log: &bytes.Buffer{}}
-	cmd := exec.Command("/bin/sh", "-c", bootScript, "boot.sh", base, m.shared)
-	cmd.Stdout, cmd.Stderr = m.log, m.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS |
-			syscall.CLONE_NEWIPC | unix.CLONE_NEWCGROUP,
-		UseCgroupFD: true, CgroupFD: cgroup(t), Pdeathsig: syscall.SIGKILL,
+	m := &machine{shared: t.TempDir(), log: &bytes.Buffer{}, owner: t}
+	m.makeDisk(t, testkit.Folder(t, folder))
+	m.start(t)
+	return m
+}
+
+// makeDisk makes the system's disk and network. They are there as long as their namespaces are open.
+func (m *machine) makeDisk(t *testing.T, base string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", diskScript, "disk.sh", base, m.shared)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+	cmd.Stderr = m.log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	runtime.LockOSThread() // Pdeathsig is the death of this thread
-	t.Cleanup(runtime.UnlockOSThread)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		testkit.Skip(t, "no system can be started here: "+err.Error())
 	}
-	m.pid = cmd.Process.Pid
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }() // it is killed
-	t.Cleanup(func() {
+	_, failed := bufio.NewReader(out).ReadString('\n')
+	for _, kind := range []string{"mnt", "net"} {
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", cmd.Process.Pid, kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ns.Close() })
+		m.kept = append(m.kept, ns)
+	}
+	if err := errors.Join(failed, in.Close(), cmd.Wait()); err != nil {
+		t.Fatalf("no disk: %v\n%s", err, m.log)
+	}
+}
+
+// start starts the system, which has its disk, and waits until it is up.
+func (m *machine) start(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("nsenter", "--mount=/proc/self/fd/3", "--net=/proc/self/fd/4",
+		"unshare", "--mount", "/bin/sh", "-c", bootScript)
+	cmd.ExtraFiles = m.kept
+	cmd.Stdout, cmd.Stderr = m.log, m.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | unix.CLONE_NEWCGROUP,
+		UseCgroupFD: true, CgroupFD: m.cgroup(t), Pdeathsig: syscall.SIGKILL,
+	}
+	ended, started := make(chan struct{}), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is the death of this thread, which ends with the goroutine
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it is killed
+		}
+	}()
+	if err := <-started; err != nil {
+		testkit.Skip(t, "no system can be started here: "+err.Error())
+	}
+	m.pid, m.ended = cmd.Process.Pid, ended
+	m.owner.Cleanup(func() {
 		_ = cmd.Process.Kill() // and all that run in it
 		<-ended
-		if t.Failed() {
-			t.Logf("the system said:\n%s", m.log)
+		if m.owner.Failed() {
+			m.owner.Logf("the system said:\n%s", m.log)
 		}
 	})
 	testkit.Eventually(t, testkit.Hang, "the system to be up", func() bool {
-		select {
-		case <-ended:
+		if m.hasEnded() {
 			t.Fatalf("the system has ended:\n%s", m.log)
-		default:
 		}
 		state, _ := m.try(`systemctl is-system-running`)
 		// without some of the kernel's file systems
 		return strings.HasPrefix(state, "running") || strings.HasPrefix(state, "degraded")
 	})
-	return m
+}
+
+func (m *machine) hasEnded() bool {
+	select {
+	case <-m.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// reboot has systemd end the system, and starts it again. Its disk stays. It returns when it started, for journalctl.
+func (m *machine) reboot(t *testing.T) (started string) {
+	t.Helper()
+	out, err := m.try("systemctl reboot")
+	testkit.Eventually(t, testkit.Hang, fmt.Sprintf("the system to end (systemctl reboot: %v %s)", err, out),
+		m.hasEnded)
+	started = strconv.FormatInt(time.Now().Unix(), 10)
+	m.start(t)
+	return started
 }
 
 // cgroup makes a control group for a system, and returns it open.
-func cgroup(t *testing.T) int {
+func (m *machine) cgroup(t *testing.T) int {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -100,9 +170,9 @@ func cgroup(t *testing.T) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
+		m.owner.Cleanup(func() {
 			unix.Close(fd)
-			testkit.Eventually(t, testkit.Hang, "the end of the system's control groups",
+			testkit.Eventually(m.owner, testkit.Hang, "the end of the system's control groups",
 				func() bool { return removeGroups(dir) == nil })
 		})
 		return fd

@@ -4,6 +4,7 @@ package sendmail
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +47,12 @@ func TestSendmail(t *testing.T) {
 	s := w.NewSendmail(t, settings)
 	if toml := block(t, "# /etc/stsmapd/stsmapd.toml"); !strings.Contains(toml, `"inet:127.0.0.1:5461"`) {
 		t.Errorf("the page lets stsmapd listen by\n%s", toml)
+	}
+	line := "sendmail -d0.13 -bt </dev/null | grep -o -e _FFR_MTA_STS -e SOCKETMAP"
+	block(t, line)
+	got := strings.Fields(s.Shell(t, line))
+	if !slices.Contains(got, "_FFR_MTA_STS") || !slices.Contains(got, "SOCKETMAP") {
+		t.Errorf("%s prints %q", line, got)
 	}
 	d := w.StartDaemon(t, world.DaemonConfig{Inet: netip.MustParseAddrPort("127.0.0.1:5461")})
 	for _, c := range cases() {

@@ -54,6 +54,14 @@ func (w *World) NewSendmail(t testing.TB, lines string) *Sendmail {
 	return s
 }
 
+// Shell runs a line of shell where this Sendmail is installed, and returns what it prints.
+func (s *Sendmail) Shell(t testing.TB, line string) string {
+	t.Helper()
+	sh := s.tree.command("sh", "-c", line)
+	sh.Path, sh.Env = "/bin/sh", []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	return runCommand(t, sh).Stdout
+}
+
 // Deliver hands Sendmail a mail, which it tries to deliver at once, and returns what it says of the delivery, with
 // "Sent" or "Deferred" in it, with what its queue has of mail to this recipient, such as the reason why it waits.
 func (s *Sendmail) Deliver(t testing.TB, to string) string {
