@@ -3,6 +3,7 @@ package resolver
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -31,14 +32,16 @@ type evictor struct {
 
 // removeExpired removes a policy that had expired at now.
 func (e *evictor) removeExpired(ctx context.Context, domain dnsname.Name, now time.Time) {
-	_ = e.remove(ctx, domain, func(old Entry) bool { return !e.live(old.term(), now) }) // the next scan tries again
+	// the next scan tries again
+	_, _ = e.remove(ctx, domain, func(old Entry) bool { return !e.live(old.term(), now) })
 }
 
-// remove deletes a domain's policy from store and memory, if which accepts it as it is now: a fetch may have come
-// between, or have brought what still waits for the disk. The errors are the store's, and those of Exclusive.
-func (e *evictor) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) error {
+// remove deletes a domain's policy from store and memory, if which accepts it as it is now, and reports whether it did:
+// a fetch may have come between, or have brought what still waits for the disk. The errors are the store's, and those
+// of Exclusive.
+func (e *evictor) remove(ctx context.Context, domain dnsname.Name, which func(Entry) bool) (removed bool, err error) {
 	var failed error
-	err := e.lookups.Exclusive(ctx, domain, func() {
+	err = e.lookups.Exclusive(ctx, domain, func() {
 		if h, ok := e.memory.Policy(domain); ok && !which(h.Entry()) {
 			return
 		}
@@ -51,12 +54,10 @@ func (e *evictor) remove(ctx context.Context, domain dnsname.Name, which func(En
 		}
 		if failed = e.pending.delete(ctx, domain); failed == nil {
 			e.forgetPolicy(domain)
+			removed = true
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return failed
+	return removed, errors.Join(err, failed)
 }
 
 // bounds are what the store may hold.
@@ -147,8 +148,10 @@ func (e *evictor) evict(ctx context.Context, c *census, limit bounds) {
 	removals.SetLimit(removalsAtOnce)
 	for _, v := range chosen.heap {
 		removals.Go(func() error {
-			err := e.remove(rctx, v.domain, func(now Entry) bool { return !e.victim(c, now).outlives(v) })
-			if err == nil {
+			gone, err := e.remove(rctx, v.domain, func(now Entry) bool {
+				return e.tooLarge(limit) && !e.victim(c, now).outlives(v)
+			})
+			if gone {
 				removed.Add(1)
 				e.size.bytes.Add(-v.bytes)
 			}
@@ -161,6 +164,12 @@ func (e *evictor) evict(ctx context.Context, c *census, limit bounds) {
 	if failed == nil && len(chosen.heap) == maxVictims {
 		e.size.callWalk()
 	}
+}
+
+// tooLarge reports whether the store still has to shrink: while a domain's lookup was waited for, others may have gone.
+func (e *evictor) tooLarge(limit bounds) bool {
+	return e.store.Len() > limit.policies-spare(limit.policies) ||
+		e.size.bytes.Load() > limit.bytes-spare(limit.bytes)
 }
 
 // alert logs that the store is full: at once, and then once in fullAlertInterval.
