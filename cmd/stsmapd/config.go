@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,19 +61,22 @@ type effective struct {
 	Settings []config.Setting `json:"settings"`
 }
 
-// Print implements result.
+// Print implements result. Values are last, as the longest. A terminal gets the name of the file without its path, so
+// that rows fit 80 columns.
 func (e effective) Print(w io.Writer, _ time.Time) error {
-	t := term.NewTable(w, "SETTING", "VALUE", "FROM")
+	t := term.NewTable(w, "SETTING", "FROM", "VALUE")
 	for _, s := range e.Settings {
-		value := string(s.Value)
-		if s.From == "default" {
-			t.Row(term.Text(s.Key), term.Text(value), term.Painted(term.Faint, s.From))
-			continue
+		value, from := string(s.Value), term.Text(s.From)
+		switch {
+		case s.From == "default":
+			from = term.Painted(term.Faint, s.From)
+		case term.Width(w) > 0 && e.File != "":
+			from = term.Text(strings.Replace(s.From, e.File, filepath.Base(e.File), 1))
 		}
 		if s.Key == "override" { // a sentence, no value
 			_ = json.Unmarshal(s.Value, &value)
 		}
-		t.Row(term.Text(s.Key), term.Text(value), term.Text(s.From))
+		t.Row(term.Text(s.Key), from, term.Text(value))
 	}
 	return t.End()
 }
