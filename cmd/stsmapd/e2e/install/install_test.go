@@ -353,7 +353,12 @@ func (m *machine) apart(t *testing.T) {
 
 // remove removes the package, and then purges it.
 func (m *machine) remove(t *testing.T) {
-	m.run(t, "systemctl stop stsmapd && systemctl start stsmapd-chroot.socket stsmapd.service")
+	m.run(t, "systemctl stop stsmapd")
+	testkit.Eventually(t, testkit.Hang, "systemd to close the socket that it kept", func() bool { // a little later
+		out, _ := m.try("grep -c ':210D 00000000:0000 0A' /proc/net/tcp")
+		return strings.TrimSpace(out) == "0"
+	})
+	m.run(t, "systemctl start stsmapd-chroot.socket stsmapd.service")
 	m.run(t, `postconf -e 'smtp_tls_policy_maps = texthash:/etc/postfix/a, socketmap:unix:/stsmapd/socketmap:sts' &&
 		postconf -P smtp/unix/smtp_tls_policy_maps=`+byTCP)
 	before := strings.TrimSpace(m.run(t, "date +%s"))
