@@ -15,13 +15,15 @@ import (
 	"github.com/stsmapd/stsmapd/cache/shared/enginetest"
 )
 
-// libraryOptions returns the options of a client in each mode, with limits short enough for a fuzzer.
+// libraryOptions returns the options of a client in each mode, with limits short enough for a fuzzer. KeepAlive is as
+// long as stsmapd's: the library starts the timer of its pings before it reads from the connection, and a ping that
+// comes in between reads beside it.
 func libraryOptions(mode byte) valkey.ClientOption {
 	opt := valkey.ClientOption{
 		InitAddress: []string{"127.0.0.1:6379"}, DisableCache: true, DisableRetry: true, AlwaysPipelining: true,
 		PipelineMultiplex: -1,
 		ClientSetInfo:     valkey.DisableClientSetInfo, ConnWriteTimeout: 20 * time.Millisecond, RingScaleEachConn: 4,
-		Dialer:            net.Dialer{Timeout: 20 * time.Millisecond, KeepAlive: 5 * time.Millisecond},
+		Dialer:            net.Dialer{Timeout: 20 * time.Millisecond, KeepAlive: time.Second},
 		ForceSingleClient: mode%3 == 0,
 	}
 	switch mode % 3 {
