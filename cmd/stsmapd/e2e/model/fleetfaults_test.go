@@ -95,6 +95,8 @@ func (s *failuresOfOthers) Put(ctx context.Context, e resolver.Entry) error {
 // twice is a store that counts each policy twice.
 type twice struct{ resolver.Store }
 
+func (s twice) Len() int { return 2 * s.Store.Len() }
+
 func (s twice) All(ctx context.Context) iter.Seq2[resolver.Entry, error] {
 	return func(yield func(resolver.Entry, error) bool) {
 		for e, err := range s.Store.All(ctx) {
