@@ -35,6 +35,22 @@ func smallDisk(t *testing.T) (dir string, remount func(flags uintptr, options st
 	}
 }
 
+// fillDisk fills a disk with a file, so that the store meets an error there, and returns the file and the entry that
+// could not be put.
+func fillDisk(t *testing.T, dir string, b *Store) (ballast string, late resolver.Entry) {
+	t.Helper()
+	ballast = filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("ballast: %v", err)
+	}
+	late = storetest.Entry(100, storetest.Clock())
+	late.Policy = storetest.Policy(5000)
+	if err := b.Put(t.Context(), late); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Put on a full disk: %v", err)
+	}
+	return ballast, late
+}
+
 // TestReadOnlyDisk: the system makes a file system read-only when its disk fails. What the store holds can be read as
 // before; a Put says that the disk cannot be written; and when it can again, all goes on.
 func TestReadOnlyDisk(t *testing.T) {
@@ -42,15 +58,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	l := &testkit.Log{}
 	b := openStore(t, filepath.Join(dir, "policies.db"), l)
 	put := fill(t, b, 20, noExtra)
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("ballast: %v", err)
-	}
-	late := storetest.Entry(100, storetest.Clock())
-	late.Policy = storetest.Policy(5000)
-	if err := b.Put(t.Context(), late); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("Put on a full disk: %v", err)
-	}
+	_, late := fillDisk(t, dir, b)
 	remount(syscall.MS_RDONLY, "")
 	check := func(when string) {
 		t.Helper()
@@ -116,15 +124,7 @@ func TestOlderCommitOnReadOnlyDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("ballast: %v", err)
-	}
-	late := storetest.Entry(100, storetest.Clock())
-	late.Policy = storetest.Policy(5000)
-	if err := b.Put(t.Context(), late); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("Put on a full disk: %v", err)
-	}
+	ballast, _ := fillDisk(t, dir, b)
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
