@@ -20,16 +20,9 @@ import (
 
 func newCache() *cobra.Command {
 	var flags controlFlags
-	cmd := &cobra.Command{
-		Use:   "cache",
-		Short: "Show and change the policies of the running daemon",
-		Long: "Show and change the policies of the running daemon, through its control socket. Exit code 0: done; 1: " +
-			"not found, or only partly done; 2: an error.",
-		Args: usage.Group,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("stsmapd cache needs a subcommand: list, show, refresh, forget or export")
-		},
-	}
+	cmd := usage.Command("cache", usage.Group, func(*cobra.Command, []string) error {
+		return errors.New("stsmapd cache needs a subcommand: list, show, refresh, forget or export")
+	})
 	flags.add(cmd)
 	cmd.AddCommand(newCacheList(&flags), newCacheShow(&flags), newCacheRefresh(&flags), newCacheForget(&flags),
 		newCacheExport(&flags))
@@ -50,38 +43,28 @@ type listFlags struct {
 
 func newCacheList(flags *controlFlags) *cobra.Command {
 	var f listFlags
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List policies",
-		Long: "List the policies of the daemon, including expired ones that are not removed yet. With --unavailable, " +
-			"list instead the domains that announce a policy which cannot be fetched, with none cached: mail to them " +
-			"is delivered as if there were no policy. Exit code 0: listed; 1: a policy could not be read; 2: an error.",
-		Example: "  stsmapd cache list --failing --sort expires\n" +
-			"  stsmapd cache list --unavailable\n" +
-			"  stsmapd cache list --mode enforce --expiring 7d --json | jq -r .domain",
-		Args: usage.None,
-		RunE: flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
-			list, err := f.parse(cmd)
-			switch {
-			case err != nil:
-				return err
-			case f.unavailable:
-				return f.listUnavailable(cmd, client, list)
-			case f.out.json:
-				return listJSON(cmd, client, list)
-			}
-			return listTable(cmd, client, list)
-		}),
-	}
+	cmd := usage.Command("cache-list", usage.None, flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
+		list, err := f.parse(cmd)
+		switch {
+		case err != nil:
+			return err
+		case f.unavailable:
+			return f.listUnavailable(cmd, client, list)
+		case f.out.json:
+			return listJSON(cmd, client, list)
+		}
+		return listTable(cmd, client, list)
+	}))
 	cmd.Flags().StringSliceVar(&f.modes, "mode", nil,
-		"only policies of this mode: enforce, testing or none; may be repeated")
+		"only policies of this `MODE`: enforce, testing or none; may be repeated")
 	cmd.Flags().BoolVar(&f.failing, "failing", false, "only policies whose last fetch failed")
-	cmd.Flags().StringVar(&f.expiring, "expiring", "", "only policies that expire within this time, such as 7d or 36h")
-	cmd.Flags().StringVar(&f.domain, "domain", "", "only domains whose name contains this text")
+	cmd.Flags().StringVar(&f.expiring, "expiring", "",
+		"only policies that expire within this `TIME`, such as 7d or 36h")
+	cmd.Flags().StringVar(&f.domain, "domain", "", "only domains whose name contains this `TEXT`")
 	cmd.Flags().StringVar(&f.sort, "sort", "",
-		"sort by "+strings.Join(admin.SortKeys(), ", ")+
+		"sort by this `KEY`: "+strings.Join(admin.SortKeys(), ", ")+
 			"; a leading - reverses the order (default: by name)")
-	cmd.Flags().IntVar(&f.limit, "limit", 0, "list at most this many policies; 0: all")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "list at most this `NUMBER` of policies; 0: all")
 	cmd.Flags().BoolVar(&f.unavailable, "unavailable", false,
 		"domains whose announced policy cannot be fetched; only --domain and --limit select among them")
 	f.out.add(cmd, "JSON lines: one object for each policy or domain")

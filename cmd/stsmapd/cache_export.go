@@ -15,25 +15,12 @@ import (
 
 func newCacheExport(flags *controlFlags) *cobra.Command {
 	var postfix bool
-	cmd := &cobra.Command{
-		Use:   "export",
-		Short: "Print all policies, as JSON lines or as a table for Postfix",
-		Long: "Print all policies of the daemon as JSON lines, with their text. With --postfix, print the policies " +
-			"that are enforced now as a policy table for Postfix, with the overrides of the configuration applied, " +
-			"for a long outage of stsmapd. The table is not updated, and its policies do not expire:\n\n" +
-			"    stsmapd cache export --postfix >/etc/postfix/mta-sts\n" +
-			"    postconf smtp_tls_policy_maps=texthash:/etc/postfix/mta-sts\n\n" +
-			"Exit code 0: all printed; 1: a policy could not be read; 2: an error.",
-		Example: "  stsmapd cache export >policies.jsonl\n" +
-			"  stsmapd cache export --postfix >/etc/postfix/mta-sts",
-		Args: usage.None,
-		RunE: flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
-			if !postfix {
-				return listJSON(cmd, client, admin.List{})
-			}
-			return exportPostfix(cmd, client, time.Now())
-		}),
-	}
+	cmd := usage.Command("cache-export", usage.None, flags.ask(func(cmd *cobra.Command, client *admin.Client) error {
+		if !postfix {
+			return listJSON(cmd, client, admin.List{})
+		}
+		return exportPostfix(cmd, client, time.Now())
+	}))
 	cmd.Flags().BoolVar(&postfix, "postfix", false, "a policy table for Postfix (texthash:)")
 	return cmd
 }

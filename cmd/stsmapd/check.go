@@ -26,65 +26,6 @@ import (
 	"github.com/stsmapd/stsmapd/resolver/dane"
 )
 
-const checkHelp = `Check a domain now, without the daemon: its _mta-sts record, policy host,
-certificate and policy, each MX host against the policy, with STARTTLS and
-certificate, DANE, the TLSRPT record, and the answers for Postfix. The last line
-says what would happen to a mail. No mail is sent.
-
-A domain may be written as Postfix's next hop: example.com, [mail.example.com],
-example.com:587. With several domains, a table is printed.
-
-Certificates of MX hosts are verified with the same CA roots as those of policy
-hosts (fetch.ca_file); Postfix has its own (smtp_tls_CAfile). If outgoing
-connections to port 25 are blocked, run the check on the mail server, or with
---no-smtp.
-
-Exit codes:
-  0  delivery under the policy works: at least one MX host passes, and a Postfix
-     with DANE delivers too. Mode testing counts as if it were enforce.
-  1  it does not work, or there is no policy, or its mode is none
-  2  an error: the check could not be done
-
-With --maillog it rehearses: the domains are those that mail went to in the last
-30 days (--since) by this host's mail log or its journal, or by the FILEs. Each
-that announces a policy is checked, and the last paragraph says to how many
-mail would be delivered, verified, to which it would wait and why, and how many
-messages that concerns, with an override to paste for each. Where all mail goes
-by a relay host, the relay host's policy counts: check that name instead.
-Exit codes: 0 no mail would wait because of a policy; 1 some would; 2 an error.
-
---json prints one line for each domain, an object with these members (all are
-always present, lists are never null, times are RFC 3339):
-  domain, next_hop, at
-  record     name, status (found, none, several, malformed, no_answer), texts,
-             alias, ttl_seconds, id, error
-  policy     null without a record; url, host, addresses, via, tls, status (ok,
-             unreachable, certificate, status, media_type, too_large,
-             invalid_policy), error, text, lines (number, text, verdict: ok,
-             blank, unknown, repeated, wrong; error), mode, mx, max_age_seconds
-  override   null without one; domain, action, mx, reason
-  mx         status (found, implicit, direct, null, no_domain, no_answer),
-             error, omitted, hosts: name, preference, addresses, in_policy,
-             pattern, probed, address, failed (address, error), greeting,
-             starttls, tls, requiretls (announced), passes, passes_match,
-             problems (code, text), dane
-  dane       ad_trusted, status (none, usable, failed), error, hosts: name,
-             state, in_reach, error, at, records (usage, selector, matching_type, data,
-             usable), matches
-  tlsrpt     name, status, record, error
-  answers    map, outcome, reply
-  advice     code, text
-  result     ok (exit code 0), delivery, delivery_with_dane,
-             delivery_if_enforced (verified, unverified, deferred, returned,
-             not_probed), summary (the last line)
-  rehearsal  (a last line of its own, with --maillog) domains, recipients,
-             period_seconds, unknown (the DNS fails), announce, enforce,
-             testing, none, ignored, unfetched, verified, returned,
-             waiting_recipients; waits, waits_with_dane and down (mail waits
-             policy or not): domain, recipients, reason, override
-  where tls is null or version, cipher, certificates: subject, issuer, names,
-             not_before, not_after, sha256`
-
 // checkFlags are the flags of check.
 type checkFlags struct {
 	config  string
@@ -97,27 +38,18 @@ type checkFlags struct {
 
 func newCheck() *cobra.Command {
 	var f checkFlags
-	cmd := &cobra.Command{
-		Use:   "check DOMAIN... | --maillog [FILE...]",
-		Short: "Check a domain now: would mail be delivered under its policy?",
-		Long:  checkHelp,
-		Example: "  stsmapd check example.com\n" +
-			"  stsmapd check --json example.com example.org | jq -r .result.summary\n" +
-			"  stsmapd check --maillog",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if f.logs.Chosen {
-				return nil
-			}
-			return usage.Args("DOMAIN", 1, 0)(cmd, args)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) },
-	}
+	cmd := usage.Command("check", func(cmd *cobra.Command, args []string) error {
+		if f.logs.Chosen {
+			return nil
+		}
+		return usage.Args("DOMAIN", 1, 0)(cmd, args)
+	}, func(cmd *cobra.Command, args []string) error { return runCheck(cmd, f, args) })
 	addConfig(cmd.Flags(), &f.config)
 	cmd.Flags().BoolVar(&f.json, "json", false, "JSON lines: one object per domain, with everything that was found")
 	cmd.Flags().BoolVar(&f.noSMTP, "no-smtp", false, "do not connect to MX hosts")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 6*time.Minute,
-		"longest time for one domain, between 1s and 10m; Postfix waits 5m for each reply of an MX host")
-	cmd.Flags().StringVar(&f.helo, "helo", "", "name of this host for EHLO (default: its host name)")
+		"longest `TIME` for one domain, between 1s and 10m; Postfix waits 5m for each reply of an MX host")
+	cmd.Flags().StringVar(&f.helo, "helo", "", "`NAME` of this host for EHLO (default: its host name)")
 	f.logs.Add(cmd, 30*24*time.Hour)
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		if f.logs.Chosen {

@@ -21,34 +21,22 @@ func newConfig() *cobra.Command {
 	var f serveFlags
 	var out output
 	var quiet bool
-	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Check the configuration, and show every setting in force",
-		Long: "Read the configuration as `stsmapd serve` with the same flags does, with the files that it names, " +
-			"and print every setting in force and where it comes from. The running daemon is not asked: it has what " +
-			"it read at its start or last reload, and sockets from systemd replace listen and metrics. Exit code 0: " +
-			"the configuration can be used; 2: it is wrong, and the error says where and what is valid.",
-		Example: "  stsmapd config\n" +
-			"  stsmapd config --quiet --config new.toml && cp new.toml /etc/stsmapd/stsmapd.toml\n" +
-			"  stsmapd config --json | jq -r '.settings[] | select(.from != \"default\") | .setting'",
-		Args: usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.load()
-			if err == nil {
-				err = c.CheckHost(os.Getenv("CREDENTIALS_DIRECTORY"))
-			}
-			if err != nil {
-				return err
-			}
-			if _, err := c.Roots(); errors.Is(err, fetch.ErrNoRoots) {
-				usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: warning: "+err.Error())
-			}
-			if quiet {
-				return nil
-			}
-			return out.print(cmd, effective{c.File, c.Effective(os.Getenv, os.Getuid())})
-		},
-	}
+	cmd := usage.Command("config", usage.None, func(cmd *cobra.Command, _ []string) error {
+		c, err := f.load()
+		if err == nil {
+			err = c.CheckHost(os.Getenv("CREDENTIALS_DIRECTORY"))
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := c.Roots(); errors.Is(err, fetch.ErrNoRoots) {
+			usage.Print(cmd.ErrOrStderr(), cmd.ErrOrStderr(), "stsmapd: warning: "+err.Error())
+		}
+		if quiet {
+			return nil
+		}
+		return out.print(cmd, effective{c.File, c.Effective(os.Getenv, os.Getuid())})
+	})
 	f.add(cmd)
 	out.add(cmd, "one JSON object")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only errors")

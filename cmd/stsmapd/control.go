@@ -15,6 +15,8 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/config"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
+	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/socketmap"
 )
 
@@ -93,14 +95,33 @@ type controlFlags struct {
 // addConfig adds the flag --config.
 func addConfig(flags *pflag.FlagSet, file *string) {
 	flags.StringVar(file, "config", "",
-		"stsmapd's configuration file (default "+config.DefaultFile+", where it exists)")
+		"stsmapd's configuration `FILE` (default "+config.DefaultFile+", where it exists)")
 	flags.Lookup("config").Annotations = map[string][]string{cobra.BashCompFilenameExt: {"toml"}}
 }
 
 func (f *controlFlags) add(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVar(&f.control, "control", "",
-		"the daemon's control socket, unix:/PATH (default: that of the configuration)")
+		"the daemon's control `SOCKET`, unix:/PATH (default: that of the configuration)")
 	addConfig(cmd.PersistentFlags(), &f.config)
+}
+
+// logFlags are the flags of the commands that read mail logs and ask the daemon.
+type logFlags struct {
+	control controlFlags
+	logs    hostlog.Flags
+	out     output
+}
+
+// command returns the command with the help of name, which reads the log of the last time back where --since does not
+// say otherwise. what is what it prints as JSON.
+func (f *logFlags) command(name string, back time.Duration, what string,
+	run func(*cobra.Command, []string) error) *cobra.Command {
+	cmd := usage.Command(name, nil, run)
+	cmd.ValidArgsFunction = usage.Files
+	f.control.add(cmd)
+	f.logs.Add(cmd, back)
+	f.out.add(cmd, what)
+	return cmd
 }
 
 // ask returns what a command without arguments runs that asks the daemon: do gets a client, which is then closed.

@@ -11,74 +11,20 @@ import (
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/deliveries"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
-const deliveriesHelp = `Read Postfix's log and say what became of the mail to other hosts: how many
-recipients were sent to a verified server, under no policy, or without TLS; what
-a TLS policy kept back, for which reason, and whether it was sent after all; and
-the mail that waits now, with what to do about it. Reading is all it does.
-
-Without FILE it reads the last 24 hours (--since) of this host's mail log, or of
-its journal. A running stsmapd is asked what policy it has for the domains whose
-mail waits; without it the rest is the same.
-
-Before Postfix 3.11, only smtp_tls_loglevel = 1 has verified deliveries logged;
-later versions say the level of each delivery (tls=...).
-
-Exit codes:
-  0  no mail waits because of a policy
-  1  some does
-  2  an error: the log could not be read
-
---json prints one object (all members are always there, lists are never null,
-times are RFC 3339, UTC; members may be added):
-  from       the time where reading began (null: at the beginning)
-  first, last  times of the first and last line about mail (null: there is none)
-  domain     the value of --domain, or ""
-  domains    how many there are
-  recipients verified, encrypted, plaintext, unlogged (sent, the log does not
-             say how), below (of those sent: at a lower TLS level than was
-             wanted), bounced, removed, other, waiting, waiting_for_policy
-  levels     TLS levels that were reached (Postfix 3.11 and later)
-  kept_back  reason, attempts, waiting, sent_after, bounced, removed; counts of
-             recipients, attempts apart
-  waiting    domain, messages, recipients, oldest (a time, or null), mx,
-             next_hop, reason, text, remedy, override (lines for stsmapd.toml,
-             or ""), policy (null, or mode, mx, expires, answer)
-  notes      code (no_mail, tls_not_logged, below_level, forgotten, daemon), text
-
-A reason is one of no-starttls, starttls-refused, not-trusted, name-mismatch,
-certificate-expired, not-verified, mx-not-in-policy, handshake-failed,
-tls-engine, temporary-answer, permanent-answer, map-lookup,
-answer-not-understood, client-configuration, dane, requiretls, other-violation.`
-
 // deliveriesFlags are the flags of deliveries.
 type deliveriesFlags struct {
-	control controlFlags
-	logs    hostlog.Flags
-	domain  string
-	out     output
+	logFlags
+	domain string
 }
 
 func newDeliveries() *cobra.Command {
 	var f deliveriesFlags
-	cmd := &cobra.Command{
-		Use:   "deliveries [FILE...]",
-		Short: "Say what became of mail under TLS policies, by Postfix's log",
-		Long:  deliveriesHelp,
-		Example: "  stsmapd deliveries --since 7d\n" +
-			"  stsmapd deliveries --domain example.com /var/log/mail.log.1.gz",
-		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
-		ValidArgsFunction: usage.Files,
-	}
-	f.control.add(cmd)
-	f.logs.Add(cmd, 24*time.Hour)
-	cmd.Flags().StringVar(&f.domain, "domain", "", "only mail to this recipient domain")
-	f.out.add(cmd, "one JSON object")
+	cmd := f.command("deliveries", 24*time.Hour, "one JSON object", f.run)
+	cmd.Flags().StringVar(&f.domain, "domain", "", "only mail to this recipient `DOMAIN`")
 	return cmd
 }
 

@@ -31,22 +31,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
-	root := &cobra.Command{
-		Use:   "stsmapd",
-		Short: "MTA-STS policies for Postfix",
-		Long: "stsmapd tells Postfix which domains require verified TLS by MTA-STS (RFC 8461), and caches their " +
-			"policies.",
-		Example: "  stsmapd postfix                what to add to main.cf\n" +
-			"  stsmapd check example.com      what becomes of mail to a domain\n" +
-			"  stsmapd status                 how the daemon does",
-		Version:       version(),
-		SilenceErrors: true, // run prints them
-		SilenceUsage:  true,
-		Args:          usage.Group,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	root.Flags().Bool("version", false, "print the version")
-	root.SetVersionTemplate(versionText())
+	var printVersion bool
+	root := usage.Command("stsmapd", usage.Group, func(cmd *cobra.Command, args []string) error {
+		if printVersion {
+			return writeVersion(cmd, args)
+		}
+		return cmd.Help()
+	})
+	root.SilenceErrors, root.SilenceUsage = true, true // run prints them
+	root.Flags().BoolVar(&printVersion, "version", false, "print the version")
 	root.SetFlagErrorFunc(usage.FlagError)
 	root.SetHelpCommand(usage.Help())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
@@ -58,16 +51,11 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	return root
 }
 
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := io.WriteString(cmd.OutOrStdout(), versionText())
-			return err
-		},
-	}
+func newVersion() *cobra.Command { return usage.Command("version", usage.None, writeVersion) }
+
+func writeVersion(cmd *cobra.Command, _ []string) error {
+	_, err := io.WriteString(cmd.OutOrStdout(), versionText())
+	return err
 }
 
 func versionText() string {

@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { srv.Close() })
 			srv.Add("partner.example. 300 IN MX 10 mx.partner.example.\nmx.partner.example. 300 IN A 192.0.2.1\n")
 			srv.Add("_mta-sts.announced.example. 300 IN TXT \"v=STSv1; id=7\"\n")
+			srv.Add("_mta-sts.none.example. 300 IN TXT \"v=STSv1; id=20260101\"\n") // the id of what seed writes
 			srv.On("_mta-sts.mute.example", dns.TypeTXT, dnstest.ServFail)
 			listen, err := freeAddress()
 			if err != nil {
@@ -63,10 +64,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "maillog" {
-				return false, fmt.Errorf("no condition %q", name)
+			switch name {
+			case "maillog":
+				return len(maillog.Find(time.Time{})) > 0, nil
+			case "root":
+				return os.Geteuid() == 0, nil
 			}
-			return len(maillog.Find(time.Time{})) > 0, nil
+			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: commands,
 	})

@@ -26,35 +26,19 @@ var errNoTerminal = errors.New(
 
 func newPostfix() *cobra.Command {
 	var d postfixCommand
-	cmd := &cobra.Command{
-		Use:   "postfix",
-		Short: "Check this host's Postfix configuration",
-		Long: "Check this host's Postfix configuration: read it with postconf, query the servers that Postfix would " +
-			"query, and print the lines that main.cf lacks and each mistake with its cure. With --apply, set these " +
-			"lines with `postconf -e`; nothing else is changed, and Postfix is not reloaded. With --deliver, let a " +
-			"private instance of this Postfix, with a copy of its configuration and a queue of its own, deliver mail " +
-			"to a mail server of stsmapd's on the loopback: to one that meets its policy, and to ones that do not. " +
-			"Nothing of the running Postfix is touched, and no message leaves this host. Run it as root: other " +
-			"users cannot see all that Postfix uses. Exit code 0: nothing to do; 1: something to do; 2: an error.",
-		Example: "  stsmapd postfix\n" +
-			"  stsmapd postfix -c /etc/postfix-out --connect unix:/run/stsmapd/map.sock\n" +
-			"  stsmapd postfix --apply\n" +
-			"  stsmapd postfix --deliver",
-		Args: usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, other := range []string{"json", "deliver"} {
-				if err := usage.Exclusive(cmd, other, "apply"); err != nil {
-					return err
-				}
+	cmd := usage.Command("postfix", usage.None, func(cmd *cobra.Command, _ []string) error {
+		for _, other := range []string{"json", "deliver"} {
+			if err := usage.Exclusive(cmd, other, "apply"); err != nil {
+				return err
 			}
-			d.in, d.out, d.messages = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			return d.run(cmd.Context())
-		},
-	}
+		}
+		d.in, d.out, d.messages = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+		return d.run(cmd.Context())
+	})
 	cmd.Flags().StringVarP(&d.directory, "postconf-dir", "c", "",
-		"Postfix's configuration directory, as in postconf -c")
+		"Postfix's configuration `DIRECTORY`, as in postconf -c")
 	cmd.Flags().StringArrayVar(&d.connect, "connect", nil,
-		"address at which Postfix should query stsmapd; may be repeated (default: the listeners of stsmapd's "+
+		"`ADDRESS` at which Postfix should query stsmapd; may be repeated (default: the listeners of stsmapd's "+
 			"configuration)")
 	addConfig(cmd.Flags(), &d.config)
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the findings as JSON")

@@ -35,30 +35,17 @@ type queryFlags struct {
 
 func newQuery() *cobra.Command {
 	var f queryFlags
-	cmd := &cobra.Command{
-		Use:   "query [-m MAP] DOMAIN",
-		Short: "Query the running daemon as Postfix does",
-		Long: "Query the running daemon about a next hop, as Postfix does. Exit code 0: a policy, which is printed; " +
-			"1: no policy, Postfix uses its own configuration, and the reason is printed on standard error; 2: an " +
-			"error. With --health and no domain, exit code 0: the daemon answers; 2: it does not answer within 2 s. " +
-			"--health asks through the control socket, so that clients who hold every connection do not make a " +
-			"daemon that works look dead; where this user cannot use that socket, or with --connect, it asks as " +
-			"Postfix does.",
-		Example: "  stsmapd query example.com\n" +
-			"  stsmapd query -m sts+dane '[mail.example.com]:587'\n" +
-			"  stsmapd query --health",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if f.health {
-				return usage.None(cmd, args)
-			}
-			return usage.Args("DOMAIN", 1, 1)(cmd, args)
-		},
-		ValidArgsFunction: f.control.complete,
-		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
-	}
-	cmd.Flags().StringVarP(&f.mapName, "map", "m", "sts", "map name, as at the end of the socketmap in main.cf")
+	cmd := usage.Command("query", func(cmd *cobra.Command, args []string) error {
+		if f.health {
+			return usage.None(cmd, args)
+		}
+		return usage.Args("DOMAIN", 1, 1)(cmd, args)
+	}, func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) })
+	cmd.ValidArgsFunction = f.control.complete
+	cmd.Flags().StringVarP(&f.mapName, "map", "m", "sts", "`MAP` name, as at the end of the socketmap in main.cf")
 	cmd.Flags().BoolVar(&f.health, "health", false, "only check whether the daemon answers")
-	cmd.Flags().StringVar(&f.connect, "connect", "", "the daemon's listener (default: the first of the configuration)")
+	cmd.Flags().StringVar(&f.connect, "connect", "",
+		"`ADDRESS` of the daemon's listener (default: the first of the configuration)")
 	f.control.add(cmd)
 	usage.Dynamic(cmd, "map", f.mapNames)
 	return cmd

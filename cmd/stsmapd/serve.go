@@ -50,27 +50,18 @@ type serveFlags struct {
 
 func newServe() *cobra.Command {
 	var f serveFlags
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Run the daemon",
-		Long: "Run the daemon: answer Postfix's socketmap questions until SIGTERM. It needs no configuration file. " +
-			"SIGHUP reloads the configuration and the CA roots; listeners, the store and [shared] do not change.",
-		Example: "  stsmapd serve\n" +
-			"  stsmapd serve --config new.toml --state-dir /tmp/stsmapd --listen inet:127.0.0.1:8462",
-		Args: usage.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &daemon{flags: f, history: history.New(), out: logging.New(cmd.ErrOrStderr(),
-				logging.ToJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
-			d.log = slog.New(d.history.Handler(d.out.Logger().Handler()))
-			err := d.run(cmd.Context())
-			if err != nil {
-				printError(d.out, cmd.ErrOrStderr(), err)
-				err = &answerNo{}
-			}
-			d.out.Close(logGrace)
-			return err
-		},
-	}
+	cmd := usage.Command("serve", usage.None, func(cmd *cobra.Command, _ []string) error {
+		d := &daemon{flags: f, history: history.New(), out: logging.New(cmd.ErrOrStderr(),
+			logging.ToJournal(cmd.ErrOrStderr(), os.Getenv("JOURNAL_STREAM")))}
+		d.log = slog.New(d.history.Handler(d.out.Logger().Handler()))
+		err := d.run(cmd.Context())
+		if err != nil {
+			printError(d.out, cmd.ErrOrStderr(), err)
+			err = &answerNo{}
+		}
+		d.out.Close(logGrace)
+		return err
+	})
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &answerNo{usage.FlagError(cmd, err)}
 	})
@@ -82,9 +73,10 @@ func newServe() *cobra.Command {
 func (f *serveFlags) add(cmd *cobra.Command) {
 	addConfig(cmd.Flags(), &f.config)
 	cmd.Flags().StringSliceVar(&f.listen, "listen", nil,
-		"address for Postfix: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
-	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "directory of the policy store")
-	cmd.Flags().StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error (default info)")
+		"`ADDRESS` for Postfix: inet:HOST:PORT or unix:/PATH; may be repeated (default inet:127.0.0.1:8461)")
+	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "`DIRECTORY` of the policy store")
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "",
+		"least `LEVEL` that is logged: debug, info, warn or error (default info)")
 	usage.Values(cmd, "log-level", func() []string { return []string{"debug", "info", "warn", "error"} })
 	usage.Dynamic(cmd, "state-dir", func(string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs

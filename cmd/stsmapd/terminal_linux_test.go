@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
@@ -99,6 +100,41 @@ func newTerminal(columns uint16) (tty *os.File, written func() string, err error
 		master.Close()
 		return out.String()
 	}, nil
+}
+
+// TestHelpFits: the help of each command fits a terminal of 60 columns, but for command lines to paste.
+func TestHelpFits(t *testing.T) {
+	seen := 0
+	for _, cmd := range allCommands(newRoot(io.Discard, io.Discard)) {
+		tty, written := openTerminal(t)
+		root := newRoot(tty, tty)
+		root.SetArgs(append(strings.Fields(cmd.CommandPath())[1:], "--help"))
+		if err := root.Execute(); err != nil {
+			t.Errorf("%s: %v", cmd.CommandPath(), err)
+		}
+		for line := range strings.SplitSeq(strings.ReplaceAll(written(), "\r\n", "\n"), "\n") {
+			seen++
+			verbatim := strings.HasPrefix(line, " ") && !strings.Contains(strings.TrimLeft(line, " "), "  ") &&
+				strings.Contains("\n"+cmd.Long+"\n"+cmd.Example+"\n", "\n"+line+"\n")
+			if utf8.RuneCountInString(line) > 60 && !verbatim {
+				t.Errorf("%s: a line of more than 60 characters: %s", cmd.CommandPath(), line)
+			}
+		}
+	}
+	if seen < 500 {
+		t.Errorf("only %d lines of help", seen)
+	}
+}
+
+// allCommands returns a command and all below it, but not the library's for the shells.
+func allCommands(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, sub := range cmd.Commands() {
+		if sub.Name() != "completion" {
+			all = append(all, allCommands(sub)...)
+		}
+	}
+	return all
 }
 
 // TestTerminal: colours and progress on a terminal, and nothing of them elsewhere or where they are not wanted.

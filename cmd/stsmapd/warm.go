@@ -18,10 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/admin"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/hostlog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/maillog"
 	"github.com/stsmapd/stsmapd/cmd/stsmapd/term"
-	"github.com/stsmapd/stsmapd/cmd/stsmapd/usage"
 	"github.com/stsmapd/stsmapd/resolver/dnsname"
 )
 
@@ -33,34 +31,16 @@ const (
 
 // warmFlags are the flags of warm.
 type warmFlags struct {
-	control     controlFlags
-	logs        hostlog.Flags
+	logFlags
 	rate        int
 	concurrency int
-	out         output
 }
 
 func newWarm() *cobra.Command {
 	var f warmFlags
-	cmd := &cobra.Command{
-		Use:   "warm [FILE...]",
-		Short: "Learn the policies of many domains before there is mail for them",
-		Long: "Ask the running daemon about many domains, so that it knows their policies before there is mail for " +
-			"them, at a time when no attacker expects it. A FILE (standard input where there is none, or -) has one " +
-			"domain or mail address a line, or is a Postfix policy table; what follows a # is a comment. With " +
-			"--maillog, the domains are those to which Postfix has sent mail. Files may be packed with gzip or " +
-			"bzip2. Exit code 0: all asked, and none failed; 1: some failed, or some lines are no domains; 2: an " +
-			"error.",
-		Example: "  stsmapd warm --maillog\n" +
-			"  stsmapd warm --rate 5 domains.txt",
-		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
-		ValidArgsFunction: usage.Files,
-	}
-	f.control.add(cmd)
-	f.logs.Add(cmd, 30*24*time.Hour)
-	cmd.Flags().IntVar(&f.rate, "rate", 20, "domains a second, at most")
-	cmd.Flags().IntVar(&f.concurrency, "concurrency", 16, "domains at once, at most")
-	f.out.add(cmd, "the summary as one JSON object")
+	cmd := f.command("warm", 30*24*time.Hour, "the summary as one JSON object", f.run)
+	cmd.Flags().IntVar(&f.rate, "rate", 20, "`NUMBER` of domains a second, at most")
+	cmd.Flags().IntVar(&f.concurrency, "concurrency", 16, "`NUMBER` of domains at once, at most")
 	return cmd
 }
 

@@ -72,7 +72,6 @@ func command(cmd *cobra.Command, more string) string {
 	}
 	p.section("OPTIONS")
 	cmd.InitDefaultHelpFlag()
-	cmd.InitDefaultVersionFlag()
 	cmd.LocalFlags().VisitAll(p.flag)
 	cmd.InheritedFlags().VisitAll(p.flag)
 	if cmd.Example != "" {

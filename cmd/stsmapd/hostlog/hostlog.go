@@ -32,7 +32,7 @@ func (m *Flags) Add(cmd *cobra.Command, since time.Duration) {
 	m.cmd, m.since = cmd, span(since)
 	cmd.Flags().VarPF(m, "maillog", "", help).NoOptDefVal = ownLog
 	cmd.Flags().Var(&m.since, "since",
-		"how far back to read this host's log, such as 12h or 7d; with FILEs: all of it "+
+		"how far back to read this host's log, a `TIME` such as 12h or 7d; with FILEs: all of it "+
 			"unless this is given")
 }
 

@@ -101,7 +101,7 @@ func wanted(f *pflag.Flag, err *pflag.InvalidValueError) string {
 	case "int", "uint":
 		return "a whole number, such as " + f.DefValue
 	case "duration":
-		return "a time, such as " + strings.Replace(f.DefValue, "m0s", "m", 1)
+		return "a time, such as " + defaultOf(f)
 	case "bool":
 		return "true or false"
 	}
