@@ -28,6 +28,7 @@ type clientRules struct{ *diagnosis }
 func (d clientRules) judgeEngine(v view) {
 	d.judgeProtocols(v)
 	d.judgeCiphers(v)
+	d.judgeCurves(v)
 	d.judgePairs(v)
 	d.judgeEHLO(v)
 	d.judgeSideTables(v)
@@ -231,6 +232,33 @@ func selectsCiphers(list string) bool {
 		}
 	}
 	return false
+}
+
+// judgeCurves judges the elliptic curves. Postfix 3.8 to 3.10 offers those that OpenSSL knows and the groups of
+// tls_ffdhe_auto_groups; without any of the two, it takes its defaults, as others do without any curve.
+func (d clientRules) judgeCurves(v view) {
+	const name, fields = "tls_eecdh_auto_curves", "tls_ffdhe_auto_groups"
+	words := func(name string) []string { return strings.FieldsFunc(v.value(name), isListSpace) }
+	if !v.knows(fields) || v.facts.version().atLeast(3, 11, 0) || slices.ContainsFunc(words(name), knownCurve) ||
+		len(words(fields)) == 0 {
+		return
+	}
+	d.add(v, Finding{
+		ID: "curves-unusable", Severity: Error, about: name, Fixes: []Fix{v.fix(name, v.facts.Defaults[name])},
+		Problem: fmt.Sprintf("%s = %s has no curve that OpenSSL knows, and Postfix offers only the groups of %s, "+
+			"which many hosts do not have: mail to such hosts under a policy is deferred; without a policy it is "+
+			"deferred, and sent unencrypted when it is tried again", name, orEmpty(v.value(name)), fields),
+		Cure: fmt.Sprintf("set %s = %s, which is the default", name, v.facts.Defaults[name]),
+	})
+}
+
+// knownCurve reports whether a word may be the name of a curve: it knows all of NIST's, and how other names begin.
+func knownCurve(word string) bool {
+	begins := func(with string) bool { return strings.HasPrefix(word, with) }
+	return slices.Contains([]string{"P-192", "P-224", "P-256", "P-384", "P-521", "B-163", "B-233", "B-283", "B-409",
+		"B-571", "K-163", "K-233", "K-283", "K-409", "K-571"}, word) || strings.Contains(word, "MLKEM") ||
+		slices.ContainsFunc([]string{"X25519", "X448", "prime", "secp", "sect", "brainpool", "c2", "wap-", "SM2",
+			"auto", "DEFAULT"}, begins)
 }
 
 // judgeEHLO judges what hides STARTTLS from the client.

@@ -27,6 +27,35 @@ func TestUsableProtocols(t *testing.T) {
 	}
 }
 
+// TestCurves: Postfix 3.8 to 3.10 offers no curve where OpenSSL knows none of the list, but only where it has other
+// groups to offer.
+func TestCurves(t *testing.T) {
+	for _, c := range []struct {
+		why, curves, groups string
+		found               bool
+	}{
+		{"not a curve", "P-999", "ffdhe2048", true},
+		{"an empty list", "", "ffdhe2048", true},
+		{"one of two is a curve", "P-999, X25519", "ffdhe2048", false},
+		{"names of OpenSSL's", "prime256v1 secp384r1", "ffdhe2048", false},
+		{"a group of this decade", "X25519MLKEM768", "ffdhe2048", false},
+		{"no group at all, which means the defaults", "P-999", "", false},
+	} {
+		h := soundHost("3.10.5").set("tls_eecdh_auto_curves", c.curves).set("tls_ffdhe_auto_groups", c.groups)
+		r := Diagnose(h.Facts)
+		if found := slices.Contains(ids(r), "error curves-unusable"); found != c.found {
+			t.Errorf("%s: found %v, want %v: %+v", c.why, found, c.found, r.Findings)
+		}
+	}
+	newer := soundHost("3.11.2").set("tls_ffdhe_auto_groups", "ffdhe2048")
+	for _, h := range []*host{soundHost("3.7.11"), newer} {
+		r := Diagnose(h.set("tls_eecdh_auto_curves", "P-999").Facts)
+		if slices.Contains(ids(r), "error curves-unusable") {
+			t.Errorf("Postfix %s, which takes its defaults: %+v", h.Parameters["mail_version"], r.Findings)
+		}
+	}
+}
+
 // TestOtherMail tests that a finding says what becomes of mail to domains without a policy where Postfix fails to begin
 // TLS: unlike after a failed start of its TLS engine, it waits first.
 func TestOtherMail(t *testing.T) {

@@ -253,8 +253,8 @@ func (j mapsRules) judgeConnection(v view, t lookupTable, fixes []Fix) {
 func unapprovedFinding(t lookupTable) Finding {
 	return Finding{
 		ID: "proxy-unapproved", Severity: Error, Cure: "add it to proxy_read_maps, or omit proxy:",
-		Problem: fmt.Sprintf("proxymap(8) only queries the tables of proxy_read_maps, and %s is not in it: the SMTP "+
-			"client terminates, and all mail is deferred", t.text),
+		Problem: fmt.Sprintf("proxymap(8) only queries the tables of proxy_read_maps, and %s is not in it: all mail "+
+			"is deferred", t.text),
 	}
 }
 
