@@ -246,7 +246,7 @@ func command(ctx context.Context, in io.Reader, attributes *syscall.SysProcAttr,
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &complaints
 	cmd.SysProcAttr = attributes
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = commandLimit // counts from the program's end too, whose output a busy host reads late
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
