@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -35,13 +34,13 @@ type trialCase struct {
 func trialCases() []trialCase {
 	const waits, stops, leaks = "trial-policy-waits", "trial-all-waits", "trial-not-enforced"
 	return []trialCase{
-		{why: "as README.md has it, chrooted", set: tables("socketmap:unix:/stsmapd.sock:@NAME"), chroot: true,
+		{why: "as README.md has it, chrooted", set: tables("socketmap:unix:/stsmapd.sock:@STS"), chroot: true,
 			say: "trial", log: "Verified TLS connection established to 127.0.0.1"},
 		{why: "no protocol", set: with("smtp_tls_mandatory_protocols", "TLS1.2"), say: waits, log: "protocol"},
 		{why: "a table for all domains before ours", set: tables("static:may, " + ourMap), say: leaks},
 
 		{why: "TCP", set: tables(ourMap), say: "trial"},
-		{why: "a relative path", set: tables("socketmap:unix:stsmapd.sock:@NAME"), say: "trial"},
+		{why: "a relative path", set: tables("socketmap:unix:stsmapd.sock:@STS"), say: "trial"},
 		{why: "all other domains behind ours", set: tables(ourMap + ", static:encrypt"), say: "trial"},
 		{why: "CApath", set: map[string]string{"smtp_tls_policy_maps": ourMap, "smtp_tls_CAfile": "",
 			"smtp_tls_CApath": "/etc/ssl/certs"}, say: "trial"},
@@ -70,10 +69,10 @@ func trialCases() []trialCase {
 			set: with("smtp_discard_ehlo_keyword_address_maps", "cidr:@DIR/ehlo.cidr"), say: waits},
 		{why: "never EHLO", set: with("smtp_never_send_ehlo", "yes"), say: waits},
 		{why: "not a digest", set: with("smtp_tls_fingerprint_digest", "sha257"), say: waits},
-		{why: "no stsmapd", set: tables("socketmap:inet:127.0.0.1:1:@NAME"), say: stops, log: "127.0.0.1:1"},
-		{why: "a socket outside of the chroot", set: tables("socketmap:unix:@DIR/sts.sock:@NAME"), chroot: true,
+		{why: "no stsmapd", set: tables("socketmap:inet:127.0.0.1:1:@STS"), say: stops, log: "127.0.0.1:1"},
+		{why: "a socket outside of the chroot", set: tables("socketmap:unix:@DIR/sts.sock:@STS"), chroot: true,
 			say: stops},
-		{why: "a socket that Postfix may not use", set: tables("socketmap:unix:@DIR/closed/sts.sock:@NAME"),
+		{why: "a socket that Postfix may not use", set: tables("socketmap:unix:@DIR/closed/sts.sock:@STS"),
 			say: stops, log: "denied"},
 		{why: "a dead server before ours", set: tables("socketmap:inet:127.0.0.1:1:x, " + ourMap), say: stops},
 		{why: "a table that nobody made", set: tables("hash:@DIR/missing, " + ourMap), say: stops, log: "missing"},
@@ -94,57 +93,24 @@ func trialCases() []trialCase {
 
 // TestDoctorDelivers runs `stsmapd postfix --deliver` and compares what this Postfix does with the case.
 func TestDoctorDelivers(t *testing.T) {
-	t.Run("own", func(t *testing.T) { deliverAll(t, world.Own, "sts") })
-	t.Run("3.10", func(t *testing.T) { deliverAll(t, world.Trixie, "sts+tlsrpt") })
-}
-
-func deliverAll(t *testing.T, system world.System, name string) {
-	w := world.Open(t)
-	tree := w.Tree(t, system, w.Resolver())
-	files := world.PublicDir(t)
-	write := func(name string, text []byte) {
-		if err := os.WriteFile(filepath.Join(files, name), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("all.re", []byte("/./ none\n"))
-	write("untrusted.pem", w.Untrusted.PEM())
-	write("ehlo.cidr", []byte("0.0.0.0/0 starttls\n"))
-	if err := os.Mkdir(filepath.Join(files, "closed"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(files, "sts.sock")
-	d := w.StartDaemon(t, world.DaemonConfig{Unix: socket})
-	if err := os.Chmod(socket, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	forward(t, filepath.Join(files, "closed", "sts.sock"), socket)
-	s := ward{inet: d.Inet.String(), dir: files, socket: socket}
-	all := trialCases()
-	for _, c := range all[:testkit.Sample(t, "trials", len(all), 3)] {
-		t.Run(c.why, func(t *testing.T) { s.try(t, w, c, tree, name) })
+	for _, its := range postfixes() {
+		t.Run(its.name, func(t *testing.T) {
+			w := world.Open(t)
+			s := newWard(t, w, its.system, w.Resolver())
+			all := trialCases()
+			for _, c := range all[:testkit.Sample(t, "trials", len(all), 3)] {
+				t.Run(c.why, func(t *testing.T) { s.try(t, c) })
+			}
+		})
 	}
 }
 
 // try sets up a Postfix as the case says, and lets it deliver.
-func (s ward) try(t *testing.T, w *world.World, c trialCase, tree *world.Tree, name string) {
+func (s *ward) try(t *testing.T, c trialCase) {
 	t.Helper()
-	p := w.NewPostfix(t, world.PostfixConfig{Map: name, Tree: tree})
-	forward(t, filepath.Join(p.Queue, world.SocketName), s.socket)
-	chroot := "n"
-	if c.chroot {
-		chroot = "y"
-	}
-	args := strings.ReplaceAll(c.args, "@CA", w.CAFile)
-	p.Master(t, fmt.Sprintf("smtp unix - - %s - - smtp %s\n%s", chroot, args, c.master))
-	fill := strings.NewReplacer("@NAME", name, "@INET:sts", "@INET:"+name)
-	settings := []string{"-e", "default_transport = smtp"}
-	for _, parameter := range slices.Sorted(maps.Keys(c.set)) {
-		settings = append(settings, parameter+" = "+s.fill(fill.Replace(c.set[parameter])))
-	}
-	p.Postconf(t, settings...)
+	p := s.setUp(t, doctorCase{name: "trial", chroot: c.chroot, set: c.set, args: c.args, master: c.master})
 	before := tellTree(t, filepath.Dir(p.Config))
-	got := doctor(t, w, p, "--connect=inet:"+s.inet, "--deliver")
+	got := doctor(t, s.w, p, "--connect=inet:"+s.inet, "--deliver")
 	if after := tellTree(t, filepath.Dir(p.Config)); !slices.Equal(before, after) {
 		t.Errorf("the trial has changed something: before %q, after %q", before, after)
 	}

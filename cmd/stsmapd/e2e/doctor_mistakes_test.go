@@ -6,7 +6,7 @@ func mistakes() []doctorCase {
 	var all []doctorCase
 	for _, list := range [][]doctorCase{
 		fatalValues(), fatalLines(), fatalRelays(), protocolMistakes(), cipherMistakes(), clientMistakes(),
-		certificateMistakes(), tableMistakes(), sideTableMistakes(),
+		certificateMistakes(), tableMistakes(), sideTableMistakes(), settingMistakes(),
 	} {
 		all = append(all, list...)
 	}
@@ -30,6 +30,13 @@ func stops(name, why, list, id string) doctorCase {
 	return doctorCase{name: name, why: why, set: tables(list), say: []string{id}, open: "deferred", kept: "deferred"}
 }
 
+// others is a case in which mail to a domain without a policy, whose MX has STARTTLS, is not as protected as it could
+// be: it waits, and is sent in the clear when it is tried again ("deferred"), or is sent so at once ("sent").
+func others(status string, c doctorCase) doctorCase {
+	c.other = status
+	return c
+}
+
 // fine is a value that looks wrong, and is not.
 func fine(name, why, parameter, value string, say ...string) doctorCase {
 	return doctorCase{name: name, why: why, set: with(parameter, value), say: say, open: "sent", kept: "sent",
@@ -37,7 +44,15 @@ func fine(name, why, parameter, value string, say ...string) doctorCase {
 }
 
 func fatalValues() []doctorCase {
+	curve := fine("vcurve", "not a curve, which is only logged", "tls_eecdh_auto_curves", "P-999")
+	curve.until = "3.8" // which, until 3.10, then offers the groups of tls_ffdhe_auto_groups alone
+	defaults := fine("vcurves", "the same, after which Postfix takes its defaults", "tls_eecdh_auto_curves", "P-999")
+	defaults.from = "3.11"
+	group := others("deferred", waits("vgroup", "not a curve, and groups that the host does not have",
+		"tls_eecdh_auto_curves", "P-999", "curves-unusable"))
+	group.from, group.until = "3.8", "3.11"
 	return []doctorCase{
+		curve, group, defaults,
 		dead("vreuse", "a truth value that is none", "smtp_tls_connection_reuse", "maybe"),
 		dead("vtrue", "true is not yes", "smtp_tls_note_starttls_offer", "true"),
 		dead("vone", "1 is not yes", "smtp_tls_wrappermode", "1"),
@@ -66,7 +81,6 @@ func fatalValues() []doctorCase {
 			say: []string{"level-invalid"}, open: "dead", kept: "dead"},
 		fine("vunit", "only the first letter of a unit counts", "smtp_connect_timeout", "30sec"),
 		fine("vnegative", "a negative number", "smtp_mx_session_limit", "-1"),
-		fine("vcurve", "not a curve, which is only logged", "tls_eecdh_auto_curves", "P-999"),
 		fine("vpix", "not a workaround, which is only logged", "smtp_pix_workarounds", "all"),
 		{name: "vloglevel", why: "a log level in words: TLS is not logged", set: with("smtp_tls_loglevel", "high"),
 			open: "sent", kept: "sent", tls: "any"},
@@ -99,7 +113,7 @@ func fatalLines() []doctorCase {
 func fatalRelays() []doctorCase {
 	relay := func(name, why, host string) doctorCase {
 		return doctorCase{name: name, why: why, set: tables(ourMap), relay: host, say: []string{"relay-malformed"},
-			open: "dead"}
+			open: "dead", kept: "dead"}
 	}
 	return []doctorCase{
 		relay("relayopen", "a bracket that is not closed", "[smtp.isp.test"),
@@ -126,8 +140,10 @@ func protocolMistakes() []doctorCase {
 		waits("pplus", "a plus", p, "TLSv1.2+", id),
 		waits("ple", "an upper bound", p, "<=TLSv1.1", id),
 		waits("pcross", "bounds that cross", p, ">=TLSv1.3 <=TLSv1.2", id),
-		fine("popp", "not a protocol, for mail without a policy", "smtp_tls_protocols", "TLS1.2", id),
-		fine("poppnone", "none left for mail without a policy", "smtp_tls_protocols", "!TLSv1.2, !TLSv1.3", id),
+		others("deferred", fine("popp", "not a protocol, for mail without a policy", "smtp_tls_protocols", "TLS1.2",
+			id)),
+		others("deferred", fine("poppnone", "none left for mail without a policy", "smtp_tls_protocols",
+			"!TLSv1.2, !TLSv1.3", id)),
 		fine("pspace", "a space behind the operator", p, ">= TLSv1.2"),
 		fine("pgood", "as many have it", p, "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1"),
 		fine("pgoodge", "as today", p, ">=TLSv1.2"),
@@ -144,9 +160,10 @@ func cipherMistakes() []doctorCase {
 		waits("cgrade", "not a grade", grade, "strong", id),
 		waits("clist", "a list of ciphers in place of a grade", grade, "HIGH:!aNULL", id),
 		waits("xall", "everything excluded", exclude, "ALL", id),
-		waits("xopp", "everything excluded for all mail", "smtp_tls_exclude_ciphers", "ALL", id),
-		waits("lgarbage", "a list that OpenSSL does not know", "tls_medium_cipherlist", "nonsense", id),
-		fine("copp", "not a grade, for mail without a policy", "smtp_tls_ciphers", "strong", id),
+		others("deferred", waits("xopp", "everything excluded for all mail", "smtp_tls_exclude_ciphers", "ALL", id)),
+		others("deferred", waits("lgarbage", "a list that OpenSSL does not know", "tls_medium_cipherlist", "nonsense",
+			id)),
+		others("deferred", fine("copp", "not a grade, for mail without a policy", "smtp_tls_ciphers", "strong", id)),
 		fine("cexport", "an old grade", grade, "export"),
 		fine("cnull", "no encryption, but TLS 1.3", grade, "null"),
 		fine("cupper", "a grade in capitals", grade, "HIGH"),
@@ -157,22 +174,25 @@ func cipherMistakes() []doctorCase {
 
 func clientMistakes() []doctorCase {
 	return []doctorCase{
-		waits("reuse", "no tlsproxy", "smtp_tls_connection_reuse", "yes", "no-tlsproxy"),
-		waits("ehlo", "STARTTLS is discarded", "smtp_discard_ehlo_keywords", "starttls", "starttls-discarded"),
+		others("deferred", waits("reuse", "no tlsproxy", "smtp_tls_connection_reuse", "yes", "no-tlsproxy")),
+		others("sent", waits("ehlo", "STARTTLS is discarded", "smtp_discard_ehlo_keywords", "starttls",
+			"starttls-discarded")),
 		waits("ehlocase", "in capitals, among others", "smtp_discard_ehlo_keywords", "CHUNKING, STARTTLS",
 			"starttls-discarded"),
 		waits("ehlomap", "for all addresses", "smtp_discard_ehlo_keyword_address_maps", "cidr:@DIR/ehlo.cidr",
 			"starttls-discarded"),
 		waits("ehlostatic", "for all addresses", "smtp_discard_ehlo_keyword_address_maps", "static:starttls",
 			"starttls-discarded"),
-		waits("noehlo", "never EHLO", "smtp_never_send_ehlo", "yes", "tls-impossible"),
-		waits("digest", "not a digest", "smtp_tls_fingerprint_digest", "sha257", "tls-impossible"),
+		others("sent", waits("noehlo", "never EHLO", "smtp_never_send_ehlo", "yes", "tls-impossible")),
+		others("sent", waits("digest", "not a digest", "smtp_tls_fingerprint_digest", "sha257", "tls-impossible")),
+		others("sent", waits("tlsconfig", "no such file", "tls_config_file", "@DIR/gone.cnf", "tls-impossible")),
 		{name: "wrapper", why: "TLS from the first byte, at port 25", set: with("smtp_tls_wrappermode", "yes"),
 			say: []string{"tls-impossible"}, open: "deferred", kept: "deferred"},
 		{name: "nodns", why: "no DNS", set: with("smtp_dns_support_level", "disabled"), say: []string{"dns-off"},
 			open: "bounced", kept: "bounced"},
-		{name: "fallback", why: "a fallback", set: with("smtp_fallback_relay", "[fallback.example.test]"),
-			say: []string{"fallback-relay"}, open: "sent", kept: "sent", tls: "Verified"},
+		{name: "fallback", why: "mail that no MX host may get goes to the fallback",
+			set: with("smtp_fallback_relay", "[fallback.example.test]"), say: []string{"fallback-relay"},
+			open: "sent", kept: "sent", tls: "Verified", broken: "sent"},
 		{name: "fallbackbad", why: "a fallback that is malformed",
 			set: with("smtp_fallback_relay", "[fallback.example.test"), say: []string{"relay-malformed",
 				"fallback-relay"},
@@ -194,7 +214,7 @@ func certificateMistakes() []doctorCase {
 		return doctorCase{name: name, why: why, set: set, say: []string{id}, open: "sent", kept: "deferred"}
 	}
 	return []doctorCase{
-		waits("kgone", "no such file", file, "@DIR/gone.pem", id),
+		others("sent", waits("kgone", "no such file", file, "@DIR/gone.pem", id)),
 		waits("kdir", "a directory", file, "@DIR", id),
 		waits("kgarbage", "not a certificate", file, "@DIR/all.re", id),
 		waits("konly", "a certificate without key", file, "@DIR/untrusted.pem", id),
@@ -245,5 +265,55 @@ func sideTableMistakes() []doctorCase {
 		fine("pixmaps", "a table that is not there, for hosts that no one has", "smtp_pix_workaround_maps",
 			"hash:@DIR/gone"),
 		fine("dsnfilter", "a table that is not there", "smtp_delivery_status_filter", "regexp:@DIR/gone"),
+	}
+}
+
+// settingMistakes are settings that lose protection without a word, or seem to.
+func settingMistakes() []doctorCase {
+	level := func(name, why, word string) doctorCase { // which mail to domains without TLS does not pass
+		c := fine(name, why, "smtp_tls_security_level", word)
+		c.open, c.notes, c.broken, c.asked = "deferred", []string{"defer-possible"}, "deferred", true
+		return c
+	}
+	strict := level("strictfew", "mail that waits rather than to be less protected", "encrypt")
+	strict.set["smtp_tls_policy_maps"], strict.notes = ourMap+"+defer", nil
+	// that of Postfix 3.11 and later
+	const defaultLevel = "${{$compatibility_level} <level {3.11} ? {} : {may}}"
+	today := fine("defaultlevel", "today's default level", "smtp_tls_security_level", defaultLevel)
+	today.set["compatibility_level"], today.from = "3.11", "3.11"
+	yesterday := fine("formerlevel", "yesterday's default level", "smtp_tls_security_level", defaultLevel, "level-none")
+	yesterday.set["compatibility_level"], yesterday.from = "3.10", "3.11"
+	return []doctorCase{
+		today, yesterday,
+		{name: "everything", why: "several at once", from: "3.10", chroot: true, set: map[string]string{
+			"smtp_tls_policy_maps":    "static:may, socketmap:inet:127.0.0.1:1:QUERY",
+			"smtp_tls_security_level": "dane", "smtp_tls_enforce_sts_mx_patterns": "no"},
+			say:  []string{"other-daemon", "no-map", "dane-without-dnssec", "mx-patterns-off"},
+			open: "sent", kept: "sent", tls: "Trusted", broken: "sent"},
+		{name: "typomap", why: "a letter is missing", set: map[string]string{"smtp_tls_policy_maps": "",
+			"smtp_tls_policy_map": ourMap}, say: []string{"no-map", "unknown-parameter"}, open: "sent", kept: "sent",
+			tls: "Trusted", broken: "sent"},
+		fine("typolevel", "two letters change places", "smtp_tls_secuirty_level", "encrypt", "unknown-parameter"),
+		fine("typofallback", "a letter too many", "smtp_fallback_relays", "[fallback.example.test]",
+			"unknown-parameter"),
+		{name: "jailtwice", why: "a path that already has the chroot's prefix", chroot: true,
+			set: tables("socketmap:unix:@QUEUE/stsmapd.sock:@STS"), say: []string{"socket-outside-chroot"},
+			cure: "name it unix:/stsmapd.sock", open: "deferred", kept: "deferred"},
+		{name: "shadowed", why: "a trial that enforces nothing", set: tables(ourMap + "+shadow"),
+			notes: []string{"shadow"}, asked: true, open: "sent", kept: "sent", tls: "Trusted", broken: "sent"},
+		{name: "persite", why: "a table that our map makes useless", set: with("smtp_tls_per_site",
+			"texthash:@DIR/table"), say: []string{"per-site-ignored"}, open: "sent", kept: "sent", tls: "Verified",
+			broken: "deferred"},
+		{name: "rivalfirst", why: "another daemon's server, dead, before ours",
+			set: tables("socketmap:inet:127.0.0.1:1:postfix, " + ourMap), say: []string{"other-daemon"},
+			open: "deferred", kept: "deferred"},
+		{name: "capathempty", why: "a directory without certificates, and no file",
+			set: map[string]string{"smtp_tls_policy_maps": ourMap, "smtp_tls_CAfile": "",
+				"smtp_tls_CApath": "@DIR/closed"}, say: []string{"capath-unusable"}, open: "sent", kept: "deferred",
+			tls: "Untrusted"},
+		level("levelencrypt", "no mail in the clear", "encrypt"),
+		level("levelverify", "no mail to hosts that prove nothing", "verify"),
+		level("levelsecure", "no mail to hosts that do not prove the domain", "secure"),
+		strict,
 	}
 }

@@ -186,6 +186,9 @@ func enter(root string) error {
 	if err := unix.Mount(resolvConf, target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mounting over %s: %w", target, err)
 	}
+	// Postfix's master waits where the queue of postlogd's socket is full, and then starts no postlogd to empty it: on
+	// a busy machine the 10 datagrams of Linux's default are soon there. Some containers do not let us change it.
+	_ = os.WriteFile("/proc/sys/net/unix/max_dgram_qlen", []byte("512"), 0o644)
 	return LoopbackUp()
 }
 
