@@ -108,7 +108,8 @@ func TestDoctorDelivers(t *testing.T) {
 // try sets up a Postfix as the case says, and lets it deliver.
 func (s *ward) try(t *testing.T, c trialCase) {
 	t.Helper()
-	p := s.setUp(t, doctorCase{name: "trial", chroot: c.chroot, set: c.set, args: c.args, master: c.master})
+	p := s.setUp(t, doctorCase{name: "trial", chroot: c.chroot, set: c.set, args: c.args, relayArgs: c.args,
+		master: c.master})
 	before := tellTree(t, filepath.Dir(p.Config))
 	got := doctor(t, s.w, p, "--connect=inet:"+s.inet, "--deliver")
 	if after := tellTree(t, filepath.Dir(p.Config)); !slices.Equal(before, after) {
